@@ -1,0 +1,283 @@
+"""From an estimator's parameters to a skorch net that is ready to train."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skmtl._data import Data, prior_outputs
+from skmtl._registry import resolve
+from skmtl._targets import Targets
+from skmtl._validation import check_device
+from skmtl.encoder import ENCODER, Encoder, ModuleEncoder
+from skmtl.relation import RELATION, Relation
+from skmtl.sharing import SHARING, Sharing
+from skmtl.training import (
+    MultiTaskModule,
+    MultiTaskNet,
+    PackedLoss,
+    Rows,
+    Source,
+    pack_targets,
+)
+from skmtl.weighting import WEIGHTING, Weighting
+
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "adam": (torch.optim.Adam, {"fused": True}),
+    "adamw": (torch.optim.AdamW, {"fused": True}),
+    "sgd": (torch.optim.SGD, {"fused": True, "momentum": 0.9, "nesterov": True}),
+}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
+
+#: Rows times parameters up to which precision="auto" means float64: an epoch then costs
+#: about a tenth of a millisecond more.
+FLOAT64_WORK = 2**21
+#: Rows of a batch times parameters up to which more threads cost more than they gain.
+ONE_THREAD_WORK = 2**23
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked settings of one fit.
+
+    Attributes
+    ----------
+    sharing, encoder, weighting, relation : Spec or None
+        The strategies.
+    optimizer : type
+        Class of the optimizer.
+    optimizer_settings : dict
+        Its settings beside learning rate and weight decay.
+    device : torch.device
+        Where to compute.
+    """
+
+    sharing: Sharing
+    encoder: Encoder
+    weighting: Weighting
+    relation: Relation | None
+    optimizer: type[torch.optim.Optimizer]
+    optimizer_settings: dict[str, Any]
+    device: torch.device
+
+    @classmethod
+    def of(cls, estimator: Any) -> Self:
+        """Resolve and check an estimator's parameters."""
+        device = check_device(estimator.device)
+        if estimator.precision == "float64" and device.type == "mps":
+            raise ValueError(
+                "The 'precision' parameter 'float64' is not available on the device "
+                "'mps': use 'float32', or device='cpu'."
+            )
+        if estimator.precision == "bf16" and not torch.amp.is_autocast_available(
+            device.type
+        ):
+            raise ValueError(
+                f"The 'precision' parameter 'bf16' is not available on the device "
+                f"{device.type!r}: use 'float32'."
+            )
+        relation = estimator.relation
+        optimizer, settings = _optimizer(estimator.optimizer)
+        return cls(
+            resolve(estimator.sharing, SHARING),
+            _encoder(estimator.encoder),
+            resolve(estimator.weighting, WEIGHTING),
+            None if relation is None else resolve(relation, RELATION),
+            optimizer,
+            settings,
+            device,
+        )
+
+
+def _encoder(encoder: Any) -> Encoder:
+    if isinstance(encoder, str | Encoder):
+        return resolve(encoder, ENCODER)
+    if isinstance(encoder, nn.Module):
+        raise ValueError(
+            "The 'encoder' parameter must be a torch.nn.Module class or a callable that "
+            f"returns one, not a module: clone would copy its weights. Got "
+            f"{type(encoder).__name__}(...): give {type(encoder).__name__} itself."
+        )
+    return ModuleEncoder(encoder)
+
+
+def _optimizer(
+    optimizer: Any,
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[optimizer]
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        return optimizer, {}
+    raise ValueError(
+        f"The 'optimizer' parameter must be one of {sorted(OPTIMIZERS)} or a "
+        f"torch.optim.Optimizer class. Got {optimizer!r}."
+    )
+
+
+def new_net(
+    estimator: Any,
+    plan: Plan,
+    data: Data,
+    targets: Targets,
+    task_weight: NDArray[np.float64],
+    callbacks: list[Any],
+) -> MultiTaskNet:
+    """Build and initialise a net; draws from torch's random state.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Holds the training parameters.
+    plan : Plan
+        The strategies.
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+    task_weight : ndarray of shape (n_tasks,)
+        Fixed weights of the tasks.
+    callbacks : list
+        skorch callbacks.
+
+    Returns
+    -------
+    MultiTaskNet
+        The net.
+    """
+    net = MultiTaskNet(
+        MultiTaskModule,
+        module__sharing=plan.sharing,
+        module__encoder=plan.encoder,
+        module__relation=plan.relation,
+        module__input_shape=tuple(data.X.shape[1:]),
+        module__n_tasks=targets.n_tasks,
+        module__blocks=targets.blocks,
+        module__prior=prior_outputs(data, targets),
+        criterion=PackedLoss,
+        criterion__blocks=targets.blocks,
+        criterion__n_tasks=targets.n_tasks,
+        criterion__regression_loss=getattr(estimator, "loss", "squared_error"),
+        weighting=plan.weighting,
+        task_names=targets.names,
+        task_weight=task_weight * targets.active,
+        dtype=torch.float32,
+        train_split=None,
+        verbose=0,
+        **_settings(estimator, plan, len(data.rows), callbacks),
+    )
+    net.initialize()
+    n_parameters = sum(p.numel() for p in net.module_.parameters())
+    dtype = DTYPES.get(estimator.precision, torch.float32)
+    small = len(data.rows) * n_parameters <= FLOAT64_WORK
+    if estimator.precision == "auto" and plan.device.type == "cpu" and small:
+        dtype = torch.float64
+    net.training_dtype = dtype
+    net.cast(dtype)
+    return net
+
+
+def resumed_net(
+    estimator: Any, plan: Plan, data: Data, callbacks: list[Any]
+) -> MultiTaskNet:
+    """Return a copy of a fitted estimator's net that trains on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator.
+    plan : Plan
+        The strategies, which must be those of the net, and the settings.
+    data : Data
+        The training data.
+    callbacks : list
+        skorch callbacks.
+
+    Returns
+    -------
+    MultiTaskNet
+        The net, with the state of its optimizer where it still has one.
+    """
+    net: MultiTaskNet = estimator.net_
+    built = {
+        "sharing": net.module__sharing,
+        "encoder": net.module__encoder,
+        "relation": net.module__relation,
+        "weighting": net.weighting,
+    }
+    for name, spec in built.items():
+        if repr(getattr(plan, name)) != repr(spec):
+            raise ValueError(
+                f"The '{name}' parameter cannot change while a fitted model trains on. "
+                f"Got {getattr(plan, name)!r} after {spec!r}: set warm_start=False and "
+                "call fit to start anew."
+            )
+    return net.replica(_settings(estimator, plan, len(data.rows), callbacks))
+
+
+def _settings(
+    estimator: Any, plan: Plan, n_rows: int, callbacks: list[Any]
+) -> dict[str, Any]:
+    batch_size = estimator.batch_size
+    settings = {
+        "lr": estimator.learning_rate_init,
+        "weight_decay": estimator.alpha,
+        "batch_size": min(200, n_rows) if batch_size == "auto" else batch_size,
+        "iterator_train__shuffle": estimator.shuffle,
+        "optimizer": plan.optimizer,
+        "device": str(plan.device),
+        "autocast": estimator.precision == "bf16",
+        "callbacks": callbacks,
+    }
+    return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}
+
+
+def threads(estimator: Any, net: MultiTaskNet) -> int | None:
+    """Return the number of torch threads to use; None for as many as there are.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_threads`` decides where given.
+    net : MultiTaskNet
+        Small work runs faster on one thread.
+
+    Returns
+    -------
+    int or None
+        The number of threads.
+    """
+    if estimator.n_threads is not None:
+        return int(estimator.n_threads)
+    work = net.batch_size * sum(p.numel() for p in net.module_.parameters())
+    return 1 if work <= ONE_THREAD_WORK else None
+
+
+def make_rows(net: MultiTaskNet, plan: Plan, targets: Targets, data: Data) -> Rows:
+    """Return the labelled rows of a data set as the net reads them.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        Decides the compute type.
+    plan : Plan
+        Decides the device.
+    targets : Targets
+        The tasks.
+    data : Data
+        The data.
+
+    Returns
+    -------
+    Rows
+        All rows with a label.
+    """
+    packed = pack_targets(
+        targets.blocks, data.labels, data.weight, net.dtype, plan.device
+    )
+    every = len(data.rows) == data.X.shape[0]
+    return Rows(
+        Source(data.X, net.dtype, plan.device), packed, None if every else data.rows
+    )

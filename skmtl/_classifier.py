@@ -1,0 +1,216 @@
+"""Several classification tasks."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+
+from skmtl._base import MultiTaskBase
+from skmtl._classes import (
+    CLASS_WEIGHT,
+    check_class_weight,
+    check_declared_classes,
+    published_classes,
+)
+from skmtl._columns import Columns
+from skmtl._data import ClassWeight
+from skmtl._docs import shared_docs
+from skmtl._targets import Kind, Targets
+from skmtl.relation import Relation
+from skmtl.sharing import Sharing
+from skmtl.weighting import Weighting
+
+
+@shared_docs
+class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
+    """Neural network for several classification tasks that share what they learn.
+
+    Tasks may differ in their number of classes, and labels may be missing. It is to
+    several targets what `sklearn.neural_network.MLPClassifier` is to one.
+
+    Parameters
+    ----------
+    %(strategies)s
+    class_weight : dict, "balanced" or list, default=None
+        Weights of the classes, as ``{label: weight}`` (labels left out weigh one) or
+        "balanced", which makes the classes of a task weigh the same in total; for all
+        tasks, or as a list with one entry per task.
+    %(weights)s
+    %(training)s
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,) or list of ndarray
+        Labels of each task; one array where y has one column.
+    n_classes_ : int or list of int
+        Number of classes of each task.
+    %(attributes)s
+
+    See Also
+    --------
+    MultiTaskRegressor : Several numbers to predict.
+    MultiTaskEstimator : Tasks of both kinds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skmtl import MultiTaskClassifier
+    >>> X, species = load_iris(return_X_y=True)
+    >>> Y = np.column_stack([species, X[:, 0] > 5.8])
+    >>> est = MultiTaskClassifier(random_state=0).fit(X, Y)
+    >>> est.predict(X[:2])
+    array([[0, 0],
+           [0, 0]])
+    >>> est.score(X, Y) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **MultiTaskBase._parameter_constraints,
+        "class_weight": CLASS_WEIGHT,
+    }
+
+    def __init__(
+        self,
+        sharing: str | Sharing = "hard",
+        *,
+        encoder: Any = "mlp",
+        weighting: str | Weighting = "equal",
+        relation: Relation | None = None,
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
+        learning_rate_init: float = 1e-3,
+        alpha: float = 1e-2,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        class_weight: Any = None,
+        task_weight: Any = None,
+        missing_label: Any = np.nan,
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_threads: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.sharing = sharing
+        self.encoder = encoder
+        self.weighting = weighting
+        self.relation = relation
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.task_weight = task_weight
+        self.missing_label = missing_label
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Make one pass over more data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, one column per task, missing ones as in ``fit``.
+        classes : array-like or list of array-like, default=None
+            All labels of each task (one array for one task), which later calls may
+            bring; needed at the first call.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit those of the first call; nothing changes then.
+        """
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or list of such arrays
+            One array per task; the array itself where y had one column. Columns follow
+            ``classes_``.
+        """
+        outputs = self._outputs(X)
+        proba = self._targets.predict_proba(outputs)
+        return proba[0] if self._targets.one_d else proba
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or list of such arrays
+            As `predict_proba`.
+        """
+        proba = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.log(proba) if self._targets.one_d else [np.log(p) for p in proba]
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+    ) -> Self:
+        classes = check_declared_classes(self, y, classes)
+        return super()._partial_fit(X, y, sample_weight, classes)
+
+    def _kinds(self, columns: Columns) -> list[Kind]:
+        return ["classification"] * len(columns.columns)
+
+    def _class_weight(self, targets: Targets) -> ClassWeight | None:
+        return check_class_weight(self.class_weight, targets)
+
+    def _publish_classes(self, targets: Targets) -> None:
+        published_classes(self, targets)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

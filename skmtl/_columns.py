@@ -1,0 +1,231 @@
+"""Reading y: one column per task, labels in their native type, and what is missing."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+
+@dataclass(frozen=True)
+class Column:
+    """Labels of one task.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_labelled,)
+        The labels that are present, in their native type.
+    present : ndarray of bool of shape (n_samples,)
+        Which rows have a label.
+    """
+
+    values: NDArray[Any]
+    present: NDArray[np.bool_]
+
+    def restricted(self, keep: NDArray[np.bool_]) -> "Column":
+        """Return the column with the labels of some rows only."""
+        return Column(self.values[keep[self.present]], self.present & keep)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """All tasks' labels as given.
+
+    Attributes
+    ----------
+    columns : list of Column
+        One per task.
+    names : list of str or None
+        Names of the tasks where y has them.
+    one_d : bool
+        Whether y is one-dimensional or a single column.
+    dtype : dtype or None
+        The common type of an array; None where columns have types of their own.
+    n_samples : int
+        Number of rows.
+    """
+
+    columns: list[Column]
+    names: list[Any] | None
+    one_d: bool
+    dtype: np.dtype[Any] | None
+    n_samples: int
+
+    @property
+    def task_names(self) -> list[Any]:
+        """Names of the tasks, numbered where y has none."""
+        return self.names or [f"task{t}" for t in range(len(self.columns))]
+
+    def with_columns(self, columns: list[Column]) -> "Columns":
+        """Return the same table with other labels."""
+        return replace(self, columns=columns)
+
+    def present(self) -> NDArray[np.bool_]:
+        """Return which labels are present, of shape (n_samples, n_tasks)."""
+        return np.column_stack([column.present for column in self.columns])
+
+
+def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
+    """Split y into columns.
+
+    Parameters
+    ----------
+    y : array-like, DataFrame or Series of shape (n_samples,) or (n_samples, n_tasks)
+        The labels of all tasks.
+    missing_label : object, default=nan
+        A value that marks a missing label, beside None, NaN, NaT, pandas' NA and
+        masked entries, which always do.
+
+    Returns
+    -------
+    Columns
+        The labels of each task.
+    """
+    if y is None:
+        raise ValueError("y cannot be None: give one label per row and task.")
+    names, raw, one_d, dtype = _split(y)
+    if names is not None:
+        _check_unique(names)
+    columns = [_read(values, mask, missing_label) for values, mask in raw]
+    if not columns:
+        raise ValueError("y has no column: give at least one task.")
+    return Columns(columns, names, one_d, dtype, len(columns[0].present))
+
+
+_Raw = tuple[NDArray[Any], NDArray[np.bool_] | None]
+
+
+def _split(
+    y: Any,
+) -> tuple[list[Any] | None, list[_Raw], bool, np.dtype[Any] | None]:
+    """Return names, (values, mask of what is missing) per column, one_d and dtype."""
+    if hasattr(y, "columns") and (hasattr(y, "iloc") or hasattr(y, "get_columns")):
+        series = _series(y)
+        return list(y.columns), [_native(s) for s in series], len(series) == 1, None
+    if hasattr(y, "dtype") and (hasattr(y, "iloc") or hasattr(y, "is_null")):
+        name = getattr(y, "name", None)
+        return ([name] if name else None), [_native(y)], True, None
+    if issparse(y):
+        y = y.toarray()
+    elif hasattr(y, "detach"):  # a torch tensor
+        y = y.detach().cpu().numpy()
+    if not isinstance(y, np.ndarray):
+        y = _from_sequence(y)
+    if y.ndim not in (1, 2):
+        raise ValueError(
+            "y must have shape (n_samples,) or (n_samples, n_tasks). Got an array of "
+            f"shape {y.shape}."
+        )
+    mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else None
+    values = np.ma.getdata(y).reshape(len(y), -1)
+    raw: list[_Raw] = [
+        (values[:, t], None if mask is None else mask.reshape(values.shape)[:, t])
+        for t in range(values.shape[1])
+    ]
+    return None, raw, values.shape[1] == 1, y.dtype if y.dtype != object else None
+
+
+def _from_sequence(y: Any) -> NDArray[Any]:
+    """Turn nested lists into an array without turning numbers into strings."""
+    if not hasattr(y, "__array__"):
+        y = list(y) if isinstance(y, Iterator) else y
+        try:
+            array = np.asarray(y, dtype=object)
+        except ValueError as error:
+            raise ValueError(
+                "y must have the same number of labels in every row. Got rows of "
+                "different lengths."
+            ) from error
+        types = {type(value) for value in array.ravel()}
+        if types and all(issubclass(t, str) for t in types):
+            return np.asarray(y)
+        if any(issubclass(t, str) for t in types) or any(map(_is_missing, array.flat)):
+            return array
+    array = np.asarray(y)
+    if array.ndim == 0:
+        raise ValueError(f"y must have one label per row. Got the scalar {y!r}.")
+    return array
+
+
+def _series(frame: Any) -> list[Any]:
+    if hasattr(frame, "iloc"):
+        return [frame.iloc[:, t] for t in range(frame.shape[1])]
+    return list(frame.get_columns())
+
+
+def _native(series: Any) -> _Raw:
+    """Return the values of a pandas or polars series and which are missing."""
+    if not hasattr(series, "isna"):  # polars
+        mask = series.is_null().to_numpy()
+        present = series.drop_nulls().to_numpy()
+    else:
+        mask = series.isna().to_numpy()
+        present = series[~mask]
+        if str(present.dtype) == "category":
+            present = present.astype(present.cat.categories.dtype)
+        present = present.to_numpy()
+    if not mask.any():
+        return present, None
+    values = np.zeros(len(mask), dtype=present.dtype)
+    values[~mask] = present
+    return values, mask
+
+
+def _read(
+    values: NDArray[Any], missing: NDArray[np.bool_] | None, missing_label: Any
+) -> Column:
+    present = np.ones(len(values), dtype=bool) if missing is None else ~missing
+    kind = values.dtype.kind
+    if kind == "f":
+        present &= ~np.isnan(values)
+    elif kind in "mM":
+        present &= ~np.isnat(values)
+    elif kind == "O":
+        present &= ~np.frompyfunc(_is_missing, 1, 1)(values).astype(bool)
+    if not _is_missing(missing_label):
+        present &= ~_equals(values, missing_label)
+    observed = values[present]
+    return Column(_natural(observed) if kind == "O" else observed, present)
+
+
+def _equals(values: NDArray[Any], label: Any) -> NDArray[np.bool_]:
+    if values.dtype.kind == "O":
+        return np.frompyfunc(lambda v: bool(v == label), 1, 1)(values).astype(bool)
+    comparable = isinstance(label, str) == (values.dtype.kind in "US")
+    return values == label if comparable else np.zeros(len(values), dtype=bool)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or value is np.ma.masked:
+        return True
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating | np.datetime64) and value != value
+
+
+def _natural(values: NDArray[Any]) -> NDArray[Any]:
+    """Give an object column the type that its values have; strings stay objects."""
+    types = {type(value) for value in values}
+    if all(issubclass(t, str) for t in types) or not types:
+        return values
+    if all(issubclass(t, bool | np.bool_) for t in types):
+        return values.astype(bool)
+    if any(issubclass(t, bool | np.bool_ | str) for t in types):
+        return values
+    if all(issubclass(t, int | np.integer) for t in types):
+        return values.astype(np.int64)
+    if all(issubclass(t, int | float | np.number) for t in types):
+        return values.astype(np.float64)
+    return values
+
+
+def _check_unique(names: list[Any]) -> None:
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise ValueError(
+            f"Task names must be unique. Got {duplicates} more than once among the "
+            "columns of y: rename them."
+        )

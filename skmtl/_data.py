@@ -1,0 +1,160 @@
+"""Labels and weights of a data set, encoded for training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_consistent_length
+
+from skmtl._columns import Columns
+from skmtl._targets import Targets
+from skmtl._validation import check_sample_weight
+
+#: One entry per task: None, "balanced" or {class: weight}.
+ClassWeight = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked inputs with encoded labels.
+
+    Attributes
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, ...)
+        Inputs.
+    labels : list of ndarray of shape (n_samples,)
+        Per task, codes (-1 where missing) or standardised values (NaN where missing).
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels; None where all count the same.
+    rows : ndarray of int
+        Rows that have at least one label.
+    """
+
+    X: Any
+    labels: list[NDArray[Any]]
+    weight: NDArray[np.float64] | None
+    rows: NDArray[np.int64]
+
+
+def read_weighted(
+    X: Any, columns: Columns, sample_weight: Any, name: str = "sample_weight"
+) -> tuple[Columns, NDArray[np.float64] | None]:
+    """Check lengths and weights; labels of weight zero count as missing.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix
+        Inputs.
+    columns : Columns
+        Labels.
+    sample_weight : array-like or None
+        Weights as given by the user.
+    name : str, default="sample_weight"
+        What the user calls them.
+
+    Returns
+    -------
+    columns : Columns
+        Labels that count.
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels.
+    """
+    check_consistent_length(X, columns.columns[0].present)
+    n_tasks = len(columns.columns)
+    given = check_sample_weight(sample_weight, columns.n_samples, n_tasks, name)
+    if given is None:
+        return columns, None
+    weight = np.broadcast_to(given, (columns.n_samples, n_tasks))
+    if not weight.all():
+        kept = [
+            column.restricted(weight[:, t] > 0)
+            for t, column in enumerate(columns.columns)
+        ]
+        columns = columns.with_columns(kept)
+    return columns, weight
+
+
+def encode(
+    X: Any,
+    columns: Columns,
+    weight: NDArray[np.float64] | None,
+    targets: Targets,
+    class_weight: ClassWeight | None = None,
+) -> Data:
+    """Encode labels, fold class weights into label weights, find the labelled rows.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix
+        Inputs.
+    columns : Columns
+        Labels.
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels.
+    targets : Targets
+        The tasks.
+    class_weight : sequence or None, default=None
+        One entry per task.
+
+    Returns
+    -------
+    Data
+        What training needs.
+    """
+    labels = targets.encode(columns)
+    rows = np.flatnonzero(columns.present().any(axis=1))
+    if class_weight is not None and any(entry is not None for entry in class_weight):
+        weight = (
+            np.ones((columns.n_samples, targets.n_tasks)) if weight is None else weight
+        )
+        weight = weight.copy()
+        for t, (entry, classes) in enumerate(zip(class_weight, targets.classes)):
+            if entry is not None and classes is not None:
+                present = labels[t] >= 0
+                codes = labels[t][present]
+                per_class = _per_class(entry, classes, codes, weight[present, t])
+                weight[present, t] *= per_class[codes]
+    return Data(X, labels, weight, rows)
+
+
+def _per_class(
+    entry: Any, classes: NDArray[Any], codes: NDArray[Any], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    if entry == "balanced":
+        counts = np.bincount(codes, weights=weight, minlength=len(classes))
+        return counts.sum() / (len(classes) * np.where(counts > 0, counts, 1.0))
+    return np.array([float(entry.get(label, 1.0)) for label in classes.tolist()])
+
+
+def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
+    """Return the outputs of a model that knows only how often each class occurs.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    ndarray of shape (n_outputs,)
+        Log-probabilities (log-odds where a task has two classes), and zero, the mean,
+        for regression. A class that does not occur counts as half a label.
+    """
+    parts = [np.empty(0)]
+    for block in targets.blocks:
+        for t in block.tasks:
+            if block.kind == "regression":
+                parts.append(np.zeros(1))
+                continue
+            present = data.labels[t] >= 0
+            weight = None if data.weight is None else data.weight[present, t]
+            counts = np.bincount(
+                data.labels[t][present], weights=weight, minlength=targets.n_classes[t]
+            )
+            log_p = np.log(np.maximum(counts, 0.5) / counts.sum())
+            parts.append(log_p[1:] - log_p[:1] if block.kind == "binary" else log_p)
+    return np.concatenate(parts)

@@ -1,0 +1,111 @@
+"""Passages that the docstrings of the estimators share, written once."""
+
+import inspect
+from typing import TypeVar
+
+C = TypeVar("C", bound=type)
+
+STRATEGIES = """\
+sharing : str or Sharing, default="hard"
+    Which parameters tasks share: a name in `skmtl.sharing.SHARING`, or a spec such as
+    ``Additive(strength=0.01)``.
+encoder : str, Encoder or callable, default="mlp"
+    What turns one sample into features: a name in `skmtl.encoder.ENCODER`, a spec such
+    as ``MLP((64, 64))``, or a `torch.nn.Module` class whose modules return features of
+    shape (n, width).
+weighting : str or Weighting, default="equal"
+    How task losses are balanced: a name in `skmtl.weighting.WEIGHTING`, or a spec.
+relation : Relation or None, default=None
+    How tasks inform each other beyond sharing.
+optimizer : {"adam", "adamw", "sgd"} or type, default="adamw"
+    The optimizer, or a `torch.optim.Optimizer` class. "sgd" has Nesterov momentum 0.9.
+learning_rate_init : float, default=0.001
+    Learning rate.
+alpha : float, default=0.01
+    Weight decay of weights, not of biases; decoupled with "adamw", an L2 term in the
+    gradient with "adam" and "sgd". An optimizer class without ``weight_decay`` has
+    none.
+batch_size : int or "auto", default="auto"
+    Rows per step; "auto" means ``min(200, n_samples)``.
+max_iter : int, default=200
+    Number of epochs at most.
+tol : float, default=0.0001
+    Smallest decrease of the loss that counts as an improvement.
+shuffle : bool, default=True
+    Whether to draw the batches of each epoch in a new order.
+early_stopping : bool or "auto", default="auto"
+    Whether to stop on the loss of held-out rows and to bring back the best epoch;
+    "auto" does with 500 labelled rows or more, and where ``X_val`` is given. Without
+    it all rows train, and the training loss decides when to stop.
+validation_fraction : float, default=0.1
+    Share of the labelled rows to hold out, stratified over tasks as far as possible.
+n_iter_no_change : int or inf, default=10
+    Epochs without improvement after which training stops."""
+
+WEIGHTS = """\
+task_weight : array-like of shape (n_tasks,) or dict, default=None
+    Fixed weights of the tasks, by order or as ``{task name: weight}``; tasks left out
+    of a dict weigh one. Zero leaves a task untrained.
+missing_label : object, default=nan
+    A value that marks a missing label. None, NaN, NaT, pandas' NA and masked entries
+    always do."""
+
+TRAINING = """\
+warm_start : bool, default=False
+    Whether ``fit`` goes on from the weights of the fit before.
+callbacks : list of skorch.callbacks.Callback, default=None
+    Called by skorch while training.
+device : str or torch.device, default="auto"
+    Where to compute; "auto" takes CUDA where there is one, else the CPU.
+precision : {"auto", "float32", "float64", "bf16"}, default="auto"
+    Type of numbers. "bf16" keeps weights in float32 and computes in bfloat16 where
+    torch finds it safe. "auto" trains small problems (rows times parameters up to
+    2,097,152) on the CPU in float64, others in float32, and predicts regression on the
+    CPU in float64, so that predictions do not depend on which rows come together.
+n_threads : int, default=None
+    Number of torch threads while fitting and predicting, brought back afterwards. None
+    means one for small networks and torch's own number for others.
+random_state : int, RandomState instance or None, default=None
+    Decides initial weights, batches, dropout and held-out rows. Global random states
+    are left as they are.
+verbose : int, default=0
+    Whether to show a progress bar with losses and validation scores."""
+
+ATTRIBUTES = """\
+n_tasks_, n_outputs_ : int
+    Number of tasks.
+task_names_ : list
+    Names of the columns of y, or "task0", "task1", ….
+n_features_in_ : int
+    Number of features (channels of images) seen during fit.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Names of the features, where all are strings.
+n_iter_ : int
+    Number of epochs trained.
+loss_ : float
+    Training loss of the last epoch: the mean over tasks.
+loss_curve_ : list of float
+    Training loss of each epoch.
+validation_scores_ : list of float
+    With early stopping, the negative loss on the held-out rows after each epoch.
+best_validation_score_ : float
+    The best of them.
+task_weights_ : ndarray of shape (n_tasks,)
+    Weights of the task losses in the last step.
+module_ : torch.nn.Module
+    The trained network.
+net_ : skorch.NeuralNet
+    The skorch net that holds it.
+history_ : skorch.history.History
+    One record per epoch, with the loss of each task."""
+
+
+def shared_docs(cls: C) -> C:
+    """Fill ``%(strategies)s`` and the other shared passages into a docstring."""
+    cls.__doc__ = inspect.cleandoc(cls.__doc__ or "") % {
+        "strategies": STRATEGIES,
+        "weights": WEIGHTS,
+        "training": TRAINING,
+        "attributes": ATTRIBUTES,
+    }
+    return cls

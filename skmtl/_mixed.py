@@ -1,0 +1,253 @@
+"""Tasks of both kinds."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+
+from skmtl._base import MultiTaskBase
+from skmtl._classes import (
+    CLASS_WEIGHT,
+    check_class_weight,
+    check_declared_classes,
+    published_classes,
+)
+from skmtl._columns import Columns
+from skmtl._data import ClassWeight
+from skmtl._docs import shared_docs
+from skmtl._targets import Kind, Targets
+from skmtl._validation import StrOptions
+from skmtl.relation import Relation
+from skmtl.sharing import Sharing
+from skmtl.training import REGRESSION_LOSSES
+from skmtl.weighting import Weighting
+
+KINDS = ("classification", "regression")
+
+
+@shared_docs
+class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
+    """Neural network for tasks of both kinds: some classes, some numbers.
+
+    Parameters
+    ----------
+    %(strategies)s
+    task_types : dict or list, default=None
+        Kind of each task, "classification" or "regression", as ``{task name: kind}`` or
+        as a list with one entry per task. A task left out is of the kind that its
+        column shows: regression if it holds numbers that are not integers, else
+        classification.
+    loss : {"absolute_error", "huber", "squared_error"}, default="squared_error"
+        Loss of the standardised regression targets.
+    class_weight : dict, "balanced" or list, default=None
+        Weights of the classes of classification tasks, as in `MultiTaskClassifier`.
+    %(weights)s
+    %(training)s
+
+    Attributes
+    ----------
+    classes_ : list
+        Labels of each classification task, None for regression.
+    n_classes_ : list of int
+        Number of classes of each task, zero for regression.
+    task_types_ : list of {"classification", "regression"}
+        Kind of each task.
+    %(attributes)s
+
+    See Also
+    --------
+    MultiTaskClassifier : Classification only, with scikit-learn's classifier type.
+    MultiTaskRegressor : Regression only, with scikit-learn's regressor type.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skmtl import MultiTaskEstimator
+    >>> iris = load_iris(as_frame=True)
+    >>> X, Y = iris.data.iloc[:, :3], iris.frame[["target", "petal width (cm)"]]
+    >>> est = MultiTaskEstimator(random_state=0).fit(X, Y)
+    >>> est.task_types_
+    ['classification', 'regression']
+    >>> est.predict_frame(X).dtypes.astype(str).tolist()
+    ['int64', 'float64']
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **MultiTaskBase._parameter_constraints,
+        "task_types": [dict, "array-like", None],
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+        "class_weight": CLASS_WEIGHT,
+    }
+
+    def __init__(
+        self,
+        sharing: str | Sharing = "hard",
+        *,
+        encoder: Any = "mlp",
+        weighting: str | Weighting = "equal",
+        relation: Relation | None = None,
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
+        learning_rate_init: float = 1e-3,
+        alpha: float = 1e-2,
+        batch_size: int | str = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        task_types: Any = None,
+        loss: str = "squared_error",
+        class_weight: Any = None,
+        task_weight: Any = None,
+        missing_label: Any = np.nan,
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Any = "auto",
+        precision: str = "auto",
+        n_threads: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.sharing = sharing
+        self.encoder = encoder
+        self.weighting = weighting
+        self.relation = relation
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.task_types = task_types
+        self.loss = loss
+        self.class_weight = class_weight
+        self.task_weight = task_weight
+        self.missing_label = missing_label
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Make one pass over more data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, one column per task, missing ones as in ``fit``.
+        classes : list of array-like, default=None
+            All labels of each classification task and None for each regression task;
+            needed at the first call where there are classification tasks.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit those of the first call; nothing changes then.
+        """
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def predict_proba(self, X: Any) -> list[Any]:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        list of ndarray of shape (n_samples, n_classes)
+            One array per task, None for regression.
+        """
+        outputs = self._outputs(X)
+        proba = self._targets.predict_proba(outputs)
+        return proba
+
+    def predict_log_proba(self, X: Any) -> list[Any]:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        list of ndarray of shape (n_samples, n_classes)
+            One array per task, None for regression.
+        """
+        proba = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return [None if p is None else np.log(p) for p in proba]
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+    ) -> Self:
+        classes = check_declared_classes(self, y, classes)
+        return super()._partial_fit(X, y, sample_weight, classes)
+
+    def _kinds(self, columns: Columns) -> list[Kind]:
+        names = columns.task_names
+        given = self.task_types
+        if given is None:
+            given = {}
+        elif not isinstance(given, dict):
+            if len(given) != len(names):
+                raise ValueError(
+                    f"The 'task_types' parameter must have one entry per task, "
+                    f"{len(names)}. Got {len(given)}."
+                )
+            given = dict(zip(names, given, strict=True))
+        for name, kind in given.items():
+            if name not in names or kind not in KINDS:
+                raise ValueError(
+                    f"The 'task_types' parameter must give one of {KINDS} for names "
+                    f"among {names}. Got {name!r}: {kind!r}."
+                )
+        return [
+            given.get(name) or _kind_of(column.values)
+            for name, column in zip(names, columns.columns, strict=True)
+        ]
+
+    def _class_weight(self, targets: Targets) -> ClassWeight | None:
+        return check_class_weight(self.class_weight, targets)
+
+    def _publish_classes(self, targets: Targets) -> None:
+        published_classes(self, targets)
+        self.task_types_ = list(targets.kinds)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+
+def _kind_of(values: Any) -> Kind:
+    """Return the kind that the labels of a column show."""
+    fractional = values.dtype.kind == "f" and (values != np.floor(values)).any()
+    return "regression" if fractional else "classification"

@@ -1,0 +1,190 @@
+"""One task of a fitted multi-task estimator, as an estimator of one target."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+
+class _TaskView(BaseEstimator):
+    """What the views of classification and regression tasks have in common."""
+
+    def __init__(self, estimator: Any, task: Any = 0) -> None:
+        self.estimator = estimator
+        self.task = task
+
+    def _bound(self, estimator: Any, number: int) -> Self:
+        self.estimator_ = estimator
+        self._number = number
+        return self
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit a model with the settings of ``estimator`` to this one target.
+
+        Tools that refit, such as cross-validation, get a model of the task alone; the
+        multi-task model that this view came from is left as it is.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,)
+            Labels of the task.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted view.
+        """
+        fitted = clone(self.estimator).fit(X, y, sample_weight=sample_weight)
+        if fitted.n_tasks_ != 1:
+            raise ValueError(
+                f"y must hold the labels of one task. Got {fitted.n_tasks_} columns."
+            )
+        return self._bound(fitted, 0)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict the task's labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels in the task's own type.
+        """
+        check_is_fitted(self)
+        outputs = self.estimator_._outputs(X)
+        return self.estimator_._targets.predict_columns(outputs)[self._number]  # type: ignore[no-any-return]
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features seen during fit."""
+        return self.estimator_.n_features_in_  # type: ignore[no-any-return]
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """Names of the features seen during fit, where they have names."""
+        return self.estimator_.feature_names_in_  # type: ignore[no-any-return]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class TaskClassifier(ClassifierMixin, _TaskView):
+    """A classification task of a multi-task estimator.
+
+    Returned by ``task_estimator``; scikit-learn's tools for one target, such as
+    calibration, ROC curves, partial dependence and thresholds, take it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The multi-task estimator.
+    task : str or int, default=0
+        Name or number of the task.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The task's labels.
+    estimator_ : estimator
+        The fitted multi-task estimator.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where they have names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skmtl import MultiTaskClassifier
+    >>> X, species = load_iris(return_X_y=True)
+    >>> Y = np.column_stack([species, X[:, 0] > 5.8])
+    >>> est = MultiTaskClassifier(max_iter=5, random_state=0).fit(X, Y)
+    >>> est.task_estimator("task1").predict_proba(X).shape
+    (150, 2)
+    """
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The task's labels."""
+        return self.estimator_._targets.classes[self._number]  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities, in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        outputs = self.estimator_._outputs(X)
+        return self.estimator_._targets.predict_proba(outputs)[self._number]  # type: ignore[no-any-return]
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Log-probabilities, in the order of ``classes_``.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+
+class TaskRegressor(RegressorMixin, _TaskView):
+    """A regression task of a multi-task estimator.
+
+    Returned by ``task_estimator``; scikit-learn's tools for one target take it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The multi-task estimator.
+    task : str or int, default=0
+        Name or number of the task.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted multi-task estimator.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where they have names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_linnerud
+    >>> from skmtl import MultiTaskRegressor
+    >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
+    >>> est = MultiTaskRegressor(max_iter=5, random_state=0).fit(X, Y)
+    >>> est.task_estimator("Pulse").predict(X).shape
+    (20,)
+    """

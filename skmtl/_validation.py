@@ -1,0 +1,94 @@
+"""Argument checks shared by the estimators; one error sentence each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+)
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "check_device",
+    "check_sample_weight",
+    "check_task_weight",
+]
+
+
+def check_device(device: Any) -> torch.device:
+    """Return the torch device that a parameter names, if it can be used here."""
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"The 'device' parameter must be 'auto' or a torch device that this "
+            f"machine has, such as 'cpu'. Got {device!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return found
+
+
+def check_sample_weight(
+    sample_weight: ArrayLike | None, n_samples: int, n_tasks: int, name: str
+) -> NDArray[np.float64] | None:
+    """Return weights of shape (n_samples, 1) or (n_samples, n_tasks), or None."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    allowed = [(n_samples,)] + ([(n_samples, n_tasks)] if n_tasks > 1 else [])
+    if weight.shape not in allowed:
+        shapes = " or ".join(map(str, allowed))
+        raise ValueError(
+            f"{name} must have shape {shapes}: one weight per row"
+            f"{' or per label' if n_tasks > 1 else ''}. Got shape {weight.shape}."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError(
+            f"{name} must be finite and not negative. Got values from "
+            f"{weight.min()} to {weight.max()}."
+        )
+    if not weight.any():
+        raise ValueError(
+            f"{name} is zero for every row: give at least one row a positive weight."
+        )
+    return weight.reshape(n_samples, -1)
+
+
+def check_task_weight(
+    task_weight: ArrayLike | Mapping[str, float] | None, names: list[str]
+) -> NDArray[np.float64]:
+    """Return one finite weight per task; tasks left out of a dict weigh one."""
+    if task_weight is None:
+        return np.ones(len(names))
+    if isinstance(task_weight, Mapping):
+        unknown = [name for name in task_weight if name not in names]
+        if unknown:
+            raise ValueError(
+                f"The 'task_weight' parameter names the unknown task {unknown[0]!r}. "
+                f"The tasks are {names}."
+            )
+        task_weight = [task_weight.get(name, 1.0) for name in names]
+    weight = np.asarray(task_weight, dtype=np.float64)
+    if weight.shape != (len(names),):
+        raise ValueError(
+            f"The 'task_weight' parameter must have one weight per task, shape "
+            f"({len(names)},). Got shape {weight.shape}."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError(
+            f"The 'task_weight' parameter must be finite, not negative and positive "
+            f"for at least one task. Got {weight.tolist()}."
+        )
+    return weight

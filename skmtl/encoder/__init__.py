@@ -1,0 +1,10 @@
+"""What turns one sample into features: the ``encoder`` parameter."""
+
+from skmtl._registry import by_name
+from skmtl.encoder._base import Encoder as Encoder
+from skmtl.encoder._base import EncoderModule as EncoderModule
+from skmtl.encoder._mlp import MLP as MLP
+from skmtl.encoder._module import ModuleEncoder as ModuleEncoder
+
+#: Encoders that a string can name.
+ENCODER = by_name(Encoder, {k: v for k, v in globals().items() if k != "ModuleEncoder"})

@@ -1,0 +1,118 @@
+"""Multilayer perceptrons."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from skmtl._layers import StackedBatchNorm, StackedLayerNorm, StackedLinear
+from skmtl._validation import Interval, StrOptions
+from skmtl.encoder._base import Encoder, EncoderModule
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "leaky_relu": nn.LeakyReLU,
+    "mish": nn.Mish,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+NORMS = {"batch": StackedBatchNorm, "layer": StackedLayerNorm}
+
+
+class MLP(Encoder):
+    """Multilayer perceptron for tables.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(128, 128)
+        Width of each hidden layer; the last is the number of features. An empty
+        sequence leaves the input as it is, which makes linear models.
+    activation : str, default="relu"
+        One of "elu", "gelu", "identity", "leaky_relu", "mish", "relu", "selu",
+        "silu" and "tanh".
+    dropout : float, default=0.0
+        Probability of zeroing a feature after each hidden layer while training [1]_.
+    norm : {"batch", "layer"} or None, default=None
+        Normalisation before each activation.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks
+       from Overfitting", JMLR 2014.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.encoder import MLP
+    >>> MultiTaskClassifier(encoder=MLP((64,), dropout=0.1)).encoder.dropout
+    0.1
+    """
+
+    name = "mlp"
+    input_ndim = 2
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "norm": [StrOptions(set(NORMS)), None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (128, 128),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        norm: str | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.norm = norm
+
+    def validated(self) -> "MLP":
+        """Return the spec itself after checking its settings."""
+        super().validated()
+        if any(not isinstance(w, Integral) or w < 1 for w in self._widths()):
+            raise ValueError(
+                "The 'hidden_layer_sizes' parameter of MLP must hold positive integers."
+                f" Got {self.hidden_layer_sizes!r}."
+            )
+        return self
+
+    def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
+        """Build the stacked perceptrons."""
+        return _MLP(input_shape[0], self._widths(), n_copies, self)
+
+    def _widths(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        return [int(sizes)] if isinstance(sizes, Integral) else list(sizes)  # type: ignore[arg-type]
+
+
+class _MLP(EncoderModule):
+    def __init__(
+        self, n_inputs: int, widths: list[int], n_copies: int, spec: MLP
+    ) -> None:
+        super().__init__()
+        self.n_copies = n_copies
+        self.width = widths[-1] if widths else n_inputs
+        self.layers = nn.ModuleList()
+        for fan_in, width in zip([n_inputs, *widths], widths, strict=False):
+            steps: list[nn.Module] = [StackedLinear(n_copies, fan_in, width)]
+            if spec.norm is not None:
+                steps.append(NORMS[spec.norm](n_copies, width))
+            steps.append(ACTIVATIONS[spec.activation]())
+            if spec.dropout:
+                steps.append(nn.Dropout(spec.dropout))
+            self.layers.append(nn.Sequential(*steps))
+
+    def forward(self, X: Tensor) -> Tensor:
+        H = super().forward(X)
+        return H if self.layers else H.expand(self.n_copies, *H.shape)

@@ -1,0 +1,128 @@
+"""A user's own network as an encoder."""
+
+import copy
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from skmtl.encoder._base import Encoder, EncoderModule
+
+
+class ModuleEncoder(Encoder):
+    """Encoder made of any `torch.nn.Module` class that returns (n, width) features.
+
+    Estimators wrap a module class or a callable given as ``encoder`` in this spec.
+
+    Parameters
+    ----------
+    module : callable
+        A `torch.nn.Module` class, or any callable that returns a new module. It is
+        called with ``n_features``, the number of columns (or channels) of the input,
+        where its signature has that name, and without arguments otherwise.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skmtl.encoder import ModuleEncoder
+    >>> def network(n_features):
+    ...     return nn.Sequential(nn.Linear(n_features, 8), nn.Tanh())
+    >>> ModuleEncoder(network).build((5,)).width
+    8
+    """
+
+    name = "module"
+
+    def __init__(self, module: Callable[..., nn.Module]) -> None:
+        self.module = module
+
+    def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
+        """Build the copies, stacked where the module allows it."""
+        modules = [self._new(input_shape) for _ in range(n_copies)]
+        width = _feature_width(modules[0], input_shape)
+        if n_copies > 1 and not any(map(_mutates_buffers, modules[0].modules())):
+            return _Stacked(modules, width)
+        return _Separate(modules, width)
+
+    def _new(self, input_shape: tuple[int, ...]) -> nn.Module:
+        parameters = inspect.signature(self.module).parameters
+        known = {"n_features": input_shape[0]} if "n_features" in parameters else {}
+        module = self.module(**known)
+        if not isinstance(module, nn.Module):
+            raise ValueError(
+                "The 'encoder' parameter must be an encoder's name, an Encoder, or a "
+                f"callable that returns a torch.nn.Module. {self.module!r} returned "
+                f"{type(module).__name__}."
+            )
+        return module
+
+
+class _Separate(EncoderModule):
+    """Copies evaluated one by one: batch statistics cannot be stacked."""
+
+    def __init__(self, modules: list[nn.Module], width: int) -> None:
+        super().__init__()
+        self.copies = nn.ModuleList(modules)
+        self.n_copies = len(modules)
+        self.width = width
+
+    def forward(self, X: Tensor) -> Tensor:
+        return torch.stack([module(X) for module in self.copies])
+
+
+class _Stacked(EncoderModule):
+    """Copies evaluated as one module mapped over stacked parameters."""
+
+    def __init__(self, modules: list[nn.Module], width: int) -> None:
+        super().__init__()
+        parameters, buffers = stack_module_state(modules)
+        # Names of stacked parameters hold dots, which torch refuses: number them.
+        self._names = list(parameters), list(buffers)
+        self.parameters_ = nn.ParameterList(p.detach() for p in parameters.values())
+        for i, buffer in enumerate(buffers.values()):
+            self.register_buffer(f"buffer_{i}", buffer)
+        # The skeleton is kept out of the module tree: it has no weights of its own.
+        self._skeleton = [copy.deepcopy(modules[0]).to("meta")]
+        self.n_copies = len(modules)
+        self.width = width
+
+    def forward(self, X: Tensor) -> Tensor:
+        names, buffer_names = self._names
+        parameters = dict(zip(names, self.parameters_, strict=True))
+        buffers = {
+            name: getattr(self, f"buffer_{i}") for i, name in enumerate(buffer_names)
+        }
+        skeleton = self._skeleton[0].train(self.training)
+
+        def one(p: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
+            return functional_call(skeleton, (p, b), (X,))  # type: ignore[no-any-return]
+
+        return torch.vmap(one, randomness="different")(parameters, buffers)
+
+
+def _mutates_buffers(module: nn.Module) -> bool:
+    return getattr(module, "track_running_stats", False) is True
+
+
+def _feature_width(module: nn.Module, input_shape: tuple[int, ...]) -> int:
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            H = module(torch.zeros(2, *input_shape))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The module given as 'encoder' cannot take a batch of shape "
+            f"{(2, *input_shape)}: {str(error).splitlines()[0]}"
+        ) from error
+    finally:
+        module.train(training)
+    if not isinstance(H, Tensor) or H.ndim != 2 or H.shape[0] != 2:
+        got = tuple(H.shape) if isinstance(H, Tensor) else type(H).__name__
+        raise ValueError(
+            "The module given as 'encoder' must map n samples to features of shape "
+            f"(n, width). For 2 samples it returned {got}: flatten or pool its output."
+        )
+    return H.shape[1]

@@ -1,0 +1,8 @@
+"""How tasks inform each other beyond sharing: the ``relation`` parameter."""
+
+from skmtl._registry import by_name
+from skmtl.relation._base import Relation as Relation
+from skmtl.relation._base import RelationModule as RelationModule
+
+#: Relations that a string can name.
+RELATION = by_name(Relation, globals())

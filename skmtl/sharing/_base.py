@@ -1,0 +1,86 @@
+"""What every sharing strategy offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from skmtl._registry import Spec
+
+if TYPE_CHECKING:
+    from skmtl.encoder import Encoder
+
+
+class SharingModule(nn.Module):
+    """Network from a batch of inputs to features for every task.
+
+    Subclasses set ``width`` and write ``forward``; those that share parameters or
+    tie them override ``shared_parameters`` and ``penalty``.
+
+    Attributes
+    ----------
+    width : int
+        Number of features per sample and task.
+    """
+
+    width: int
+
+    @abstractmethod
+    def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the tasks' features and the features that tasks share.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        features : Tensor of shape (n, n_tasks, width) or (n, 1, width)
+            Features each task's head reads; the middle axis is 1 where all tasks read
+            the same ones.
+        shared : Tensor of shape (n, ...) or None
+            What more than one task depends on, where gradient balancing looks; None
+            where nothing is shared.
+        """
+
+    def shared_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters that more than one task depends on."""
+        return ()
+
+    def penalty(self) -> Tensor | None:
+        """Return a scalar to add to the loss, or None."""
+        return None
+
+
+class Sharing(Spec):
+    """Base class of sharing specs: which parameters tasks share.
+
+    Subclass it and write ``build`` to add a strategy; instances work as the
+    ``sharing`` parameter of every estimator without being registered.
+    """
+
+    @abstractmethod
+    def build(
+        self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int
+    ) -> SharingModule:
+        """Build the network.
+
+        Parameters
+        ----------
+        encoder : Encoder
+            Builds any number of stacked networks for one input shape.
+        input_shape : tuple of int
+            Shape of one sample, such as ``(n_features,)``.
+        n_tasks : int
+            Number of tasks.
+
+        Returns
+        -------
+        SharingModule
+            The network from inputs to the tasks' features.
+        """

@@ -1,0 +1,212 @@
+"""Batches by slicing: no per-sample fetch, no collation, no copy of the table."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, csr_matrix, issparse
+from torch import Tensor
+
+from skmtl._targets import Block
+
+#: One block's labels and their weights; None where every label counts the same.
+BlockTarget = tuple[Tensor, Tensor | None]
+Batch = tuple[Tensor, list[BlockTarget]]
+
+
+class Source:
+    """Rows of X as tensors of the compute type on the compute device.
+
+    Arrays in memory become one tensor, without a copy where type and order allow it,
+    and live on the device. Memory maps, read-only arrays and sparse matrices stay
+    where they are, and only the rows of a batch are read and made dense.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix in CSR form, of shape (n, ...)
+        The samples.
+    dtype : torch.dtype
+        Compute type.
+    device : torch.device
+        Compute device.
+    resident : bool, default=True
+        Whether to convert an array in memory as a whole, for many passes, rather than
+        the rows of each batch, for one.
+    """
+
+    def __init__(
+        self, X: Any, dtype: torch.dtype, device: torch.device, resident: bool = True
+    ) -> None:
+        self.dtype = dtype
+        self.device = device
+        self.n_samples = X.shape[0]
+        self.data: NDArray[Any] | csr_array | csr_matrix | Tensor = X
+        if resident and not issparse(X) and X.flags.writeable and not is_memmap(X):
+            tensor = torch.from_numpy(np.ascontiguousarray(X)).to(dtype)
+            self.data = tensor.to(device) if _fits(tensor, device) else tensor
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return some rows, given by a tensor of indices."""
+        if isinstance(self.data, Tensor):
+            rows = self.data.index_select(0, index.to(self.data.device))
+            return rows.to(self.device)
+        return self._to_tensor(self._select(index.cpu().numpy()))
+
+    def span(self, start: int, stop: int) -> Tensor:
+        """Return the rows of a range; a view where the data is a tensor."""
+        if isinstance(self.data, Tensor):
+            return self.data[start:stop].to(self.device)
+        return self._to_tensor(self._select(slice(start, stop)))
+
+    def _select(self, rows: NDArray[np.int64] | slice) -> NDArray[Any]:
+        if issparse(self.data):
+            return self.data[rows].toarray()  # type: ignore[no-any-return, index]
+        if isinstance(rows, slice):
+            part = self.data[rows]
+            return part if part.flags.writeable else part.copy()  # type: ignore[union-attr]
+        return self.data.take(rows, axis=0)  # type: ignore[no-any-return]
+
+    def _to_tensor(self, rows: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(rows).to(self.device, self.dtype)
+
+
+def is_memmap(X: Any) -> bool:
+    """Tell whether an array's memory is a file."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return False
+
+
+def _fits(tensor: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return tensor.nbytes < free // 2
+
+
+class Rows(torch.utils.data.Dataset[Batch]):
+    """Some rows of the data with their packed targets.
+
+    Parameters
+    ----------
+    source : Source
+        The samples.
+    targets : list of (Tensor of shape (N, n_block_tasks), Tensor or None)
+        Labels and weights of each block of tasks for all samples of the source.
+    index : ndarray of int of shape (n,) or None
+        Which samples belong; None for all.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        targets: Sequence[BlockTarget],
+        index: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.source = source
+        self.targets = list(targets)
+        self.index = None if index is None else torch.from_numpy(index)
+
+    def subset(self, rows: NDArray[np.int64]) -> "Rows":
+        """Return some of these rows, given by their positions."""
+        index = torch.from_numpy(rows)
+        kept = index if self.index is None else self.index[index]
+        return Rows(self.source, self.targets, kept.numpy())
+
+    def __len__(self) -> int:
+        return self.source.n_samples if self.index is None else len(self.index)
+
+    def __getitem__(self, rows: Any) -> Batch:
+        every = torch.arange(len(self))
+        return self.take(
+            (every if self.index is None else self.index)[rows].reshape(-1)
+        )
+
+    def take(self, index: Tensor | None) -> Batch:
+        """Return the batch of some samples of the source; None for all of them."""
+        if index is None:
+            return self.source.span(0, self.source.n_samples), self.targets
+        index_on = index.to(self.targets[0][0].device) if self.targets else index
+        targets = [
+            (
+                y.index_select(0, index_on),
+                None if w is None else w.index_select(0, index_on),
+            )
+            for y, w in self.targets
+        ]
+        return self.source.take(index), targets
+
+
+class Batches:
+    """Iterates over rows in batches, in a new order each time where shuffled.
+
+    A last batch of one row joins the batch before it, since batch normalisation cannot
+    learn from one row.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data.
+    batch_size : int
+        Rows per batch.
+    generator : torch.Generator or None, default=None
+        Source of the orders; None keeps the rows in order.
+    """
+
+    def __init__(
+        self, rows: Rows, batch_size: int, generator: torch.Generator | None = None
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return len(self._sizes())
+
+    def __iter__(self) -> Iterator[Batch]:
+        n = len(self.rows)
+        index = self.rows.index
+        if n <= self.batch_size:  # the order of a single batch does not matter
+            yield self.rows.take(index)
+            return
+        if self.generator is not None:
+            order = torch.randperm(n, generator=self.generator)
+            index = order if index is None else index[order]
+        elif index is None:
+            index = torch.arange(n)
+        for part in index.split(self._sizes()):
+            yield self.rows.take(part)
+
+    def _sizes(self) -> list[int]:
+        full, rest = divmod(len(self.rows), self.batch_size)
+        sizes = [self.batch_size] * full + ([rest] if rest else [])
+        return [*sizes[:-2], self.batch_size + 1] if full and rest == 1 else sizes
+
+
+def pack_targets(
+    blocks: Sequence[Block],
+    labels: Sequence[NDArray[Any]],
+    weight: NDArray[np.float64] | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> list[BlockTarget]:
+    """Stack the tasks of each block: labels, and weights where they matter.
+
+    A missing label becomes a label of weight zero.
+    """
+    targets: list[BlockTarget] = []
+    for block in blocks:
+        y = np.stack([labels[t] for t in block.tasks], axis=1)
+        present = ~np.isnan(y) if block.kind == "regression" else y >= 0
+        w: Tensor | None = None
+        if weight is not None:
+            w = torch.from_numpy(weight[:, block.tasks] * present).to(device, dtype)
+        elif not present.all():
+            w = torch.from_numpy(present).to(device)
+        tensor = torch.from_numpy(np.where(present, y, 0)).to(device)
+        targets.append((tensor.to(dtype) if block.kind == "regression" else tensor, w))
+    return targets

@@ -1,0 +1,163 @@
+"""skorch callbacks of the estimators: stopping, progress, scikit-learn's callbacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+
+class Stopping(Callback):
+    """Stop when a loss no longer falls, and bring back the best epoch.
+
+    Parameters
+    ----------
+    monitor : {"train_loss", "valid_loss"}
+        Loss to watch: the mean over tasks.
+    patience : int
+        Epochs without improvement to wait for.
+    tol : float
+        Smallest improvement that counts.
+    restore : bool
+        Whether to load the weights of the epoch with the lowest loss at the end.
+    """
+
+    def __init__(self, monitor: str, patience: int, tol: float, restore: bool) -> None:
+        self.monitor = monitor
+        self.patience = patience
+        self.tol = tol
+        self.restore = restore
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Forget earlier trainings."""
+        self.best_loss_ = np.inf
+        self.best_epoch_ = 0
+        self.waited_ = 0
+        self.state_: dict[str, torch.Tensor] | None = None
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Compare the epoch with the best so far."""
+        loss = net.history[-1][self.monitor]
+        improved = loss < self.best_loss_ - self.tol
+        self.waited_ = 0 if improved else self.waited_ + 1
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+            self.best_epoch_ = len(net.history)
+            if self.restore:
+                state = net.module_.state_dict()
+                self.state_ = {name: value.clone() for name, value in state.items()}
+        if self.waited_ >= self.patience:
+            net.stop_training_ = True
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Bring back the best epoch."""
+        if self.state_ is not None:
+            net.module_.load_state_dict(self.state_)
+            self.state_ = None
+
+
+class Progress(Callback):
+    """A progress bar over epochs.
+
+    Parameters
+    ----------
+    max_iter : int
+        Number of epochs at most.
+    """
+
+    #: Tasks whose losses fit on one line.
+    n_shown = 4
+
+    def __init__(self, max_iter: int) -> None:
+        self.max_iter = max_iter
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open the bar."""
+        self.bar_ = tqdm(total=self.max_iter, desc="epoch", leave=True)
+        self.best_ = -np.inf
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Show the losses of the epoch."""
+        epoch = net.history[-1]
+        shown = {"loss": f"{epoch['train_loss']:.4f}"}
+        losses = epoch["train_losses"]
+        for name, loss in list(zip(net.task_names, losses))[: self.n_shown]:
+            shown[str(name)] = f"{loss:.4f}"
+        if len(losses) > self.n_shown:
+            shown["..."] = f"{len(losses) - self.n_shown} more"
+        if "valid_loss" in epoch:
+            score = -epoch["valid_loss"]
+            self.best_ = max(self.best_, score)
+            shown |= {"valid": f"{score:.4f}", "best": f"{self.best_:.4f}"}
+        self.bar_.set_postfix(shown, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar; training may have ended by an error."""
+        if hasattr(self, "bar_"):
+            self.bar_.close()
+            del self.bar_
+
+
+class SklearnCallbacks(Callback):
+    """Pass epochs on to scikit-learn's callbacks (scikit-learn 1.9 and later).
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator that is being fitted.
+    context : CallbackContext
+        The context of its fit.
+    X, y : object
+        The data as given to fit.
+    metadata : dict
+        What scorers may ask for, such as ``sample_weight``.
+    attributes : callable
+        Returns the fitted attributes that predictions need.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        context: Any,
+        X: Any,
+        y: Any,
+        metadata: dict[str, Any],
+        attributes: Callable[[Any], dict[str, Any]],
+    ) -> None:
+        self.estimator = estimator
+        self.context = context
+        self.data = {"X": X, "y": y, "metadata": metadata}
+        self.attributes = attributes
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Announce the fit."""
+        self.context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Announce the epoch."""
+        self.epoch_ = self.context.subcontext(task_name="epoch")
+        self.epoch_.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Report the epoch; a callback may ask to stop."""
+        if self.epoch_.call_on_fit_task_end(
+            estimator=self.estimator,
+            reconstruction_attributes=lambda: self.attributes(net),
+            **self.data,
+        ):
+            net.stop_training_ = True
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Report the end of the fit."""
+        self.context.call_on_fit_task_end(
+            estimator=self.estimator,
+            reconstruction_attributes=lambda: self.attributes(net),
+            **self.data,
+        )

@@ -1,0 +1,103 @@
+"""Per-task losses of packed outputs, over the labels that are present."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skmtl._targets import Block
+from skmtl.training._batches import BlockTarget
+
+REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "absolute_error": F.l1_loss,
+    "huber": F.huber_loss,
+    "squared_error": F.mse_loss,
+}
+
+
+class PackedLoss(nn.Module):
+    """Mean loss of each task over its labelled entries in a batch.
+
+    Cross-entropy for classification; squared error, absolute error or Huber's loss
+    (with its change from squared to absolute at one standard deviation) for
+    regression. One call per block of tasks, none per task.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        Layout of the outputs.
+    n_tasks : int
+        Number of tasks.
+    regression_loss : str
+        A key of ``REGRESSION_LOSSES``.
+    """
+
+    def __init__(
+        self, blocks: Sequence[Block], n_tasks: int, regression_loss: str
+    ) -> None:
+        super().__init__()
+        self.blocks = tuple(blocks)
+        self.n_tasks = n_tasks
+        self.regression_loss = REGRESSION_LOSSES[regression_loss]
+        order = [task for block in blocks for task in block.tasks]
+        self.in_order = order == list(range(n_tasks))
+        self.register_buffer("order", torch.tensor(order, dtype=torch.int64))
+        for i, block in enumerate(blocks):
+            columns = torch.from_numpy(block.padded_columns) if block.ragged else None
+            self.register_buffer(f"columns_{i}", columns)
+
+    def forward(
+        self, outputs: Tensor, targets: Sequence[BlockTarget]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return each task's loss and the weight of its labels in the batch.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n, n_outputs)
+            Logits and standardised regression values of all tasks.
+        targets : sequence of (Tensor of shape (n, n_block_tasks), Tensor or None)
+            Labels and weights of each block.
+
+        Returns
+        -------
+        losses : Tensor of shape (n_tasks,)
+            Zero for a task without labels in the batch.
+        counts : Tensor of shape (n_tasks,) or None
+            Sum of the weights of each task's labels; None where every label of the
+            batch is present and counts the same.
+        """
+        parts: list[Tensor] = []
+        counts: list[Tensor] = []
+        complete = all(w is None for _, w in targets)
+        for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
+            loss = self._entries(i, block, outputs[:, block.start : block.stop], y)
+            if complete:
+                parts.append(loss.mean(dim=0))
+                continue
+            w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
+            count = w.sum(dim=0)
+            parts.append((loss * w).sum(dim=0) / count.where(count > 0, 1.0))
+            counts.append(count)
+        losses = self._by_task(parts, outputs)
+        return losses, None if complete else self._by_task(counts, outputs)
+
+    def _entries(self, i: int, block: Block, Z: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of every entry of a block, of shape (n, n_block_tasks)."""
+        if block.kind == "regression":
+            return self.regression_loss(Z, y, reduction="none")
+        if block.kind == "binary":
+            return F.binary_cross_entropy_with_logits(
+                Z, y.to(Z.dtype), reduction="none"
+            )
+        if block.ragged:  # outputs that no task has can never be chosen
+            wide = Z.new_full((len(Z), y.shape[1] * block.size), -torch.inf)
+            Z = wide.index_copy(1, getattr(self, f"columns_{i}"), Z)
+        Z = Z.reshape(-1, block.size)
+        return F.cross_entropy(Z, y.reshape(-1).long(), reduction="none").view_as(y)
+
+    def _by_task(self, parts: list[Tensor], like: Tensor) -> Tensor:
+        if self.in_order:
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+        values = like.new_zeros(self.n_tasks)
+        return values.index_copy(0, self.order, torch.cat(parts)) if parts else values

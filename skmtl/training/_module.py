@@ -1,0 +1,143 @@
+"""The whole network: sharing, relation and packed heads."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skmtl._targets import Block
+from skmtl.encoder import Encoder
+from skmtl.relation import Relation
+from skmtl.sharing import Sharing
+
+
+class MultiTaskModule(nn.Module):
+    """Maps a batch of inputs to the packed outputs of all tasks.
+
+    Parameters
+    ----------
+    sharing : Sharing
+        Which parameters tasks share.
+    encoder : Encoder
+        What turns one sample into features.
+    relation : Relation or None
+        How tasks inform each other beyond sharing.
+    input_shape : tuple of int
+        Shape of one sample.
+    n_tasks : int
+        Number of tasks.
+    blocks : sequence of Block
+        Layout of the outputs.
+    prior : ndarray of shape (n_outputs,)
+        Outputs before anything is learned from the inputs.
+    dtype : torch.dtype, default=torch.float32
+        Type of the parameters.
+    """
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        encoder: Encoder,
+        relation: Relation | None,
+        input_shape: tuple[int, ...],
+        n_tasks: int,
+        blocks: Sequence[Block],
+        prior: NDArray[np.float64],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.n_tasks = n_tasks
+        self.sharing = sharing.build(encoder, input_shape, n_tasks)
+        width = self.sharing.width
+        self.relation = None if relation is None else relation.build(n_tasks, width)
+        self.heads = Heads(blocks, n_tasks, width, prior)
+        self.to(dtype)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return outputs of shape (n, n_outputs)."""
+        features, _ = self.sharing(X)
+        if self.relation is not None:
+            features = self.relation(features.expand(-1, self.n_tasks, -1))
+        return self.heads(features)  # type: ignore[no-any-return]
+
+    def shared_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters that more than one task depends on."""
+        return self.sharing.shared_parameters()
+
+    def penalty(self) -> Tensor | None:
+        """Return the sum of what sharing and relation add to the loss, or None."""
+        penalty = self.sharing.penalty()
+        if self.relation is None:
+            return penalty
+        other = self.relation.penalty(self.heads.weight, self.heads.task_of_output)
+        if penalty is None or other is None:
+            return other if penalty is None else penalty
+        return penalty + other
+
+
+class Heads(nn.Module):
+    """One linear head per task, all in one weight tensor.
+
+    Weights start at zero and biases at the tasks' priors, so that no class is
+    preferred by chance: renaming the classes permutes the outputs and changes nothing
+    else.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        Layout of the outputs.
+    n_tasks : int
+        Number of tasks.
+    width : int
+        Number of features per sample and task.
+    prior : ndarray of shape (n_outputs,)
+        Initial biases.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        n_tasks: int,
+        width: int,
+        prior: NDArray[np.float64],
+    ) -> None:
+        super().__init__()
+        self.blocks = tuple(blocks)
+        self.weight = nn.Parameter(torch.zeros(len(prior), width))
+        self.bias = nn.Parameter(torch.from_numpy(prior.copy()))
+        owner = [t for b in blocks for t, s in zip(b.tasks, b.sizes) for _ in range(s)]
+        self.register_buffer("task_of_output", torch.tensor(owner, dtype=torch.int64))
+        for i, block in enumerate(blocks):
+            every = block.tasks == tuple(range(n_tasks))
+            tasks = None if every else torch.tensor(block.tasks)
+            columns = torch.from_numpy(block.padded_columns) if block.ragged else None
+            self.register_buffer(f"tasks_{i}", tasks, persistent=False)
+            self.register_buffer(f"columns_{i}", columns, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (n, n_tasks or 1, width) to outputs (n, n_outputs)."""
+        if features.shape[1] == 1:  # every head reads the same features
+            return F.linear(features.squeeze(1), self.weight, self.bias)
+        outputs = [self._outputs(i, features) for i in range(len(self.blocks))]
+        if not outputs:
+            return features.new_zeros(len(features), 0)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def _outputs(self, i: int, features: Tensor) -> Tensor:
+        block = self.blocks[i]
+        tasks, columns = getattr(self, f"tasks_{i}"), getattr(self, f"columns_{i}")
+        H = features if tasks is None else features.index_select(1, tasks)
+        W = self.weight[block.start : block.stop]
+        b = self.bias[block.start : block.stop]
+        if columns is not None:
+            rows = len(block.tasks) * block.size
+            W = W.new_zeros(rows, W.shape[1]).index_copy(0, columns, W)
+            b = b.new_zeros(rows).index_copy(0, columns, b)
+        W = W.unflatten(0, (-1, block.size))  # (tasks, size, width)
+        b = b.unflatten(0, (-1, 1, block.size))
+        Z = torch.baddbmm(b, H.transpose(0, 1), W.mT)  # (tasks, n, size)
+        Z = Z.transpose(0, 1).flatten(1)
+        return Z if columns is None else Z.index_select(1, columns)

@@ -1,0 +1,57 @@
+"""What is global in torch, borrowed and given back: threads and random states."""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+_SEEDED = threading.RLock()
+
+
+@contextmanager
+def n_threads(n: int | None) -> Iterator[None]:
+    """Run with some number of torch threads; None leaves it as it is.
+
+    Parameters
+    ----------
+    n : int or None
+        Number of threads.
+    """
+    before = torch.get_num_threads()
+    if n is None or n == before:
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global random states, and bring back what they were.
+
+    Those states belong to the process, so threads take turns.
+
+    Parameters
+    ----------
+    seed : int
+        Seed for torch, numpy and Python, which a user's module may draw from.
+    device : torch.device
+        Device whose state is borrowed beside the CPU's.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with _SEEDED, torch.random.fork_rng(devices):
+        python, numpy = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

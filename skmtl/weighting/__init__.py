@@ -1,0 +1,9 @@
+"""How task losses are balanced: the ``weighting`` parameter."""
+
+from skmtl._registry import by_name
+from skmtl.weighting._base import Weighting as Weighting
+from skmtl.weighting._base import WeightingModule as WeightingModule
+from skmtl.weighting._equal import Equal as Equal
+
+#: Weightings that a string can name.
+WEIGHTING = by_name(Weighting, globals())
