@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from skmtl._columns import read_columns
 from skmtl._data import ClassWeight
@@ -118,7 +117,7 @@ def published_classes(estimator: Any, targets: Targets) -> None:
     targets : Targets
         The tasks.
     """
-    single = targets.one_d and is_classifier(estimator)
+    single = targets.one_d and targets.classes[0] is not None
     estimator.classes_ = targets.classes[0] if single else list(targets.classes)
     estimator.n_classes_ = targets.n_classes[0] if single else targets.n_classes
 

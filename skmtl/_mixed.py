@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils.metaestimators import available_if
 
 from skmtl._base import MultiTaskBase
 from skmtl._classes import (
@@ -24,6 +25,13 @@ from skmtl.training import REGRESSION_LOSSES
 from skmtl.weighting import Weighting
 
 KINDS = ("classification", "regression")
+
+
+def _has_classes(estimator: Any) -> bool:
+    """Tell whether there are classes to give probabilities to, as far as is known."""
+    return not hasattr(estimator, "task_types_") or "classification" in (
+        estimator.task_types_
+    )
 
 
 @shared_docs
@@ -47,9 +55,10 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
 
     Attributes
     ----------
-    classes_ : list
-        Labels of each classification task, None for regression.
-    n_classes_ : list of int
+    classes_ : list or ndarray of shape (n_classes,)
+        Labels of each classification task, None for regression; one array where y is
+        one column of classes.
+    n_classes_ : list of int or int
         Number of classes of each task, zero for regression.
     task_types_ : list of {"classification", "regression"}
         Kind of each task.
@@ -169,7 +178,8 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
-    def predict_proba(self, X: Any) -> list[Any]:
+    @available_if(_has_classes)
+    def predict_proba(self, X: Any) -> Any:
         """Predict the probability of each class.
 
         Parameters
@@ -180,14 +190,16 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
 
         Returns
         -------
-        list of ndarray of shape (n_samples, n_classes)
-            One array per task, None for regression.
+        list of ndarray of shape (n_samples, n_classes) or such an array
+            One array per task, None for regression; the array itself where y had one
+            column.
         """
         outputs = self._outputs(X)
         proba = self._targets.predict_proba(outputs)
-        return proba
+        return proba[0] if self._targets.one_d else proba
 
-    def predict_log_proba(self, X: Any) -> list[Any]:
+    @available_if(_has_classes)
+    def predict_log_proba(self, X: Any) -> Any:
         """Predict the logarithm of the probability of each class.
 
         Parameters
@@ -198,11 +210,13 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
 
         Returns
         -------
-        list of ndarray of shape (n_samples, n_classes)
-            One array per task, None for regression.
+        list of ndarray of shape (n_samples, n_classes) or such an array
+            As `predict_proba`.
         """
         proba = self.predict_proba(X)
         with np.errstate(divide="ignore"):
+            if self._targets.one_d:
+                return np.log(proba)
             return [None if p is None else np.log(p) for p in proba]
 
     def _partial_fit(

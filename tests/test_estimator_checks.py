@@ -1,0 +1,83 @@
+"""scikit-learn's own checks: nothing fails, nothing is excused."""
+
+import os
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # one check is skipped without it
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.utils.estimator_checks import (
+    check_param_validation,
+    estimator_checks_generator,
+    parametrize_with_checks,
+)
+
+from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl.sharing import SHARING
+
+DEFAULT = [MultiTaskClassifier(), MultiTaskRegressor()]
+BY_SHARING = [
+    cls(sharing=name)
+    for cls in (MultiTaskClassifier, MultiTaskRegressor)
+    for name in SHARING
+    if name != cls().sharing  # which the default ones have
+]
+
+# These take what is no classifier by type for one without classes: the first calls
+# partial_fit without them, the others read the classifier tags of all that has
+# predict_proba. What they look at is tested below, and in test_own_checks.py.
+NOT_FOR_MIXED = {
+    "check_n_features_in_after_fitting",
+    "check_estimator_sparse_array",
+    "check_estimator_sparse_matrix",
+}
+
+
+def name_of(check):
+    """Return the name of a check, which may be wrapped in partial."""
+    return getattr(check, "func", check).__name__
+
+
+MIXED = [
+    (estimator, check)
+    for estimator, check in estimator_checks_generator(MultiTaskEstimator())
+    if name_of(check) not in NOT_FOR_MIXED
+]
+
+
+@parametrize_with_checks(DEFAULT + BY_SHARING)
+def test_estimator_passes_scikit_learns_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"), MIXED, ids=[name_of(check) for _, check in MIXED]
+)
+def test_mixed_estimator_passes_scikit_learns_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csc_matrix])
+def test_mixed_estimator_takes_sparse_input(container):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(40, 3)) * (rng.uniform(size=(40, 3)) > 0.8)
+    y = rng.integers(4, size=40)
+    est = MultiTaskEstimator(max_iter=5, random_state=0).fit(container(X), y)
+    assert est.predict(container(X)).shape == (40,)
+    assert est.predict_proba(container(X)).shape == (40, 4)
+    np.testing.assert_allclose(est.predict_proba(container(X)), est.predict_proba(X))
+
+
+def test_mixed_partial_fit_refuses_other_features():
+    X, y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
+    est = MultiTaskEstimator().partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="X has 1 features, but .* is expecting 2"):
+        est.partial_fit(X[:, :1], y)
+
+
+@pytest.mark.parametrize(
+    "cls", [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
+)
+def test_parameters_are_validated(cls):
+    check_param_validation(cls.__name__, cls())
