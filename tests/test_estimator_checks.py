@@ -72,7 +72,7 @@ def test_mixed_estimator_takes_sparse_input(container):
 def test_mixed_partial_fit_refuses_other_features():
     X, y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
     est = MultiTaskEstimator().partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match="X has 1 features, but .* is expecting 2"):
+    with pytest.raises(ValueError, match=r"X has 1 features, but .* is expecting 2"):
         est.partial_fit(X[:, :1], y)
 
 
