@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     columns = [_read(values, mask, missing_label) for values, mask in raw]
     if not columns:
         raise ValueError("y has no column: give at least one task.")
+    if not len(columns[0].present):
+        raise ValueError("y has no row: give at least one labelled sample.")
     return Columns(columns, names, one_d, dtype, len(columns[0].present))
 
 
@@ -107,47 +110,52 @@ def _split(
         return list(y.columns), [_native(s) for s in series], len(series) == 1, None
     if hasattr(y, "dtype") and (hasattr(y, "iloc") or hasattr(y, "is_null")):
         name = getattr(y, "name", None)
-        return ([name] if name else None), [_native(y)], True, None
+        unnamed = name is None or (isinstance(name, str) and not name)
+        return (None if unnamed else [name]), [_native(y)], True, None
     if issparse(y):
         y = y.toarray()
     elif hasattr(y, "detach"):  # a torch tensor
         y = y.detach().cpu().numpy()
     if not isinstance(y, np.ndarray):
         y = _from_sequence(y)
-    if y.ndim not in (1, 2):
+    if y.ndim == 0:
+        raise ValueError(f"y must have one label per row. Got the scalar {y.item()!r}.")
+    if y.ndim > 2:
         raise ValueError(
             "y must have shape (n_samples,) or (n_samples, n_tasks). Got an array of "
             f"shape {y.shape}."
         )
     mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else None
-    values = np.ma.getdata(y).reshape(len(y), -1)
+    shape = (len(y), 1) if y.ndim == 1 else y.shape
+    values = np.ma.getdata(y, subok=False).reshape(shape)
     raw: list[_Raw] = [
-        (values[:, t], None if mask is None else mask.reshape(values.shape)[:, t])
-        for t in range(values.shape[1])
+        (values[:, t], None if mask is None else mask.reshape(shape)[:, t])
+        for t in range(shape[1])
     ]
     return None, raw, values.shape[1] == 1, y.dtype if y.dtype != object else None
 
 
 def _from_sequence(y: Any) -> NDArray[Any]:
-    """Turn nested lists into an array without turning numbers into strings."""
-    if not hasattr(y, "__array__"):
-        y = list(y) if isinstance(y, Iterator) else y
-        try:
-            array = np.asarray(y, dtype=object)
-        except ValueError as error:
-            raise ValueError(
-                "y must have the same number of labels in every row. Got rows of "
-                "different lengths."
-            ) from error
-        types = {type(value) for value in array.ravel()}
-        if types and all(issubclass(t, str) for t in types):
-            return np.asarray(y)
-        if any(issubclass(t, str) for t in types) or any(map(_is_missing, array.flat)):
-            return array
-    array = np.asarray(y)
-    if array.ndim == 0:
-        raise ValueError(f"y must have one label per row. Got the scalar {y!r}.")
-    return array
+    """Turn nested lists into an array that keeps the types of their values."""
+    if hasattr(y, "__array__"):
+        return np.asarray(y)
+    y = list(y) if isinstance(y, Iterator) else y
+    try:
+        array = np.asarray(y, dtype=object)
+        ragged = any(
+            isinstance(value, list | tuple | np.ndarray) for value in array.flat
+        )
+    except ValueError:
+        ragged = True
+    if ragged:
+        raise ValueError(
+            "y must have the same number of labels in every row. Got rows of different "
+            "lengths."
+        )
+    types = {type(value) for value in array.flat}
+    if len(types) > 1 or any(map(_is_missing, array.flat)):
+        return array
+    return np.asarray(y)
 
 
 def _series(frame: Any) -> list[Any]:
@@ -186,16 +194,25 @@ def _read(
     elif kind == "O":
         present &= ~np.frompyfunc(_is_missing, 1, 1)(values).astype(bool)
     if not _is_missing(missing_label):
-        present &= ~_equals(values, missing_label)
+        present[present] = ~_equals(values[present], missing_label)
     observed = values[present]
     return Column(_natural(observed) if kind == "O" else observed, present)
 
 
 def _equals(values: NDArray[Any], label: Any) -> NDArray[np.bool_]:
     if values.dtype.kind == "O":
-        return np.frompyfunc(lambda v: bool(v == label), 1, 1)(values).astype(bool)
-    comparable = isinstance(label, str) == (values.dtype.kind in "US")
-    return values == label if comparable else np.zeros(len(values), dtype=bool)
+        return np.frompyfunc(lambda v: _same_kind(v, label) and v == label, 1, 1)(
+            values
+        ).astype(bool)
+    if not len(values) or not _same_kind(values[0], label):
+        return np.zeros(len(values), dtype=bool)
+    return values == label  # type: ignore[no-any-return]
+
+
+def _same_kind(value: Any, label: Any) -> bool:
+    """Tell whether two labels can be equal: False is not 0, nor is a date a number."""
+    kinds = (str, bytes, bool | np.bool_, np.datetime64, np.timedelta64)
+    return all(isinstance(value, k) == isinstance(label, k) for k in kinds)  # type: ignore[arg-type]
 
 
 def _is_missing(value: Any) -> bool:
@@ -203,7 +220,8 @@ def _is_missing(value: Any) -> bool:
         return True
     if type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(value, float | np.floating | np.datetime64) and value != value
+    numbers = float | np.floating | np.datetime64 | np.timedelta64 | Decimal
+    return isinstance(value, numbers) and value != value
 
 
 def _natural(values: NDArray[Any]) -> NDArray[Any]:
@@ -216,7 +234,8 @@ def _natural(values: NDArray[Any]) -> NDArray[Any]:
     if any(issubclass(t, bool | np.bool_ | str) for t in types):
         return values
     if all(issubclass(t, int | np.integer) for t in types):
-        return values.astype(np.int64)
+        integers = np.array(values.tolist())  # wider than int64 where need be
+        return integers if integers.dtype.kind in "iu" else values
     if all(issubclass(t, int | float | np.number) for t in types):
         return values.astype(np.float64)
     return values
