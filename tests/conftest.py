@@ -1,0 +1,25 @@
+"""Settings and data that all tests share."""
+
+import os
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when scikit-learn is imported
+os.environ["MPLBACKEND"] = "agg"
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits_tasks():
+    """Return 300 digits and three tasks: the digit, odd or even, closed loops."""
+    X, digit = load_digits(return_X_y=True)
+    X, digit = X[:300] / 16, digit[:300]
+    loops = np.array([1, 0, 0, 0, 0, 0, 1, 0, 2, 1])[digit]
+    Y = np.column_stack([digit, digit % 2, loops])
+    X.setflags(write=False)
+    Y.setflags(write=False)
+    return X, Y
