@@ -81,7 +81,7 @@ class _Additive(SharingModule):
         return self.common.parameters()
 
     def penalty(self) -> Tensor | None:
-        if not self.strength:
+        norms = [p.square().sum() for p in self.columns.parameters()]
+        if not self.strength or not norms:  # an encoder may have no parameters
             return None
-        norms = torch.stack([p.square().sum() for p in self.columns.parameters()])
-        return self.strength / self.columns.n_copies * norms.sum()
+        return self.strength / self.columns.n_copies * torch.stack(norms).sum()

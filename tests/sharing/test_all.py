@@ -1,0 +1,227 @@
+"""What every sharing strategy promises."""
+
+import pytest
+import torch
+
+from skmtl.sharing import SHARING
+from tests._networks import (
+    ENCODERS,
+    MUTATING,
+    N_FEATURES,
+    RANDOM,
+    REPLICABLE,
+    check_spec,
+    inputs,
+    one_by_one,
+    randomised,
+    stacked,
+    state_of,
+    strategy_files,
+    whole_network,
+)
+
+T = 3
+
+# A strategy with settings that change what it computes is tested with them too.
+SPECS = {name: cls() for name, cls in SHARING.items()}
+SPECS["additive with strength"] = SHARING["additive"](strength=0.1)
+
+sharings = pytest.mark.parametrize("sharing", SPECS.values(), ids=SPECS.keys())
+
+
+def encoders(table):
+    """Parametrise over encoders."""
+    return pytest.mark.parametrize("encoder", table.values(), ids=table.keys())
+
+
+def built(sharing, encoder, n_tasks=T, seed=0):
+    torch.manual_seed(seed)
+    module = sharing.build(encoder, (N_FEATURES,), n_tasks).double()
+    return randomised(module, seed)
+
+
+def task_features(module, X, n_tasks=T):
+    features, _ = module(X)
+    return features.expand(-1, n_tasks, -1)
+
+
+def test_every_file_is_one_registered_strategy_of_that_name():
+    assert strategy_files("skmtl.sharing") == set(SHARING)
+    for name, cls in SHARING.items():
+        assert cls.name == name
+        assert cls.__module__ == f"skmtl.sharing._{name}"
+
+
+@sharings
+def test_spec_is_a_small_estimator(sharing):
+    check_spec(sharing)
+
+
+@sharings
+@encoders(ENCODERS)
+@pytest.mark.parametrize("n_tasks", [1, 2, 5])
+@pytest.mark.parametrize("n", [1, 2, 17])
+def test_features_have_one_row_per_sample_and_one_column_per_task(
+    sharing, encoder, n_tasks, n
+):
+    module = built(sharing, encoder, n_tasks).eval()
+    features, shared = module(inputs(n))
+    assert features.shape in [(n, n_tasks, module.width), (n, 1, module.width)]
+    assert features.isfinite().all()
+    assert shared is None or len(shared) == n
+
+
+@sharings
+@encoders(ENCODERS)
+def test_building_alone_decides_the_spec_and_nothing_else(sharing, encoder):
+    before = repr(sharing), repr(encoder)
+    first, second = built(sharing, encoder), built(sharing, encoder)
+    assert (repr(sharing), repr(encoder)) == before
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
+
+
+@sharings
+@encoders(ENCODERS)
+def test_samples_do_not_mix_when_evaluated(sharing, encoder):
+    module = built(sharing, encoder).eval()
+    X = inputs(17)
+    features, _ = module(X)
+    for rows in ([3], [16, 0], [5, 5, 7]):
+        torch.testing.assert_close(module(X[rows])[0], features[rows])
+
+
+@sharings
+@encoders({**REPLICABLE, **RANDOM})
+def test_every_parameter_gets_a_gradient(sharing, encoder):
+    module = built(sharing, encoder).train()
+    if not list(module.parameters()):
+        return
+    features = task_features(module, inputs(64))
+    (features * torch.randn_like(features)).sum().backward()
+    silent = [
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert not silent
+
+
+@sharings
+@encoders(MUTATING)
+def test_every_parameter_takes_part_under_batch_normalisation(sharing, encoder):
+    # What a linear layer adds is taken away by the normalisation after it, so that the
+    # gradient of its bias is zero but for rounding.
+    module = built(sharing, encoder).train()
+    features = task_features(module, inputs(64))
+    (features * torch.randn_like(features)).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+@sharings
+@encoders(ENCODERS)
+def test_shared_parameters_are_those_that_autograd_finds_to_be(sharing, encoder):
+    module = built(sharing, encoder).eval()
+    parameters = dict(module.named_parameters())
+    if not parameters:
+        assert not list(module.shared_parameters())
+        return
+    features = task_features(module, inputs(64))
+    uses = dict.fromkeys(parameters, 0)
+    for t in range(T):
+        out = features[:, t]
+        gradients = torch.autograd.grad(
+            (out * torch.randn_like(out)).sum(),
+            list(parameters.values()),
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        for name, gradient in zip(parameters, gradients, strict=True):
+            uses[name] = uses[name] + (gradient != 0).long()
+    found = {name for name, count in uses.items() if (count > 1).any()}
+    declared = {id(p) for p in module.shared_parameters()}
+    assert {name for name, p in parameters.items() if id(p) in declared} == found
+
+
+@sharings
+@encoders(REPLICABLE)
+def test_shared_features_are_what_several_tasks_depend_on(sharing, encoder):
+    module = built(sharing, encoder)
+    X = inputs(8).requires_grad_()
+    features, shared = module(X)
+    features = features.expand(-1, T, -1)
+    if shared is None:
+        assert not list(module.shared_parameters())
+        return
+    gradients = [
+        torch.autograd.grad(features[:, t].square().sum(), shared, retain_graph=True)[0]
+        for t in range(T)
+    ]
+    assert sum(bool(gradient.any()) for gradient in gradients) > 1
+
+
+@sharings
+@encoders({**REPLICABLE, **RANDOM})
+def test_forward_changes_no_state(sharing, encoder):
+    module = whole_network(sharing, encoder, seed=0).train()
+    before = state_of(module)
+    module(inputs(17))
+    after = state_of(module)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@sharings
+@encoders(MUTATING)
+def test_batch_normalisation_changes_its_statistics_and_so_is_exempt(sharing, encoder):
+    module = whole_network(sharing, encoder, seed=0).train()
+    before = state_of(module)
+    module(inputs(17))
+    after = state_of(module)
+    changed = {n for n in before if not torch.equal(before[n], after[n])}
+    assert changed
+    assert all("running" in name or "num_batches" in name for name in changed)
+
+
+def assert_replicates(modules):
+    X = torch.stack([inputs(9, seed) for seed in range(3)])
+    expected, penalties, gradients = one_by_one(modules, X)
+    found, found_penalties, found_gradients = stacked(modules, X)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found_penalties, penalties)
+    assert found_gradients.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found_gradients[name], gradient, msg=name)
+
+
+@sharings
+@encoders(REPLICABLE)
+def test_three_stacked_networks_train_as_three_separate_ones(sharing, encoder):
+    assert_replicates(
+        [whole_network(sharing, encoder, seed).train() for seed in (1, 2, 3)]
+    )
+
+
+@sharings
+@encoders({**RANDOM, **MUTATING})
+def test_three_stacked_networks_predict_as_three_separate_ones(sharing, encoder):
+    assert_replicates(
+        [whole_network(sharing, encoder, seed).eval() for seed in (1, 2, 3)]
+    )
+
+
+@sharings
+def test_stacked_networks_draw_their_own_dropout(sharing):
+    encoder = RANDOM["dropout"]
+    module = whole_network(sharing, encoder, seed=1).train()
+    X = inputs(9).expand(3, -1, -1)
+    parameters, buffers = torch.func.stack_module_state([module] * 3)
+
+    def one(parameters, buffers, X):
+        return torch.func.functional_call(module, (parameters, buffers), (X,))
+
+    outputs = torch.vmap(one, randomness="different")(parameters, buffers, X)
+    assert outputs.isfinite().all()
+    assert not torch.equal(outputs[0], outputs[1])
