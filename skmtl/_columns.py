@@ -142,9 +142,7 @@ def _from_sequence(y: Any) -> NDArray[Any]:
     y = list(y) if isinstance(y, Iterator) else y
     try:
         array = np.asarray(y, dtype=object)
-        ragged = any(
-            isinstance(value, list | tuple | np.ndarray) for value in array.flat
-        )
+        ragged = any(np.ndim(value) for value in array.flat)
     except ValueError:
         ragged = True
     if ragged:

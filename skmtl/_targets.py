@@ -61,7 +61,10 @@ class Block:
         """Where the outputs stand when every task is padded to the largest size."""
         starts = np.arange(len(self.sizes)) * self.size
         return np.concatenate(
-            [start + np.arange(size) for start, size in zip(starts, self.sizes)]
+            [
+                start + np.arange(size)
+                for start, size in zip(starts, self.sizes, strict=True)
+            ]
         )
 
 
@@ -134,7 +137,7 @@ class Targets:
                 values = numeric(column, self.names[t])
                 check_labelled(values, self.names[t])
                 self.mean[t], self.scale[t] = _mean_scale(values, w)
-        self.dtype = self._prediction_dtype(columns)
+        self.dtype = self._prediction_dtype()
         self.blocks = make_blocks(kinds, self.n_classes)
 
     @property
@@ -160,9 +163,10 @@ class Targets:
         table = np.empty((self.n_tasks, max(self.n_classes)), dtype=self.dtype)
         for t, classes in enumerate(self.classes):
             if classes is not None:
-                table[t, : len(classes)] = (
-                    classes.tolist() if self.dtype == object else classes
-                )
+                # tolist would turn dates of nanoseconds into integers.
+                dates = classes.dtype.kind in "mM"
+                scalars = list(classes) if dates else classes.tolist()
+                table[t, : len(classes)] = scalars if self.dtype == object else classes
         return table
 
     def encode(self, columns: Columns) -> list[NDArray[Any]]:
@@ -180,21 +184,23 @@ class Targets:
                 if (values == UNSEEN).any():
                     label = column.values[(values == UNSEEN)[column.present]][0]
                     raise ValueError(
-                        f"Task {self.names[t]!r} has the label {label!r}, which is none "
-                        f"of its classes {classes.tolist()}."
+                        f"Task {self.names[t]!r} has the label {label!r}, which is "
+                        f"none of its classes {classes.tolist()}."
                     )
             encoded.append(values)
         return encoded
 
     def codes_of(self, labels: NDArray[Any], task: int) -> NDArray[np.int64]:
-        """Return the position of each label among a task's classes, -2 if it is none."""
+        """Return each label's position among a task's classes, -2 if it is none."""
         classes = self.classes[task]
         if (classes.dtype.kind in "US") != (labels.dtype.kind in "US"):
             classes, labels = classes.astype(object), labels.astype(object)
         try:
             codes = np.searchsorted(classes, labels)
-        except TypeError:  # labels of another type than the classes
-            return np.full(len(labels), UNSEEN)
+        except TypeError:  # labels of other types than the classes
+            position = {label: code for code, label in enumerate(classes)}
+            codes = [position.get(label, UNSEEN) for label in labels]
+            return np.array(codes, dtype=np.int64)
         codes = np.minimum(codes, len(classes) - 1)
         return np.where(classes[codes] == labels, codes, UNSEEN)
 
@@ -259,13 +265,11 @@ class Targets:
             for t, classes in enumerate(self.classes)
         ]
 
-    def _prediction_dtype(self, columns: Columns) -> np.dtype[Any]:
+    def _prediction_dtype(self) -> np.dtype[Any]:
         own = [c.dtype for c in self.classes if c is not None]
-        if columns.dtype is not None and len(own) == self.n_tasks:
-            return columns.dtype
         own += [np.dtype(float)] * (len(own) < self.n_tasks)
         kinds = {dtype.kind for dtype in own}
-        if kinds == {"b"} or kinds <= set("iuf"):
+        if len(kinds) == 1 or kinds <= set("iuf"):
             return np.result_type(*own)
         return np.dtype(object)
 
@@ -303,22 +307,26 @@ def _classes(column: Column, name: Any, declared: NDArray[Any] | None) -> NDArra
     except TypeError as error:
         types = sorted({type(value).__name__ for value in values})
         raise ValueError(
-            f"The labels of task {name!r} cannot be ordered, because they mix the types "
-            f"{types}: make them all numbers or all strings."
+            f"The labels of task {name!r} cannot be ordered, because they mix the "
+            f"types {types}: make them all numbers or all strings."
         ) from error
 
 
 def _unique(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < 4096:
         low = values.min()
-        seen = np.flatnonzero(np.bincount((values - low).astype(np.int64)))
-        return (seen + int(low)).astype(values.dtype)
+        wide = values if values.dtype.kind == "u" else values.astype(np.int64)
+        seen = np.flatnonzero(np.bincount((wide - low).astype(np.int64)))
+        # In the type of the labels, where overflows of the two steps cancel.
+        return seen.astype(values.dtype) + low
     return np.unique(values)
 
 
 def numeric(column: Column, name: Any) -> NDArray[np.float64]:
     """Return a regression task's labels as numbers."""
     try:
+        if column.values.dtype.kind in "mMc":
+            raise TypeError("no real numbers")
         values = column.values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(

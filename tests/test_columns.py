@@ -310,13 +310,12 @@ def test_an_array_without_any_mask_is_complete():
     [
         sparse.csr_matrix([[0, 1], [1, 0]]),
         sparse.csc_array([[0, 1], [1, 0]]),
-        np.matrix([[0, 1], [1, 0]]),
+        np.array([[0, 1], [1, 0]]).view(np.matrix),
         np.asfortranarray([[0, 1], [1, 0]]),
         torch.tensor([[0, 1], [1, 0]]),
     ],
     ids=lambda y: type(y).__name__,
 )
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_two_columns_of_any_container(y):
     columns = read_columns(y)
     assert [c.values.tolist() for c in columns.columns] == [[0, 1], [1, 0]]
