@@ -35,8 +35,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 #: Rows times parameters up to which precision="auto" means float64: an epoch then costs
 #: about a tenth of a millisecond more.
 FLOAT64_WORK = 2**21
-#: Rows of a batch times parameters up to which more threads cost more than they gain.
-ONE_THREAD_WORK = 2**23
+#: Rows of a batch times parameters up to which one thread is used: more gain a quarter at
+#: best, and on a busy machine they can cost fifty times as much.
+ONE_THREAD_WORK = 2**26
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ optimizer : {"adam", "adamw", "sgd"} or type, default="adamw"
 learning_rate_init : float, default=0.001
     Learning rate.
 alpha : float, default=0.01
-    Weight decay of weights, not of biases; decoupled with "adamw", an L2 term in the
-    gradient with "adam" and "sgd". An optimizer class without ``weight_decay`` has
-    none.
+    Weight decay, which draws predictions towards how often each class occurs; decoupled
+    with "adamw", an L2 term in the gradient with "adam" and "sgd". An optimizer class
+    without ``weight_decay`` has none.
 batch_size : int or "auto", default="auto"
     Rows per step; "auto" means ``min(200, n_samples)``.
 max_iter : int, default=200

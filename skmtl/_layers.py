@@ -84,7 +84,9 @@ class StackedBatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(n_copies * width)
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width) over the n samples."""
+        """Normalise (n_copies, n, width), or (n, width) of one copy, over the samples."""
+        if H.ndim == 2:  # a single network
+            return self.norm(H)  # type: ignore[no-any-return]
         k, n, width = H.shape
         flat = self.norm(H.transpose(0, 1).reshape(n, k * width))
         return flat.view(n, k, width).transpose(0, 1)

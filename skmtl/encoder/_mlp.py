@@ -105,7 +105,13 @@ class _MLP(EncoderModule):
         self.width = widths[-1] if widths else n_inputs
         self.layers = nn.ModuleList()
         for fan_in, width in zip([n_inputs, *widths], widths, strict=False):
-            steps: list[nn.Module] = [StackedLinear(n_copies, fan_in, width)]
+            # A single network needs no batched product, which costs more to call.
+            linear = (
+                nn.Linear(fan_in, width)
+                if n_copies == 1
+                else StackedLinear(n_copies, fan_in, width)
+            )
+            steps: list[nn.Module] = [linear]
             if spec.norm is not None:
                 steps.append(NORMS[spec.norm](n_copies, width))
             steps.append(ACTIVATIONS[spec.activation]())
@@ -115,4 +121,7 @@ class _MLP(EncoderModule):
 
     def forward(self, X: Tensor) -> Tensor:
         H = super().forward(X)
-        return H if self.layers else H.expand(self.n_copies, *H.shape)
+        if H.ndim == 3:
+            return H
+        H = H.unsqueeze(0)  # of a single network, or the input where there is no layer
+        return H if self.n_copies == 1 else H.expand(self.n_copies, -1, -1)

@@ -70,8 +70,10 @@ class PackedLoss(nn.Module):
         parts: list[Tensor] = []
         counts: list[Tensor] = []
         complete = all(w is None for _, w in targets)
+        single = len(self.blocks) == 1  # slicing all outputs would still cost a copy
         for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
-            loss = self._entries(i, block, outputs[:, block.start : block.stop], y)
+            Z = outputs if single else outputs[:, block.start : block.stop]
+            loss = self._entries(i, block, Z, y)
             if complete:
                 parts.append(loss.mean(dim=0))
                 continue

@@ -81,9 +81,9 @@ class MultiTaskModule(nn.Module):
 class Heads(nn.Module):
     """One linear head per task, all in one weight tensor.
 
-    Weights start at zero and biases at the tasks' priors, so that no class is
-    preferred by chance: renaming the classes permutes the outputs and changes nothing
-    else.
+    Weights and biases start at zero and are added to the tasks' priors, so that no
+    class is preferred by chance: renaming the classes permutes the outputs and changes
+    nothing else. Weight decay then draws the outputs towards the priors.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Heads(nn.Module):
     width : int
         Number of features per sample and task.
     prior : ndarray of shape (n_outputs,)
-        Initial biases.
+        Initial outputs.
     """
 
     def __init__(
@@ -107,7 +107,8 @@ class Heads(nn.Module):
         super().__init__()
         self.blocks = tuple(blocks)
         self.weight = nn.Parameter(torch.zeros(len(prior), width))
-        self.bias = nn.Parameter(torch.from_numpy(prior.copy()))
+        self.bias = nn.Parameter(torch.zeros(len(prior)))
+        self.register_buffer("prior", torch.from_numpy(prior.copy()))
         owner = [t for b in blocks for t, s in zip(b.tasks, b.sizes) for _ in range(s)]
         self.register_buffer("task_of_output", torch.tensor(owner, dtype=torch.int64))
         for i, block in enumerate(blocks):
@@ -120,7 +121,7 @@ class Heads(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (n, n_tasks or 1, width) to outputs (n, n_outputs)."""
         if features.shape[1] == 1:  # every head reads the same features
-            return F.linear(features.squeeze(1), self.weight, self.bias)
+            return F.linear(features.squeeze(1), self.weight, self.bias + self.prior)
         outputs = [self._outputs(i, features) for i in range(len(self.blocks))]
         if not outputs:
             return features.new_zeros(len(features), 0)
@@ -130,8 +131,9 @@ class Heads(nn.Module):
         block = self.blocks[i]
         tasks, columns = getattr(self, f"tasks_{i}"), getattr(self, f"columns_{i}")
         H = features if tasks is None else features.index_select(1, tasks)
-        W = self.weight[block.start : block.stop]
-        b = self.bias[block.start : block.stop]
+        W, b = self.weight, self.bias + self.prior
+        if len(self.blocks) > 1:
+            W, b = W[block.start : block.stop], b[block.start : block.stop]
         if columns is not None:
             rows = len(block.tasks) * block.size
             W = W.new_zeros(rows, W.shape[1]).index_copy(0, columns, W)

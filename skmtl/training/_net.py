@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from skorch.utils import to_tensor
 from torch import Tensor
 
 from skmtl.exceptions import DivergenceError
@@ -83,28 +84,20 @@ class MultiTaskNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> Any:
-        """Build the optimizer: weights decay, biases and learned task weights don't."""
+        """Build the optimizer; learned task weights don't decay."""
         _, kwargs = self.get_params_for_optimizer("optimizer", [])
+        parameters: list[Any] = list(self.module_.parameters())
+        learned = list(self.weighting_.parameters())
         if "weight_decay" in inspect.signature(self.optimizer).parameters:
-            groups: dict[float, list[Tensor]] = {}
-            for name, parameter in self._named_parameters():
-                free = "bias" in name or name.startswith("weighting")
-                groups.setdefault(0.0 if free else self.weight_decay, []).append(
-                    parameter
-                )
-            parameters: Any = [
-                {"params": group, "weight_decay": decay}
-                for decay, group in groups.items()
-            ]
-        else:
-            parameters = [parameter for _, parameter in self._named_parameters()]
-        self.optimizer_ = self.optimizer(parameters, **kwargs)
+            kwargs["weight_decay"] = self.weight_decay
+            if learned:
+                parameters = [
+                    {"params": parameters},
+                    {"params": learned, "weight_decay": 0.0},
+                ]
+                learned = []
+        self.optimizer_ = self.optimizer(parameters + learned, **kwargs)
         return self
-
-    def _named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self.module_.named_parameters()
-        for name, parameter in self.weighting_.named_parameters():
-            yield f"weighting.{name}", parameter
 
     def train(self, rows: Rows, valid: Rows | None, epochs: int) -> None:
         """Train for some epochs, or until a callback asks to stop.
@@ -119,6 +112,7 @@ class MultiTaskNet(NeuralNet):
             Number of passes at most.
         """
         self.stop_training_ = False
+        self._lowest: dict[str, float] = {}
         self._constants()
         self.notify("on_train_begin", X=None, y=None)
         try:
@@ -165,31 +159,35 @@ class MultiTaskNet(NeuralNet):
         """Run one pass and record each task's mean loss."""
         if iterator is None:
             return
-        self._set_training(training)
-        tally = _Tally(len(self.task_weight))
+        if self.module_.training is not training:
+            self._set_training(training)
+        tally = _Tally(self.task_weight > 0)
         for batch in iterator:
             if self._batch_events:
                 self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
-            tally.add(step["losses"], step["counts"], len(batch[0]))
+            step = step_fn(batch)
+            tally.add(step["losses"], step["counts"], batch[0].shape[0])
             if self._batch_events:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
-            if training and tally.n_batches % CHECK_EVERY == 0:
-                self._check_finite(tally.means())
-        losses = tally.means()
+            if training and len(tally.losses) == CHECK_EVERY:
+                self._check_finite(tally.flush())
+        losses = tally.flush()
         if training:
             self._check_finite(losses)
-        self._record(prefix, losses)
+            self.weights_ = step["weights"]
+        self._record(prefix, losses, tally.mean())
 
-    def _record(self, prefix: str, losses: NDArray[np.float64]) -> None:
-        known = losses[~np.isnan(losses) & (self.task_weight > 0)]
-        mean = float(known.mean()) if len(known) else 0.0
-        before = [epoch[f"{prefix}_loss"] for epoch in self.history[:-1]]
-        self.history.record(f"{prefix}_loss", mean)
-        self.history.record(f"{prefix}_loss_best", not before or mean < min(before))
-        self.history.record(f"{prefix}_losses", losses.tolist())
+    def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
+        best = self._lowest.get(prefix, np.inf)
+        self._lowest[prefix] = min(best, mean)
+        epoch = self.history[-1]
+        epoch[f"{prefix}_loss"] = mean
+        epoch[f"{prefix}_loss_best"] = mean < best
+        epoch[f"{prefix}_losses"] = losses.tolist()
 
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
+        if np.isfinite(losses.sum()):  # NaN also stands for a task without labels
+            return
         bad = np.flatnonzero(np.isinf(losses))
         if len(bad):
             raise DivergenceError(
@@ -198,18 +196,37 @@ class MultiTaskNet(NeuralNet):
                 f"{self.lr:g}), or scale the features, for example with StandardScaler."
             )
 
-    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Make one step; through skorch's closure where something needs it."""
+        if self._needs_closure:
+            return super().train_step(batch, **fit_params)  # type: ignore[no-any-return]
+        for parameter in self._parameters:
+            parameter.grad = None
+        step = self.train_step_single(batch)
+        self.optimizer_.step()
+        return step
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the tasks' losses and the gradients of their weighted sum."""
         X, y = batch
         outputs = self.infer(X)
         losses, counts = self.criterion_(outputs, y)
-        loss, self.weights_ = self._total(losses, counts)
-        loss.backward()
+        weights = self._weigh(losses, counts)
+        penalty = self.module_.penalty()
+        if weights.requires_grad:
+            total = weights @ losses
+            (total if penalty is None else total + penalty).backward()
+        elif penalty is None:
+            losses.backward(weights)
+        else:
+            torch.autograd.backward([losses, penalty], [weights, None])
+        losses, weights = losses.detach(), weights.detach()
         return {
-            "loss": loss.detach(),
+            "loss": weights @ losses if self._batch_events else losses,
             "y_pred": outputs,
-            "losses": losses.detach(),
+            "losses": losses,
             "counts": counts,
+            "weights": weights,
         }
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
@@ -229,13 +246,17 @@ class MultiTaskNet(NeuralNet):
         self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
     ) -> Tensor:
         """Return the weighted sum of the tasks' losses."""
-        return self._total(*self.criterion_(y_pred, y_true))[0]
+        losses, counts = self.criterion_(y_pred, y_true)
+        return self._weigh(losses, counts) @ losses
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Return the packed outputs of a batch in the type of the losses."""
+        if not isinstance(x, Tensor):
+            x = to_tensor(x, self.device).to(self.dtype)
+        if not self.autocast:
+            return self.module_(x)  # type: ignore[no-any-return]
         with self._precision():
-            outputs = super().infer(x, **fit_params)
-        return outputs.float() if self.autocast else outputs
+            return self.module_(x).float()  # type: ignore[no-any-return]
 
     def _precision(self) -> AbstractContextManager[Any]:
         if not self.autocast:
@@ -247,26 +268,39 @@ class MultiTaskNet(NeuralNet):
         weight = torch.from_numpy(self.task_weight).to(self.device, self.dtype)
         self._task_weight = weight
         self._n_active = float(np.count_nonzero(self.task_weight))
-        hooks = ("on_batch_begin", "on_batch_end")
-        self._batch_events = any(
+        self._fixed_weights: Tensor | None = None
+        if self.weighting_.fixed:
+            self._fixed_weights = self._rescale(self.weighting_(weight, None), None)
+        self._parameters = [
+            p for g in self.optimizer_.param_groups for p in g["params"]
+        ]
+        self._batch_events = self._listens("on_batch_begin", "on_batch_end")
+        closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
+        self._needs_closure = self._listens("on_grad_computed") or (
+            closure is not None and closure.default is inspect.Parameter.empty
+        )
+
+    def _listens(self, *hooks: str) -> bool:
+        return any(
             getattr(type(callback), hook) is not getattr(Callback, hook)
             for _, callback in self.callbacks_
             for hook in hooks
         )
 
-    def _total(self, losses: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the weighted loss and the weights, which sum to the tasks present."""
+    def _weigh(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+        """Return the tasks' weights, which sum to the number of tasks present."""
+        if counts is None and self._fixed_weights is not None:
+            return self._fixed_weights
         present = None if counts is None else counts > 0
-        weight = self._task_weight * self.weighting_(losses, present)
+        return self._rescale(self.weighting_(losses, present), present)
+
+    def _rescale(self, weights: Tensor, present: Tensor | None) -> Tensor:
+        weights = weights * self._task_weight
         if present is None:
-            weight = weight * (self._n_active / weight.sum())
-        else:
-            n_present = ((self._task_weight > 0) & present).sum()
-            weight = weight * present
-            weight = weight * (n_present / weight.sum().clamp_min(1e-30))
-        penalty = self.module_.penalty()
-        total = weight @ losses
-        return (total if penalty is None else total + penalty), weight.detach()
+            return weights * (self._n_active / weights.sum())
+        n_present = ((self._task_weight > 0) & present).sum()
+        weights = weights * present
+        return weights * (n_present / weights.sum().clamp_min(1e-30))
 
     def outputs(self, source: Source) -> Tensor:
         """Return the packed outputs of all rows, of shape (n, n_outputs), on the CPU.
@@ -340,35 +374,51 @@ class MultiTaskNet(NeuralNet):
         self.module_.eval()
         for epoch in self.history:
             epoch["batches"] = []
+        self._parameters = []
 
 
 class _Tally:
-    """Running means of the tasks' losses, kept on the device."""
+    """Mean losses of the tasks over an epoch.
 
-    def __init__(self, n_tasks: int) -> None:
-        self.n_tasks = n_tasks
-        self.n_batches = 0
-        self.sum: Tensor | float = 0.0
-        self.count: Tensor | float = 0.0
+    Losses of batches are kept on the device and added up many at a time: neither a
+    read-back nor an addition per batch.
+    """
+
+    def __init__(self, counted: NDArray[np.bool_]) -> None:
+        self.counted = counted
+        self.losses: list[Tensor] = []
+        self.counts: list[Tensor | int] = []
+        self.sum = np.zeros(len(counted))
+        self.count = np.zeros(len(counted))
 
     def add(self, losses: Tensor, counts: Tensor | None, n: int) -> None:
-        """Add a batch's mean losses, each over its count of labels."""
-        self.n_batches += 1
-        if counts is None:
-            self.sum = self.sum + losses * n
-            self.count = self.count + n
-        else:
-            # A task without labels has loss zero here, finite or not elsewhere.
-            self.sum = self.sum + losses * counts
-            self.count = self.count + counts
+        """Add a batch's mean losses, each over its weight of labels."""
+        self.losses.append(losses)
+        self.counts.append(n if counts is None else counts)
 
-    def means(self) -> NDArray[np.float64]:
-        """Return the mean losses: NaN without labels, inf where one was not finite."""
-        total = torch.as_tensor(self.sum).double().cpu().expand(self.n_tasks).numpy()
-        count = torch.as_tensor(self.count).double().cpu().expand(self.n_tasks).numpy()
-        total = np.where(np.isfinite(total), total, np.inf)
+    def flush(self) -> NDArray[np.float64]:
+        """Return means so far: NaN without labels, inf where one was not finite."""
+        if self.losses:
+            L = torch.stack(self.losses).cpu().numpy()  # (batches, tasks)
+            if isinstance(self.counts[0], Tensor):
+                C = torch.stack(self.counts).cpu().numpy()  # type: ignore[arg-type]
+            else:
+                C = np.array(self.counts, dtype=np.float64).reshape(-1, 1)
+            L = np.where(np.isfinite(L), L, np.inf)
+            # A task without labels in a batch has a loss of zero there.
+            self.sum += (L * np.where(C > 0, C, 1)).sum(axis=0)
+            self.count += C.sum(axis=0)
+            self.losses, self.counts = [], []
+        known = self.counted & (self.count > 0)
         return np.divide(
-            total, count, out=np.full(self.n_tasks, np.nan), where=count > 0
+            self.sum, self.count, out=np.full(len(known), np.nan), where=known
+        )
+
+    def mean(self) -> float:
+        """Return the mean over tasks that have labels and count."""
+        known = self.counted & (self.count > 0)
+        return (
+            float((self.sum[known] / self.count[known]).mean()) if known.any() else 0.0
         )
 
 

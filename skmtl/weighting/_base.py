@@ -8,7 +8,15 @@ from skmtl._registry import Spec
 
 
 class WeightingModule(nn.Module):
-    """Turns the losses of one step into weights of the tasks."""
+    """Turns the losses of one step into weights of the tasks.
+
+    Attributes
+    ----------
+    fixed : bool
+        Whether the weights are the same in every step; they are then asked for once.
+    """
+
+    fixed: bool = False
 
     @abstractmethod
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:

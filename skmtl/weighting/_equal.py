@@ -34,6 +34,8 @@ class Equal(Weighting):
 
 
 class _Equal(WeightingModule):
+    fixed = True
+
     def __init__(self, n_tasks: int) -> None:
         super().__init__()
         self.register_buffer("weights", torch.ones(n_tasks))
