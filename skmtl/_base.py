@@ -215,7 +215,7 @@ class MultiTaskBase(CallbackSupportMixin):
         def run() -> None:
             with seeded(seed, plan.device):
                 if resume:
-                    net = resumed_net(self, plan, data, callbacks)
+                    net = resumed_net(self, plan, data, task_weight, callbacks)
                 else:
                     net = new_net(self, plan, data, targets, task_weight, callbacks)
                 with n_threads(threads(self, net)):
@@ -279,7 +279,7 @@ class MultiTaskBase(CallbackSupportMixin):
         columns = read_columns(y, self.missing_label)
         self._check_tasks(columns, targets)
         columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
-        data = encode(X, columns, weight, targets)
+        data = encode(X, columns, weight, targets, self._class_weight(targets))
         if not len(data.rows):
             raise ValueError("y_val has no label that counts: every entry is missing.")
         return data

@@ -160,7 +160,7 @@ def new_net(
         criterion=PackedLoss,
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,
-        criterion__regression_loss=getattr(estimator, "loss", "squared_error"),
+        criterion__regression_loss=_regression_loss(estimator),
         weighting=plan.weighting,
         task_names=targets.names,
         task_weight=task_weight * targets.active,
@@ -181,7 +181,11 @@ def new_net(
 
 
 def resumed_net(
-    estimator: Any, plan: Plan, data: Data, callbacks: list[Any]
+    estimator: Any,
+    plan: Plan,
+    data: Data,
+    task_weight: NDArray[np.float64],
+    callbacks: list[Any],
 ) -> MultiTaskNet:
     """Return a copy of a fitted estimator's net that trains on.
 
@@ -193,6 +197,8 @@ def resumed_net(
         The strategies, which must be those of the net, and the settings.
     data : Data
         The training data.
+    task_weight : ndarray of shape (n_tasks,)
+        Fixed weights of the tasks.
     callbacks : list
         skorch callbacks.
 
@@ -207,15 +213,23 @@ def resumed_net(
         "encoder": net.module__encoder,
         "relation": net.module__relation,
         "weighting": net.weighting,
+        "loss": net.criterion__regression_loss,
     }
+    now = {**vars(plan), "loss": _regression_loss(estimator)}
     for name, spec in built.items():
-        if repr(getattr(plan, name)) != repr(spec):
+        if repr(now[name]) != repr(spec):
             raise ValueError(
                 f"The '{name}' parameter cannot change while a fitted model trains on. "
-                f"Got {getattr(plan, name)!r} after {spec!r}: set warm_start=False and "
-                "call fit to start anew."
+                f"Got {now[name]!r} after {spec!r}: set warm_start=False and call fit "
+                "to start anew."
             )
-    return net.replica(_settings(estimator, plan, len(data.rows), callbacks))
+    settings = _settings(estimator, plan, len(data.rows), callbacks)
+    active = estimator._targets.active
+    return net.replica({**settings, "task_weight": task_weight * active})
+
+
+def _regression_loss(estimator: Any) -> str:
+    return getattr(estimator, "loss", "squared_error")
 
 
 def _settings(

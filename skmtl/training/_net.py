@@ -1,6 +1,7 @@
 """The skorch net that trains several tasks at once."""
 
 import copy
+import dis
 import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -339,7 +340,8 @@ class MultiTaskNet(NeuralNet):
         net: MultiTaskNet = object.__new__(type(self))
         vars(net).update({**vars(self), **settings})
         for name in ("module_", "criterion_", "weighting_"):
-            vars(net)[name] = copy.deepcopy(getattr(self, name))
+            module = copy.deepcopy(getattr(self, name))
+            vars(net)[name] = module.to(net.device)
         vars(net)["history_"] = copy.deepcopy(self.history)
         net.cast(self.training_dtype)
         net.initialize_callbacks()
@@ -425,12 +427,17 @@ class _Tally:
 def _asked_by_callback(interrupt: KeyboardInterrupt) -> bool:
     """Tell skorch's way of stopping early from a user's Ctrl-C.
 
-    A callback that wants to stop raises KeyboardInterrupt from its own method; a signal
-    arrives deeper down or outside.
+    A callback that wants to stop raises KeyboardInterrupt in a statement of its own; a
+    signal arrives between any two instructions.
     """
     traceback = interrupt.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     if traceback is None:
         return False
-    return isinstance(traceback.tb_frame.f_locals.get("self"), Callback)
+    frame = traceback.tb_frame
+    instruction = frame.f_code.co_code[traceback.tb_lasti]
+    return (
+        isinstance(frame.f_locals.get("self"), Callback)
+        and instruction == dis.opmap["RAISE_VARARGS"]
+    )
