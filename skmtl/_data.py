@@ -110,7 +110,9 @@ def encode(
             np.ones((columns.n_samples, targets.n_tasks)) if weight is None else weight
         )
         weight = weight.copy()
-        for t, (entry, classes) in enumerate(zip(class_weight, targets.classes)):
+        for t, (entry, classes) in enumerate(
+            zip(class_weight, targets.classes, strict=True)
+        ):
             if entry is not None and classes is not None:
                 present = labels[t] >= 0
                 codes = labels[t][present]

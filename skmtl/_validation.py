@@ -47,12 +47,10 @@ def check_sample_weight(
     if sample_weight is None:
         return None
     weight = np.asarray(sample_weight, dtype=np.float64)
-    allowed = [(n_samples,)] + ([(n_samples, n_tasks)] if n_tasks > 1 else [])
-    if weight.shape not in allowed:
-        shapes = " or ".join(map(str, allowed))
+    if weight.shape not in [(n_samples,), (n_samples, n_tasks)]:
         raise ValueError(
-            f"{name} must have shape {shapes}: one weight per row"
-            f"{' or per label' if n_tasks > 1 else ''}. Got shape {weight.shape}."
+            f"{name} must have shape {(n_samples,)} or {(n_samples, n_tasks)}: one "
+            f"weight per row or per label. Got shape {weight.shape}."
         )
     if not np.isfinite(weight).all() or (weight < 0).any():
         raise ValueError(
