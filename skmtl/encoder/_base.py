@@ -22,7 +22,8 @@ class EncoderModule(nn.Module):
         Number of independent networks.
     layers : torch.nn.ModuleList
         Steps from input to features; the first maps the input, seen by all copies, to
-        (n_copies, n, width of the layer), the others keep that form.
+        (n_copies, n, width of the layer), the others keep that form. Between the
+        layers of a single network the axis of copies may be left out.
     """
 
     width: int

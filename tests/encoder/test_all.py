@@ -1,0 +1,119 @@
+"""What every encoder promises."""
+
+import pytest
+import torch
+
+from skmtl.encoder import ENCODER, EncoderModule
+from tests._networks import (
+    ENCODERS,
+    MUTATING,
+    N_FEATURES,
+    RANDOM,
+    REPLICABLE,
+    check_spec,
+    inputs,
+    randomised,
+    state_of,
+    strategy_files,
+)
+
+encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
+
+
+def built(encoder, n_copies, seed=0):
+    torch.manual_seed(seed)
+    module = encoder.build((N_FEATURES,), n_copies).double()
+    return randomised(module, seed)
+
+
+def test_every_file_is_one_registered_encoder_of_that_name():
+    # What wraps a user's own module is no encoder that a string could name.
+    assert strategy_files("skmtl.encoder") == {*ENCODER, "module"}
+    for name, cls in ENCODER.items():
+        assert cls.name == name
+        assert cls.__module__ == f"skmtl.encoder._{name}"
+
+
+@encoders
+def test_spec_is_a_small_estimator(encoder):
+    check_spec(encoder)
+
+
+@pytest.mark.parametrize("name", ENCODER)
+def test_default_spec_is_a_small_estimator_that_builds(name):
+    check_spec(ENCODER[name]())
+
+
+@encoders
+@pytest.mark.parametrize("n_copies", [1, 2, 5])
+@pytest.mark.parametrize("n", [1, 2, 17])
+def test_features_have_one_row_per_copy_and_sample(encoder, n_copies, n):
+    module = built(encoder, n_copies).eval()
+    assert isinstance(module, EncoderModule)
+    assert module.n_copies == n_copies
+    features = module(inputs(n))
+    assert features.shape == (n_copies, n, module.width)
+    assert features.isfinite().all()
+
+
+@encoders
+def test_samples_do_not_mix_when_evaluated(encoder):
+    module = built(encoder, 3).eval()
+    X = inputs(17)
+    for rows in ([3], [16, 0], [5, 5, 7]):
+        torch.testing.assert_close(module(X[rows]), module(X)[:, rows])
+
+
+@encoders
+def test_copies_start_from_different_weights(encoder):
+    torch.manual_seed(0)
+    module = encoder.build((N_FEATURES,), 3).double().eval()
+    if not list(module.parameters()):
+        return
+    features = module(inputs(5))
+    assert not torch.allclose(features[0], features[1])
+    assert not torch.allclose(features[1], features[2])
+
+
+@encoders
+def test_copies_depend_on_no_parameter_of_another(encoder):
+    module = built(encoder, 3).eval()
+    parameters = list(module.parameters())
+    if not parameters:
+        return
+    features = module(inputs(64))
+    used = []
+    for copy in range(3):
+        gradients = torch.autograd.grad(
+            (features[copy] * torch.randn_like(features[copy])).sum(),
+            parameters,
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        used.append(torch.cat([g.flatten() != 0 for g in gradients]))
+    assert torch.stack(used).sum(dim=0).max() == 1
+
+
+@pytest.mark.parametrize(
+    "encoder", [*REPLICABLE.values(), *RANDOM.values()], ids=[*REPLICABLE, *RANDOM]
+)
+def test_forward_changes_no_state(encoder):
+    module = built(encoder, 3).train()
+    before = state_of(module)
+    module(inputs(17))
+    assert all(torch.equal(before[n], v) for n, v in state_of(module).items())
+
+
+@pytest.mark.parametrize("encoder", MUTATING.values(), ids=MUTATING.keys())
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_batch_normalisation_learns_its_statistics(encoder, n_copies):
+    module = built(encoder, n_copies).train()
+    before = state_of(module)
+    module(inputs(17))
+    assert any(not torch.equal(before[n], v) for n, v in state_of(module).items())
+
+
+@encoders
+def test_building_is_decided_by_torch_s_seed(encoder):
+    first, second = built(encoder, 3), built(encoder, 3)
+    assert all(torch.equal(a, state_of(second)[n]) for n, a in state_of(first).items())

@@ -1,0 +1,128 @@
+"""The perceptron is the one that torch's own layers make."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skmtl import MultiTaskClassifier
+from skmtl.encoder import MLP
+from skmtl.encoder._mlp import ACTIVATIONS
+from tests._networks import N_FEATURES, inputs, randomised, state_of
+
+
+def reference(widths, activation, norm, state, copy):
+    """Return the same network made of torch's layers, with one copy's weights."""
+    layers = []
+    for fan_in, width in zip([N_FEATURES, *widths], widths, strict=False):
+        layers.append(nn.Linear(fan_in, width))
+        if norm == "layer":
+            layers.append(nn.LayerNorm(width))
+        layers.append(ACTIVATIONS[activation]())
+    network = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        for own, value in zip(network.parameters(), state, strict=True):
+            own.copy_(value[copy].reshape(own.shape))
+    return network
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("norm", [None, "layer"])
+def test_copies_are_networks_of_torch_s_layers(activation, norm):
+    widths = (8, 6)
+    encoder = MLP(widths, activation=activation, norm=norm)
+    module = randomised(encoder.build((N_FEATURES,), 3).double(), 0)
+    X = inputs(9)
+    features = module(X)
+    state = list(module.parameters())
+    for copy in range(3):
+        network = reference(widths, activation, norm, state, copy)
+        torch.testing.assert_close(features[copy], network(X))
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_batch_normalisation_is_torch_s(n_copies):
+    module = MLP((6,), norm="batch", activation="identity").build(
+        (N_FEATURES,), n_copies
+    )
+    module.double().train()
+    X = inputs(17)
+    features = module(X)
+    torch.testing.assert_close(
+        features.mean(dim=1), torch.zeros(n_copies, 6).double(), atol=1e-9, rtol=0
+    )
+    variance = features.var(dim=1, correction=0)
+    torch.testing.assert_close(variance, torch.ones_like(variance), atol=1e-3, rtol=0)
+
+
+def test_an_integer_is_one_hidden_layer():
+    torch.manual_seed(0)
+    one = state_of(MLP(7).build((N_FEATURES,), 2))
+    torch.manual_seed(0)
+    same = state_of(MLP((7,)).build((N_FEATURES,), 2))
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_without_hidden_layers_features_are_the_input(n_copies):
+    module = MLP(()).build((N_FEATURES,), n_copies)
+    X = inputs(5)
+    assert module.width == N_FEATURES
+    assert not list(module.parameters())
+    assert all(torch.equal(features, X) for features in module(X))
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_dropout_acts_only_while_training(n_copies):
+    module = MLP((64,), dropout=0.5).build((N_FEATURES,), n_copies).double()
+    X = inputs(50)
+    evaluated = module.eval()(X)
+    torch.testing.assert_close(module(X), evaluated)
+    torch.manual_seed(0)
+    trained = module.train()(X)
+    active = evaluated > 0
+    dropped = (trained[active] == 0).double().mean()
+    assert 0.45 < dropped < 0.55
+    kept = active & (trained > 0)
+    torch.testing.assert_close(trained[kept], 2 * evaluated[kept])
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_layers_can_be_walked_one_by_one(n_copies):
+    module = MLP((8, 6, 5)).build((N_FEATURES,), n_copies).double()
+    assert len(module.layers) == 3
+    X = H = inputs(9)
+    for layer, width in zip(module.layers, (8, 6, 5), strict=True):
+        H = layer(H)
+        assert H.shape == (n_copies, 9, width)[-H.ndim :]
+        assert H.ndim == 3 or n_copies == 1
+    torch.testing.assert_close(H.reshape(n_copies, 9, 5), module(X))
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_initial_weights_are_as_large_as_torch_s(n_copies):
+    torch.manual_seed(0)
+    first, second = MLP((256, 256)).build((100,), n_copies).layers
+    for layer, fan_in in [(first, 100), (second, 256)]:
+        for parameter in layer.parameters():
+            bound = fan_in**-0.5
+            assert 0.9 * bound < parameter.abs().max() <= bound
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (MLP((8, 0)), "'hidden_layer_sizes' parameter of MLP must hold positive"),
+        (MLP(0), "'hidden_layer_sizes' parameter of MLP must be"),
+        (MLP((8.5,)), "'hidden_layer_sizes' parameter of MLP must hold positive"),
+        (MLP("wide"), "'hidden_layer_sizes' parameter of MLP must be"),
+        (MLP(activation="sine"), "'activation' parameter of MLP must be a str among"),
+        (MLP(dropout=1.0), "'dropout' parameter of MLP must be a float in the range"),
+        (MLP(norm="group"), "'norm' parameter of MLP must be a str among"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused_before_training(bad, message):
+    X, y = np.zeros((4, 2)), [0, 1, 0, 1]
+    with pytest.raises(ValueError, match=message):
+        MultiTaskClassifier(encoder=bad).fit(X, y)
