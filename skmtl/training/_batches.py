@@ -65,7 +65,9 @@ class Source:
             return self.data[rows].toarray()  # type: ignore[no-any-return, index]
         if isinstance(rows, slice):
             part = self.data[rows]
-            return part if part.flags.writeable else part.copy()  # type: ignore[union-attr]
+            # torch takes neither read-only memory nor negative strides.
+            plain = part.flags.writeable and min(part.strides) >= 0  # type: ignore[union-attr]
+            return part if plain else part.copy()  # type: ignore[union-attr]
         return self.data.take(rows, axis=0)  # type: ignore[no-any-return]
 
     def _to_tensor(self, rows: NDArray[Any]) -> Tensor:
