@@ -1,0 +1,94 @@
+"""Stacked layers are the separate layers of torch."""
+
+import pytest
+import torch
+from torch import nn
+
+from skmtl._layers import StackedBatchNorm, StackedLayerNorm, StackedLinear
+from tests._networks import randomised
+
+K, N = 3, 7
+COPIES = [1, K]
+
+
+def batch(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("k", COPIES)
+@pytest.mark.parametrize("seen_by_all", [True, False])
+@pytest.mark.parametrize(("n", "n_inputs", "n_outputs"), [(N, 5, 4), (1, 1, 1)])
+def test_linear_is_torch_s_for_each_copy(k, seen_by_all, n, n_inputs, n_outputs):
+    stacked = randomised(StackedLinear(k, n_inputs, n_outputs).double(), 0)
+    X = batch(n, n_inputs) if seen_by_all else batch(k, n, n_inputs)
+    X.requires_grad_()
+    out = stacked(X)
+    assert out.shape == (k, n, n_outputs)
+    weight = batch(*out.shape, seed=1)
+    (out * weight).sum().backward()
+    grad_X, X.grad = X.grad, None
+    for copy in range(k):
+        linear = nn.Linear(n_inputs, n_outputs).double()
+        with torch.no_grad():
+            linear.weight.copy_(stacked.weight[copy])
+            linear.bias.copy_(stacked.bias[copy])
+        own = linear(X if seen_by_all else X[copy])
+        torch.testing.assert_close(out[copy], own)
+        (own * weight[copy]).sum().backward()
+        torch.testing.assert_close(stacked.weight.grad[copy], linear.weight.grad)
+        torch.testing.assert_close(stacked.bias.grad[copy], linear.bias.grad)
+    torch.testing.assert_close(grad_X, X.grad)
+
+
+def test_linear_starts_as_torch_s_does():
+    torch.manual_seed(0)
+    stacked = StackedLinear(50, 100, 40)
+    linear = nn.Linear(100, 40)
+    for name in ("weight", "bias"):
+        own, torchs = getattr(stacked, name).detach(), getattr(linear, name).detach()
+        assert own.abs().max() <= 0.1
+        assert abs(own.std() / torchs.std() - 1) < 0.15
+        assert own.flatten().unique().numel() > 0.9 * own.numel()
+
+
+def test_linear_of_no_input_is_its_bias():
+    stacked = StackedLinear(K, 0, 2)
+    assert torch.equal(stacked(torch.zeros(N, 0)), torch.zeros(K, N, 2))
+
+
+@pytest.mark.parametrize("k", COPIES)
+def test_layer_norm_is_torch_s_for_each_copy(k):
+    stacked = randomised(StackedLayerNorm(k, 6).double(), 0)
+    H = batch(k, N, 6)
+    for copy in range(k):
+        norm = nn.LayerNorm(6).double()
+        with torch.no_grad():
+            norm.weight.copy_(stacked.weight[copy, 0])
+            norm.bias.copy_(stacked.bias[copy, 0])
+        torch.testing.assert_close(stacked(H)[copy], norm(H[copy]))
+
+
+@pytest.mark.parametrize("k", COPIES)
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_is_torch_s_for_each_copy(k, training):
+    stacked = StackedBatchNorm(k, 6).double()
+    norms = [nn.BatchNorm1d(6).double() for _ in range(k)]
+    for step in range(3):  # statistics run along
+        H = batch(k, N, 6, seed=step) + 2
+        out = stacked.train()(H)
+        for copy, norm in enumerate(norms):
+            torch.testing.assert_close(out[copy], norm.train()(H[copy]))
+    out = stacked.train(training)(H)
+    for copy, norm in enumerate(norms):
+        torch.testing.assert_close(out[copy], norm.train(training)(H[copy]))
+
+
+def test_normalisation_starts_without_effect_of_its_own():
+    H = batch(K, 50, 6)
+    for norm in (StackedLayerNorm(K, 6), StackedBatchNorm(K, 6)):
+        axis = 2 if isinstance(norm, StackedLayerNorm) else 1
+        out = norm.double().train()(H)
+        torch.testing.assert_close(
+            out.mean(axis), torch.zeros_like(out.mean(axis)), atol=1e-9, rtol=0
+        )

@@ -1,0 +1,169 @@
+"""What every weighting promises, and a user's own."""
+
+import numpy as np
+import pytest
+import torch
+
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.encoder import MLP
+from skmtl.weighting import WEIGHTING, Weighting, WeightingModule
+from tests._networks import SAME_STEPS, check_spec, strategy_files, table
+
+weightings = pytest.mark.parametrize("name", WEIGHTING)
+LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0])
+ABSENT = torch.tensor([True, False, True, True])
+
+
+def test_every_file_is_one_registered_weighting_of_that_name():
+    assert strategy_files("skmtl.weighting") == set(WEIGHTING)
+    for name, cls in WEIGHTING.items():
+        assert cls.name == name
+        assert cls.__module__ == f"skmtl.weighting._{name}"
+
+
+@weightings
+def test_spec_is_a_small_estimator(name):
+    check_spec(WEIGHTING[name]())
+
+
+@weightings
+@pytest.mark.parametrize("present", [None, ABSENT], ids=["all", "one absent"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_finite_and_not_negative(name, present, dtype):
+    module = WEIGHTING[name]().build(4).to(dtype)
+    losses = LOSSES.to(dtype)
+    if present is not None:
+        losses = losses * present
+    for _ in range(3):
+        weights = module(losses, present)
+        assert weights.shape == (4,)
+        assert weights.dtype == dtype
+        assert weights.isfinite().all()
+        assert (weights >= 0).all()
+        assert weights.sum() > 0
+
+
+@weightings
+def test_a_weighting_that_says_it_is_fixed_is(name):
+    module = WEIGHTING[name]().build(4)
+    if module.fixed:
+        first = module(LOSSES, None).clone()
+        torch.testing.assert_close(module(10 * LOSSES.flip(0), ABSENT), first)
+
+
+@weightings
+@pytest.mark.parametrize("cls", [MultiTaskClassifier, MultiTaskRegressor])
+def test_training_works_and_reports_weights_that_sum_to_the_tasks(name, cls):
+    X, Y = table()
+    Y = Y > 0 if cls is MultiTaskClassifier else Y
+    est = cls(weighting=name, encoder=MLP((16,)), random_state=0, **FAST).fit(X, Y)
+    assert est.score(X, Y) > 0.8
+    assert est.task_weights_.shape == (3,)
+    np.testing.assert_allclose(est.task_weights_.sum(), 3)
+
+
+FAST = {"learning_rate_init": 1e-2, "max_iter": 60}
+
+
+class Focus(Weighting):
+    """A user's weighting, not registered: tasks weigh as their losses do."""
+
+    def __init__(self, power=1.0):
+        self.power = power
+
+    def build(self, n_tasks):
+        return _Focus(self.power)
+
+
+class _Focus(WeightingModule):
+    def __init__(self, power):
+        super().__init__()
+        self.power = power
+
+    def forward(self, losses, present):
+        return losses.detach() ** self.power
+
+
+class Learned(Weighting):
+    """A user's weighting with parameters, which are trained too."""
+
+    def build(self, n_tasks):
+        return _Learned(n_tasks)
+
+
+class _Learned(WeightingModule):
+    def __init__(self, n_tasks):
+        super().__init__()
+        self.logits = torch.nn.Parameter(torch.zeros(n_tasks))
+
+    def forward(self, losses, present):
+        return self.logits.softmax(dim=0)
+
+
+class Constant(Weighting):
+    """A user's weighting of given weights, on any scale."""
+
+    def __init__(self, weights=(1.0, 1.0, 1.0)):
+        self.weights = weights
+
+    def build(self, n_tasks):
+        return _Constant(self.weights)
+
+
+class _Constant(WeightingModule):
+    def __init__(self, weights):
+        super().__init__()
+        self.register_buffer("weights", torch.tensor(weights))
+
+    def forward(self, losses, present):
+        return self.weights
+
+
+def fitted(weighting, Y=None, **settings):
+    X, complete = table()
+    Y = complete if Y is None else Y
+    settings = {**SAME_STEPS, "batch_size": 20, "encoder": MLP((16,)), **settings}
+    return MultiTaskRegressor(weighting=weighting, **settings).fit(X, Y)
+
+
+def test_a_user_s_weighting_follows_the_losses():
+    est = fitted(Focus())
+    weights, losses = est.task_weights_, est.history_[-1]["train_losses"]
+    assert weights.max() > 1.05 > 0.95 > weights.min()
+    assert np.argmax(losses) == np.argmax(weights)
+    np.testing.assert_allclose(weights.sum(), 3)
+    assert "Focus()" in repr(est)
+    est.set_params(weighting__power=2.0)
+    assert est.weighting.power == 2.0
+
+
+def test_a_user_s_weighting_with_parameters_is_trained():
+    est = fitted(Learned())
+    np.testing.assert_allclose(est.task_weights_.sum(), 3)
+    assert np.ptp(est.task_weights_) > 1e-3
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 3000.0])
+def test_the_scale_of_weights_changes_nothing(scale):
+    X, _ = table()
+    equal = fitted("equal")
+    est = fitted(Constant((scale, scale, scale)))
+    np.testing.assert_allclose(est.predict(X), equal.predict(X), rtol=1e-5)
+    np.testing.assert_allclose(est.task_weights_, 1, rtol=1e-6)
+
+
+def test_constant_weights_are_task_weights():
+    X, _ = table()
+    by_spec = fitted(Constant((1.0, 2.0, 3.0)))
+    by_parameter = fitted("equal", task_weight=[1, 2, 3])
+    np.testing.assert_allclose(by_spec.predict(X), by_parameter.predict(X), rtol=1e-5)
+    np.testing.assert_allclose(by_spec.task_weights_, [0.5, 1, 1.5], rtol=1e-6)
+
+
+def test_a_task_absent_from_a_batch_weighs_nothing_in_it():
+    _, Y = table()
+    Y[40:, 1] = np.nan  # batches of 20 in order: the last has no label of task 1
+    for weighting in (*WEIGHTING, Focus(), Learned(), Constant()):
+        weights = fitted(weighting, Y).task_weights_
+        assert weights[1] == 0
+        np.testing.assert_allclose(weights.sum(), 2)
