@@ -78,7 +78,7 @@ task_names_ : list
     Names of the columns of y, or "task0", "task1", ….
 n_features_in_ : int
     Number of features (channels of images) seen during fit.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (n_features,)
     Names of the features, where all are strings.
 n_iter_ : int
     Number of epochs trained.

@@ -61,5 +61,5 @@ class Encoder(Spec):
         Returns
         -------
         EncoderModule
-            Module that maps (n, *input_shape) to (n_copies, n, width).
+            Module that maps ``(n, *input_shape)`` to ``(n_copies, n, width)``.
         """
