@@ -17,7 +17,13 @@ class Spec(BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     def validated(self) -> Self:
-        """Return the spec itself after checking its settings."""
+        """Check the settings.
+
+        Returns
+        -------
+        self : object
+            The spec itself.
+        """
         self._validate_params()
         return self
 

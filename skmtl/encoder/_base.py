@@ -31,7 +31,18 @@ class EncoderModule(nn.Module):
     layers: nn.ModuleList
 
     def forward(self, X: Tensor) -> Tensor:
-        """Map an input of n samples to features (n_copies, n, width)."""
+        """Turn samples into features.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        Tensor of shape (n_copies, n, width)
+            Features from each network.
+        """
         for layer in self.layers:
             X = layer(X)
         return X

@@ -15,7 +15,18 @@ class RelationModule(nn.Module):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map the tasks' features (n, n_tasks, width) to features of the same shape."""
+        """Let the tasks' features inform each other.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n, n_tasks, width)
+            Features from the sharing strategy.
+
+        Returns
+        -------
+        Tensor of shape (n, n_tasks, width)
+            Features that the heads read.
+        """
         return features
 
     def penalty(self, weight: Tensor, task_of_output: Tensor) -> Tensor | None:

@@ -49,11 +49,23 @@ class SharingModule(nn.Module):
         """
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the parameters that more than one task depends on."""
+        """Return the parameters that more than one task depends on.
+
+        Returns
+        -------
+        iterable of torch.nn.Parameter
+            None by default.
+        """
         return ()
 
     def penalty(self) -> Tensor | None:
-        """Return a scalar to add to the loss, or None."""
+        """Return a scalar to add to the loss, or None.
+
+        Returns
+        -------
+        Tensor of shape () or None
+            The penalty.
+        """
         return None
 
 
