@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class Hard(Sharing):
-    """One encoder for all tasks and one head per task [1]_.
+    """One encoder for all tasks and one head per task.
+
+    Every task trains all of the encoder [1]_.
 
     References
     ----------
