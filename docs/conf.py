@@ -30,6 +30,7 @@ default_role = "py:obj"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False  # the template lists them
 add_function_parentheses = False
+toc_object_entries_show_parents = "hide"
 
 
 def own_methods(module, name, methods):

@@ -159,6 +159,10 @@ def test_import_and_fit_work_without_optional_packages():
         "print(est.fit([[0.0], [1.0]], [[0, 1], [1, 0]]).predict([[0.0]]).shape)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert run.stdout.strip() == "(1, 2)"
