@@ -26,7 +26,7 @@ from skmtl._data import ClassWeight, Data, encode, read_weighted
 from skmtl._score import task_scores
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
-from skmtl._task import TaskClassifier, TaskRegressor
+from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
 from skmtl._validation import Interval, Options, StrOptions, check_task_weight
 from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION, Relation
@@ -447,14 +447,15 @@ class MultiTaskBase(CallbackSupportMixin):
         Returns
         -------
         TaskClassifier or TaskRegressor
-            A view of this estimator: nothing is copied.
+            A view of this estimator: what it has learned is not copied.
         """
         check_is_fitted(self)
         number = self._task_number(task)
         view = (
             TaskRegressor if self._targets.classes[number] is None else TaskClassifier
         )
-        return view(self, self.task_names_[number])._bound(self, number)
+        alone = settings_alone(self, number)
+        return view(alone, self.task_names_[number])._bound(self, number)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the mean of the tasks' scores over the labels that are present.

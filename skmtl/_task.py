@@ -8,6 +8,30 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 
+def settings_alone(estimator: Any, number: int) -> Any:
+    """Return an unfitted copy of an estimator, with the settings of one of its tasks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted multi-task estimator.
+    number : int
+        Number of the task.
+
+    Returns
+    -------
+    estimator
+        What fits the task alone: of its kind and with its class weights.
+    """
+    settings: dict[str, Any] = {"task_weight": None}
+    class_weight = getattr(estimator, "class_weight", None)
+    if isinstance(class_weight, list | tuple):
+        settings["class_weight"] = class_weight[number]
+    if hasattr(estimator, "task_types"):
+        settings["task_types"] = [estimator.task_types_[number]]
+    return clone(estimator).set_params(**settings)
+
+
 class _TaskView(BaseEstimator):
     """What the views of classification and regression tasks have in common."""
 
@@ -92,7 +116,7 @@ class TaskClassifier(ClassifierMixin, _TaskView):
     Parameters
     ----------
     estimator : estimator
-        The multi-task estimator.
+        Multi-task estimator with the settings for this task alone, which ``fit`` uses.
     task : str or int, default=0
         Name or number of the task.
 
@@ -166,7 +190,7 @@ class TaskRegressor(RegressorMixin, _TaskView):
     Parameters
     ----------
     estimator : estimator
-        The multi-task estimator.
+        Multi-task estimator with the settings for this task alone, which ``fit`` uses.
     task : str or int, default=0
         Name or number of the task.
 
