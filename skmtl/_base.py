@@ -22,7 +22,7 @@ from skmtl._build import (
     threads,
 )
 from skmtl._columns import Columns, read_columns
-from skmtl._data import ClassWeight, Data, encode, read_weighted
+from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weighted
 from skmtl._score import task_scores
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
@@ -167,12 +167,11 @@ class MultiTaskBase(CallbackSupportMixin):
         before = {k: v for k, v in vars(self).items() if _is_fitted_attribute(k)}
         try:
             train = self._prepare(*data, resume=resume, **options)
-            before = before if resume else {}
-            train()
+            train(lambda: None if resume else before.clear())
         except BaseException:
             for name in [k for k in vars(self) if _is_fitted_attribute(k)]:
                 delattr(self, name)
-            vars(self).update(before)
+            self.__dict__.update(before)
             raise
         return self
 
@@ -186,21 +185,23 @@ class MultiTaskBase(CallbackSupportMixin):
         resume: bool,
         classes: Any = None,
         one_pass: bool = False,
-    ) -> Callable[[], None]:
-        """Check everything; return what is left to do."""
+    ) -> Callable[[Callable[[], None]], None]:
+        """Check everything; return what is left to do, given what to call first."""
         plan = Plan.of(self)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
         targets, data = self._read(
             X, y, sample_weight, resume, classes, plan.encoder.input_ndim != 2
         )
-        valid_data = self._read_validation(valid, targets)
         task_weight = check_task_weight(self.task_weight, targets.names)
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(
                 "The 'task_weight' parameter leaves no task to train: give a positive "
                 "weight to a task that has more than one class."
             )
+        trained = targets.active & (task_weight > 0)
+        shape = data.X.shape[1:]
+        valid_data = self._read_validation(valid, targets, shape, trained)
         split = None
         if valid_data is None and not one_pass and self._holds_out(len(data.rows)):
             split = holdout_split(
@@ -212,7 +213,7 @@ class MultiTaskBase(CallbackSupportMixin):
             (X, y, sample_weight), targets, valid_data or split, one_pass
         )
 
-        def run() -> None:
+        def run(on_start: Callable[[], None]) -> None:
             with seeded(seed, plan.device):
                 if resume:
                     net = resumed_net(self, plan, data, task_weight, callbacks)
@@ -225,6 +226,7 @@ class MultiTaskBase(CallbackSupportMixin):
                         checks = make_rows(net, plan, targets, valid_data)
                     elif split is not None:
                         rows, checks = map(rows.subset, split)
+                    on_start()
                     if targets.blocks:
                         net.train(rows, checks, 1 if one_pass else self.max_iter)
             self._publish(net, targets, keep_optimizer=one_pass)
@@ -260,9 +262,17 @@ class MultiTaskBase(CallbackSupportMixin):
         data = encode(X, columns, weight, targets, class_weight)
         if not len(data.rows):
             raise ValueError("y has no label that counts: every entry is missing.")
+        if not resume and classes is None:
+            check_some_weight(data, targets)
         return targets, data
 
-    def _read_validation(self, valid: Validation, targets: Targets) -> Data | None:
+    def _read_validation(
+        self,
+        valid: Validation,
+        targets: Targets,
+        shape: tuple[int, ...],
+        trained: NDArray[np.bool_],
+    ) -> Data | None:
         X, y, sample_weight = valid
         if X is None and y is None:
             if sample_weight is not None:
@@ -275,16 +285,26 @@ class MultiTaskBase(CallbackSupportMixin):
                 "X_val and y_val are for early stopping, but early_stopping=False: set "
                 "it to 'auto' or True, or leave them out."
             )
-        X = self._check_X(X, reset=False, allow_nd=True)
+        X = self._check_X(X, reset=False, allow_nd=True, expected=shape)
         columns = read_columns(y, self.missing_label)
         self._check_tasks(columns, targets)
         columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
         data = encode(X, columns, weight, targets, self._class_weight(targets))
-        if not len(data.rows):
-            raise ValueError("y_val has no label that counts: every entry is missing.")
+        present = columns.present()
+        if not present[:, trained | ~trained.any()].any():
+            raise ValueError(
+                "y_val has no label that counts: every entry of the tasks that train "
+                "is missing."
+            )
         return data
 
-    def _check_X(self, X: Any, reset: bool, allow_nd: bool = False) -> Any:
+    def _check_X(
+        self,
+        X: Any,
+        reset: bool,
+        allow_nd: bool = False,
+        expected: tuple[int, ...] | None = None,
+    ) -> Any:
         if isinstance(X, Tensor):
             X = X.detach().cpu().numpy()
         X = validate_data(
@@ -295,8 +315,8 @@ class MultiTaskBase(CallbackSupportMixin):
             dtype=(np.float64, np.float32),
             allow_nd=allow_nd,
         )
-        if not reset and self.__sklearn_is_fitted__():
-            expected = self.net_.module__input_shape
+        if not reset:
+            expected = expected or self.net_.module__input_shape
             if X.shape[1:] != expected:
                 raise ValueError(
                     f"X has samples of shape {X.shape[1:]}, but {type(self).__name__} "
@@ -380,7 +400,7 @@ class MultiTaskBase(CallbackSupportMixin):
 
     @property
     def history_(self) -> Any:
-        """skorch's history: one record per epoch."""
+        """Skorch's history: one record per epoch."""
         return self.net_.history
 
     def _outputs(self, X: Any) -> Tensor:
@@ -434,7 +454,8 @@ class MultiTaskBase(CallbackSupportMixin):
         outputs = self._outputs(X)
         columns = self._targets.predict_columns(outputs)
         index = X.index if hasattr(X, "iloc") else None
-        return pd.DataFrame(dict(zip(self.task_names_, columns)), index=index)
+        named = dict(zip(self.task_names_, columns, strict=True))
+        return pd.DataFrame(named, index=index)
 
     def task_estimator(self, task: Any) -> TaskClassifier | TaskRegressor:
         """Return a fitted estimator of one task, for tools that know only one target.
@@ -501,7 +522,7 @@ class MultiTaskBase(CallbackSupportMixin):
     def _task_number(self, task: Any) -> int:
         if task in self.task_names_:
             return int(self.task_names_.index(task))
-        if isinstance(task, Integral) and -self.n_tasks_ <= task < self.n_tasks_:
+        if isinstance(task, Integral) and -self.n_tasks_ <= int(task) < self.n_tasks_:
             return int(task) % self.n_tasks_
         raise ValueError(
             f"There is no task {task!r}. The tasks are {self.task_names_}: give one of "

@@ -130,6 +130,27 @@ def _per_class(
     return np.array([float(entry.get(label, 1.0)) for label in classes.tolist()])
 
 
+def check_some_weight(data: Data, targets: Targets) -> None:
+    """Refuse class weights that leave a task without a label that counts.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+    """
+    for t, classes in enumerate(targets.classes):
+        if classes is None or data.weight is None:
+            continue
+        if not data.weight[data.labels[t] >= 0, t].any():
+            raise ValueError(
+                f"The 'class_weight' parameter gives no label of task "
+                f"{targets.names[t]!r} a positive weight: raise the weight of one of "
+                f"its classes {classes.tolist()}."
+            )
+
+
 def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
     """Return the outputs of a model that knows only how often each class occurs.
 
@@ -157,6 +178,6 @@ def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
             counts = np.bincount(
                 data.labels[t][present], weights=weight, minlength=targets.n_classes[t]
             )
-            log_p = np.log(np.maximum(counts, 0.5) / counts.sum())
+            log_p = np.log(np.maximum(counts, 0.5) / max(counts.sum(), 0.5))
             parts.append(log_p[1:] - log_p[:1] if block.kind == "binary" else log_p)
     return np.concatenate(parts)

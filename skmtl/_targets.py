@@ -84,9 +84,9 @@ def make_blocks(kinds: Sequence[Kind], n_classes: Sequence[int]) -> tuple[Block,
             groups.setdefault(("multiclass", (k - 1).bit_length()), []).append(task)
     blocks: list[Block] = []
     start = 0
-    for (kind, _), tasks in groups.items():
-        sizes = tuple(n_classes[t] if kind == "multiclass" else 1 for t in tasks)
-        blocks.append(Block(kind, tuple(tasks), sizes, start))  # type: ignore[arg-type]
+    for (form, _), tasks in groups.items():
+        sizes = tuple(n_classes[t] if form == "multiclass" else 1 for t in tasks)
+        blocks.append(Block(form, tuple(tasks), sizes, start))  # type: ignore[arg-type]
         start = blocks[-1].stop
     return tuple(blocks)
 
@@ -192,15 +192,14 @@ class Targets:
 
     def codes_of(self, labels: NDArray[Any], task: int) -> NDArray[np.int64]:
         """Return each label's position among a task's classes, -2 if it is none."""
-        classes = self.classes[task]
+        classes: Any = self.classes[task]
         if (classes.dtype.kind in "US") != (labels.dtype.kind in "US"):
             classes, labels = classes.astype(object), labels.astype(object)
         try:
             codes = np.searchsorted(classes, labels)
         except TypeError:  # labels of other types than the classes
             position = {label: code for code, label in enumerate(classes)}
-            codes = [position.get(label, UNSEEN) for label in labels]
-            return np.array(codes, dtype=np.int64)
+            return np.array([position.get(label, UNSEEN) for label in labels], np.int64)
         codes = np.minimum(codes, len(classes) - 1)
         return np.where(classes[codes] == labels, codes, UNSEEN)
 

@@ -30,12 +30,12 @@ def check_device(device: Any) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.empty(1, device=found).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
             f"The 'device' parameter must be 'auto' or a torch device that this "
             f"machine has, such as 'cpu'. Got {device!r}: "
-            f"{str(error).splitlines()[0]}"
+            f"{str(error).splitlines()[0].split('. ')[0]}"
         ) from error
     return found
 
