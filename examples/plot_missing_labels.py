@@ -2,9 +2,9 @@
 Sharing when labels are missing
 ===============================
 
-A task with few labels can learn from the labels of other tasks, if they share a network.
-How much does that help? Labels of three tasks on handwritten digits are hidden at random,
-and networks that share are compared with networks that share nothing.
+A task with few labels can learn from the labels of other tasks, if they share a
+network. How much does that help? Labels of three tasks on handwritten digits are hidden
+at random, and networks that share are compared with networks that share nothing.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ loops = np.array([1, 0, 0, 0, 0, 0, 1, 0, 2, 1])[digit]
 Y = np.column_stack([digit, digit % 2, loops]).astype(float)
 
 # %%
-# Each share of missing labels is drawn five times, with the same rows and labels for both
-# ways of sharing. A missing label is NaN.
+# Each share of missing labels is drawn five times, with the same rows and labels for
+# both ways of sharing. A missing label is NaN.
 
 MISSING = [0.0, 0.5, 0.7, 0.9, 0.95]
 STRATEGIES = ["independent", "hard"]
@@ -62,9 +62,9 @@ axes[0].legend(loc="lower left", frameon=False)
 plt.show()
 
 # %%
-# The gain from sharing, as the difference of the means. With every label present there is
-# nothing to gain here; with half of them missing or more there is, as long as enough are
-# left to train on.
+# The gain from sharing, as the difference of the means. With every label present there
+# is nothing to gain here; with half of them missing or more there is, as long as enough
+# are left to train on.
 
 print("missing  " + "".join(f"{name:>8}" for name in TASKS))
 for share, row in zip(MISSING, np.diff(accuracy.mean(axis=2), axis=0)[0], strict=True):

@@ -2,9 +2,9 @@
 Sharing strategies compared task by task
 ========================================
 
-Which strategy suits which task? Three tasks are derived from each handwritten digit: the
-digit, whether it is odd, and how many closed loops its shape has. Five labels in six are
-hidden, so that every task has reason to learn from the others.
+Which strategy suits which task? Three tasks are derived from each handwritten digit:
+the digit, whether it is odd, and how many closed loops its shape has. Five labels in
+six are hidden, so that every task has reason to learn from the others.
 """
 
 # %%
@@ -31,8 +31,8 @@ Y = np.column_stack([digit, digit % 2, loops]).astype(float)
 # %%
 # Accuracy over several draws
 # ---------------------------
-# One split of so small a data set says little: each strategy is fitted on eight draws of
-# rows and labels, the same for all strategies.
+# One split of so small a data set says little: each strategy is fitted on eight draws
+# of rows and labels, the same for all strategies.
 
 STRATEGIES = {
     "independent": "independent",

@@ -23,15 +23,17 @@ X, digit = load_digits(return_X_y=True)
 Y = np.column_stack([digit, digit % 2, LOOPS[digit]]).astype(float)
 X, X_test, Y, Y_test = train_test_split(X, Y, test_size=0.5, random_state=0)
 Y[np.random.default_rng(0).random(Y.shape) < 0.8] = np.nan
-labels = ", ".join(f"{n} {t}" for t, n in zip(TASKS, np.isfinite(Y).sum(0)))
-print(f"Training on {len(X)} images with these numbers of labels: {labels}")
+n_labels = zip(np.isfinite(Y).sum(axis=0), TASKS, strict=True)
+labels = ", ".join(f"{n} {task}" for n, task in n_labels)
+print(f"Training on {len(X)} images with these many labels: {labels}")
 
 print("\n1. Fit a pipeline")
 pipe = make_pipeline(
     StandardScaler(), MultiTaskClassifier(sharing="hard", random_state=0, verbose=1)
 )
 pipe.fit(X, Y)
-print(f"   mean accuracy on {len(X_test)} test images: {pipe.score(X_test, Y_test):.3f}")
+score = pipe.score(X_test, Y_test)
+print(f"   mean accuracy on {len(X_test)} test images: {score:.3f}")
 
 print("\n2. Search over sharing strategies")
 pipe.set_params(multitaskclassifier__verbose=0)

@@ -35,8 +35,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 #: Rows times parameters up to which precision="auto" means float64: an epoch then costs
 #: about a tenth of a millisecond more.
 FLOAT64_WORK = 2**21
-#: Rows of a batch times parameters up to which one thread is used: more gain a quarter at
-#: best, and on a busy machine they can cost fifty times as much.
+#: Rows of a batch times parameters up to which one thread is used: more gain a quarter
+#: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
 
 
@@ -98,8 +98,8 @@ def _encoder(encoder: Any) -> Encoder:
         return resolve(encoder, ENCODER)
     if isinstance(encoder, nn.Module):
         raise ValueError(
-            "The 'encoder' parameter must be a torch.nn.Module class or a callable that "
-            f"returns one, not a module: clone would copy its weights. Got "
+            "The 'encoder' parameter must be a torch.nn.Module class or a callable "
+            f"that returns one, not a module: clone would copy its weights. Got "
             f"{type(encoder).__name__}(...): give {type(encoder).__name__} itself."
         )
     return ModuleEncoder(encoder)

@@ -43,8 +43,8 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
             continue
         if not isinstance(entry, dict):
             raise ValueError(
-                "An entry of the 'class_weight' parameter must be None, 'balanced' or a "
-                f"dict. Got {entry!r} for task {name!r}."
+                "An entry of the 'class_weight' parameter must be None, 'balanced' or "
+                f"a dict. Got {entry!r} for task {name!r}."
             )
         weights = np.array(list(entry.values()), dtype=float)
         if not np.isfinite(weights).all() or (weights < 0).any():
@@ -76,8 +76,8 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
         estimator.class_weight
     ):
         raise ValueError(
-            "class_weight='balanced' needs all rows at once, which partial_fit has not: "
-            "give the weights as {label: weight}."
+            "class_weight='balanced' needs all rows at once, which partial_fit has "
+            "not: give the weights as {label: weight}."
         )
     if estimator.__sklearn_is_fitted__():
         if classes is not None:

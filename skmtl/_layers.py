@@ -84,7 +84,7 @@ class StackedBatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(n_copies * width)
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width), or (n, width) of one copy, over the samples."""
+        """Normalise (n_copies, n, width), or (n, width) of one copy, over samples."""
         if H.ndim == 2:  # a single network
             return self.norm(H)  # type: ignore[no-any-return]
         k, n, width = H.shape

@@ -60,15 +60,16 @@ class Source:
             return self.data[start:stop].to(self.device)
         return self._to_tensor(self._select(slice(start, stop)))
 
-    def _select(self, rows: NDArray[np.int64] | slice) -> NDArray[Any]:
-        if issparse(self.data):
-            return self.data[rows].toarray()  # type: ignore[no-any-return, index]
+    def _select(self, rows: NDArray[np.int64] | slice) -> Any:
+        data: Any = self.data
+        if issparse(data):
+            return data[rows].toarray()
         if isinstance(rows, slice):
-            part = self.data[rows]
+            part = data[rows]
             # torch takes neither read-only memory nor negative strides.
-            plain = part.flags.writeable and min(part.strides) >= 0  # type: ignore[union-attr]
-            return part if plain else part.copy()  # type: ignore[union-attr]
-        return self.data.take(rows, axis=0)  # type: ignore[no-any-return]
+            plain = part.flags.writeable and min(part.strides) >= 0
+            return part if plain else part.copy()
+        return data.take(rows, axis=0)
 
     def _to_tensor(self, rows: NDArray[Any]) -> Tensor:
         return torch.from_numpy(rows).to(self.device, self.dtype)

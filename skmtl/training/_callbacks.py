@@ -83,7 +83,8 @@ class Progress(Callback):
         epoch = net.history[-1]
         shown = {"loss": f"{epoch['train_loss']:.4f}"}
         losses = epoch["train_losses"]
-        for name, loss in list(zip(net.task_names, losses))[: self.n_shown]:
+        named = list(zip(net.task_names, losses, strict=True))
+        for name, loss in named[: self.n_shown]:
             shown[str(name)] = f"{loss:.4f}"
         if len(losses) > self.n_shown:
             shown["..."] = f"{len(losses) - self.n_shown} more"

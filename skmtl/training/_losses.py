@@ -33,6 +33,8 @@ class PackedLoss(nn.Module):
         A key of ``REGRESSION_LOSSES``.
     """
 
+    order: Tensor
+
     def __init__(
         self, blocks: Sequence[Block], n_tasks: int, regression_loss: str
     ) -> None:

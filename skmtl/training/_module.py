@@ -97,6 +97,9 @@ class Heads(nn.Module):
         Initial outputs.
     """
 
+    prior: Tensor
+    task_of_output: Tensor
+
     def __init__(
         self,
         blocks: Sequence[Block],
@@ -109,7 +112,8 @@ class Heads(nn.Module):
         self.weight = nn.Parameter(torch.zeros(len(prior), width))
         self.bias = nn.Parameter(torch.zeros(len(prior)))
         self.register_buffer("prior", torch.from_numpy(prior.copy()))
-        owner = [t for b in blocks for t, s in zip(b.tasks, b.sizes) for _ in range(s)]
+        sizes = [item for b in blocks for item in zip(b.tasks, b.sizes, strict=True)]
+        owner = [task for task, size in sizes for _ in range(size)]
         self.register_buffer("task_of_output", torch.tensor(owner, dtype=torch.int64))
         for i, block in enumerate(blocks):
             every = block.tasks == tuple(range(n_tasks))
@@ -131,7 +135,8 @@ class Heads(nn.Module):
         block = self.blocks[i]
         tasks, columns = getattr(self, f"tasks_{i}"), getattr(self, f"columns_{i}")
         H = features if tasks is None else features.index_select(1, tasks)
-        W, b = self.weight, self.bias + self.prior
+        W: Tensor = self.weight
+        b = self.bias + self.prior
         if len(self.blocks) > 1:
             W, b = W[block.start : block.stop], b[block.start : block.stop]
         if columns is not None:

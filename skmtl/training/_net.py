@@ -3,7 +3,7 @@
 import copy
 import dis
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any
@@ -338,11 +338,11 @@ class MultiTaskNet(NeuralNet):
             The copy, in the type that training uses.
         """
         net: MultiTaskNet = object.__new__(type(self))
-        vars(net).update({**vars(self), **settings})
+        net.__dict__.update({**vars(self), **settings})
         for name in ("module_", "criterion_", "weighting_"):
             module = copy.deepcopy(getattr(self, name))
-            vars(net)[name] = module.to(net.device)
-        vars(net)["history_"] = copy.deepcopy(self.history)
+            net.__dict__[name] = module.to(net.device)
+        net.__dict__["history_"] = copy.deepcopy(self.history)
         net.cast(self.training_dtype)
         net.initialize_callbacks()
         net._initialize_optimizer()
@@ -365,7 +365,7 @@ class MultiTaskNet(NeuralNet):
             Whether the optimizer's state stays, for a net that will train on.
         """
         self.callbacks = callbacks
-        self.callbacks_ = [
+        self.callbacks_: list[tuple[str, Any]] = [
             (name, callback)
             for name, callback in self.callbacks_
             if any(callback is own for own in callbacks)
