@@ -400,7 +400,7 @@ class MultiTaskBase(CallbackSupportMixin):
 
     @property
     def history_(self) -> Any:
-        """Skorch's history: one record per epoch."""
+        """The history of skorch: one record per epoch."""
         return self.net_.history
 
     def _outputs(self, X: Any) -> Tensor:
