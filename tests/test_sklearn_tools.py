@@ -444,7 +444,7 @@ def test_sample_weight_is_routed_to_fit_and_score(name, two_d):
 
 
 @pytest.mark.skipif(
-    parse_version(sklearn.__version__) < parse_version("1.8"),
+    parse_version(sklearn.__version__) < parse_version("1.9"),
     reason="a search of older versions routes no weights to the score of a pipeline",
 )
 @pytest.mark.parametrize("two_d", [False, True], ids=["rows", "labels"])

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -41,10 +42,11 @@ class ModuleEncoder(Encoder):
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
         """Build the copies, stacked where the module allows it."""
         modules = [self._new(input_shape) for _ in range(n_copies)]
-        width = _feature_width(modules[0], input_shape)
-        if n_copies > 1 and not any(map(_mutates_buffers, modules[0].modules())):
-            return _Stacked(modules, width)
-        return _Separate(modules, width)
+        # Every module is asked: lazy ones get their parameters by that.
+        widths = [_feature_width(module, input_shape) for module in modules]
+        if n_copies > 1 and _stackable(modules[:2], widths[0], input_shape):
+            return _Stacked(modules, widths[0])
+        return _Separate(modules, widths[0])
 
     def _new(self, input_shape: tuple[int, ...]) -> nn.Module:
         parameters = inspect.signature(self.module).parameters
@@ -60,7 +62,7 @@ class ModuleEncoder(Encoder):
 
 
 class _Separate(EncoderModule):
-    """Copies evaluated one by one: batch statistics cannot be stacked."""
+    """Copies evaluated one by one, for what cannot be stacked."""
 
     def __init__(self, modules: list[nn.Module], width: int) -> None:
         super().__init__()
@@ -102,8 +104,30 @@ class _Stacked(EncoderModule):
         return torch.vmap(one, randomness="different")(parameters, buffers)
 
 
-def _mutates_buffers(module: nn.Module) -> bool:
-    return getattr(module, "track_running_stats", False) is True
+def _stackable(
+    modules: list[nn.Module], width: int, input_shape: tuple[int, ...]
+) -> bool:
+    """Tell whether stacked modules do what separate ones do, by trying it on copies.
+
+    What has no parameters, ties them, changes its buffers as batch normalisation does,
+    or uses an operation that vmap does not know, cannot be stacked.
+    """
+    X = torch.randn(2, *input_shape)
+    apart = _Separate(copy.deepcopy(modules), width)
+    before = [buffer.clone() for buffer in apart.buffers()]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # vmap warns where it falls back to a loop
+            apart.train()(X)
+            if not all(map(torch.equal, before, apart.buffers())):
+                return False
+            together = _Stacked(copy.deepcopy(modules), width)
+            together.train()(X).sum().backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                expected, found = apart.eval()(X), together.eval()(X)
+            return torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+    except Exception:  # noqa: BLE001 -- whatever it is, one by one it may work
+        return False
 
 
 def _feature_width(module: nn.Module, input_shape: tuple[int, ...]) -> int:

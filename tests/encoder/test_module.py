@@ -184,6 +184,92 @@ def test_features_that_are_not_flat_get_one_sentence():
         MultiTaskClassifier(encoder=Unflattened).fit(X, Y)
 
 
+def lazy():
+    return nn.Sequential(nn.LazyLinear(6), nn.LazyBatchNorm1d(), nn.ReLU())
+
+
+def lazy_without_statistics():
+    return nn.Sequential(nn.LazyLinear(6), nn.ReLU())
+
+
+class Tied(nn.Module):
+    """Two layers of the same weights."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.first = nn.Linear(n_features, n_features)
+        self.second = nn.Linear(n_features, n_features)
+        self.second.weight = self.first.weight
+
+    def forward(self, X):
+        return self.second(self.first(X).tanh())
+
+
+class Counting(nn.Linear):
+    """Changes a buffer of its own."""
+
+    def __init__(self, n_features):
+        super().__init__(n_features, 6)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, X):
+        if self.training:
+            self.seen = self.seen + len(X)
+        return super().forward(X)
+
+
+class Attention(nn.Module):
+    """Uses operations of which some have no rule for vmap."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.embedding = nn.Parameter(torch.randn(n_features, 8))
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, X):
+        return self.layer(X[:, :, None] * self.embedding).mean(dim=1)
+
+
+class Branching(nn.Linear):
+    """Decides in Python by what it computes."""
+
+    def __init__(self, n_features):
+        super().__init__(n_features, 6)
+
+    def forward(self, X):
+        H = super().forward(X)
+        return H if H.sum() > 0 else H.abs()
+
+
+@every_sharing
+@pytest.mark.parametrize(
+    ("module", "stacks"),
+    [
+        (Network, True),
+        (lazy_without_statistics, True),
+        (WithoutArguments, True),
+        (lazy, False),
+        (nn.Identity, False),
+        (nn.Flatten, False),
+        (Tied, False),
+        (Counting, False),
+        (Attention, False),
+        (Branching, False),
+    ],
+)
+def test_what_cannot_be_stacked_runs_one_by_one(sharing, module, stacks):
+    X, Y = labels()
+    est = MultiTaskClassifier(sharing, encoder=module, max_iter=3, random_state=0)
+    est.fit(X, Y)
+    networks = [m for m in est.module_.modules() if type(m).__name__ == "_Stacked"]
+    assert bool(networks) == (stacks and sharing != "hard")
+    again = pickle.loads(pickle.dumps(est))
+    np.testing.assert_array_equal(again.predict(X), est.predict(X))
+    for module in est.module_.modules():
+        if isinstance(module, Counting):
+            assert module.seen == 3 * len(X)
+
+
 class Fourier(Encoder):
     """A user-written encoder, not registered."""
 

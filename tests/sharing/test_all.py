@@ -1,9 +1,13 @@
 """What every sharing strategy promises."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 
-from skmtl.sharing import SHARING
+from skmtl import MultiTaskClassifier
+from skmtl.encoder import MLP
+from skmtl.sharing import SHARING, Sharing, SharingModule
 from tests._networks import (
     ENCODERS,
     MUTATING,
@@ -17,6 +21,7 @@ from tests._networks import (
     stacked,
     state_of,
     strategy_files,
+    table,
     whole_network,
 )
 
@@ -225,3 +230,54 @@ def test_stacked_networks_draw_their_own_dropout(sharing):
     outputs = torch.vmap(one, randomness="different")(parameters, buffers, X)
     assert outputs.isfinite().all()
     assert not torch.equal(outputs[0], outputs[1])
+
+
+class Grouped(Sharing):
+    """A user's strategy: groups of tasks share, groups do not."""
+
+    def __init__(self, groups=(0, 0, 1)):
+        self.groups = groups
+
+    def build(self, encoder, input_shape, n_tasks):
+        columns = encoder.build(input_shape, max(self.groups) + 1)
+        return _Grouped(columns, self.groups)
+
+
+class _Grouped(SharingModule):
+    def __init__(self, columns, groups):
+        super().__init__()
+        self.columns = columns
+        self.width = columns.width
+        self.register_buffer("groups", torch.tensor(groups))
+
+    def forward(self, X):
+        H = self.columns(X).transpose(0, 1)
+        return H.index_select(1, self.groups), H
+
+    def shared_parameters(self):
+        return self.columns.parameters()
+
+    def penalty(self):
+        return 1e-4 * sum(p.square().sum() for p in self.parameters())
+
+
+def test_a_user_written_strategy_works_unregistered():
+    X, Z = table()
+    settings = {"encoder": MLP((16,)), "max_iter": 60, "random_state": 0}
+    est = MultiTaskClassifier(Grouped(), learning_rate_init=1e-2, **settings)
+    est.fit(X, Z > 0)
+    assert est.score(X, Z > 0) > 0.9
+    assert repr(est.sharing) == "Grouped()"
+    grid = {"sharing": ["hard", Grouped(), Grouped((0, 1, 1))]}
+    search = GridSearchCV(est, grid, cv=2).fit(X, Z > 0)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    nested = GridSearchCV(est, {"sharing__groups": [(0, 0, 0), (0, 1, 2)]}, cv=2)
+    assert np.isfinite(nested.fit(X, Z > 0).best_score_)
+
+
+def test_a_user_written_strategy_keeps_the_contract():
+    encoder = REPLICABLE["mlp"]
+    kinds, n_classes = ["classification"] * 3, [2, 3, 4]
+    assert_replicates(
+        [whole_network(Grouped(), encoder, s, kinds, n_classes) for s in (1, 2, 3)]
+    )
