@@ -66,7 +66,7 @@ for t in range(len(TASKS)):
     model = make_pipeline(StandardScaler(), MLPClassifier((128, 128), random_state=0))
     model.fit(X[has_label], Y[has_label, t])
     separate.append(model.score(X_test, Y_test[:, t]))
-print_row("a separate MLPClassifier", separate)
+print_row("separate MLPClassifiers", separate)
 for sharing in search.param_grid["multitaskclassifier__sharing"]:
     model = search.best_estimator_
     if sharing != search.best_params_["multitaskclassifier__sharing"]:
