@@ -1,0 +1,413 @@
+"""fit shared by the estimators: validate, encode, build, train, publish."""
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from skmtl._build import (
+    DTYPES,
+    OPTIMIZERS,
+    Plan,
+    make_rows,
+    new_net,
+    resumed_net,
+    threads,
+)
+from skmtl._columns import Columns, read_columns
+from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weighted
+from skmtl._stratify import holdout_split
+from skmtl._targets import Kind, Targets
+from skmtl._validation import Interval, Options, StrOptions, check_task_weight
+from skmtl.encoder import ENCODER, Encoder
+from skmtl.relation import RELATION, Relation
+from skmtl.sharing import SHARING, Sharing
+from skmtl.training import (
+    MultiTaskNet,
+    Progress,
+    SklearnCallbacks,
+    Stopping,
+    n_threads,
+    seeded,
+)
+from skmtl.weighting import WEIGHTING, Weighting
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand-in where scikit-learn has no callbacks."""
+
+
+#: Labelled rows from which early_stopping="auto" holds some out.
+EARLY_STOPPING_ROWS = 500
+
+Validation = tuple[Any, Any, Any]
+
+
+class MultiTaskFit(CallbackSupportMixin):
+    """The part of the estimators that fits; see `MultiTaskClassifier`."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "sharing": [StrOptions(set(SHARING)), Sharing],
+        "encoder": [StrOptions(set(ENCODER)), Encoder, callable],
+        "weighting": [StrOptions(set(WEIGHTING)), Weighting],
+        "relation": [
+            *([StrOptions(set(RELATION))] if RELATION else []),
+            Relation,
+            None,
+        ],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "shuffle": ["boolean"],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "task_weight": [dict, "array-like", None],
+        "missing_label": "no_validation",
+        "warm_start": ["boolean"],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", *DTYPES})],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on all tasks.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs. A sparse matrix is made dense batch by batch, and a `numpy.memmap`
+            is read batch by batch.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
+            ``missing_label`` mark missing labels; a row without any is skipped.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels. A label of weight zero counts as
+            missing.
+        X_val : array-like or sparse matrix, default=None
+            Inputs of a validation set for early stopping, instead of a part of X.
+        y_val : array-like, default=None
+            Labels of the validation set.
+        sample_weight_val : array-like, default=None
+            Weights of the validation set.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data cannot be used; nothing changes then.
+        DivergenceError
+            If a task's loss stops being finite; the estimator is then unfitted.
+        """
+        resume = self.warm_start and self.__sklearn_is_fitted__()
+        valid = (X_val, y_val, sample_weight_val)
+        return self._all_or_nothing(X, y, sample_weight, valid, resume=resume)
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+    ) -> Self:
+        """Make one pass over the data."""
+        return self._all_or_nothing(
+            X,
+            y,
+            sample_weight,
+            (None, None, None),
+            resume=self.__sklearn_is_fitted__(),
+            classes=classes,
+            one_pass=True,
+        )
+
+    def _all_or_nothing(self, *data: Any, resume: bool, **options: Any) -> Self:
+        """Fit; where that fails, leave no half-fitted estimator behind.
+
+        Bad input changes nothing. Once training has started, a failure leaves the
+        estimator unfitted, or as it was where it was to learn on.
+        """
+        before = {k: v for k, v in vars(self).items() if _is_fitted_attribute(k)}
+        try:
+            train = self._prepare(*data, resume=resume, **options)
+            train(lambda: None if resume else before.clear())
+        except BaseException:
+            for name in [k for k in vars(self) if _is_fitted_attribute(k)]:
+                delattr(self, name)
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        valid: Validation,
+        *,
+        resume: bool,
+        classes: Any = None,
+        one_pass: bool = False,
+    ) -> Callable[[Callable[[], None]], None]:
+        """Check everything; return what is left to do, given what to call first."""
+        plan = Plan.of(self)
+        random_state = check_random_state(self.random_state)
+        seed = int(random_state.randint(2**31 - 1))
+        targets, data = self._read(
+            X, y, sample_weight, resume, classes, plan.encoder.input_ndim != 2
+        )
+        task_weight = check_task_weight(self.task_weight, targets.names)
+        if targets.active.any() and not task_weight[targets.active].any():
+            raise ValueError(
+                "The 'task_weight' parameter leaves no task to train: give a positive "
+                "weight to a task that has more than one class."
+            )
+        trained = targets.active & (task_weight > 0)
+        shape = data.X.shape[1:]
+        valid_data = self._read_validation(valid, targets, shape, trained)
+        split = None
+        if valid_data is None and not one_pass and self._holds_out(len(data.rows)):
+            split = holdout_split(
+                [task[data.rows] for task in data.labels],
+                self.validation_fraction,
+                random_state,
+            )
+        callbacks = self._callbacks(
+            (X, y, sample_weight), targets, valid_data or split, one_pass
+        )
+
+        def run(on_start: Callable[[], None]) -> None:
+            with seeded(seed, plan.device):
+                if resume:
+                    net = resumed_net(self, plan, data, task_weight, callbacks)
+                else:
+                    net = new_net(self, plan, data, targets, task_weight, callbacks)
+                with n_threads(threads(self, net)):
+                    rows = make_rows(net, plan, targets, data)
+                    checks = None
+                    if valid_data is not None:
+                        checks = make_rows(net, plan, targets, valid_data)
+                    elif split is not None:
+                        rows, checks = map(rows.subset, split)
+                    on_start()
+                    if targets.blocks:
+                        net.train(rows, checks, 1 if one_pass else self.max_iter)
+            self._publish(net, targets, keep_optimizer=one_pass)
+
+        return run
+
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        resume: bool,
+        classes: Any,
+        allow_nd: bool,
+    ) -> tuple[Targets, Data]:
+        """Validate and encode the training data."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but "
+                "the target y is None."
+            )
+        X = self._check_X(X, reset=not resume, allow_nd=allow_nd)
+        columns = read_columns(y, self.missing_label)
+        if resume:
+            self._check_tasks(columns, self._targets)
+        columns, weight = read_weighted(X, columns, sample_weight)
+        targets = (
+            self._targets
+            if resume
+            else Targets(columns, self._kinds(columns), weight, classes)
+        )
+        class_weight = self._class_weight(targets)
+        data = encode(X, columns, weight, targets, class_weight)
+        if not len(data.rows):
+            raise ValueError("y has no label that counts: every entry is missing.")
+        if not resume and classes is None:
+            check_some_weight(data, targets)
+        return targets, data
+
+    def _read_validation(
+        self,
+        valid: Validation,
+        targets: Targets,
+        shape: tuple[int, ...],
+        trained: NDArray[np.bool_],
+    ) -> Data | None:
+        X, y, sample_weight = valid
+        if X is None and y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight_val was given without X_val and y_val.")
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must be given together.")
+        if self.early_stopping is False:
+            raise ValueError(
+                "X_val and y_val are for early stopping, but early_stopping=False: set "
+                "it to 'auto' or True, or leave them out."
+            )
+        X = self._check_X(X, reset=False, allow_nd=True, expected=shape)
+        columns = read_columns(y, self.missing_label)
+        self._check_tasks(columns, targets)
+        columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
+        data = encode(X, columns, weight, targets, self._class_weight(targets))
+        present = columns.present()
+        if not present[:, trained | ~trained.any()].any():
+            raise ValueError(
+                "y_val has no label that counts: every entry of the tasks that train "
+                "is missing."
+            )
+        return data
+
+    def _check_X(
+        self,
+        X: Any,
+        reset: bool,
+        allow_nd: bool = False,
+        expected: tuple[int, ...] | None = None,
+    ) -> Any:
+        if isinstance(X, Tensor):
+            X = X.detach().cpu().numpy()
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=(np.float64, np.float32),
+            allow_nd=allow_nd,
+        )
+        if not reset:
+            expected = expected or self.net_.module__input_shape
+            if X.shape[1:] != expected:
+                raise ValueError(
+                    f"X has samples of shape {X.shape[1:]}, but {type(self).__name__} "
+                    f"was fitted on samples of shape {expected}."
+                )
+        return X
+
+    def _holds_out(self, n_rows: int) -> bool:
+        if self.early_stopping == "auto":
+            return n_rows >= EARLY_STOPPING_ROWS
+        if self.early_stopping and n_rows < 2:
+            raise ValueError(
+                "early_stopping=True needs at least 2 labelled rows to hold one out. "
+                f"Got n_samples = {n_rows}."
+            )
+        return bool(self.early_stopping)
+
+    def _callbacks(
+        self, given: tuple[Any, Any, Any], targets: Targets, valid: Any, one_pass: bool
+    ) -> list[Any]:
+        """Return skorch callbacks: scikit-learn's, progress, stopping, the user's."""
+        callbacks: list[Any] = []
+        watched = hasattr(self, "_skl_callbacks") or hasattr(
+            self, "_parent_callback_ctx"
+        )
+        if watched and not one_pass:
+            X, y, sample_weight = given
+            callbacks.append(
+                SklearnCallbacks(
+                    self,
+                    self._init_callback_context(max_subtasks=self.max_iter),
+                    X,
+                    y,
+                    {} if sample_weight is None else {"sample_weight": sample_weight},
+                    lambda net: {"net_": net, "_targets": targets},
+                )
+            )
+        if self.verbose and not one_pass:
+            callbacks.append(Progress(self.max_iter))
+        if not one_pass:
+            monitor = "train_loss" if valid is None else "valid_loss"
+            patience = self.n_iter_no_change
+            callbacks.append(Stopping(monitor, patience, self.tol, valid is not None))
+        return callbacks + list(self.callbacks or [])
+
+    def _publish(
+        self, net: MultiTaskNet, targets: Targets, keep_optimizer: bool
+    ) -> None:
+        """Set the fitted attributes."""
+        net.strip(list(self.callbacks or []), keep_optimizer)
+        needs_float64 = "regression" in targets.kinds and self.precision == "auto"
+        if needs_float64 and net.device == "cpu":
+            # Rounding of float32 would depend on which rows are predicted together.
+            net.cast(torch.float64)
+        self.net_ = net
+        self._targets = targets
+        self.n_tasks_ = self.n_outputs_ = targets.n_tasks
+        self.task_names_ = list(targets.names)
+        history = net.history
+        self.n_iter_ = len(history)
+        self.loss_curve_ = [epoch["train_loss"] for epoch in history]
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else 0.0
+        if history and "valid_loss" in history[-1]:
+            self.validation_scores_ = [
+                -epoch["valid_loss"] for epoch in history if "valid_loss" in epoch
+            ]
+            self.best_validation_score_ = max(self.validation_scores_)
+        self.task_weights_ = net.weights()
+        self._publish_classes(targets)
+
+    def _publish_classes(self, targets: Targets) -> None:
+        """Set the fitted attributes of classification tasks."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def _kinds(self, columns: Columns) -> list[Kind]:
+        raise NotImplementedError
+
+    def _class_weight(self, targets: Targets) -> ClassWeight | None:
+        return None
+
+    def _check_tasks(self, columns: Columns, targets: Targets) -> None:
+        if len(columns.columns) != targets.n_tasks:
+            raise ValueError(
+                f"y has {len(columns.columns)} tasks, but {type(self).__name__} was "
+                f"fitted on {targets.n_tasks}: {targets.names}."
+            )
+        if columns.names and targets.named and list(columns.names) != targets.names:
+            raise ValueError(
+                f"The columns of y must be the tasks of fit in the same order, "
+                f"{targets.names}. Got {list(columns.names)}."
+            )
+
+
+def _is_fitted_attribute(name: str) -> bool:
+    return name == "_targets" or (name.endswith("_") and not name.startswith("_"))
