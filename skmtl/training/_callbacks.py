@@ -95,10 +95,6 @@ class Progress(Callback):
         self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update()
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Close the bar."""
-        self.close()
-
     def close(self) -> None:
         """Close the bar; training may have ended by an error."""
         if hasattr(self, "bar_"):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from skmtl.exceptions import DivergenceError
 from skmtl.training._batches import Batch, Batches, Rows, Source
+from skmtl.training._callbacks import Progress
 
 #: Batches between two looks at the losses of an epoch that is under way.
 CHECK_EVERY = 128
@@ -121,6 +122,10 @@ class MultiTaskNet(NeuralNet):
         except KeyboardInterrupt as interrupt:
             if not _asked_by_callback(interrupt):
                 raise
+        finally:
+            for _, callback in self.callbacks_:
+                if isinstance(callback, Progress):
+                    callback.close()
         self.notify("on_train_end", X=None, y=None)
 
     def _epochs(self, rows: Rows, valid: Rows | None, epochs: int) -> None:

@@ -52,6 +52,23 @@ def test_a_weighting_that_says_it_is_fixed_is(name):
 
 
 @weightings
+@pytest.mark.parametrize("present", [None, ABSENT], ids=["all", "one absent"])
+def test_three_stacked_modules_give_what_three_separate_ones_do(name, present):
+    modules = [WEIGHTING[name]().build(4) for _ in range(3)]
+    losses = torch.stack([LOSSES, LOSSES.flip(0), LOSSES**2])
+    expected = torch.stack(
+        [module(own, present) for module, own in zip(modules, losses, strict=True)]
+    )
+    parameters, buffers = torch.func.stack_module_state(modules)
+
+    def one(parameters, buffers, losses):
+        state = (parameters, buffers)
+        return torch.func.functional_call(modules[0], state, (losses, present))
+
+    torch.testing.assert_close(torch.vmap(one)(parameters, buffers, losses), expected)
+
+
+@weightings
 @pytest.mark.parametrize("cls", [MultiTaskClassifier, MultiTaskRegressor])
 def test_training_works_and_reports_weights_that_sum_to_the_tasks(name, cls):
     X, Y = table()
