@@ -42,6 +42,7 @@ def own_methods(module, name, methods):
         if not method.startswith("_")
         and inspect.isfunction(getattr(cls, method))
         and getattr(cls, method).__module__.startswith("skmtl")
+        and getattr(cls, method).__module__ != "skmtl._registry"  # for estimators
         and getattr(cls, method).__doc__
     ]
 

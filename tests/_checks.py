@@ -218,7 +218,7 @@ def check_strings_and_mixed_columns(est):
     assert est.score(X, rows) > 0.5
 
 
-# ------------------------------------------------------------------------- missing labels
+# ----------------------------------------------------------------------- missing labels
 
 
 def marked(est, Y, missing):
