@@ -166,6 +166,7 @@ def new_net(
         task_weight=task_weight * targets.active,
         dtype=torch.float32,
         train_split=None,
+        use_caching=False,  # skorch could not join the labels of several batches
         verbose=0,
         **_settings(estimator, plan, len(data.rows), callbacks),
     )

@@ -348,7 +348,7 @@ class MultiTaskFit(CallbackSupportMixin):
                     X,
                     y,
                     {} if sample_weight is None else {"sample_weight": sample_weight},
-                    lambda net: {"net_": net, "_targets": targets},
+                    lambda net: self._attributes(net, targets),
                 )
             )
         if self.verbose and not one_pass:
@@ -368,6 +368,18 @@ class MultiTaskFit(CallbackSupportMixin):
         if needs_float64 and net.device == "cpu":
             # Rounding of float32 would depend on which rows are predicted together.
             net.cast(torch.float64)
+        self._describe(net, targets)
+
+    def _attributes(self, net: MultiTaskNet, targets: Targets) -> dict[str, Any]:
+        """Return the fitted attributes that the estimator would have by now."""
+        view = object.__new__(type(self))
+        view.__dict__.update(vars(self))
+        view._describe(net, targets)
+        return {k: v for k, v in vars(view).items() if _is_fitted_attribute(k)}
+
+    def _describe(self, net: MultiTaskNet, targets: Targets) -> None:
+        for name in ("validation_scores_", "best_validation_score_"):
+            self.__dict__.pop(name, None)
         self.net_ = net
         self._targets = targets
         self.n_tasks_ = self.n_outputs_ = targets.n_tasks

@@ -126,6 +126,8 @@ class MultiTaskNet(NeuralNet):
             for _, callback in self.callbacks_:
                 if isinstance(callback, Progress):
                     callback.close()
+        if valid is None:
+            self._check_last(rows)
         self.notify("on_train_end", X=None, y=None)
 
     def _epochs(self, rows: Rows, valid: Rows | None, epochs: int) -> None:
@@ -138,9 +140,18 @@ class MultiTaskNet(NeuralNet):
             self.run_single_epoch(batches, True, "train", self.train_step)
             self.run_single_epoch(checks, False, "valid", self.validation_step)
             self.history.record("dur", perf_counter() - start)
+            self.history.new_batch()  # skorch's Checkpoint looks at the last one
             self.notify("on_epoch_end", **data)
             if self.stop_training_:
                 return
+
+    def _check_last(self, rows: Rows) -> None:
+        """Look at the losses once more: the last step may have been the one too far."""
+        self._set_training(False)
+        batch = next(iter(Batches(rows, self.batch_size)))
+        losses = self.validation_step(batch)["losses"].cpu().numpy()
+        losses = np.where(np.isfinite(losses), losses, np.inf)
+        self._check_finite(np.where(self.task_weight > 0, losses, 0))
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Iterable[Any]:
         """Return batches by slicing, in a new order each epoch of training."""
@@ -178,8 +189,8 @@ class MultiTaskNet(NeuralNet):
             if training and len(tally.losses) == CHECK_EVERY:
                 self._check_finite(tally.flush())
         losses = tally.flush()
+        self._check_finite(losses)
         if training:
-            self._check_finite(losses)
             self.weights_ = step["weights"]
         self._record(prefix, losses, tally.mean())
 
@@ -227,8 +238,12 @@ class MultiTaskNet(NeuralNet):
         else:
             torch.autograd.backward([losses, penalty], [weights, None])
         losses, weights = losses.detach(), weights.detach()
+        loss = losses
+        if self._batch_events or self._needs_closure:
+            loss = weights @ losses
+            loss = loss if penalty is None else loss + penalty.detach()
         return {
-            "loss": weights @ losses if self._batch_events else losses,
+            "loss": loss,
             "y_pred": outputs,
             "losses": losses,
             "counts": counts,
@@ -317,10 +332,15 @@ class MultiTaskNet(NeuralNet):
             The samples.
         """
         parts = []
+        training = self.module_.training
+        if training:  # a callback predicts
+            self.module_.eval()
         with torch.inference_mode(), self._precision():
             for start in range(0, source.n_samples, PREDICT_ROWS):
                 outputs = self.module_(source.span(start, start + PREDICT_ROWS))
                 parts.append(outputs.to("cpu", self.dtype))
+        if training:
+            self.module_.train()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def cast(self, dtype: torch.dtype) -> None:
@@ -351,8 +371,16 @@ class MultiTaskNet(NeuralNet):
         net.cast(self.training_dtype)
         net.initialize_callbacks()
         net._initialize_optimizer()
-        if self.optimizer_ is not None:
+        if type(self.optimizer_) is type(net.optimizer_):
+            settings_now = [
+                {name: value for name, value in group.items() if name != "params"}
+                for group in net.optimizer_.param_groups
+            ]
             net.optimizer_.load_state_dict(self.optimizer_.state_dict())
+            for group, now in zip(
+                net.optimizer_.param_groups, settings_now, strict=True
+            ):
+                group.update(now)
         return net
 
     def weights(self) -> NDArray[np.float64]:
@@ -409,12 +437,14 @@ class _Tally:
             L = torch.stack(self.losses).cpu().numpy()  # (batches, tasks)
             if isinstance(self.counts[0], Tensor):
                 C = torch.stack(self.counts).cpu().numpy()  # type: ignore[arg-type]
+                self.sum += (L * C).sum(axis=0)
+                self.count += C.sum(axis=0)
             else:
-                C = np.array(self.counts, dtype=np.float64).reshape(-1, 1)
-            L = np.where(np.isfinite(L), L, np.inf)
-            # A task without labels in a batch has a loss of zero there.
-            self.sum += (L * np.where(C > 0, C, 1)).sum(axis=0)
-            self.count += C.sum(axis=0)
+                n = np.array(self.counts, dtype=np.float64)
+                self.sum += n @ L
+                self.count += n.sum()
+            if not np.isfinite(self.sum.sum()):
+                self.sum[~np.isfinite(self.sum)] = np.inf
             self.losses, self.counts = [], []
         known = self.counted & (self.count > 0)
         return np.divide(
