@@ -128,6 +128,7 @@ def _split(
     mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else None
     shape = (len(y), 1) if y.ndim == 1 else y.shape
     values = np.ma.getdata(y, subok=False).reshape(shape)
+    values = np.asfortranarray(values)  # columns are read one by one
     raw: list[_Raw] = [
         (values[:, t], None if mask is None else mask.reshape(shape)[:, t])
         for t in range(shape[1])

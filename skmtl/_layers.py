@@ -55,11 +55,12 @@ class StackedLayerNorm(nn.Module):
 
     def __init__(self, n_copies: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(n_copies, 1, width))
-        self.bias = nn.Parameter(torch.zeros(n_copies, 1, width))
+        shape = (width,) if n_copies == 1 else (n_copies, 1, width)
+        self.weight = nn.Parameter(torch.ones(shape))
+        self.bias = nn.Parameter(torch.zeros(shape))
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width) over the last dimension."""
+        """Normalise (n_copies, n, width), or (n, width) of one copy, over features."""
         return F.layer_norm(H, H.shape[-1:]) * self.weight + self.bias
 
 

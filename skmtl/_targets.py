@@ -227,9 +227,13 @@ class Targets:
     def codes(self, outputs: Tensor) -> NDArray[np.int64]:
         """Return the most probable class of each task, of shape (n, n_tasks)."""
         codes = np.zeros((len(outputs), self.n_tasks), dtype=np.int64)
-        blocks = [block for block in self.blocks if block.kind != "regression"]
-        for block, P in zip(blocks, self.probabilities(outputs), strict=True):
-            codes[:, block.tasks] = P.argmax(dim=2).T.numpy()
+        for block in self.blocks:
+            Z = outputs[:, block.start : block.stop]
+            if block.kind == "binary":
+                p = Z.sigmoid()
+                codes[:, block.tasks] = (p > 1 - p).numpy()
+            elif block.kind == "multiclass":
+                codes[:, block.tasks] = _padded(block, Z).argmax(dim=2).numpy()
         return codes
 
     def values(self, outputs: Tensor) -> NDArray[np.float64]:
@@ -277,11 +281,16 @@ def _block_probabilities(block: Block, Z: Tensor) -> Tensor:
     if block.kind == "binary":
         p = Z.T.sigmoid()
         return torch.stack([1 - p, p], dim=2)
+    return _padded(block, Z).transpose(0, 1).softmax(dim=2)
+
+
+def _padded(block: Block, Z: Tensor) -> Tensor:
+    """Return logits of shape (n, n_tasks, size); a class that is none has -inf."""
     if block.ragged:
         wide = Z.new_full((len(Z), len(block.tasks) * block.size), -torch.inf)
         wide[:, torch.from_numpy(block.padded_columns)] = Z
         Z = wide
-    return Z.view(len(Z), len(block.tasks), block.size).transpose(0, 1).softmax(dim=2)
+    return Z.unflatten(1, (-1, block.size))
 
 
 def _code_dtype(n_classes: int) -> type[np.signedinteger[Any]]:

@@ -64,8 +64,8 @@ def test_layer_norm_is_torch_s_for_each_copy(k):
     for copy in range(k):
         norm = nn.LayerNorm(6).double()
         with torch.no_grad():
-            norm.weight.copy_(stacked.weight[copy, 0])
-            norm.bias.copy_(stacked.bias[copy, 0])
+            norm.weight.copy_(stacked.weight.view(k, 6)[copy])
+            norm.bias.copy_(stacked.bias.view(k, 6)[copy])
         torch.testing.assert_close(stacked(H)[copy], norm(H[copy]))
 
 

@@ -47,6 +47,21 @@ class EncoderModule(nn.Module):
             X = layer(X)
         return X
 
+    def single(self, X: Tensor) -> Tensor:
+        """Map an input of n samples to the features of a single network.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        Tensor of shape (n, width)
+            The features, without the axis of copies.
+        """
+        return self(X).squeeze(0)  # type: ignore[no-any-return]
+
 
 class Encoder(Spec):
     """Base class of encoder specs: what turns one sample into features.

@@ -125,3 +125,6 @@ class _MLP(EncoderModule):
             return H
         H = H.unsqueeze(0)  # of a single network, or the input where there is no layer
         return H if self.n_copies == 1 else H.expand(self.n_copies, -1, -1)
+
+    def single(self, X: Tensor) -> Tensor:
+        return super().forward(X)

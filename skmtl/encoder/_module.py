@@ -73,6 +73,9 @@ class _Separate(EncoderModule):
     def forward(self, X: Tensor) -> Tensor:
         return torch.stack([module(X) for module in self.copies])
 
+    def single(self, X: Tensor) -> Tensor:
+        return self.copies[0](X)  # type: ignore[no-any-return]
+
 
 class _Stacked(EncoderModule):
     """Copies evaluated as one module mapped over stacked parameters."""

@@ -39,9 +39,9 @@ class SharingModule(nn.Module):
 
         Returns
         -------
-        features : Tensor of shape (n, n_tasks, width) or (n, 1, width)
-            Features each task's head reads; the middle axis is 1 where all tasks read
-            the same ones.
+        features : Tensor of shape (n, n_tasks, width) or (n, width)
+            Features that each task's head reads, without the axis of tasks where all
+            read the same.
         shared : Tensor of shape (n, ...) or None
             What more than one task depends on, where gradient balancing looks; None
             where nothing is shared.

@@ -46,7 +46,7 @@ class _Hard(SharingModule):
         self.width = encoder.width
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        H = self.encoder(X).transpose(0, 1)  # (n, 1, width): all heads read the same
+        H = self.encoder.single(X)  # (n, width): all heads read the same
         return H, H
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:

@@ -60,7 +60,9 @@ class MultiTaskModule(nn.Module):
         """Return outputs of shape (n, n_outputs)."""
         features, _ = self.sharing(X)
         if self.relation is not None:
-            features = self.relation(features.expand(-1, self.n_tasks, -1))
+            if features.ndim == 2:  # all tasks start from the same
+                features = features.unsqueeze(1).expand(-1, self.n_tasks, -1)
+            features = self.relation(features)
         return self.heads(features)  # type: ignore[no-any-return]
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
@@ -123,9 +125,9 @@ class Heads(nn.Module):
             self.register_buffer(f"columns_{i}", columns, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features (n, n_tasks or 1, width) to outputs (n, n_outputs)."""
-        if features.shape[1] == 1:  # every head reads the same features
-            return F.linear(features.squeeze(1), self.weight, self.bias + self.prior)
+        """Map features (n, n_tasks, width) or (n, width) to outputs (n, n_outputs)."""
+        if features.ndim == 2:  # every head reads the same features
+            return F.linear(features, self.weight, self.bias + self.prior)
         outputs = [self._outputs(i, features) for i in range(len(self.blocks))]
         if not outputs:
             return features.new_zeros(len(features), 0)

@@ -435,14 +435,15 @@ class _Tally:
         """Return means so far: NaN without labels, inf where one was not finite."""
         if self.losses:
             L = torch.stack(self.losses).cpu().numpy()  # (batches, tasks)
-            if isinstance(self.counts[0], Tensor):
-                C = torch.stack(self.counts).cpu().numpy()  # type: ignore[arg-type]
-                self.sum += (L * C).sum(axis=0)
-                self.count += C.sum(axis=0)
-            else:
-                n = np.array(self.counts, dtype=np.float64)
-                self.sum += n @ L
-                self.count += n.sum()
+            with np.errstate(invalid="ignore", over="ignore"):  # told of below
+                if isinstance(self.counts[0], Tensor):
+                    C = torch.stack(self.counts).cpu().numpy()  # type: ignore[arg-type]
+                    self.sum += (L * C).sum(axis=0)
+                    self.count += C.sum(axis=0)
+                else:
+                    n = np.array(self.counts, dtype=np.float64)
+                    self.sum += n @ L
+                    self.count += n.sum()
             if not np.isfinite(self.sum.sum()):
                 self.sum[~np.isfinite(self.sum)] = np.inf
             self.losses, self.counts = [], []

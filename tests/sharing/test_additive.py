@@ -42,7 +42,7 @@ def test_without_task_specific_networks_it_is_hard_sharing(encoder):
     hard = Hard().build(Prepared(encoder), (N_FEATURES,), T).double()
     X = inputs(9)
     expected, _ = hard(X)
-    torch.testing.assert_close(module(X)[0], expected.expand(-1, T, -1))
+    torch.testing.assert_close(module(X)[0], expected.unsqueeze(1).expand(-1, T, -1))
 
 
 @mlps

@@ -17,7 +17,7 @@ def test_all_tasks_read_the_same_features_whatever_their_number(encoder):
         torch.manual_seed(0)
         module = Hard().build(encoder, (N_FEATURES,), n_tasks).double().eval()
         features, shared = module(inputs(5))
-        assert features.shape[1] == 1
+        assert features.shape == (5, module.width)
         assert shared is features
         sizes.add(sum(p.numel() for p in module.parameters()))
     assert len(sizes) == 1
