@@ -119,7 +119,12 @@ def _split(
     if not isinstance(y, np.ndarray):
         y = _from_sequence(y)
     if y.ndim == 0:
-        raise ValueError(f"y must have one label per row. Got the scalar {y.item()!r}.")
+        scalar = y.item()
+        simple = isinstance(scalar, str | bool | int | float)
+        raise ValueError(
+            "y must be a table with one label per row and task. Got "
+            f"{repr(scalar) if simple else 'a ' + type(scalar).__name__}."
+        )
     if y.ndim > 2:
         raise ValueError(
             "y must have shape (n_samples,) or (n_samples, n_tasks). Got an array of "

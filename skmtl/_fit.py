@@ -303,6 +303,7 @@ class MultiTaskFit(CallbackSupportMixin):
         expected: tuple[int, ...] | None = None,
     ) -> Any:
         if isinstance(X, Tensor):
+            X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
             X = X.detach().cpu().numpy()
         X = validate_data(
             self,

@@ -182,7 +182,8 @@ class Targets:
                 values = np.full(columns.n_samples, MISSING, _code_dtype(len(classes)))
                 values[column.present] = self.codes_of(column.values, t)
                 if (values == UNSEEN).any():
-                    label = column.values[(values == UNSEEN)[column.present]][0]
+                    unseen = (values == UNSEEN)[column.present]
+                    (label,) = column.values[unseen][:1].tolist()
                     raise ValueError(
                         f"Task {self.names[t]!r} has the label {label!r}, which is "
                         f"none of its classes {classes.tolist()}."

@@ -6,6 +6,8 @@ import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -318,6 +320,17 @@ def test_partial_fit_goes_on_from_fit():
     assert not np.array_equal(est.predict_proba(X)[0], before[0])
 
 
+def test_learning_rates_and_optimizers_may_change_between_passes():
+    est = classifier().partial_fit(X, Y, classes=[[0, 1, 2], [0, 1]])
+    before = est.predict_proba(X)[0]
+    est.set_params(learning_rate_init=1e-12).partial_fit(X, Y)
+    assert_allclose(est.predict_proba(X)[0], before, atol=1e-9)
+    est.set_params(learning_rate_init=0.02).partial_fit(X, Y)
+    assert abs(est.predict_proba(X)[0] - before).max() > 1e-3
+    est.set_params(optimizer="sgd").partial_fit(X, Y)
+    assert est.n_iter_ == 4
+
+
 def test_warm_start_goes_on_and_fit_begins_anew_without():
     est = classifier(warm_start=True, max_iter=3).fit(X, Y)
     first = est.loss_
@@ -387,6 +400,7 @@ CONTAINERS = {
     "csc_array": lambda folder: sparse.csc_array(X),
     "coo_array": lambda folder: sparse.coo_array(X),
     "torch": lambda folder: torch.from_numpy(X),
+    "torch on the tape": lambda folder: torch.from_numpy(X).requires_grad_(),
     "memory map": lambda folder: mapped(X, folder),
 }
 
@@ -439,6 +453,17 @@ def test_fit_and_predict_change_nothing_in_the_data(container, tmp_path):
     difference = before != data
     assert not (difference.sum() if sparse.issparse(data) else np.any(difference))
     assert_array_equal(y, Y)
+
+
+def test_x_may_be_a_tensor_of_bfloat16():
+    data = torch.from_numpy(X).bfloat16()
+    est = classifier().fit(data, Y)
+    assert est.score(data, Y) > 0.7
+
+
+def test_reversed_rows_are_predicted_in_reverse():
+    est = classifier().fit(X, Y)
+    assert_array_equal(est.predict(X[::-1]), est.predict(X)[::-1])
 
 
 def test_images_of_four_dimensions_reach_the_encoder():
@@ -806,6 +831,17 @@ def test_a_callback_of_scikit_learn_may_stop_training():
     assert classifier().set_callbacks(StopAtTwo()).fit(X, Y).n_iter_ == 2
 
 
+@needs_callbacks
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_callbacks_are_content_when_there_is_nothing_to_learn(early_stopping, capfd):
+    from sklearn.callback import ProgressBar, ScoringMonitor
+
+    y = np.zeros(Y.shape)
+    est = classifier(verbose=1, callbacks=[Recorder()], early_stopping=early_stopping)
+    est.set_callbacks(ScoringMonitor(scoring=own_score), ProgressBar()).fit(X, y)
+    assert est.score(X, y) == 1
+
+
 # Divergence
 
 
@@ -927,20 +963,26 @@ def test_global_states_are_given_back_after_ctrl_c(interrupting):
     assert before[2] == random.getstate()
 
 
-def press_ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+class PressSoon(Callback):
+    """Press Ctrl-C some time after training began."""
+
+    def __init__(self, delay):
+        self.delay = delay
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        press = (os.getpid(), signal.SIGINT)
+        self.timer_ = threading.Timer(self.delay, os.kill, press)
+        self.timer_.start()
 
 
 @pytest.mark.parametrize("verbose", [0, 1])
-@pytest.mark.parametrize("delay", [0.05, 0.1, 0.15])
+@pytest.mark.parametrize("delay", [0.01, 0.05, 0.1])
 def test_a_real_signal_stops_the_fit(verbose, delay):
-    est = classifier(max_iter=10**6, n_iter_no_change=np.inf, verbose=verbose)
-    est.set_params(callbacks=[EarlyStopping(monitor="train_loss", patience=10**6)])
-    timer = threading.Timer(delay, press_ctrl_c)
-    timer.start()
+    stopper = EarlyStopping(monitor="train_loss", patience=10**6)
+    est = classifier(max_iter=5000, n_iter_no_change=np.inf, verbose=verbose)
+    est.set_params(callbacks=[PressSoon(delay), stopper])
     with pytest.raises(KeyboardInterrupt):
         est.fit(X, Y)
-    timer.join()
     assert_unfitted(est)
 
 
@@ -1240,6 +1282,62 @@ def test_the_number_of_threads_holds_while_training():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_number_of_threads_survives_fits_and_predictions_at_once():
+    est = classifier().fit(X, Y)
+    expected = est.predict(X)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            fits = [pool.submit(clone(est).fit, X, Y) for _ in range(10)]
+            predictions = [pool.submit(est.predict, X) for _ in range(40)]
+            assert all(fit.result() for fit in fits)
+            for prediction in predictions:
+                assert_array_equal(prediction.result(), expected)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no CUDA device"
+)
+
+
+@needs_cuda
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_cuda_learns_what_the_cpu_learns(kind):
+    cls, y = ESTIMATORS[kind]
+    settings = SETTINGS | {"precision": "float64", "batch_size": 32}
+    est = cls(**settings, device="cuda").fit(X, y)
+    other = cls(**settings, device="cpu").fit(X, y)
+    frame, expected = est.predict_frame(X), other.predict_frame(X)
+    for name in frame:
+        assert_allclose(frame[name], expected[name], rtol=1e-6)
+    state = torch.cuda.get_rng_state()
+    assert_identical(clone(est).fit(X, y), est)
+    assert torch.equal(state, torch.cuda.get_rng_state())
+
+
+@needs_cuda
+def test_a_model_fitted_on_cuda_loads_where_there_is_none(tmp_path):
+    est = classifier(device="cuda").fit(X, Y)
+    joblib.dump((est, X), tmp_path / "est.joblib")
+    np.save(tmp_path / "expected.npy", est.predict_proba(X)[0])
+    code = (
+        "import sys, joblib, numpy as np, torch\n"
+        "assert not torch.cuda.is_available()\n"
+        "est, X = joblib.load(sys.argv[1] + '/est.joblib')\n"
+        "expected = np.load(sys.argv[1] + '/expected.npy')\n"
+        "np.testing.assert_allclose(est.predict_proba(X)[0], expected, atol=1e-5)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        check=True,
+    )
 
 
 def test_without_a_random_state_fits_differ():
