@@ -305,7 +305,8 @@ def _classes(column: Column, name: Any, declared: NDArray[Any] | None) -> NDArra
     values = column.values
     check_labelled(values, name)
     check_finite(values, name)
-    if values.dtype.kind == "f" and (values != np.floor(values)).any():
+    kind = values.dtype.kind
+    if kind == "c" or (kind == "f" and (values != np.floor(values)).any()):
         raise ValueError(
             f"Unknown label type: continuous. Task {name!r} holds numbers that are not "
             "integers, which are no class labels: use MultiTaskRegressor, or "

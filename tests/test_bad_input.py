@@ -231,7 +231,8 @@ def test_bf16_where_the_device_cannot_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "y", [NUMBERS, NUMBERS[:, 0], np.column_stack([SPECIES, X[:, 2]])]
+    "y",
+    [NUMBERS, NUMBERS[:, 0], SPECIES * 1j, np.column_stack([SPECIES, X[:, 2]])],
 )
 def test_continuous_targets_for_a_classifier_name_the_task_and_the_cure(y):
     name = "task1" if y.ndim == 2 and y[0, 0] == SPECIES[0] else "task0"
