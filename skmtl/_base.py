@@ -1,7 +1,7 @@
 """predict and score shared by the estimators, and what they tell of the model."""
 
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,55 @@ from skmtl._data import read_weighted
 from skmtl._fit import MultiTaskFit
 from skmtl._score import task_scores
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
+from skmtl.encoder import ENCODER
+from skmtl.relation import RELATION
+from skmtl.sharing import SHARING
 from skmtl.training import Source, n_threads
+from skmtl.weighting import WEIGHTING
+
+
+REGISTRIES: dict[str, dict[str, Any]] = {
+    "sharing": SHARING,
+    "encoder": ENCODER,
+    "weighting": WEIGHTING,
+    "relation": RELATION,
+}
 
 
 class MultiTaskBase(MultiTaskFit):
     """Base class of the estimators; see `MultiTaskClassifier`."""
+
+    def set_params(self, **params: Any) -> Self:
+        """Set the parameters of this estimator and of its strategies.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name. A nested one, such as ``sharing__strength``, turns a
+            strategy that is named by a string into the object that holds its settings.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter or no strategy of that name.
+        """
+        for family in {name.partition("__")[0] for name in params if "__" in name}:
+            value = params.get(family, getattr(self, family, None))
+            registry = REGISTRIES.get(family)
+            if registry is None or not isinstance(value, str):
+                continue
+            if value not in registry:
+                raise ValueError(
+                    f"The '{family}' parameter of {type(self).__name__} must be one of "
+                    f"{sorted(registry)} to have settings. Got {value!r}."
+                )
+            params[family] = registry[value]()
+        return super().set_params(**params)  # type: ignore[no-any-return, misc]
 
     @property
     def module_(self) -> nn.Module:

@@ -656,3 +656,25 @@ def test_cross_validation_of_a_view():
     est, X, Y = fitted_on_words()
     scores = cross_val_score(est.task_estimator(1), X, Y[:, 1], cv=3)
     assert scores.mean() > 0.5
+
+
+def test_nested_grids_take_strategies_by_name():
+    X, Y = classes()
+    grid = [
+        {"sharing": ["hard", "independent"]},
+        {"sharing": ["additive"], "sharing__strength": [0.0, 1.0]},
+        {"encoder__dropout": [0.1], "encoder": ["mlp"]},
+    ]
+    est = MultiTaskClassifier(max_iter=2, random_state=0)
+    search = GridSearchCV(est, grid, cv=2, refit=False).fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    est.set_params(sharing="additive", sharing__strength=0.5)
+    assert repr(est.sharing) == "Additive(strength=0.5)"
+    assert est.get_params()["sharing__strength"] == 0.5
+
+
+def test_settings_of_a_strategy_that_is_none_are_refused():
+    with pytest.raises(ValueError, match=r"'sharing' parameter.*'hard'.*Got 'soggy'"):
+        MultiTaskClassifier(sharing="soggy").set_params(sharing__strength=1)
+    with pytest.raises(ValueError, match="Invalid parameter 'strength'"):
+        MultiTaskClassifier().set_params(sharing__strength=1)
