@@ -20,7 +20,6 @@ from skmtl.sharing import SHARING
 from skmtl.training import Source, n_threads
 from skmtl.weighting import WEIGHTING
 
-
 REGISTRIES: dict[str, dict[str, Any]] = {
     "sharing": SHARING,
     "encoder": ENCODER,
