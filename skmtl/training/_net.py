@@ -19,6 +19,7 @@ from torch import Tensor
 from skmtl.exceptions import DivergenceError
 from skmtl.training._batches import Batch, Batches, Rows, Source
 from skmtl.training._callbacks import Progress
+from skmtl.training._tally import Tally
 
 #: Batches between two looks at the losses of an epoch that is under way.
 CHECK_EVERY = 128
@@ -178,7 +179,7 @@ class MultiTaskNet(NeuralNet):
             return
         if self.module_.training is not training:
             self._set_training(training)
-        tally = _Tally(self.task_weight > 0)
+        tally = Tally(self.task_weight > 0)
         for batch in iterator:
             if self._batch_events:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -410,54 +411,6 @@ class MultiTaskNet(NeuralNet):
         for epoch in self.history:
             epoch["batches"] = []
         self._parameters = []
-
-
-class _Tally:
-    """Mean losses of the tasks over an epoch.
-
-    Losses of batches are kept on the device and added up many at a time: neither a
-    read-back nor an addition per batch.
-    """
-
-    def __init__(self, counted: NDArray[np.bool_]) -> None:
-        self.counted = counted
-        self.losses: list[Tensor] = []
-        self.counts: list[Tensor | int] = []
-        self.sum = np.zeros(len(counted))
-        self.count = np.zeros(len(counted))
-
-    def add(self, losses: Tensor, counts: Tensor | None, n: int) -> None:
-        """Add a batch's mean losses, each over its weight of labels."""
-        self.losses.append(losses)
-        self.counts.append(n if counts is None else counts)
-
-    def flush(self) -> NDArray[np.float64]:
-        """Return means so far: NaN without labels, inf where one was not finite."""
-        if self.losses:
-            L = torch.stack(self.losses).cpu().numpy()  # (batches, tasks)
-            with np.errstate(invalid="ignore", over="ignore"):  # told of below
-                if isinstance(self.counts[0], Tensor):
-                    C = torch.stack(self.counts).cpu().numpy()  # type: ignore[arg-type]
-                    self.sum += (L * C).sum(axis=0)
-                    self.count += C.sum(axis=0)
-                else:
-                    n = np.array(self.counts, dtype=np.float64)
-                    self.sum += n @ L
-                    self.count += n.sum()
-            if not np.isfinite(self.sum.sum()):
-                self.sum[~np.isfinite(self.sum)] = np.inf
-            self.losses, self.counts = [], []
-        known = self.counted & (self.count > 0)
-        return np.divide(
-            self.sum, self.count, out=np.full(len(known), np.nan), where=known
-        )
-
-    def mean(self) -> float:
-        """Return the mean over tasks that have labels and count."""
-        known = self.counted & (self.count > 0)
-        return (
-            float((self.sum[known] / self.count[known]).mean()) if known.any() else 0.0
-        )
 
 
 def _asked_by_callback(interrupt: KeyboardInterrupt) -> bool:
