@@ -114,7 +114,11 @@ class _MLP(EncoderModule):
             steps: list[nn.Module] = [linear]
             if spec.norm is not None:
                 steps.append(NORMS[spec.norm](n_copies, width))
-            steps.append(ACTIVATIONS[spec.activation]())
+            # The output of one network's layer is no view, so ReLU may overwrite it.
+            in_place = spec.activation == "relu" and n_copies == 1
+            steps.append(
+                nn.ReLU(inplace=True) if in_place else ACTIVATIONS[spec.activation]()
+            )
             if spec.dropout:
                 steps.append(nn.Dropout(spec.dropout))
             self.layers.append(nn.Sequential(*steps))

@@ -124,6 +124,11 @@ class Heads(nn.Module):
             self.register_buffer(f"tasks_{i}", tasks, persistent=False)
             self.register_buffer(f"columns_{i}", columns, persistent=False)
 
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of all tasks together."""
+        return len(self.weight)
+
     def forward(self, features: Tensor) -> Tensor:
         """Map features (n, n_tasks, width) or (n, width) to outputs (n, n_outputs)."""
         if features.ndim == 2:  # every head reads the same features

@@ -24,7 +24,7 @@ from skmtl.training._tally import Tally
 #: Batches between two looks at the losses of an epoch that is under way.
 CHECK_EVERY = 128
 #: Rows per forward pass of a prediction: their activations stay in the cache.
-PREDICT_ROWS = 2048
+PREDICT_ROWS = 1024
 
 
 class MultiTaskNet(NeuralNet):
@@ -332,17 +332,18 @@ class MultiTaskNet(NeuralNet):
         source : Source
             The samples.
         """
-        parts = []
+        n = source.n_samples
+        outputs = torch.empty(n, self.module_.heads.n_outputs, dtype=self.dtype)
         training = self.module_.training
         if training:  # a callback predicts
             self.module_.eval()
         with torch.inference_mode(), self._precision():
-            for start in range(0, source.n_samples, PREDICT_ROWS):
-                outputs = self.module_(source.span(start, start + PREDICT_ROWS))
-                parts.append(outputs.to("cpu", self.dtype))
+            for start in range(0, n, PREDICT_ROWS):
+                stop = min(start + PREDICT_ROWS, n)
+                outputs[start:stop] = self.module_(source.span(start, stop))
         if training:
             self.module_.train()
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return outputs
 
     def cast(self, dtype: torch.dtype) -> None:
         """Change the type of the parameters."""

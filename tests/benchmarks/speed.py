@@ -386,7 +386,7 @@ def predict(quick: bool) -> list[Row]:
             own.copy_(fitted.reshape(own.shape))
         heads = model.module_.heads
         module[-1].weight.copy_(heads.weight)
-        module[-1].bias.copy_(heads(torch.zeros(1, 1, problem.layers[-1]))[0])
+        module[-1].bias.copy_(heads(torch.zeros(1, problem.layers[-1]))[0])
     module.eval()
     X = np.random.default_rng(1).standard_normal((200_000, 100), dtype=np.float32)
 
