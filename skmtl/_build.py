@@ -271,29 +271,90 @@ def threads(estimator: Any, net: MultiTaskNet) -> int | None:
     return 1 if work <= ONE_THREAD_WORK else None
 
 
-def make_rows(net: MultiTaskNet, plan: Plan, targets: Targets, data: Data) -> Rows:
-    """Return the labelled rows of a data set as the net reads them.
+@dataclass(frozen=True)
+class Job:
+    """A fit whose parameters and data are checked.
 
-    Parameters
+    Attributes
     ----------
-    net : MultiTaskNet
-        Decides the compute type.
     plan : Plan
-        Decides the device.
+        Strategies and device.
+    seed : int
+        Seed of everything random in it.
     targets : Targets
         The tasks.
     data : Data
-        The data.
-
-    Returns
-    -------
-    Rows
-        All rows with a label.
+        The training data.
+    task_weight : ndarray of shape (n_tasks,)
+        Fixed weights of the tasks.
+    valid : Data or None
+        A validation set.
+    split : (ndarray of int, ndarray of int) or None
+        Positions of rows to train on and to hold out.
+    callbacks : list
+        skorch callbacks.
+    resume : bool
+        Whether to train a fitted net on.
+    one_pass : bool
+        Whether to make one pass only.
     """
-    packed = pack_targets(
-        targets.blocks, data.labels, data.weight, net.dtype, plan.device
-    )
-    every = len(data.rows) == data.X.shape[0]
-    return Rows(
-        Source(data.X, net.dtype, plan.device), packed, None if every else data.rows
-    )
+
+    plan: Plan
+    seed: int
+    targets: Targets
+    data: Data
+    task_weight: NDArray[np.float64]
+    valid: Data | None
+    split: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+    callbacks: list[Any]
+    resume: bool
+    one_pass: bool
+
+    def net(self, estimator: Any) -> MultiTaskNet:
+        """Return the net to train; draws from torch's random state.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Holds the training parameters, and the net to train on where there is one.
+
+        Returns
+        -------
+        MultiTaskNet
+            The net.
+        """
+        plan, data, weight = self.plan, self.data, self.task_weight
+        if self.resume:
+            return resumed_net(estimator, plan, data, weight, self.callbacks)
+        return new_net(estimator, plan, data, self.targets, weight, self.callbacks)
+
+    def rows(self, net: MultiTaskNet) -> tuple[Rows, Rows | None]:
+        """Return the rows to train on and those to validate on, as the net reads them.
+
+        Parameters
+        ----------
+        net : MultiTaskNet
+            Decides the compute type.
+
+        Returns
+        -------
+        train : Rows
+            Rows with a label.
+        valid : Rows or None
+            Those of the validation set or of the hold-out.
+        """
+        rows = self._packed(self.data, net.dtype)
+        if self.valid is not None:
+            return rows, self._packed(self.valid, net.dtype)
+        if self.split is not None:
+            train, held_out = map(rows.subset, self.split)
+            return train, held_out
+        return rows, None
+
+    def _packed(self, data: Data, dtype: torch.dtype) -> Rows:
+        device = self.plan.device
+        packed = pack_targets(
+            self.targets.blocks, data.labels, data.weight, dtype, device
+        )
+        every = len(data.rows) == data.X.shape[0]
+        return Rows(Source(data.X, dtype, device), packed, None if every else data.rows)

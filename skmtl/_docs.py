@@ -64,7 +64,8 @@ precision : {"auto", "float32", "float64", "bf16"}, default="auto"
     CPU in float64, so that predictions do not depend on which rows come together.
 n_threads : int, default=None
     Number of torch threads while fitting and predicting, brought back afterwards. None
-    means one for small networks and torch's own number for others.
+    means one for small networks and torch's own number for others, whose last bits may
+    depend on that number.
 random_state : int, RandomState instance or None, default=None
     Decides initial weights, batches, dropout and held-out rows. Global random states
     are left as they are.

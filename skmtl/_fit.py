@@ -1,6 +1,5 @@
 """fit shared by the estimators: validate, encode, build, train, publish."""
 
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -15,10 +14,8 @@ from torch import Tensor
 from skmtl._build import (
     DTYPES,
     OPTIMIZERS,
+    Job,
     Plan,
-    make_rows,
-    new_net,
-    resumed_net,
     threads,
 )
 from skmtl._columns import Columns, read_columns
@@ -163,8 +160,16 @@ class MultiTaskFit(CallbackSupportMixin):
         """
         before = {k: v for k, v in vars(self).items() if _is_fitted_attribute(k)}
         try:
-            train = self._prepare(*data, resume=resume, **options)
-            train(lambda: None if resume else before.clear())
+            job = self._prepare(*data, resume=resume, **options)
+            with seeded(job.seed, job.plan.device):
+                net = job.net(self)
+                with n_threads(threads(self, net)):
+                    rows, checks = job.rows(net)
+                    if not resume:
+                        before.clear()
+                    if job.targets.blocks:
+                        net.train(rows, checks, 1 if job.one_pass else self.max_iter)
+            self._publish(net, job)
         except BaseException:
             for name in [k for k in vars(self) if _is_fitted_attribute(k)]:
                 delattr(self, name)
@@ -182,8 +187,8 @@ class MultiTaskFit(CallbackSupportMixin):
         resume: bool,
         classes: Any = None,
         one_pass: bool = False,
-    ) -> Callable[[Callable[[], None]], None]:
-        """Check everything; return what is left to do, given what to call first."""
+    ) -> Job:
+        """Check everything before any training starts."""
         plan = Plan.of(self)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
@@ -209,26 +214,18 @@ class MultiTaskFit(CallbackSupportMixin):
         callbacks = self._callbacks(
             (X, y, sample_weight), targets, valid_data or split, one_pass
         )
-
-        def run(on_start: Callable[[], None]) -> None:
-            with seeded(seed, plan.device):
-                if resume:
-                    net = resumed_net(self, plan, data, task_weight, callbacks)
-                else:
-                    net = new_net(self, plan, data, targets, task_weight, callbacks)
-                with n_threads(threads(self, net)):
-                    rows = make_rows(net, plan, targets, data)
-                    checks = None
-                    if valid_data is not None:
-                        checks = make_rows(net, plan, targets, valid_data)
-                    elif split is not None:
-                        rows, checks = map(rows.subset, split)
-                    on_start()
-                    if targets.blocks:
-                        net.train(rows, checks, 1 if one_pass else self.max_iter)
-            self._publish(net, targets, keep_optimizer=one_pass)
-
-        return run
+        return Job(
+            plan=plan,
+            seed=seed,
+            targets=targets,
+            data=data,
+            task_weight=task_weight,
+            valid=valid_data,
+            split=split,
+            callbacks=callbacks,
+            resume=resume,
+            one_pass=one_pass,
+        )
 
     def _read(
         self,
@@ -360,11 +357,10 @@ class MultiTaskFit(CallbackSupportMixin):
             callbacks.append(Stopping(monitor, patience, self.tol, valid is not None))
         return callbacks + list(self.callbacks or [])
 
-    def _publish(
-        self, net: MultiTaskNet, targets: Targets, keep_optimizer: bool
-    ) -> None:
+    def _publish(self, net: MultiTaskNet, job: Job) -> None:
         """Set the fitted attributes."""
-        net.strip(list(self.callbacks or []), keep_optimizer)
+        net.strip(list(self.callbacks or []), keep_optimizer=job.one_pass)
+        targets = job.targets
         needs_float64 = "regression" in targets.kinds and self.precision == "auto"
         if needs_float64 and net.device == "cpu":
             # Rounding of float32 would depend on which rows are predicted together.
