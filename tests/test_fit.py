@@ -35,6 +35,7 @@ from skorch.callbacks import (
     GradientNormClipping,
     LRScheduler,
 )
+from skorch.exceptions import DeviceWarning
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
@@ -1338,6 +1339,28 @@ def test_a_model_fitted_on_cuda_loads_where_there_is_none(tmp_path):
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         check=True,
     )
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_tensors_of_a_device_that_is_gone_load_on_the_cpu(monkeypatch, one_pass):
+    est = classifier()
+    if one_pass:
+        est.partial_fit(X, Y, classes=[np.unique(y) for y in Y.T])
+    else:
+        est.fit(X, Y)
+    expected = est.predict_proba(X)[0]
+    # What a model that was trained on CUDA looks like in a pickle.
+    est.net_.device = "cuda"
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+    blob = pickle.dumps(est)
+    monkeypatch.undo()
+    assert b"cuda:0" in blob
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.warns(DeviceWarning) as told:
+        loaded = pickle.loads(blob)
+    assert any("no CUDA devices are available" in str(w.message) for w in told)
+    assert_array_equal(loaded.predict_proba(X)[0], expected)
 
 
 def test_without_a_random_state_fits_differ():

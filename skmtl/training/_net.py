@@ -71,7 +71,7 @@ class MultiTaskNet(NeuralNet):
         self.dtype = dtype
         self.autocast = autocast
         self.weight_decay = weight_decay
-        self.weights_ = torch.from_numpy(task_weight)
+        self.weights_: Any = task_weight
         self.training_dtype = dtype
         super().__init__(module, *args, **kwargs)
 
@@ -387,7 +387,10 @@ class MultiTaskNet(NeuralNet):
 
     def weights(self) -> NDArray[np.float64]:
         """Return the weights of the tasks in the last step."""
-        return self.weights_.double().cpu().numpy()  # type: ignore[no-any-return]
+        weights: NDArray[np.float64] = (
+            torch.as_tensor(self.weights_).double().cpu().numpy()
+        )
+        return weights
 
     def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
         """Drop what only training needs, keeping the user's own callbacks.
@@ -411,7 +414,11 @@ class MultiTaskNet(NeuralNet):
         self.module_.eval()
         for epoch in self.history:
             epoch["batches"] = []
-        self._parameters = []
+        # Of the tensors on the device, skorch pickles only modules and optimizers in a
+        # way that loads where there is no such device.
+        self.weights_ = self.weights()
+        for name in ("_parameters", "_task_weight", "_fixed_weights"):
+            vars(self).pop(name, None)  # type: ignore[attr-defined]
 
 
 def _asked_by_callback(interrupt: KeyboardInterrupt) -> bool:
