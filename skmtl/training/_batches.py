@@ -181,6 +181,8 @@ class Batches:
             index = order if index is None else index[order]
         elif index is None:
             index = torch.arange(n)
+        if isinstance(self.rows.source.data, Tensor):
+            index = index.to(self.rows.source.data.device)  # once, not per batch
         for part in index.split(self._sizes()):
             yield self.rows.take(part)
 

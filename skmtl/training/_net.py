@@ -337,9 +337,11 @@ class MultiTaskNet(NeuralNet):
         training = self.module_.training
         if training:  # a callback predicts
             self.module_.eval()
+        # Other devices have no such cache, but each pass waits for them.
+        rows = PREDICT_ROWS if source.device.type == "cpu" else 64 * PREDICT_ROWS
         with torch.inference_mode(), self._precision():
-            for start in range(0, n, PREDICT_ROWS):
-                stop = min(start + PREDICT_ROWS, n)
+            for start in range(0, n, rows):
+                stop = min(start + rows, n)
                 outputs[start:stop] = self.module_(source.span(start, stop))
         if training:
             self.module_.train()
