@@ -371,7 +371,8 @@ class MultiTaskNet(NeuralNet):
         for name in ("module_", "criterion_", "weighting_"):
             module = copy.deepcopy(getattr(self, name))
             net.__dict__[name] = module.to(net.device)
-        net.__dict__["history_"] = copy.deepcopy(self.history)
+        # Records of past epochs do not change, so the copy may hold the same.
+        net.__dict__["history_"] = copy.copy(self.history)
         net.cast(self.training_dtype)
         net.initialize_callbacks()
         net._initialize_optimizer()
