@@ -40,6 +40,10 @@ FLOAT64_WORK = 2**21
 ONE_THREAD_WORK = 2**26
 
 
+#: Positions of rows to train on and to hold out.
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
 @dataclass(frozen=True)
 class Plan:
     """Checked settings of one fit.
@@ -305,7 +309,7 @@ class Job:
     data: Data
     task_weight: NDArray[np.float64]
     valid: Data | None
-    split: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+    split: Split | None
     callbacks: list[Any]
     resume: bool
     one_pass: bool

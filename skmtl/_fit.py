@@ -16,6 +16,7 @@ from skmtl._build import (
     OPTIMIZERS,
     Job,
     Plan,
+    Split,
     threads,
 )
 from skmtl._columns import Columns, read_columns
@@ -205,12 +206,8 @@ class MultiTaskFit(CallbackSupportMixin):
         shape = data.X.shape[1:]
         valid_data = self._read_validation(valid, targets, shape, trained)
         split = None
-        if valid_data is None and not one_pass and self._holds_out(len(data.rows)):
-            split = holdout_split(
-                [task[data.rows] for task in data.labels],
-                self.validation_fraction,
-                random_state,
-            )
+        if valid_data is None and not one_pass:
+            split = self._hold_out(data, random_state)
         callbacks = self._callbacks(
             (X, y, sample_weight), targets, valid_data or split, one_pass
         )
@@ -319,15 +316,22 @@ class MultiTaskFit(CallbackSupportMixin):
                 )
         return X
 
-    def _holds_out(self, n_rows: int) -> bool:
-        if self.early_stopping == "auto":
-            return n_rows >= EARLY_STOPPING_ROWS
-        if self.early_stopping and n_rows < 2:
+    def _hold_out(
+        self, data: Data, random_state: np.random.RandomState
+    ) -> Split | None:
+        """Return positions of rows to train on and to hold out, or None."""
+        n_rows = len(data.rows)
+        if self.early_stopping == "auto" and n_rows < EARLY_STOPPING_ROWS:
+            return None
+        if not self.early_stopping:
+            return None
+        if n_rows < 2:
             raise ValueError(
                 "early_stopping=True needs at least 2 labelled rows to hold one out. "
                 f"Got n_samples = {n_rows}."
             )
-        return bool(self.early_stopping)
+        labels = [task[data.rows] for task in data.labels]
+        return holdout_split(labels, self.validation_fraction, random_state)
 
     def _callbacks(
         self, given: tuple[Any, Any, Any], targets: Targets, valid: Any, one_pass: bool
