@@ -204,23 +204,17 @@ class Targets:
         codes = np.minimum(codes, len(classes) - 1)
         return np.where(classes[codes] == labels, codes, UNSEEN)
 
-    def probabilities(self, outputs: Tensor) -> list[Tensor]:
-        """Return each block's class probabilities, of shape (n_tasks, n, size)."""
-        return [
-            _block_probabilities(block, outputs[:, block.start : block.stop])
-            for block in self.blocks
-            if block.kind != "regression"
-        ]
-
     def predict_proba(self, outputs: Tensor) -> list[NDArray[Any] | None]:
         """Return class probabilities of each task, None for regression."""
         ones = np.ones((len(outputs), 1), dtype=str(outputs.dtype).split(".")[1])
         proba: list[NDArray[Any] | None] = [
             None if kind == "regression" else ones for kind in self.kinds
         ]
-        blocks = [block for block in self.blocks if block.kind != "regression"]
-        for block, P in zip(blocks, self.probabilities(outputs), strict=True):
-            array = P.numpy()
+        for block in self.blocks:
+            if block.kind == "regression":
+                continue
+            Z = outputs[:, block.start : block.stop]
+            array = _block_probabilities(block, Z).numpy()
             for j, task in enumerate(block.tasks):
                 proba[task] = array[j, :, : self.n_classes[task]]
         return proba

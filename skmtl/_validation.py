@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import (
-    HasMethods,
     Interval,
     Options,
     StrOptions,
 )
 
 __all__ = [
-    "HasMethods",
     "Interval",
     "Options",
     "StrOptions",
