@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skmtl._data import Data, prior_outputs
+from skmtl._data import Data, count_labels, prior_outputs
 from skmtl._registry import resolve
 from skmtl._targets import Targets
 from skmtl._validation import check_device
@@ -161,6 +161,8 @@ def new_net(
         module__n_tasks=targets.n_tasks,
         module__blocks=targets.blocks,
         module__prior=prior_outputs(data, targets),
+        module__task_names=targets.names,
+        module__n_labels=count_labels(data, targets),
         criterion=PackedLoss,
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,

@@ -151,6 +151,27 @@ def check_some_weight(data: Data, targets: Targets) -> None:
             )
 
 
+def count_labels(data: Data, targets: Targets) -> list[int]:
+    """Return how many labels each task has.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    list of int
+        One number per task.
+    """
+    return [
+        int((~np.isnan(y) if kind == "regression" else y >= 0).sum())
+        for y, kind in zip(data.labels, targets.kinds, strict=True)
+    ]
+
+
 def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
     """Return the outputs of a model that knows only how often each class occurs.
 

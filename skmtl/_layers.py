@@ -1,9 +1,11 @@
 """Layers of several independent copies, computed as one product."""
 
+import copy
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 
@@ -55,13 +57,15 @@ class StackedLayerNorm(nn.Module):
 
     def __init__(self, n_copies: int, width: int) -> None:
         super().__init__()
-        shape = (width,) if n_copies == 1 else (n_copies, 1, width)
-        self.weight = nn.Parameter(torch.ones(shape))
-        self.bias = nn.Parameter(torch.zeros(shape))
+        self.weight = nn.Parameter(torch.ones(n_copies, width))
+        self.bias = nn.Parameter(torch.zeros(n_copies, width))
 
     def forward(self, H: Tensor) -> Tensor:
         """Normalise (n_copies, n, width), or (n, width) of one copy, over features."""
-        return F.layer_norm(H, H.shape[-1:]) * self.weight + self.bias
+        H_hat = F.layer_norm(H, H.shape[-1:])
+        if H.ndim == 2:  # a single network
+            return H_hat * self.weight + self.bias
+        return H_hat * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
 
 
 class StackedBatchNorm(nn.Module):
@@ -72,7 +76,7 @@ class StackedBatchNorm(nn.Module):
     n_copies : int
         Number of networks.
     width : int
-        Width of each network's features.
+        Width of each network's features, or their number of channels.
 
     References
     ----------
@@ -80,14 +84,68 @@ class StackedBatchNorm(nn.Module):
        Training by Reducing Internal Covariate Shift", ICML 2015.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, n_copies: int, width: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(n_copies * width)
+        self.weight = nn.Parameter(torch.ones(n_copies, width))
+        self.bias = nn.Parameter(torch.zeros(n_copies, width))
+        self.register_buffer("running_mean", torch.zeros(n_copies, width))
+        self.register_buffer("running_var", torch.ones(n_copies, width))
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width), or (n, width) of one copy, over samples."""
+        """Normalise (n_copies, n, width, ...), or (n, width) of one copy."""
         if H.ndim == 2:  # a single network
-            return self.norm(H)  # type: ignore[no-any-return]
-        k, n, width = H.shape
-        flat = self.norm(H.transpose(0, 1).reshape(n, k * width))
-        return flat.view(n, k, width).transpose(0, 1)
+            return self._norm(H)
+        flat = self._norm(H.transpose(0, 1).flatten(1, 2))  # (n, copies x width, ...)
+        return flat.unflatten(1, self.weight.shape).transpose(0, 1)
+
+    def _norm(self, H: Tensor) -> Tensor:
+        return F.batch_norm(
+            H,
+            self.running_mean.flatten(),  # views, which training updates
+            self.running_var.flatten(),
+            self.weight.flatten(),
+            self.bias.flatten(),
+            self.training,
+        )
+
+
+class Stateless(nn.Module):
+    """A module evaluated with parameters that each call gives.
+
+    It holds the buffers of the module and none of its parameters.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        buffers = dict(module.named_buffers())
+        # Names of a module's buffers hold dots, which torch refuses: number them.
+        self._names = list(buffers)
+        for i, buffer in enumerate(buffers.values()):
+            self.register_buffer(f"buffer_{i}", buffer)
+        # The skeleton is kept out of the module tree: it has no weights of its own.
+        self._skeleton = [copy.deepcopy(module).to("meta")]
+
+    def forward(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
+        """Evaluate the module with some parameters, given by their names."""
+        return self.evaluate(parameters, self.held_buffers(), X)
+
+    def held_buffers(self) -> dict[str, Tensor]:
+        """Return the buffers by the names that the module gives them."""
+        return {
+            name: getattr(self, f"buffer_{i}") for i, name in enumerate(self._names)
+        }
+
+    def evaluate(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], X: Tensor
+    ) -> Tensor:
+        """Evaluate the module with some parameters and buffers."""
+        skeleton = self._skeleton[0].train(self.training)
+        return functional_call(skeleton, (parameters, buffers), (X,))  # type: ignore[no-any-return]

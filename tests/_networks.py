@@ -16,6 +16,7 @@ from skmtl.encoder import MLP, Encoder, ModuleEncoder
 from skmtl.training import MultiTaskModule
 
 N_FEATURES = 4
+IMAGE_SHAPE = (2, 6, 6)
 
 
 class Network(nn.Module):
@@ -67,10 +68,16 @@ MUTATING = {
 ENCODERS = {**REPLICABLE, **RANDOM, **MUTATING}
 
 
-def inputs(n, seed=0, dtype=torch.float64):
+def shape_of(encoder):
+    """Return the shape of a sample that an encoder of the tests takes."""
+    return IMAGE_SHAPE if encoder.input_ndim == 4 else (N_FEATURES,)
+
+
+def inputs(n, seed=0, dtype=torch.float64, encoder=None):
     """Return a batch of inputs."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, N_FEATURES, generator=generator, dtype=dtype)
+    shape = (N_FEATURES,) if encoder is None else shape_of(encoder)
+    return torch.randn(n, *shape, generator=generator, dtype=dtype)
 
 
 def randomised(module, seed):
@@ -94,7 +101,7 @@ def whole_network(sharing, encoder, seed, kinds=None, n_classes=None, relation=N
         sharing=sharing,
         encoder=encoder,
         relation=relation,
-        input_shape=(N_FEATURES,),
+        input_shape=shape_of(encoder),
         n_tasks=len(kinds),
         blocks=blocks,
         prior=prior,

@@ -1,9 +1,12 @@
 """What every encoder offers."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from skmtl._registry import Spec
 
@@ -12,7 +15,10 @@ class EncoderModule(nn.Module):
     """Copies of one network that turn a sample into features.
 
     Subclasses set ``width`` and ``n_copies`` and either fill ``layers``, which
-    strategies that mix between layers walk one by one, or override ``forward``.
+    strategies that mix between layers walk one by one, or override ``forward``; the
+    whole network is then a single step.
+
+    With several copies, every parameter has the copies on its first axis.
 
     Attributes
     ----------
@@ -22,13 +28,16 @@ class EncoderModule(nn.Module):
         Number of independent networks.
     layers : torch.nn.ModuleList
         Steps from input to features; the first maps the input, seen by all copies, to
-        (n_copies, n, width of the layer), the others keep that form. Between the
-        layers of a single network the axis of copies may be left out.
+        (n_copies, n, ...), the others keep that form. Between the layers of a single
+        network the axis of copies may be left out.
+    shapes : list of tuple of int
+        Shape of one sample after each step; see ``probed``.
     """
 
     width: int
     n_copies: int
     layers: nn.ModuleList
+    shapes: list[tuple[int, ...]]
 
     def forward(self, X: Tensor) -> Tensor:
         """Turn samples into features.
@@ -61,6 +70,104 @@ class EncoderModule(nn.Module):
             The features, without the axis of copies.
         """
         return self(X).squeeze(0)  # type: ignore[no-any-return]
+
+    def steps(self) -> Sequence[nn.Module]:
+        """Return what the network does, cut where strategies may mix.
+
+        Returns
+        -------
+        sequence of torch.nn.Module
+            The layers, or the network itself where it has none to be walked.
+        """
+        layers = getattr(self, "layers", None)
+        return list(layers) if layers else [self]
+
+    def probed(self, input_shape: tuple[int, ...]) -> Self:
+        """Learn the shapes of features between steps, for ``step``.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one sample.
+
+        Returns
+        -------
+        self : object
+            The module, with ``shapes``.
+        """
+        n = 2 if self.n_copies == 1 else 1  # tells an axis of copies from one of rows
+        training = self.training
+        self.eval()
+        self.shapes, self._omits_copies = [], []
+        with torch.no_grad():
+            H = torch.zeros(n, *input_shape)
+            for step in self.steps():
+                H = step(H)
+                omitted = H.shape[:2] != (self.n_copies, n)
+                self._omits_copies.append(omitted)
+                self.shapes.append(tuple(H.shape[1 if omitted else 2 :]))
+        self.train(training)
+        return self
+
+    def step(self, i: int, H: Tensor) -> Tensor:
+        """Do one step of the network.
+
+        Parameters
+        ----------
+        i : int
+            Number of the step.
+        H : Tensor of shape (n, ...) or (n_copies, n, ...)
+            The input, for the first step; else features, of ``shapes[i - 1]``.
+
+        Returns
+        -------
+        Tensor of shape (n_copies, n, ...)
+            Features of ``shapes[i]``.
+        """
+        H = self.steps()[i](H)
+        return H.unsqueeze(0) if self._omits_copies[i] else H
+
+    def gate_inputs(self, X: Tensor) -> Tensor:
+        """Return what a gate that looks at the input reads.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        Tensor of shape (n, n_gate_inputs)
+            The input as a table; images are averaged down to 8 x 8.
+        """
+        if X.ndim == 4:
+            X = F.adaptive_avg_pool2d(X, (min(8, X.shape[2]), min(8, X.shape[3])))
+        return X.flatten(1)
+
+    def stacks(self) -> dict[str, Tensor]:
+        """Return the parameters of several copies, by name.
+
+        Returns
+        -------
+        dict of str to Tensor of shape (n_copies, ...)
+            One entry per parameter of a copy.
+        """
+        return dict(self.named_parameters())
+
+    def from_stacks(self, stacks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return such stacks under the names that ``functional_call`` wants.
+
+        Parameters
+        ----------
+        stacks : dict of str to Tensor of shape (n_copies, ...)
+            Values for the entries of ``stacks()``.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Values for the entries of ``named_parameters()``.
+        """
+        return stacks
 
 
 class Encoder(Spec):

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch.func import stack_module_state
 
+from skmtl._layers import Stateless
 from skmtl.encoder._base import Encoder, EncoderModule
 
 
@@ -76,6 +77,17 @@ class _Separate(EncoderModule):
     def single(self, X: Tensor) -> Tensor:
         return self.copies[0](X)  # type: ignore[no-any-return]
 
+    def stacks(self) -> dict[str, Tensor]:
+        modules = [dict(module.named_parameters()) for module in self.copies]
+        return {name: torch.stack([m[name] for m in modules]) for name in modules[0]}
+
+    def from_stacks(self, stacks: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            f"copies.{c}.{name}": stack[c]
+            for name, stack in stacks.items()
+            for c in range(self.n_copies)
+        }
+
 
 class _Stacked(EncoderModule):
     """Copies evaluated as one module mapped over stacked parameters."""
@@ -84,27 +96,21 @@ class _Stacked(EncoderModule):
         super().__init__()
         parameters, buffers = stack_module_state(modules)
         # Names of stacked parameters hold dots, which torch refuses: number them.
-        self._names = list(parameters), list(buffers)
+        self._names = list(parameters)
         self.parameters_ = nn.ParameterList(p.detach() for p in parameters.values())
+        self.network = Stateless(modules[0])
         for i, buffer in enumerate(buffers.values()):
-            self.register_buffer(f"buffer_{i}", buffer)
-        # The skeleton is kept out of the module tree: it has no weights of its own.
-        self._skeleton = [copy.deepcopy(modules[0]).to("meta")]
+            self.network.register_buffer(f"buffer_{i}", buffer)
         self.n_copies = len(modules)
         self.width = width
 
     def forward(self, X: Tensor) -> Tensor:
-        names, buffer_names = self._names
-        parameters = dict(zip(names, self.parameters_, strict=True))
-        buffers = {
-            name: getattr(self, f"buffer_{i}") for i, name in enumerate(buffer_names)
-        }
-        skeleton = self._skeleton[0].train(self.training)
-
         def one(p: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
-            return functional_call(skeleton, (p, b), (X,))  # type: ignore[no-any-return]
+            return self.network.evaluate(p, b, X)
 
-        return torch.vmap(one, randomness="different")(parameters, buffers)
+        parameters = dict(zip(self._names, self.parameters_, strict=True))
+        mapped = torch.vmap(one, randomness="different")
+        return mapped(parameters, self.network.held_buffers())  # type: ignore[no-any-return]
 
 
 def _stackable(

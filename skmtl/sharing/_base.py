@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from skmtl._registry import Spec
 
 if TYPE_CHECKING:
+    from skmtl._targets import Block
     from skmtl.encoder import Encoder
 
 
@@ -67,6 +68,37 @@ class SharingModule(nn.Module):
         """
         return None
 
+    def gates(self, X: Tensor) -> Tensor | None:
+        """Return how much of each expert each task reads, where it has gates.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        Tensor of shape (n, n_tasks, n_experts) or None
+            Weights of the experts, not negative, with sum one over experts; zero for
+            an expert that a task cannot see. None without gates.
+        """
+        return None
+
+    def coupling(self, blocks: Sequence[Block]) -> nn.Module | None:
+        """Return what lets outputs of tasks enter those of others, or None.
+
+        Parameters
+        ----------
+        blocks : sequence of Block
+            Layout of the outputs.
+
+        Returns
+        -------
+        torch.nn.Module or None
+            Module from outputs of the heads, of shape (n, n_outputs), to outputs.
+        """
+        return None
+
 
 class Sharing(Spec):
     """Base class of sharing specs: which parameters tasks share.
@@ -74,6 +106,23 @@ class Sharing(Spec):
     Subclass it and write ``build`` to add a strategy; instances work as the
     ``sharing`` parameter of every estimator without being registered.
     """
+
+    def for_tasks(self, names: Sequence[Any], n_labels: Sequence[int]) -> Sharing:
+        """Return the spec with what it says of tasks turned into their numbers.
+
+        Parameters
+        ----------
+        names : sequence
+            Names of the tasks.
+        n_labels : sequence of int
+            Number of training labels of each task.
+
+        Returns
+        -------
+        Sharing
+            The spec that is built; by default the spec itself.
+        """
+        return self
 
     @abstractmethod
     def build(

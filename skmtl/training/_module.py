@@ -1,6 +1,7 @@
 """The whole network: sharing, relation and packed heads."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,10 @@ class MultiTaskModule(nn.Module):
         Layout of the outputs.
     prior : ndarray of shape (n_outputs,)
         Outputs before anything is learned from the inputs.
+    task_names : sequence or None, default=None
+        Names of the tasks; None numbers them.
+    n_labels : sequence of int or None, default=None
+        Number of training labels of each task; None where they count the same.
     dtype : torch.dtype, default=torch.float32
         Type of the parameters.
     """
@@ -46,14 +51,21 @@ class MultiTaskModule(nn.Module):
         n_tasks: int,
         blocks: Sequence[Block],
         prior: NDArray[np.float64],
+        task_names: Sequence[Any] | None = None,
+        n_labels: Sequence[int] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.n_tasks = n_tasks
+        sharing = sharing.for_tasks(
+            list(range(n_tasks)) if task_names is None else task_names,
+            [1] * n_tasks if n_labels is None else n_labels,
+        )
         self.sharing = sharing.build(encoder, input_shape, n_tasks)
         width = self.sharing.width
         self.relation = None if relation is None else relation.build(n_tasks, width)
         self.heads = Heads(blocks, n_tasks, width, prior)
+        self.coupling = self.sharing.coupling(blocks)
         self.to(dtype)
 
     def forward(self, X: Tensor) -> Tensor:
@@ -63,7 +75,41 @@ class MultiTaskModule(nn.Module):
             if features.ndim == 2:  # all tasks start from the same
                 features = features.unsqueeze(1).expand(-1, self.n_tasks, -1)
             features = self.relation(features)
-        return self.heads(features)  # type: ignore[no-any-return]
+        outputs: Tensor = self.heads(features)
+        return outputs if self.coupling is None else self.coupling(outputs)
+
+    def gate_usage(self, X: Any) -> NDArray[np.float64]:
+        """Return the mean weight of each expert in each task.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks, n_experts)
+            Weights that sum to one over experts, mean over the samples.
+
+        Raises
+        ------
+        ValueError
+            If the sharing strategy has no gates.
+        """
+        parameter = self.heads.weight
+        batch = torch.as_tensor(X).to(parameter.device, parameter.dtype)
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            gates = self.sharing.gates(batch)
+        self.train(training)
+        if gates is None:
+            raise ValueError(
+                f"{type(self.sharing).__name__.removeprefix('_')} has no gates: use a "
+                "sharing strategy with experts, such as 'mmoe'."
+            )
+        usage: NDArray[np.float64] = gates.mean(dim=0).double().cpu().numpy()
+        return usage
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters that more than one task depends on."""

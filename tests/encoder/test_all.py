@@ -7,12 +7,12 @@ from skmtl.encoder import ENCODER, EncoderModule
 from tests._networks import (
     ENCODERS,
     MUTATING,
-    N_FEATURES,
     RANDOM,
     REPLICABLE,
     check_spec,
     inputs,
     randomised,
+    shape_of,
     state_of,
     strategy_files,
 )
@@ -22,7 +22,7 @@ encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.ke
 
 def built(encoder, n_copies, seed=0):
     torch.manual_seed(seed)
-    module = encoder.build((N_FEATURES,), n_copies).double()
+    module = encoder.build(shape_of(encoder), n_copies).double()
     return randomised(module, seed)
 
 
@@ -51,7 +51,7 @@ def test_features_have_one_row_per_copy_and_sample(encoder, n_copies, n):
     module = built(encoder, n_copies).eval()
     assert isinstance(module, EncoderModule)
     assert module.n_copies == n_copies
-    features = module(inputs(n))
+    features = module(inputs(n, encoder=encoder))
     assert features.shape == (n_copies, n, module.width)
     assert features.isfinite().all()
 
@@ -59,7 +59,7 @@ def test_features_have_one_row_per_copy_and_sample(encoder, n_copies, n):
 @encoders
 def test_samples_do_not_mix_when_evaluated(encoder):
     module = built(encoder, 3).eval()
-    X = inputs(17)
+    X = inputs(17, encoder=encoder)
     for rows in ([3], [16, 0], [5, 5, 7]):
         torch.testing.assert_close(module(X[rows]), module(X)[:, rows])
 
@@ -67,10 +67,10 @@ def test_samples_do_not_mix_when_evaluated(encoder):
 @encoders
 def test_copies_start_from_different_weights(encoder):
     torch.manual_seed(0)
-    module = encoder.build((N_FEATURES,), 3).double().eval()
+    module = encoder.build(shape_of(encoder), 3).double().eval()
     if not list(module.parameters()):
         return
-    features = module(inputs(5))
+    features = module(inputs(5, encoder=encoder))
     assert not torch.allclose(features[0], features[1])
     assert not torch.allclose(features[1], features[2])
 
@@ -81,7 +81,7 @@ def test_copies_depend_on_no_parameter_of_another(encoder):
     parameters = list(module.parameters())
     if not parameters:
         return
-    features = module(inputs(64))
+    features = module(inputs(64, encoder=encoder))
     used = []
     for copy in range(3):
         gradients = torch.autograd.grad(
@@ -100,7 +100,7 @@ def test_copies_depend_on_no_parameter_of_another(encoder):
 def test_forward_changes_no_state(encoder):
     module = built(encoder, 3).train()
     before = state_of(module)
-    module(inputs(17))
+    module(inputs(17, encoder=encoder))
     assert all(torch.equal(before[n], v) for n, v in state_of(module).items())
 
 
@@ -109,7 +109,7 @@ def test_forward_changes_no_state(encoder):
 def test_batch_normalisation_learns_its_statistics(encoder, n_copies):
     module = built(encoder, n_copies).train()
     before = state_of(module)
-    module(inputs(17))
+    module(inputs(17, encoder=encoder))
     assert any(not torch.equal(before[n], v) for n, v in state_of(module).items())
 
 

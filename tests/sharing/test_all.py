@@ -11,13 +11,13 @@ from skmtl.sharing import SHARING, Sharing, SharingModule
 from tests._networks import (
     ENCODERS,
     MUTATING,
-    N_FEATURES,
     RANDOM,
     REPLICABLE,
     check_spec,
     inputs,
     one_by_one,
     randomised,
+    shape_of,
     stacked,
     state_of,
     strategy_files,
@@ -31,6 +31,9 @@ T = 3
 SPECS = {name: cls() for name, cls in SHARING.items()}
 SPECS["additive with strength"] = SHARING["additive"](strength=0.1)
 
+#: Strategies whose forward pass draws at random while training.
+DRAWING = {"learned_branching"}
+
 sharings = pytest.mark.parametrize("sharing", SPECS.values(), ids=SPECS.keys())
 
 
@@ -41,7 +44,7 @@ def encoders(table):
 
 def built(sharing, encoder, n_tasks=T, seed=0):
     torch.manual_seed(seed)
-    module = sharing.build(encoder, (N_FEATURES,), n_tasks).double()
+    module = sharing.build(encoder, shape_of(encoder), n_tasks).double()
     return randomised(module, seed)
 
 
@@ -72,7 +75,7 @@ def test_features_have_one_row_per_sample_and_one_column_per_task(
     sharing, encoder, n_tasks, n
 ):
     module = built(sharing, encoder, n_tasks).eval()
-    features, shared = module(inputs(n))
+    features, shared = module(inputs(n, encoder=encoder))
     assert features.shape in [(n, n_tasks, module.width), (n, module.width)]
     assert features.isfinite().all()
     assert shared is None or len(shared) == n
@@ -94,7 +97,7 @@ def test_building_alone_decides_the_spec_and_nothing_else(sharing, encoder):
 @encoders(ENCODERS)
 def test_samples_do_not_mix_when_evaluated(sharing, encoder):
     module = built(sharing, encoder).eval()
-    X = inputs(17)
+    X = inputs(17, encoder=encoder)
     features, _ = module(X)
     for rows in ([3], [16, 0], [5, 5, 7]):
         torch.testing.assert_close(module(X[rows])[0], features[rows])
@@ -106,7 +109,7 @@ def test_every_parameter_gets_a_gradient(sharing, encoder):
     module = built(sharing, encoder).train()
     if not list(module.parameters()):
         return
-    features = task_features(module, inputs(64))
+    features = task_features(module, inputs(64, encoder=encoder))
     (features * torch.randn_like(features)).sum().backward()
     silent = [
         name
@@ -122,32 +125,35 @@ def test_every_parameter_takes_part_under_batch_normalisation(sharing, encoder):
     # What a linear layer adds is taken away by the normalisation after it, so that the
     # gradient of its bias is zero but for rounding.
     module = built(sharing, encoder).train()
-    features = task_features(module, inputs(64))
+    features = task_features(module, inputs(64, encoder=encoder))
     (features * torch.randn_like(features)).sum().backward()
     assert all(p.grad is not None for p in module.parameters())
 
 
 @sharings
-@encoders(ENCODERS)
+@encoders({**REPLICABLE, **MUTATING})
 def test_shared_parameters_are_those_that_autograd_finds_to_be(sharing, encoder):
-    module = built(sharing, encoder).eval()
+    module = built(sharing, encoder).train()
     parameters = dict(module.named_parameters())
     if not parameters:
         assert not list(module.shared_parameters())
         return
-    features = task_features(module, inputs(64))
-    uses = dict.fromkeys(parameters, 0)
-    for t in range(T):
-        out = features[:, t]
-        gradients = torch.autograd.grad(
-            (out * torch.randn_like(out)).sum(),
-            list(parameters.values()),
-            retain_graph=True,
-            materialize_grads=True,
-        )
-        for name, gradient in zip(parameters, gradients, strict=True):
-            uses[name] = uses[name] + (gradient != 0).long()
-    found = {name for name, count in uses.items() if (count > 1).any()}
+    found = set()
+    # What a strategy draws at random decides what is shared in one step.
+    for _ in range(30 if sharing.name in DRAWING else 1):
+        features = task_features(module, inputs(64, encoder=encoder))
+        uses = dict.fromkeys(parameters, 0)
+        for t in range(T):
+            out = features[:, t]
+            gradients = torch.autograd.grad(
+                (out * torch.randn_like(out)).sum(),
+                list(parameters.values()),
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            for name, gradient in zip(parameters, gradients, strict=True):
+                uses[name] = uses[name] + (gradient != 0).long()
+        found |= {name for name, count in uses.items() if (count > 1).any()}
     declared = {id(p) for p in module.shared_parameters()}
     assert {name for name, p in parameters.items() if id(p) in declared} == found
 
@@ -156,7 +162,7 @@ def test_shared_parameters_are_those_that_autograd_finds_to_be(sharing, encoder)
 @encoders(REPLICABLE)
 def test_shared_features_are_what_several_tasks_depend_on(sharing, encoder):
     module = built(sharing, encoder)
-    X = inputs(8).requires_grad_()
+    X = inputs(8, encoder=encoder).requires_grad_()
     features, shared = module(X)
     features = features if features.ndim == 3 else features.unsqueeze(1)
     features = features.expand(-1, T, -1)
@@ -175,7 +181,7 @@ def test_shared_features_are_what_several_tasks_depend_on(sharing, encoder):
 def test_forward_changes_no_state(sharing, encoder):
     module = whole_network(sharing, encoder, seed=0).train()
     before = state_of(module)
-    module(inputs(17))
+    module(inputs(17, encoder=encoder))
     after = state_of(module)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -186,15 +192,15 @@ def test_forward_changes_no_state(sharing, encoder):
 def test_batch_normalisation_changes_its_statistics_and_so_is_exempt(sharing, encoder):
     module = whole_network(sharing, encoder, seed=0).train()
     before = state_of(module)
-    module(inputs(17))
+    module(inputs(17, encoder=encoder))
     after = state_of(module)
     changed = {n for n in before if not torch.equal(before[n], after[n])}
     assert changed
     assert all("running" in name or "num_batches" in name for name in changed)
 
 
-def assert_replicates(modules):
-    X = torch.stack([inputs(9, seed) for seed in range(3)])
+def assert_replicates(modules, encoder):
+    X = torch.stack([inputs(9, seed, encoder=encoder) for seed in range(3)])
     expected, penalties, gradients = one_by_one(modules, X)
     found, found_penalties, found_gradients = stacked(modules, X)
     torch.testing.assert_close(found, expected)
@@ -207,8 +213,10 @@ def assert_replicates(modules):
 @sharings
 @encoders(REPLICABLE)
 def test_three_stacked_networks_train_as_three_separate_ones(sharing, encoder):
+    training = sharing.name not in DRAWING  # no two draws would be the same
     assert_replicates(
-        [whole_network(sharing, encoder, seed).train() for seed in (1, 2, 3)]
+        [whole_network(sharing, encoder, seed).train(training) for seed in (1, 2, 3)],
+        encoder,
     )
 
 
@@ -216,7 +224,8 @@ def test_three_stacked_networks_train_as_three_separate_ones(sharing, encoder):
 @encoders({**RANDOM, **MUTATING})
 def test_three_stacked_networks_predict_as_three_separate_ones(sharing, encoder):
     assert_replicates(
-        [whole_network(sharing, encoder, seed).eval() for seed in (1, 2, 3)]
+        [whole_network(sharing, encoder, seed).eval() for seed in (1, 2, 3)],
+        encoder,
     )
 
 
@@ -224,7 +233,7 @@ def test_three_stacked_networks_predict_as_three_separate_ones(sharing, encoder)
 def test_stacked_networks_draw_their_own_dropout(sharing):
     encoder = RANDOM["dropout"]
     module = whole_network(sharing, encoder, seed=1).train()
-    X = inputs(9).expand(3, -1, -1)
+    X = inputs(9, encoder=encoder).expand(3, -1, -1)
     parameters, buffers = torch.func.stack_module_state([module] * 3)
 
     def one(parameters, buffers, X):
@@ -235,7 +244,7 @@ def test_stacked_networks_draw_their_own_dropout(sharing):
     assert not torch.equal(outputs[0], outputs[1])
 
 
-class Grouped(Sharing):
+class Partnership(Sharing):
     """A user's strategy: groups of tasks share, groups do not."""
 
     def __init__(self, groups=(0, 0, 1)):
@@ -243,10 +252,10 @@ class Grouped(Sharing):
 
     def build(self, encoder, input_shape, n_tasks):
         columns = encoder.build(input_shape, max(self.groups) + 1)
-        return _Grouped(columns, self.groups)
+        return _Partnership(columns, self.groups)
 
 
-class _Grouped(SharingModule):
+class _Partnership(SharingModule):
     def __init__(self, columns, groups):
         super().__init__()
         self.columns = columns
@@ -267,11 +276,11 @@ class _Grouped(SharingModule):
 def test_a_user_written_strategy_works_unregistered():
     X, Z = table()
     settings = {"encoder": MLP((16,)), "max_iter": 60, "random_state": 0}
-    est = MultiTaskClassifier(Grouped(), learning_rate_init=1e-2, **settings)
+    est = MultiTaskClassifier(Partnership(), learning_rate_init=1e-2, **settings)
     est.fit(X, Z > 0)
     assert est.score(X, Z > 0) > 0.9
-    assert repr(est.sharing) == "Grouped()"
-    grid = {"sharing": ["hard", Grouped(), Grouped((0, 1, 1))]}
+    assert repr(est.sharing) == "Partnership()"
+    grid = {"sharing": ["hard", Partnership(), Partnership((0, 1, 1))]}
     search = GridSearchCV(est, grid, cv=2).fit(X, Z > 0)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     nested = GridSearchCV(est, {"sharing__groups": [(0, 0, 0), (0, 1, 2)]}, cv=2)
@@ -282,5 +291,6 @@ def test_a_user_written_strategy_keeps_the_contract():
     encoder = REPLICABLE["mlp"]
     kinds, n_classes = ["classification"] * 3, [2, 3, 4]
     assert_replicates(
-        [whole_network(Grouped(), encoder, s, kinds, n_classes) for s in (1, 2, 3)]
+        [whole_network(Partnership(), encoder, s, kinds, n_classes) for s in (1, 2, 3)],
+        encoder,
     )
