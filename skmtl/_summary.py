@@ -40,7 +40,7 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     separate["heads"] = module.heads.n_outputs * (alone.width + 1)
     table = {
         row: (shared[row], per_task[row], shared[row] + per_task[row], separate[row])
-        for row in [*rows, *(separate.keys() - rows.keys())]
+        for row in dict.fromkeys([*rows, *separate])
     }
     a, b, c, d = (sum(column) for column in zip(*table.values(), strict=True))
     return {**table, "total": (a, b, c, d)}
@@ -57,7 +57,7 @@ def _rows(module: MultiTaskModule) -> Iterator[tuple[nn.Parameter, str]]:
     layers: dict[nn.Parameter, str] = {}
     for part in module.sharing.modules():
         if isinstance(part, EncoderModule):
-            layers = dict(_layers(part)) | layers  # of nested ones, the outer counts
+            layers.update(_layers(part))
     for name, parameter in module.named_parameters():
         names = name.split(".")
         own = names[1] if names[0] == "sharing" else names[0]

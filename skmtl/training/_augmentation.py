@@ -208,7 +208,7 @@ class _Function(Augmentation):
     def check(self, X: Tensor) -> None:
         try:
             found = self.inputs(X)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:
             raise ValueError(
                 f"The callable given as 'augmentation' cannot take a batch of shape "
                 f"{tuple(X.shape)}: {str(error).splitlines()[0]}"
