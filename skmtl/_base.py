@@ -13,11 +13,12 @@ from skmtl._columns import read_columns
 from skmtl._data import read_weighted
 from skmtl._fit import MultiTaskFit
 from skmtl._score import task_scores
+from skmtl._summary import sharing_counts
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
 from skmtl.encoder import ENCODER
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
-from skmtl.training import Source, n_threads
+from skmtl.training import AUGMENTATION, Source, n_threads
 from skmtl.weighting import WEIGHTING
 
 REGISTRIES: dict[str, dict[str, Any]] = {
@@ -25,6 +26,7 @@ REGISTRIES: dict[str, dict[str, Any]] = {
     "encoder": ENCODER,
     "weighting": WEIGHTING,
     "relation": RELATION,
+    "augmentation": AUGMENTATION,
 }
 
 
@@ -114,13 +116,7 @@ class MultiTaskBase(MultiTaskFit):
         pandas.DataFrame of shape (n_samples, n_tasks)
             A column per task, named and typed as the task is.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "predict_frame needs pandas: install it with "
-                "`pip install 'skmtl[pandas]'`."
-            ) from error
+        pd = _pandas("predict_frame")
         outputs = self._outputs(X)
         columns = self._targets.predict_columns(outputs)
         index = X.index if hasattr(X, "iloc") else None
@@ -177,6 +173,42 @@ class MultiTaskBase(MultiTaskFit):
             raise ValueError("y has too few labels to score: every task's are missing.")
         return float(np.nanmean(scores))
 
+    def sharing_summary(self) -> Any:
+        """Return how many parameters the tasks share, layer by layer.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Numbers of parameters. The rows are the layers of the encoder ("layer 1",
+            "layer 2", …; over all its copies), what the sharing strategy adds to it, by
+            name, "relation", "heads", "coupling" and "total". The columns are
+
+            - "shared": parameters that several tasks use, as those of a relation or a
+              coupling of outputs do;
+            - "per_task": parameters that belong to one task, those of all tasks
+              together;
+            - "total": the two together;
+            - "separate": parameters that one network per task, each with the same
+              encoder, would have.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_linnerud
+        >>> from skmtl import MultiTaskRegressor
+        >>> X, Y = load_linnerud(return_X_y=True)
+        >>> MultiTaskRegressor(max_iter=1).fit(X, Y).sharing_summary()
+                 shared  per_task  total  separate
+        layer 1     512         0    512      1536
+        layer 2   16512         0  16512     49536
+        heads         0       387    387       387
+        total     17024       387  17411     51459
+        """
+        pd = _pandas("sharing_summary")
+        check_is_fitted(self)
+        columns = ["shared", "per_task", "total", "separate"]
+        counts = sharing_counts(self.net_)
+        return pd.DataFrame.from_dict(counts, orient="index", columns=columns)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -192,3 +224,14 @@ class MultiTaskBase(MultiTaskFit):
             f"There is no task {task!r}. The tasks are {self.task_names_}: give one of "
             f"them, or a number below {self.n_tasks_}."
         )
+
+
+def _pandas(method: str) -> Any:
+    """Return pandas, or say what a method needs."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            f"{method} needs pandas: install it with `pip install 'skmtl[pandas]'`."
+        ) from error
+    return pandas

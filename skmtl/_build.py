@@ -16,12 +16,14 @@ from skmtl.encoder import ENCODER, Encoder, ModuleEncoder
 from skmtl.relation import RELATION, Relation
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (
+    Augmentation,
     MultiTaskModule,
     MultiTaskNet,
     PackedLoss,
     Rows,
     Source,
     pack_targets,
+    resolve_augmentation,
 )
 from skmtl.weighting import WEIGHTING, Weighting
 
@@ -52,6 +54,8 @@ class Plan:
     ----------
     sharing, encoder, weighting, relation : Spec or None
         The strategies.
+    augmentation : tuple of Augmentation
+        What changes batches at random.
     optimizer : type
         Class of the optimizer.
     optimizer_settings : dict
@@ -64,6 +68,7 @@ class Plan:
     encoder: Encoder
     weighting: Weighting
     relation: Relation | None
+    augmentation: tuple[Augmentation, ...]
     optimizer: type[torch.optim.Optimizer]
     optimizer_settings: dict[str, Any]
     device: torch.device
@@ -91,6 +96,7 @@ class Plan:
             _encoder(estimator.encoder),
             resolve(estimator.weighting, WEIGHTING),
             None if relation is None else resolve(relation, RELATION),
+            resolve_augmentation(estimator.augmentation),
             optimizer,
             settings,
             device,
@@ -248,6 +254,7 @@ def _settings(
         "weight_decay": estimator.alpha,
         "batch_size": min(200, n_rows) if batch_size == "auto" else batch_size,
         "iterator_train__shuffle": estimator.shuffle,
+        "augmentation": plan.augmentation,
         "optimizer": plan.optimizer,
         "device": str(plan.device),
         "autocast": estimator.precision == "bf16",

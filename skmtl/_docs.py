@@ -51,6 +51,17 @@ missing_label : object, default=nan
     always do."""
 
 TRAINING = """\
+augmentation : str, Augmentation, callable or list of these, default=None
+    What changes the batches of training at random. "flip" mirrors each image left to
+    right with probability 1/2. "crop" pads images with zeros by an eighth of their side
+    and cuts them back at random places. "noise" adds Gaussian noise of a tenth of the
+    standard deviation that the feature, or the channel, has in the batch. "mixup"
+    (Zhang et al., ICLR 2018) mixes rows in pairs, and the labels of all tasks with
+    them; a missing label leaves the pair's other one its share. ``set_params`` reaches
+    their settings: ``augmentation__alpha=0.4`` for "mixup", ``augmentation__scale`` for
+    "noise", ``augmentation__padding`` for "crop". A callable, such as a module of
+    kornia, maps a tensor of shape (n, ...) to a tensor of the same shape; it should
+    draw at random through torch only. A list applies its entries in order.
 warm_start : bool, default=False
     Whether ``fit`` goes on from the weights of the fit before.
 callbacks : list of skorch.callbacks.Callback, default=None

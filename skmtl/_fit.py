@@ -28,10 +28,13 @@ from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION, Relation
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (
+    AUGMENTATION,
+    Augmentation,
     MultiTaskNet,
     Progress,
     SklearnCallbacks,
     Stopping,
+    check_augmentation,
     n_threads,
     seeded,
 )
@@ -81,6 +84,13 @@ class MultiTaskFit(CallbackSupportMixin):
         ],
         "task_weight": [dict, "array-like", None],
         "missing_label": "no_validation",
+        "augmentation": [
+            StrOptions(set(AUGMENTATION)),
+            Augmentation,
+            callable,
+            list,
+            None,
+        ],
         "warm_start": ["boolean"],
         "callbacks": [list, None],
         "device": [str, torch.device],
@@ -166,6 +176,7 @@ class MultiTaskFit(CallbackSupportMixin):
                 net = job.net(self)
                 with n_threads(threads(self, net)):
                     rows, checks = job.rows(net)
+                    check_augmentation(net.augmentation, rows)
                     if not resume:
                         before.clear()
                     if job.targets.blocks:

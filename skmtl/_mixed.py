@@ -111,6 +111,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         class_weight: Any = None,
         task_weight: Any = None,
         missing_label: Any = np.nan,
+        augmentation: Any = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: Any = "auto",
@@ -138,6 +139,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.class_weight = class_weight
         self.task_weight = task_weight
         self.missing_label = missing_label
+        self.augmentation = augmentation
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device

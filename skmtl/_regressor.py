@@ -80,6 +80,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         loss: str = "squared_error",
         task_weight: Any = None,
         missing_label: Any = np.nan,
+        augmentation: Any = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: Any = "auto",
@@ -105,6 +106,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.loss = loss
         self.task_weight = task_weight
         self.missing_label = missing_label
+        self.augmentation = augmentation
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device

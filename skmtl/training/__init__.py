@@ -1,5 +1,13 @@
-"""Training: batches, losses, the skorch net and its callbacks."""
+"""Training: batches, augmentation, losses, the skorch net and its callbacks."""
 
+from skmtl.training._augmentation import AUGMENTATION as AUGMENTATION
+from skmtl.training._augmentation import Augmentation as Augmentation
+from skmtl.training._augmentation import Crop as Crop
+from skmtl.training._augmentation import Flip as Flip
+from skmtl.training._augmentation import Mixup as Mixup
+from skmtl.training._augmentation import Noise as Noise
+from skmtl.training._augmentation import check_augmentation as check_augmentation
+from skmtl.training._augmentation import resolve_augmentation as resolve_augmentation
 from skmtl.training._batches import Rows as Rows
 from skmtl.training._batches import Source as Source
 from skmtl.training._batches import pack_targets as pack_targets

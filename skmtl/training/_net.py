@@ -3,7 +3,7 @@
 import copy
 import dis
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,8 @@ from skorch.utils import to_tensor
 from torch import Tensor
 
 from skmtl.exceptions import DivergenceError
-from skmtl.training._batches import Batch, Batches, Rows, Source
+from skmtl.training._augmentation import Augmentation, augmented
+from skmtl.training._batches import Batch, Batches, BlockTarget, Rows, Source
 from skmtl.training._callbacks import Progress
 from skmtl.training._tally import Tally
 
@@ -43,6 +44,8 @@ class MultiTaskNet(NeuralNet):
         Names of the tasks.
     task_weight : ndarray of shape (n_tasks,)
         Fixed weights; zero for a task that has nothing to learn.
+    augmentation : sequence of Augmentation
+        What changes training batches at random.
     dtype : torch.dtype
         Type of the parameters.
     autocast : bool
@@ -51,7 +54,15 @@ class MultiTaskNet(NeuralNet):
         Decay of weights; biases have none.
     **kwargs : dict
         As in `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    codes : Tensor of int or None
+        Columns of the input that hold codes of categories, on the device; augmentations
+        leave them as they are.
     """
+
+    codes: Tensor | None = None
 
     def __init__(
         self,
@@ -60,6 +71,7 @@ class MultiTaskNet(NeuralNet):
         weighting: Any,
         task_names: list[Any],
         task_weight: NDArray[np.float64],
+        augmentation: Sequence[Augmentation],
         dtype: torch.dtype,
         autocast: bool,
         weight_decay: float,
@@ -68,6 +80,7 @@ class MultiTaskNet(NeuralNet):
         self.weighting = weighting
         self.task_names = task_names
         self.task_weight = task_weight
+        self.augmentation = augmentation
         self.dtype = dtype
         self.autocast = autocast
         self.weight_decay = weight_decay
@@ -216,6 +229,8 @@ class MultiTaskNet(NeuralNet):
 
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Make one step; through skorch's closure where something needs it."""
+        if self.augmentation:
+            batch = augmented(batch, self.augmentation, self.codes)
         if self._needs_closure:
             return super().train_step(batch, **fit_params)  # type: ignore[no-any-return]
         for parameter in self._parameters:
@@ -228,7 +243,7 @@ class MultiTaskNet(NeuralNet):
         """Compute the tasks' losses and the gradients of their weighted sum."""
         X, y = batch
         outputs = self.infer(X)
-        losses, counts = self.criterion_(outputs, y)
+        losses, counts = self._losses(outputs, y)
         weights = self._weigh(losses, counts)
         penalty = self.module_.penalty()
         if weights.requires_grad:
@@ -250,6 +265,14 @@ class MultiTaskNet(NeuralNet):
             "counts": counts,
             "weights": weights,
         }
+
+    def _losses(
+        self, outputs: Tensor, y: list[BlockTarget]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return losses and label counts; mixed rows have several labels per output."""
+        if self.augmentation:
+            outputs = outputs.repeat(len(y[0][0]) // len(outputs), 1)
+        return self.criterion_(outputs, y)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the tasks' losses without gradients."""

@@ -1,0 +1,75 @@
+"""How many parameters of a network its tasks share, layer by layer."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from skmtl.encoder import EncoderModule
+from skmtl.training import MultiTaskModule, MultiTaskNet, seeded
+
+#: Rows of what links the tasks: its parameters serve several of them.
+LINKS = ("relation", "coupling")
+
+
+def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
+    """Return the numbers of parameters of every layer, and of all together.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        A fitted net.
+
+    Returns
+    -------
+    dict of str to tuple of four int
+        By layer: shared, of single tasks, both, and of separate networks.
+    """
+    module: MultiTaskModule = net.module_
+    alone = _encoder_alone(net)
+    shared, per_task, separate = Counter[str](), Counter[str](), Counter[str]()
+    common = set(module.shared_parameters())
+    rows = dict.fromkeys(f"layer {i + 1}" for i in range(len(alone.steps())))
+    for parameter, row in _rows(module):
+        rows[row] = None
+        counts = shared if parameter in common or row in LINKS else per_task
+        counts[row] += parameter.numel()
+    for parameter, row in _layers(alone):
+        separate[row] += module.n_tasks * parameter.numel()
+    separate["heads"] = module.heads.n_outputs * (alone.width + 1)
+    table = {
+        row: (shared[row], per_task[row], shared[row] + per_task[row], separate[row])
+        for row in dict.fromkeys([*rows, *separate])
+    }
+    a, b, c, d = (sum(column) for column in zip(*table.values(), strict=True))
+    return {**table, "total": (a, b, c, d)}
+
+
+def _encoder_alone(net: MultiTaskNet) -> EncoderModule:
+    """Build the encoder as a network of one task has it."""
+    with seeded(0, torch.device("cpu")):
+        return net.module__encoder.build(net.module__input_shape, 1)  # type: ignore[no-any-return]
+
+
+def _rows(module: MultiTaskModule) -> Iterator[tuple[nn.Parameter, str]]:
+    """Yield every parameter of a network with the name of its layer."""
+    layers: dict[nn.Parameter, str] = {}
+    for part in module.sharing.modules():
+        if isinstance(part, EncoderModule):
+            layers.update(_layers(part))
+    for name, parameter in module.named_parameters():
+        names = name.split(".")
+        own = names[1] if names[0] == "sharing" else names[0]
+        yield parameter, layers.get(parameter, own)
+
+
+def _layers(encoder: EncoderModule) -> Iterator[tuple[nn.Parameter, str]]:
+    """Yield the parameters of an encoder with the names of its steps."""
+    steps = {
+        parameter: f"layer {i}"
+        for i, step in enumerate(encoder.steps(), start=1)
+        for parameter in step.parameters()
+    }
+    for name, parameter in encoder.named_parameters():
+        yield parameter, steps.get(parameter, name.split(".")[0])
