@@ -212,6 +212,6 @@ def _pooled(
 
 def _too_small(size: list[int], stage: int, input_shape: tuple[int, ...]) -> str:
     return (
-        f"Feature maps of {size[0]} x {size[1]}, which stage {stage} of CNN makes of "
+        f"Feature maps of {size[0]} x {size[1]}, which stage {stage} of CNN gets from "
         f"images of {input_shape[1]} x {input_shape[2]}, are too small for"
     )
