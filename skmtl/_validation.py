@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import (
     Interval,
     Options,
     StrOptions,
+    validate_params,
 )
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "validate_params",
 ]
 
 
