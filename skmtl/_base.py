@@ -78,8 +78,8 @@ class MultiTaskBase(MultiTaskFit):
     def _outputs(self, X: Any) -> Tensor:
         """Return the packed outputs of all tasks, of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        X = self._check_X(X, reset=False, allow_nd=True)
         net = self.net_
+        X = self._check_X(X, net.module__encoder, reset=False)
         device = next(net.module_.parameters()).device
         with n_threads(threads(self, net)):
             return net.outputs(Source(X, net.dtype, device, resident=False))

@@ -23,7 +23,13 @@ from skmtl._columns import Columns, read_columns
 from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weighted
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
-from skmtl._validation import Interval, Options, StrOptions, check_task_weight
+from skmtl._validation import (
+    Interval,
+    Options,
+    StrOptions,
+    check_sample_shape,
+    check_task_weight,
+)
 from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION, Relation
 from skmtl.sharing import SHARING, Sharing
@@ -204,9 +210,7 @@ class MultiTaskFit(CallbackSupportMixin):
         plan = Plan.of(self)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
-        targets, data = self._read(
-            X, y, sample_weight, resume, classes, plan.encoder.input_ndim != 2
-        )
+        targets, data = self._read(X, y, sample_weight, resume, classes, plan.encoder)
         task_weight = check_task_weight(self.task_weight, targets.names)
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(
@@ -215,7 +219,7 @@ class MultiTaskFit(CallbackSupportMixin):
             )
         trained = targets.active & (task_weight > 0)
         shape = data.X.shape[1:]
-        valid_data = self._read_validation(valid, targets, shape, trained)
+        valid_data = self._read_validation(valid, targets, plan.encoder, shape, trained)
         split = None
         if valid_data is None and not one_pass:
             split = self._hold_out(data, random_state)
@@ -242,7 +246,7 @@ class MultiTaskFit(CallbackSupportMixin):
         sample_weight: Any,
         resume: bool,
         classes: Any,
-        allow_nd: bool,
+        encoder: Encoder,
     ) -> tuple[Targets, Data]:
         """Validate and encode the training data."""
         if y is None:
@@ -250,7 +254,7 @@ class MultiTaskFit(CallbackSupportMixin):
                 f"This {type(self).__name__} estimator requires y to be passed, but "
                 "the target y is None."
             )
-        X = self._check_X(X, reset=not resume, allow_nd=allow_nd)
+        X = self._check_X(X, encoder, reset=not resume)
         columns = read_columns(y, self.missing_label)
         if resume:
             self._check_tasks(columns, self._targets)
@@ -272,6 +276,7 @@ class MultiTaskFit(CallbackSupportMixin):
         self,
         valid: Validation,
         targets: Targets,
+        encoder: Encoder,
         shape: tuple[int, ...],
         trained: NDArray[np.bool_],
     ) -> Data | None:
@@ -287,7 +292,7 @@ class MultiTaskFit(CallbackSupportMixin):
                 "X_val and y_val are for early stopping, but early_stopping=False: set "
                 "it to 'auto' or True, or leave them out."
             )
-        X = self._check_X(X, reset=False, allow_nd=True, expected=shape)
+        X = self._check_X(X, encoder, reset=False, expected=shape)
         columns = read_columns(y, self.missing_label)
         self._check_tasks(columns, targets)
         columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
@@ -303,20 +308,21 @@ class MultiTaskFit(CallbackSupportMixin):
     def _check_X(
         self,
         X: Any,
+        encoder: Encoder,
         reset: bool,
-        allow_nd: bool = False,
         expected: tuple[int, ...] | None = None,
     ) -> Any:
         if isinstance(X, Tensor):
             X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
             X = X.detach().cpu().numpy()
+        check_sample_shape(X, encoder)
         X = validate_data(
             self,
             X,
             reset=reset,
             accept_sparse="csr",
             dtype=(np.float64, np.float32),
-            allow_nd=allow_nd,
+            allow_nd=True,
         )
         if not reset:
             expected = expected or self.net_.module__input_shape

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +41,60 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias.unsqueeze(1), X, self.weight.mT)
 
 
+class StackedConv2d(nn.Module):
+    """Convolutions of ``n_copies`` networks as one convolution in groups.
+
+    Every copy is initialised as `torch.nn.Conv2d` is.
+
+    Parameters
+    ----------
+    n_copies : int
+        Number of networks.
+    n_inputs : int
+        Channels of each network's input.
+    n_outputs : int
+        Channels of each network's output.
+    kernel_size : int
+        Height and width of the kernel.
+    padding : int
+        Zeros added to every side of the input.
+    """
+
+    def __init__(
+        self,
+        n_copies: int,
+        n_inputs: int,
+        n_outputs: int,
+        kernel_size: int,
+        padding: int = 0,
+    ) -> None:
+        super().__init__()
+        self.padding = padding
+        shape = (n_copies, n_outputs, n_inputs, kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.empty(n_copies, n_outputs))
+        bound = 1 / math.sqrt(n_inputs * kernel_size**2)
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Map (n, n_inputs, h, w), seen by all, or (n_copies, n, ...) to outputs."""
+        n_copies = len(self.weight)
+        groups = 1 if X.ndim == 4 else n_copies
+        H = F.conv2d(
+            X if X.ndim == 4 else _merged(X),
+            self.weight.flatten(0, 1),
+            self.bias.flatten(),
+            padding=self.padding,
+            groups=groups,
+        )
+        return _parted(H, n_copies)
+
+
 class StackedLayerNorm(nn.Module):
     """Layer normalisation [1]_ of ``n_copies`` networks, each with its own scale.
+
+    Feature maps are normalised over channels and positions, with a scale per channel.
 
     Parameters
     ----------
@@ -61,11 +114,17 @@ class StackedLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_copies, width))
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width), or (n, width) of one copy, over features."""
+        """Normalise (n_copies, n, width, ...), or (n, width, ...) of one copy."""
+        if H.ndim > 3:  # feature maps; a group of channels is a copy
+            return _per_sample(self._norm, H)
         H_hat = F.layer_norm(H, H.shape[-1:])
         if H.ndim == 2:  # a single network
             return H_hat * self.weight + self.bias
         return H_hat * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
+
+    def _norm(self, H: Tensor) -> Tensor:
+        weight, bias = self.weight.flatten(), self.bias.flatten()
+        return F.group_norm(H, len(self.weight), weight, bias)
 
 
 class StackedBatchNorm(nn.Module):
@@ -95,11 +154,8 @@ class StackedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(n_copies, width))
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width, ...), or (n, width) of one copy."""
-        if H.ndim == 2:  # a single network
-            return self._norm(H)
-        flat = self._norm(H.transpose(0, 1).flatten(1, 2))  # (n, copies x width, ...)
-        return flat.unflatten(1, self.weight.shape).transpose(0, 1)
+        """Normalise (n_copies, n, width, ...), or (n, width, ...) of one copy."""
+        return _per_sample(self._norm, H)
 
     def _norm(self, H: Tensor) -> Tensor:
         return F.batch_norm(
@@ -110,6 +166,41 @@ class StackedBatchNorm(nn.Module):
             self.bias.flatten(),
             self.training,
         )
+
+
+class StackedPool2d(nn.Module):
+    """Pooling of the feature maps of any number of networks.
+
+    Parameters
+    ----------
+    pool : torch.nn.Module
+        The pooling of one network, which has no parameters.
+    """
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, H: Tensor) -> Tensor:
+        """Pool (n_copies, n, c, h, w), or (n, c, h, w) of one copy."""
+        return _per_sample(self.pool, H)
+
+
+def _merged(H: Tensor) -> Tensor:
+    """Join copies and channels, (n_copies, n, c, ...) to (n, n_copies x c, ...)."""
+    return H.transpose(0, 1).flatten(1, 2)
+
+
+def _parted(H: Tensor, n_copies: int) -> Tensor:
+    """Undo ``_merged``, which then costs no copy."""
+    return H.unflatten(1, (n_copies, -1)).transpose(0, 1)
+
+
+def _per_sample(function: Callable[[Tensor], Tensor], H: Tensor) -> Tensor:
+    """Apply to channels of all copies at once what knows no axis of copies."""
+    if H.ndim % 2 == 0:  # (n, width) or (n, c, h, w) of a single network
+        return function(H)
+    return _parted(function(_merged(H)), len(H))
 
 
 class Stateless(nn.Module):

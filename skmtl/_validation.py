@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import (
     Interval,
     Options,
     StrOptions,
+    validate_params,
 )
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_device",
+    "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "validate_params",
 ]
 
 
@@ -36,6 +39,33 @@ def check_device(device: Any) -> torch.device:
             f"{str(error).splitlines()[0].split('. ')[0]}"
         ) from error
     return found
+
+
+#: What encoders take, by the number of dimensions; how else to give it to them.
+_INPUTS = {
+    2: (
+        "tables, X of shape (n_samples, n_features): for images set encoder='cnn', or "
+        "flatten them, X.reshape(len(X), -1)"
+    ),
+    4: (
+        "images, X of shape (n_samples, channels, height, width): reshape X to that, "
+        "such as X.reshape(-1, 1, 8, 8), or for tables set encoder='mlp'"
+    ),
+}
+
+
+def check_sample_shape(X: Any, encoder: Any) -> None:
+    """Refuse a table where the encoder takes images, and images where it does not."""
+    expected = encoder.input_ndim
+    if expected not in _INPUTS:
+        return
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    # scikit-learn has its own words for what has no axis of features.
+    if len(shape) > 1 and len(shape) != expected:
+        raise ValueError(
+            f"X has samples of shape {tuple(shape[1:])}, but the encoder "
+            f"{type(encoder).__name__} takes {_INPUTS[expected]}."
+        )
 
 
 def check_sample_weight(

@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state
 
 from skmtl._targets import make_blocks
-from skmtl.encoder import MLP, Encoder, ModuleEncoder
+from skmtl.encoder import CNN, MLP, Encoder, ModuleEncoder
 from skmtl.training import MultiTaskModule
 
 N_FEATURES = 4
@@ -53,16 +53,29 @@ REPLICABLE = {
     "linear": MLP(()),
     "layer norm": MLP((8, 6), norm="layer"),
     "tanh": MLP((8, 6), activation="tanh"),
+    "residual": MLP((8, 8), residual=True),
+    "cnn": CNN((3, 4), hidden_layer_sizes=(5,)),
+    "deep cnn": CNN(
+        3,
+        kernel_size=2,
+        padding="valid",
+        pooling="avg",
+        n_convolutions=2,
+        hidden_layer_sizes=(),
+        norm="layer",
+    ),
     "module": ModuleEncoder(Network),
 }
 # Dropout draws at random, where stacked networks need not draw the same.
 RANDOM = {
     "dropout": MLP((8, 6), dropout=0.3),
+    "cnn with dropout": CNN((3,), dropout=0.3, hidden_layer_sizes=(5,)),
     "module with dropout": ModuleEncoder(WithoutArguments),
 }
 # Batch normalisation changes its own statistics and mixes samples while training.
 MUTATING = {
     "batch norm": MLP((8, 6), norm="batch"),
+    "cnn with batch norm": CNN((3, 4), hidden_layer_sizes=(5,), norm="batch"),
     "module with batch norm": ModuleEncoder(BatchNormed),
 }
 ENCODERS = {**REPLICABLE, **RANDOM, **MUTATING}

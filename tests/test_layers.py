@@ -1,10 +1,18 @@
 """Stacked layers are the separate layers of torch."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from skmtl._layers import StackedBatchNorm, StackedLayerNorm, StackedLinear
+from skmtl._layers import (
+    StackedBatchNorm,
+    StackedConv2d,
+    StackedLayerNorm,
+    StackedLinear,
+    StackedPool2d,
+)
 from tests._networks import randomised
 
 K, N = 3, 7
@@ -58,6 +66,44 @@ def test_linear_of_no_input_is_its_bias():
 
 
 @pytest.mark.parametrize("k", COPIES)
+@pytest.mark.parametrize("seen_by_all", [True, False])
+@pytest.mark.parametrize(("kernel_size", "padding"), [(3, 1), (2, 0)])
+def test_convolution_is_torch_s_for_each_copy(k, seen_by_all, kernel_size, padding):
+    stacked = randomised(StackedConv2d(k, 2, 4, kernel_size, padding).double(), 0)
+    X = batch(N, 2, 5, 6) if seen_by_all else batch(k, N, 2, 5, 6)
+    out = stacked(X)
+    for copy in range(k):
+        conv = nn.Conv2d(2, 4, kernel_size, padding=padding).double()
+        with torch.no_grad():
+            conv.weight.copy_(stacked.weight[copy])
+            conv.bias.copy_(stacked.bias[copy])
+        torch.testing.assert_close(out[copy], conv(X if seen_by_all else X[copy]))
+
+
+def test_convolution_starts_as_torch_s_does():
+    torch.manual_seed(0)
+    stacked, conv = StackedConv2d(50, 4, 40, 5), nn.Conv2d(4, 40, 5)
+    for name in ("weight", "bias"):
+        own, torchs = getattr(stacked, name).detach(), getattr(conv, name).detach()
+        assert own.abs().max() <= 0.1
+        assert abs(own.std() / torchs.std() - 1) < 0.15
+        assert own.flatten().unique().numel() > 0.9 * own.numel()
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(3)])
+def test_pooling_is_that_of_each_copy(pool):
+    H = batch(K, N, 2, 5, 7)
+    for copy in range(K):
+        torch.testing.assert_close(StackedPool2d(pool)(H)[copy], pool(H[copy]))
+    torch.testing.assert_close(StackedPool2d(pool)(H[0]), pool(H[0]))
+
+
+def test_convolutions_pass_maps_on_without_a_copy():
+    H = StackedConv2d(K, 2, 4, 3)(batch(N, 2, 5, 6).float())
+    assert H.transpose(0, 1).flatten(1, 2).data_ptr() == H.data_ptr()
+
+
+@pytest.mark.parametrize("k", COPIES)
 def test_layer_norm_is_torch_s_for_each_copy(k):
     stacked = randomised(StackedLayerNorm(k, 6).double(), 0)
     H = batch(k, N, 6)
@@ -82,6 +128,25 @@ def test_batch_norm_is_torch_s_for_each_copy(k, training):
     out = stacked.train(training)(H)
     for copy, norm in enumerate(norms):
         torch.testing.assert_close(out[copy], norm.train(training)(H[copy]))
+
+
+@pytest.mark.parametrize("k", COPIES)
+@pytest.mark.parametrize(
+    ("stacked", "norm"),
+    [(StackedLayerNorm, partial(nn.GroupNorm, 1)), (StackedBatchNorm, nn.BatchNorm2d)],
+)
+def test_norms_of_feature_maps_are_torch_s_for_each_copy(k, stacked, norm):
+    stacked = randomised(stacked(k, 6).double(), 0)
+    H = batch(k, N, 6, 4, 3)
+    out = stacked(H)
+    for copy in range(k):
+        own = norm(6).double()
+        with torch.no_grad():
+            own.weight.copy_(stacked.weight[copy])
+            own.bias.copy_(stacked.bias[copy])
+        torch.testing.assert_close(out[copy], own(H[copy]))
+    if k == 1:
+        torch.testing.assert_close(stacked(H[0]), out[0])
 
 
 def test_normalisation_starts_without_effect_of_its_own():

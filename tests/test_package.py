@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MODULES = [
     "skmtl",
+    "skmtl.datasets",
     "skmtl.encoder",
     "skmtl.exceptions",
     "skmtl.relation",

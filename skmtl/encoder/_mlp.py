@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral, Real
+from operator import eq
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -39,11 +40,19 @@ class MLP(Encoder):
         Probability of zeroing a feature after each hidden layer while training [1]_.
     norm : {"batch", "layer"} or None, default=None
         Normalisation before each activation.
+    residual : bool, default=False
+        Whether a hidden layer as wide as the one before it is added to it,
+        :math:`h + f(h)`, where f is the whole layer: product, normalisation,
+        activation, dropout. Nothing is added where the width changes, nor to the
+        first layer, which reads the raw input. In the ResNet of [2]_ a block f has
+        two products and begins with the normalisation; here it is one hidden layer.
 
     References
     ----------
     .. [1] N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks
        from Overfitting", JMLR 2014.
+    .. [2] Y. Gorishniy, I. Rubachev, V. Khrulkov and A. Babenko, "Revisiting Deep
+       Learning Models for Tabular Data", NeurIPS 2021.
 
     Examples
     --------
@@ -63,6 +72,7 @@ class MLP(Encoder):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "norm": [StrOptions(set(NORMS)), None],
+        "residual": ["boolean"],
     }
 
     def __init__(
@@ -71,19 +81,24 @@ class MLP(Encoder):
         activation: str = "relu",
         dropout: float = 0.0,
         norm: str | None = None,
+        residual: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
         self.norm = norm
+        self.residual = residual
 
     def validated(self) -> "MLP":
         """Return the spec itself after checking its settings."""
         super().validated()
-        if any(not isinstance(w, Integral) or w < 1 for w in self._widths()):
+        widths = self._widths()
+        if self.residual and not any(map(eq, widths, widths[1:])):
             raise ValueError(
-                "The 'hidden_layer_sizes' parameter of MLP must hold positive integers."
-                f" Got {self.hidden_layer_sizes!r}."
+                "The 'residual' parameter of MLP adds a hidden layer to the one before "
+                "it where both are of one width, which no two neighbours of "
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} are: repeat a width, "
+                "or set residual=False."
             )
         return self
 
@@ -92,8 +107,52 @@ class MLP(Encoder):
         return _MLP(input_shape[0], self._widths(), n_copies, self)
 
     def _widths(self) -> list[int]:
-        sizes = self.hidden_layer_sizes
-        return [int(sizes)] if isinstance(sizes, Integral) else list(sizes)  # type: ignore[arg-type]
+        return integers(self, "hidden_layer_sizes")
+
+
+def integers(spec: Encoder, name: str) -> list[int]:
+    """Return a parameter that is one positive integer or several as a list."""
+    given = getattr(spec, name)
+    values = [given] if isinstance(given, Integral) else list(given)
+    if any(not isinstance(value, Integral) or value < 1 for value in values):
+        raise ValueError(
+            f"The '{name}' parameter of {type(spec).__name__} must hold positive "
+            f"integers. Got {given!r}."
+        )
+    return [int(value) for value in values]
+
+
+def dense(n_copies: int, fan_in: int, width: int, spec: Any) -> list[nn.Module]:
+    """Return the steps of one hidden layer."""
+    # A single network needs no batched product, which costs more to call.
+    linear = (
+        nn.Linear(fan_in, width)
+        if n_copies == 1
+        else StackedLinear(n_copies, fan_in, width)
+    )
+    return [linear, *after_product(n_copies, width, spec), *dropout(spec)]
+
+
+def after_product(n_copies: int, width: int, spec: Any) -> list[nn.Module]:
+    """Return normalisation and activation, which follow a product with weights."""
+    norm = [] if spec.norm is None else [NORMS[spec.norm](n_copies, width)]
+    # The output of one network's layer is no view, so ReLU may overwrite it.
+    in_place = spec.activation == "relu" and n_copies == 1
+    return [*norm, nn.ReLU(True) if in_place else ACTIVATIONS[spec.activation]()]
+
+
+def dropout(spec: Any) -> list[nn.Module]:
+    """Return dropout where the spec asks for it."""
+    return [nn.Dropout(spec.dropout)] if spec.dropout else []
+
+
+class _Residual(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, H: Tensor) -> Tensor:
+        return H + self.layer(H)  # type: ignore[no-any-return]
 
 
 class _MLP(EncoderModule):
@@ -105,23 +164,10 @@ class _MLP(EncoderModule):
         self.width = widths[-1] if widths else n_inputs
         self.layers = nn.ModuleList()
         for fan_in, width in zip([n_inputs, *widths], widths, strict=False):
-            # A single network needs no batched product, which costs more to call.
-            linear = (
-                nn.Linear(fan_in, width)
-                if n_copies == 1
-                else StackedLinear(n_copies, fan_in, width)
-            )
-            steps: list[nn.Module] = [linear]
-            if spec.norm is not None:
-                steps.append(NORMS[spec.norm](n_copies, width))
-            # The output of one network's layer is no view, so ReLU may overwrite it.
-            in_place = spec.activation == "relu" and n_copies == 1
-            steps.append(
-                nn.ReLU(inplace=True) if in_place else ACTIVATIONS[spec.activation]()
-            )
-            if spec.dropout:
-                steps.append(nn.Dropout(spec.dropout))
-            self.layers.append(nn.Sequential(*steps))
+            layer = nn.Sequential(*dense(n_copies, fan_in, width, spec))
+            # The first layer's input is raw: that widths agree there is chance.
+            skips = spec.residual and len(self.layers) > 0 and fan_in == width
+            self.layers.append(_Residual(layer) if skips else layer)
 
     def forward(self, X: Tensor) -> Tensor:
         H = super().forward(X)

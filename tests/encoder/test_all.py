@@ -57,6 +57,20 @@ def test_features_have_one_row_per_copy_and_sample(encoder, n_copies, n):
 
 
 @encoders
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_walking_its_steps_is_the_whole_network(encoder, n_copies):
+    shape = shape_of(encoder)
+    module = built(encoder, n_copies).float().probed(shape).double().eval()
+    X = H = inputs(9, encoder=encoder)
+    for i, shape in enumerate(module.shapes):
+        H = module.step(i, H)
+        assert H.shape == (n_copies, 9, *shape)
+    assert len(module.shapes) == len(module.steps())
+    assert shape == (module.width,)
+    torch.testing.assert_close(H, module(X))
+
+
+@encoders
 def test_samples_do_not_mix_when_evaluated(encoder):
     module = built(encoder, 3).eval()
     X = inputs(17, encoder=encoder)

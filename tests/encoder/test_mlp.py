@@ -100,6 +100,21 @@ def test_layers_can_be_walked_one_by_one(n_copies):
 
 
 @pytest.mark.parametrize("n_copies", [1, 3])
+@pytest.mark.parametrize("norm", [None, "layer", "batch"])
+def test_residual_layers_are_added_to_what_they_read(n_copies, norm):
+    # The first width is that of the input, which is raw: nothing is added to it.
+    widths = (N_FEATURES, N_FEATURES, 6, 6, 6)
+    residual = MLP(widths, residual=True, norm=norm).build((N_FEATURES,), n_copies)
+    plain = MLP(widths, norm=norm).build((N_FEATURES,), n_copies)
+    for module in (residual.double(), plain.double()):
+        randomised(module, 0)
+    H = inputs(9)
+    for i, layer in enumerate(plain.layers):
+        H = layer(H) + H if i in (1, 3, 4) else layer(H)
+    torch.testing.assert_close(residual(inputs(9)), H.reshape(n_copies, 9, 6))
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
 def test_initial_weights_are_as_large_as_torch_s(n_copies):
     torch.manual_seed(0)
     first, second = MLP((256, 256)).build((100,), n_copies).layers
@@ -117,6 +132,8 @@ def test_initial_weights_are_as_large_as_torch_s(n_copies):
         (MLP((8.5,)), "'hidden_layer_sizes' parameter of MLP must hold positive"),
         (MLP("wide"), "'hidden_layer_sizes' parameter of MLP must be"),
         (MLP(activation="sine"), "'activation' parameter of MLP must be a str among"),
+        (MLP((8, 6), residual=True), "set residual=False"),
+        (MLP((8, 8), residual=1), "'residual' parameter of MLP must be"),
         (MLP(dropout=1.0), "'dropout' parameter of MLP must be a float in the range"),
         (MLP(norm="group"), "'norm' parameter of MLP must be a str among"),
     ],

@@ -7,7 +7,7 @@ import torch
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.sharing import Hard
-from tests._networks import ENCODERS, N_FEATURES, SAME_STEPS, Prepared, inputs, table
+from tests._networks import ENCODERS, SAME_STEPS, Prepared, inputs, shape_of, table
 
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
@@ -15,8 +15,8 @@ def test_all_tasks_read_the_same_features_whatever_their_number(encoder):
     sizes = set()
     for n_tasks in (1, 2, 1000):
         torch.manual_seed(0)
-        module = Hard().build(encoder, (N_FEATURES,), n_tasks).double().eval()
-        features, shared = module(inputs(5))
+        module = Hard().build(encoder, shape_of(encoder), n_tasks).double().eval()
+        features, shared = module(inputs(5, encoder=encoder))
         assert features.shape == (5, module.width)
         assert shared is features
         sizes.add(sum(p.numel() for p in module.parameters()))

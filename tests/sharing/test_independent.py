@@ -14,6 +14,7 @@ from tests._networks import (
     Network,
     Prepared,
     inputs,
+    shape_of,
     table,
 )
 
@@ -22,14 +23,15 @@ T = 3
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if "module" not in n])
 def test_each_column_is_a_network_of_its_own(name):
+    shape = shape_of(ENCODERS[name])
     encoder = Prepared(ENCODERS[name])
-    together = Independent().build(encoder, (N_FEATURES,), T).double().eval()
-    X = inputs(9)
+    together = Independent().build(encoder, shape, T).double().eval()
+    X = inputs(9, encoder=ENCODERS[name])
     features, shared = together(X)
     assert shared is None
     assert not list(together.shared_parameters())
     for t in range(T):
-        alone = encoder.set_params(first=t).build((N_FEATURES,), 1).double().eval()
+        alone = encoder.set_params(first=t).build(shape, 1).double().eval()
         torch.testing.assert_close(features[:, t], alone(X)[0])
 
 

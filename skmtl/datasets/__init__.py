@@ -1,0 +1,6 @@
+"""Data sets with several tasks, and loaders of files on disk."""
+
+from skmtl.datasets._cifar import load_cifar10
+from skmtl.datasets._multi_digits import make_multi_digits
+
+__all__ = ["load_cifar10", "make_multi_digits"]

@@ -1,0 +1,217 @@
+"""Convolutional networks."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from skmtl._layers import StackedConv2d, StackedPool2d
+from skmtl._validation import Interval, StrOptions
+from skmtl.encoder._base import Encoder, EncoderModule
+from skmtl.encoder._mlp import (
+    ACTIVATIONS,
+    NORMS,
+    after_product,
+    dense,
+    dropout,
+    integers,
+)
+
+POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+POSITIVE = Interval(Integral, 1, None, closed="left")
+
+
+class CNN(Encoder):
+    """Convolutional network for images of shape (channels, height, width).
+
+    Stages of convolutions, each ended by a pooling, then dense layers on the flattened
+    feature maps: the form of [1]_, with the small kernels of [2]_. Several copies run
+    as one convolution in groups.
+
+    Parameters
+    ----------
+    channels : int or sequence of int, default=(32, 64)
+        Number of feature maps of each stage.
+    kernel_size : int, default=3
+        Height and width of the kernels.
+    padding : {"same", "valid"}, default="same"
+        Whether zeros around the feature maps let convolutions keep their size.
+    pooling : {"avg", "max"} or None, default="max"
+        What ends each stage; None leaves the size as it is.
+    pool_size : int, default=2
+        Height and width of the windows that are pooled, and the step between them. Rows
+        and columns that fill no window are left out.
+    n_convolutions : int, default=1
+        Convolutions per stage.
+    hidden_layer_sizes : int or sequence of int, default=(64,)
+        Width of each dense layer; the last is the number of features. With an empty
+        sequence the flattened feature maps are the features.
+    activation : str, default="relu"
+        One of "elu", "gelu", "identity", "leaky_relu", "mish", "relu", "selu",
+        "silu" and "tanh".
+    dropout : float, default=0.0
+        Probability of zeroing a feature after each stage and each dense layer while
+        training.
+    norm : {"batch", "layer"} or None, default=None
+        Normalisation before each activation. "layer" takes all channels and positions
+        of an image together.
+
+    References
+    ----------
+    .. [1] Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-Based Learning
+       Applied to Document Recognition", Proceedings of the IEEE 86, 1998.
+    .. [2] K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for
+       Large-Scale Image Recognition", ICLR 2015.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.encoder import CNN
+    >>> digits = load_digits()
+    >>> X, y = digits.images[:, None] / 16, digits.target  # (n, 1, 8, 8)
+    >>> est = MultiTaskClassifier(encoder=CNN((8,)), max_iter=2, random_state=0)
+    >>> est.fit(X, y).predict(X).shape
+    (1797,)
+    """
+
+    name = "cnn"
+    input_ndim = 4
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "channels": ["array-like", POSITIVE],
+        "kernel_size": [POSITIVE],
+        "padding": [StrOptions({"same", "valid"})],
+        "pooling": [StrOptions(set(POOLS)), None],
+        "pool_size": [POSITIVE],
+        "n_convolutions": [POSITIVE],
+        "hidden_layer_sizes": ["array-like", POSITIVE],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "norm": [StrOptions(set(NORMS)), None],
+    }
+
+    def __init__(
+        self,
+        channels: int | Sequence[int] = (32, 64),
+        kernel_size: int = 3,
+        padding: str = "same",
+        pooling: str | None = "max",
+        pool_size: int = 2,
+        n_convolutions: int = 1,
+        hidden_layer_sizes: int | Sequence[int] = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        norm: str | None = None,
+    ) -> None:
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.padding = padding
+        self.pooling = pooling
+        self.pool_size = pool_size
+        self.n_convolutions = n_convolutions
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.norm = norm
+
+    def validated(self) -> "CNN":
+        """Return the spec itself after checking its settings."""
+        super().validated()
+        if not len(integers(self, "channels")):
+            raise ValueError(
+                "The 'channels' parameter of CNN must hold the width of at least one "
+                f"stage. Got {self.channels!r}: use MLP for a network without any."
+            )
+        integers(self, "hidden_layer_sizes")
+        return self
+
+    def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
+        """Build the stacked networks."""
+        return _CNN(input_shape, n_copies, self)
+
+
+class _CNN(EncoderModule):
+    def __init__(self, input_shape: tuple[int, ...], n_copies: int, spec: CNN) -> None:
+        super().__init__()
+        self.n_copies = n_copies
+        steps: list[list[nn.Module]] = []
+        fan_in, *size = input_shape
+        for stage, width in enumerate(integers(spec, "channels"), start=1):
+            for _ in range(spec.n_convolutions):
+                size = _convolved(size, spec, stage, input_shape)
+                convolution = _convolution(n_copies, fan_in, width, spec)
+                steps.append([*convolution, *after_product(n_copies, width, spec)])
+                fan_in = width
+            if spec.pooling is not None:
+                size = _pooled(size, spec, stage, input_shape)
+                steps[-1].append(StackedPool2d(POOLS[spec.pooling](spec.pool_size)))
+            steps[-1] += dropout(spec)
+        self.width = fan_in * math.prod(size)
+        flatten: list[nn.Module] = [nn.Flatten(-3)]
+        for width in integers(spec, "hidden_layer_sizes"):
+            steps.append([*flatten, *dense(n_copies, self.width, width, spec)])
+            self.width, flatten = width, []
+        steps[-1] += flatten
+        self.layers = nn.ModuleList(nn.Sequential(*step) for step in steps)
+
+    def forward(self, X: Tensor) -> Tensor:
+        H = super().forward(X)
+        return H if H.ndim == 3 else H.unsqueeze(0)  # of a single network
+
+    def single(self, X: Tensor) -> Tensor:
+        return super().forward(X)
+
+
+def _convolution(
+    n_copies: int, n_inputs: int, n_outputs: int, spec: CNN
+) -> list[nn.Module]:
+    k = spec.kernel_size
+    before, after = ((k - 1) // 2, k // 2) if spec.padding == "same" else (0, 0)
+    # A single network needs no groups. Padding by other amounts at both ends, which
+    # even kernels need, is a step of its own.
+    layer = (
+        nn.Conv2d(n_inputs, n_outputs, k, padding=before if before == after else 0)
+        if n_copies == 1
+        else StackedConv2d(
+            n_copies, n_inputs, n_outputs, k, before if before == after else 0
+        )
+    )
+    pad = [] if before == after else [nn.ZeroPad2d((before, after, before, after))]
+    return [*pad, layer]
+
+
+def _convolved(
+    size: list[int], spec: CNN, stage: int, input_shape: tuple[int, ...]
+) -> list[int]:
+    """Return height and width after a convolution."""
+    k = spec.kernel_size
+    if spec.padding == "same":
+        return size
+    if min(size) < k:
+        raise ValueError(
+            f"{_too_small(size, stage, input_shape)} a kernel of {k} x {k}: set "
+            "padding='same', a smaller kernel_size or fewer stages in 'channels'."
+        )
+    return [s - k + 1 for s in size]
+
+
+def _pooled(
+    size: list[int], spec: CNN, stage: int, input_shape: tuple[int, ...]
+) -> list[int]:
+    """Return height and width after a pooling."""
+    p = spec.pool_size
+    if min(size) < p:
+        raise ValueError(
+            f"{_too_small(size, stage, input_shape)} pooling by {p} x {p}: set a "
+            "smaller pool_size, pooling=None or fewer stages in 'channels'."
+        )
+    return [s // p for s in size]
+
+
+def _too_small(size: list[int], stage: int, input_shape: tuple[int, ...]) -> str:
+    return (
+        f"Feature maps of {size[0]} x {size[1]}, which stage {stage} of CNN gets from "
+        f"images of {input_shape[1]} x {input_shape[2]}, are too small for"
+    )
