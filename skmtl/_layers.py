@@ -217,26 +217,37 @@ class Stateless(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         buffers = dict(module.named_buffers())
-        # Names of a module's buffers hold dots, which torch refuses: number them.
-        self._names = list(buffers)
-        for i, buffer in enumerate(buffers.values()):
-            self.register_buffer(f"buffer_{i}", buffer)
+        # Names of a module's buffers hold dots, which torch refuses; a number tells
+        # a.b_c from a_b.c.
+        self._names = {
+            name: f"buffer_{i}_{name.replace('.', '_')}"
+            for i, name in enumerate(buffers)
+        }
+        self.hold(buffers)
         # The skeleton is kept out of the module tree: it has no weights of its own.
         self._skeleton = [copy.deepcopy(module).to("meta")]
+
+    @property
+    def skeleton(self) -> nn.Module:
+        """The module, without weights."""
+        return self._skeleton[0]
 
     def forward(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
         """Evaluate the module with some parameters, given by their names."""
         return self.evaluate(parameters, self.held_buffers(), X)
 
+    def hold(self, buffers: dict[str, Tensor]) -> None:
+        """Hold other buffers, given by the names that the module gives them."""
+        for name, held in self._names.items():
+            self.register_buffer(held, buffers[name])
+
     def held_buffers(self) -> dict[str, Tensor]:
         """Return the buffers by the names that the module gives them."""
-        return {
-            name: getattr(self, f"buffer_{i}") for i, name in enumerate(self._names)
-        }
+        return {name: getattr(self, held) for name, held in self._names.items()}
 
     def evaluate(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], X: Tensor
     ) -> Tensor:
         """Evaluate the module with some parameters and buffers."""
-        skeleton = self._skeleton[0].train(self.training)
+        skeleton = self.skeleton.train(self.training)
         return functional_call(skeleton, (parameters, buffers), (X,))  # type: ignore[no-any-return]

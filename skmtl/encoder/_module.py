@@ -99,8 +99,7 @@ class _Stacked(EncoderModule):
         self._names = list(parameters)
         self.parameters_ = nn.ParameterList(p.detach() for p in parameters.values())
         self.network = Stateless(modules[0])
-        for i, buffer in enumerate(buffers.values()):
-            self.network.register_buffer(f"buffer_{i}", buffer)
+        self.network.hold(buffers)
         self.n_copies = len(modules)
         self.width = width
 

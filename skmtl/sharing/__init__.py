@@ -1,11 +1,16 @@
 """Which parameters tasks share: the ``sharing`` parameter."""
 
 from skmtl._registry import by_name
+from skmtl.sharing._adapter import Adapter as Adapter
 from skmtl.sharing._additive import Additive as Additive
 from skmtl.sharing._base import Sharing as Sharing
 from skmtl.sharing._base import SharingModule as SharingModule
+from skmtl.sharing._cross_stitch import CrossStitch as CrossStitch
 from skmtl.sharing._hard import Hard as Hard
 from skmtl.sharing._independent import Independent as Independent
+from skmtl.sharing._mtan import MTAN as MTAN
+from skmtl.sharing._sluice import Sluice as Sluice
+from skmtl.sharing._soft import Soft as Soft
 
 #: Sharing strategies that a string can name.
 SHARING = by_name(Sharing, globals())

@@ -131,3 +131,17 @@ def test_batch_normalisation_learns_its_statistics(encoder, n_copies):
 def test_building_is_decided_by_torch_s_seed(encoder):
     first, second = built(encoder, 3), built(encoder, 3)
     assert all(torch.equal(a, state_of(second)[n]) for n, a in state_of(first).items())
+
+
+@encoders
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_walking_the_steps_is_the_network(encoder, n_copies):
+    shape = shape_of(encoder)
+    module = encoder.build(shape, n_copies).probed(shape).double().eval()
+    X = inputs(5, encoder=encoder)
+    H = X
+    for i, step_shape in enumerate(module.shapes):
+        H = module.step(i, H)
+        assert H.shape == (n_copies, 5, *step_shape)
+    assert len(module.shapes) == len(module.steps())
+    torch.testing.assert_close(H, module(X))
