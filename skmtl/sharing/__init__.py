@@ -4,8 +4,12 @@ from skmtl._registry import by_name
 from skmtl.sharing._additive import Additive as Additive
 from skmtl.sharing._base import Sharing as Sharing
 from skmtl.sharing._base import SharingModule as SharingModule
+from skmtl.sharing._chain import Chain as Chain
+from skmtl.sharing._grouped import Grouped as Grouped
 from skmtl.sharing._hard import Hard as Hard
 from skmtl.sharing._independent import Independent as Independent
+from skmtl.sharing._learned_branching import LearnedBranching as LearnedBranching
+from skmtl.sharing._task_token import TaskToken as TaskToken
 
 #: Sharing strategies that a string can name.
 SHARING = by_name(Sharing, globals())
