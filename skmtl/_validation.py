@@ -1,6 +1,7 @@
 """Argument checks shared by the estimators; one error sentence each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "task_numbers",
     "validate_params",
 ]
 
@@ -118,3 +120,32 @@ def check_task_weight(
             f"for at least one task. Got {weight.tolist()}."
         )
     return weight
+
+
+def task_numbers(
+    tasks: Iterable[Any], names: Sequence[Any], parameter: str
+) -> list[int]:
+    """Return the numbers of tasks given by name or number: all of them, each once."""
+    names = list(names)
+    numbers = []
+    for task in tasks:
+        if task in names:
+            numbers.append(names.index(task))
+        elif isinstance(task, Integral) and 0 <= task < len(names):
+            numbers.append(int(task))
+        else:
+            raise ValueError(
+                f"{parameter} names the unknown task {task!r}. The tasks are {names}: "
+                f"give one of them or its number, from 0 to {len(names) - 1}."
+            )
+    counts = np.bincount(numbers, minlength=len(names))
+    faults = [
+        f"{verb} {[names[t] for t in np.flatnonzero(found)]}"
+        for verb, found in (("misses", counts == 0), ("repeats", counts > 1))
+        if found.any()
+    ]
+    if faults:
+        raise ValueError(
+            f"{parameter} must hold every task once, but {' and '.join(faults)}."
+        )
+    return numbers

@@ -1,0 +1,180 @@
+"""A small transformer over tokens of features and tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skmtl._layers import StackedLinear
+from skmtl._validation import Interval
+from skmtl.sharing._base import Sharing, SharingModule
+
+if TYPE_CHECKING:
+    from skmtl.encoder import Encoder, EncoderModule
+
+
+class TaskToken(Sharing):
+    r"""A transformer over tokens of features and one token per task.
+
+    The transformer for tables [1]_ with a token for each task [2]_ in place of the one
+    for the class. Features of one encoder are cut into groups of neighbours, and group
+    j becomes the token :math:`W_j x_j + b_j`; with ``MLP(())`` and no more columns than
+    tokens these are the columns, as in the paper. Tokens of features attend to each
+    other; the token of a task, learned at first, attends to those and itself, and in
+    the end is what the head of the task reads.
+
+    Feed-forward layers have twice the width of a token and GELU, where the paper has
+    ReGLU, and all parameters have the same weight decay.
+
+    Parameters
+    ----------
+    token_width : int, default=32
+        Width of a token, divisible by ``n_heads``.
+    n_tokens : int, default=32
+        Largest number of tokens into which the features are cut.
+    n_blocks : int, default=2
+        Number of blocks of attention and feed-forward layer, each on normalised tokens
+        and with a residual connection.
+    n_heads : int, default=4
+        Number of attention heads.
+    dropout : float, default=0.0
+        Probability of zeroing what a layer adds to a token while training.
+    masked : bool, default=True
+        Whether tokens of tasks do not see each other. It keeps tasks from competing
+        for attention, and the time linear in their number.
+
+    References
+    ----------
+    .. [1] Y. Gorishniy, I. Rubachev, V. Khrulkov and A. Babenko, "Revisiting Deep
+       Learning Models for Tabular Data", NeurIPS 2021.
+    .. [2] D. Sinodinos et al., "MultiTab: A Scalable Foundation for Multitask Learning
+       on Tabular Data", AAAI 2026.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.sharing import TaskToken
+    >>> est = MultiTaskClassifier(TaskToken(n_blocks=1))
+    >>> est.set_params(sharing__token_width=16).sharing
+    TaskToken(n_blocks=1, token_width=16)
+    """
+
+    name = "task_token"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **{
+            parameter: [Interval(Integral, 1, None, closed="left")]
+            for parameter in ("token_width", "n_tokens", "n_blocks", "n_heads")
+        },
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "masked": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        token_width: int = 32,
+        n_tokens: int = 32,
+        n_blocks: int = 2,
+        n_heads: int = 4,
+        dropout: float = 0.0,
+        masked: bool = True,
+    ) -> None:
+        self.token_width = token_width
+        self.n_tokens = n_tokens
+        self.n_blocks = n_blocks
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.masked = masked
+
+    def validated(self) -> Self:
+        """Return the spec itself after checking its settings."""
+        super().validated()
+        if self.token_width % self.n_heads:
+            raise ValueError(
+                "The 'token_width' parameter of TaskToken must be divisible by "
+                f"'n_heads'. Got {self.token_width} and {self.n_heads}."
+            )
+        return self
+
+    def build(
+        self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int
+    ) -> SharingModule:
+        """Build the one encoder and the transformer."""
+        return _TaskToken(encoder.build(input_shape, 1), n_tasks, self)
+
+
+class _TaskToken(SharingModule):
+    def __init__(self, encoder: EncoderModule, n_tasks: int, spec: TaskToken) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.width = spec.token_width
+        self.masked = spec.masked
+        self.size = math.ceil(encoder.width / spec.n_tokens)  # features of a token
+        n_tokens = math.ceil(encoder.width / self.size)
+        self.tokens = StackedLinear(n_tokens, self.size, self.width)
+        bound = 1 / math.sqrt(self.width)
+        self.tasks = nn.Parameter(torch.empty(n_tasks, self.width))
+        nn.init.uniform_(self.tasks, -bound, bound)
+        self.blocks = nn.ModuleList(_Block(spec, i) for i in range(spec.n_blocks))
+        self.norm = nn.LayerNorm(self.width)
+
+    def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
+        H = self.encoder.single(X)  # (n, encoder width)
+        H = F.pad(H, (0, -H.shape[1] % self.size)).unflatten(1, (-1, self.size))
+        start = self.tokens(H.transpose(0, 1)).transpose(0, 1)  # (n, tokens, width)
+        tokens, tasks = start, self.tasks.expand(len(X), -1, -1)  # (n, tasks, width)
+        for block in self.blocks:
+            tokens, tasks = block(tokens, tasks)
+        return self.norm(tasks), start
+
+    def shared_parameters(self) -> Iterable[nn.Parameter]:
+        own = "tasks" if self.masked else None  # each row is of one task
+        return (p for name, p in self.named_parameters() if name != own)
+
+
+class _Block(nn.Module):
+    def __init__(self, spec: TaskToken, number: int) -> None:
+        super().__init__()
+        width = spec.token_width
+        self.n_heads = spec.n_heads
+        self.masked = spec.masked
+        self.last = number == spec.n_blocks - 1  # after which no one reads the features
+        # As in [1]_, the first tokens of all enter attention as they are.
+        self.norm = nn.LayerNorm(width) if number else nn.Identity()
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.merge = nn.Linear(width, width)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, width),
+            nn.Dropout(spec.dropout),
+        )
+
+    def forward(self, tokens: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
+        Q, K, V = self._heads(tokens)  # (n, heads, tokens, width / heads)
+        Q_t, K_t, V_t = self._heads(tasks)  # (n, heads, tasks, width / heads)
+        own = (Q_t * K_t).sum(dim=3, keepdim=True) if self.masked else Q_t @ K_t.mT
+        A = torch.cat([Q_t @ K.mT, own], dim=3).softmax(dim=3)
+        A, own = A.split([K.shape[2], own.shape[3]], dim=3)
+        tasks = self._add(tasks, A @ V + (own * V_t if self.masked else own @ V_t))
+        if self.last:
+            return tokens, tasks
+        return self._add(tokens, (Q @ K.mT).softmax(dim=3) @ V), tasks
+
+    def _heads(self, T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return scaled queries, keys and values of all heads."""
+        QKV = self.project(self.norm(T)).unflatten(2, (3, self.n_heads, -1))
+        Q, K, V = QKV.permute(2, 0, 3, 1, 4)
+        return Q / math.sqrt(Q.shape[3]), K, V
+
+    def _add(self, T: Tensor, read: Tensor) -> Tensor:
+        """Add to tokens what they read, then what the feed-forward layer makes."""
+        T = T + self.dropout(self.merge(read.transpose(1, 2).flatten(2)))
+        return T + self.feed(T)  # type: ignore[no-any-return]
