@@ -26,7 +26,18 @@ class Augmentation(Spec):
     of_images: ClassVar[bool] = False
 
     def inputs(self, X: Tensor) -> Tensor:
-        """Return changed inputs of the same shape."""
+        """Return changed inputs.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            Inputs.
+
+        Returns
+        -------
+        Tensor of shape (n, ...)
+            Changed inputs, by default as they were.
+        """
         return X
 
     def batch(self, X: Tensor, y: list[BlockTarget]) -> Batch:
@@ -50,7 +61,18 @@ class Augmentation(Spec):
         return self.inputs(X), y
 
     def check(self, X: Tensor) -> None:
-        """Refuse inputs that cannot be changed, shown by a small batch of them."""
+        """Refuse inputs that cannot be changed.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A small batch of them.
+
+        Raises
+        ------
+        ValueError
+            If the augmentation cannot change them.
+        """
         if self.of_images and X.ndim != 4:
             raise ValueError(
                 f"The 'augmentation' parameter {self.name!r} needs images, X of shape "
@@ -61,7 +83,15 @@ class Augmentation(Spec):
 
 
 class Flip(Augmentation):
-    """Mirror each image left to right with probability 1/2."""
+    """Mirror each image left to right with probability 1/2.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.training import Flip
+    >>> MultiTaskClassifier(augmentation=Flip()).augmentation
+    Flip()
+    """
 
     name = "flip"
     of_images = True
@@ -80,6 +110,13 @@ class Crop(Augmentation):
     padding : float, default=0.125
         Width of the padding on each side as a share of the side, rounded up to pixels:
         4 for images of 32 x 32 by default.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.training import Crop
+    >>> MultiTaskClassifier(augmentation=Crop(padding=0.25)).augmentation
+    Crop(padding=0.25)
     """
 
     name = "crop"
@@ -109,6 +146,13 @@ class Noise(Augmentation):
     scale : float, default=0.1
         Standard deviation of the noise, in units of the standard deviation that the
         feature, or the channel of images, has in the batch.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.training import Noise
+    >>> MultiTaskClassifier(augmentation=Noise(scale=0.3)).augmentation
+    Noise(scale=0.3)
     """
 
     name = "noise"
@@ -147,6 +191,13 @@ class Mixup(Augmentation):
     ----------
     .. [1] H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz, "mixup: Beyond Empirical
        Risk Minimization", ICLR 2018.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.training import Mixup
+    >>> MultiTaskClassifier(augmentation=Mixup(alpha=0.4)).augmentation
+    Mixup(alpha=0.4)
     """
 
     name = "mixup"
@@ -250,7 +301,20 @@ def _resolved(entry: Any) -> Augmentation:
 
 
 def check_augmentation(augmentation: Sequence[Augmentation], rows: Rows) -> None:
-    """Try augmentations on two rows of the training data, before training."""
+    """Try augmentations on two rows of the training data, before training.
+
+    Parameters
+    ----------
+    augmentation : sequence of Augmentation
+        What is tried.
+    rows : Rows
+        The training data.
+
+    Raises
+    ------
+    ValueError
+        If one of them cannot change such rows.
+    """
     X, _ = rows[:2]
     for step in augmentation:
         step.check(X)
