@@ -120,8 +120,11 @@ def test_all_that_reaches_tasks_goes_through_the_shared_features():
 @pytest.mark.parametrize("n_tasks", [1, T])
 def test_penalty_is_the_overlap_of_a_task_s_subspaces(encoder, n_tasks):
     module = randomised(built(Sluice(3, orthogonality=0.3), encoder, n_tasks), 0)
-    stacks = [p for p in module.columns.stacks().values() if p[0].numel() > 6]
-    weight = stacks[0].reshape(n_tasks, 6, N_FEATURES)
+    (weight,) = [
+        parameter.reshape(n_tasks, 6, N_FEATURES)
+        for parameter in module.columns.stacks().values()
+        if parameter.numel() == n_tasks * 6 * N_FEATURES
+    ]
     expected = sum(
         (W[i::3] @ W[j::3].T).square().sum()
         for W in weight
