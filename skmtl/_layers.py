@@ -225,7 +225,10 @@ class Stateless(nn.Module):
         }
         self.hold(buffers)
         # The skeleton is kept out of the module tree: it has no weights of its own.
-        self._skeleton = [copy.deepcopy(module).to("meta")]
+        # Moving a module to "meta" would part the parameters that it ties.
+        weights = {id(p): nn.Parameter(p.to("meta")) for p in module.parameters()}
+        held = {id(buffer): buffer.to("meta") for buffer in buffers.values()}
+        self._skeleton = [copy.deepcopy(module, {**weights, **held})]
 
     @property
     def skeleton(self) -> nn.Module:

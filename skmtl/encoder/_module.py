@@ -117,7 +117,7 @@ def _stackable(
 ) -> bool:
     """Tell whether stacked modules do what separate ones do, by trying it on copies.
 
-    What has no parameters, ties them, changes its buffers as batch normalisation does,
+    What has no parameters, changes its buffers as batch normalisation does,
     or uses an operation that vmap does not know, cannot be stacked.
     """
     X = torch.randn(2, *input_shape)

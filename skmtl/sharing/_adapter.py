@@ -34,22 +34,22 @@ class Adapter(Sharing):
 
     Notes
     -----
-    Weights of convolutions are matrices with one row per output channel. What is a single
-    row or column, and what an embedding looks up, is shared. B starts at zero: training
-    starts at hard sharing, where weight decay draws it. In [1]_ the shared weights are
-    trained beforehand and then kept; here all are trained together, and :math:`B_t A_t`
-    has no factor of its own.
+    Weights of convolutions are matrices with one row per output channel. What is a
+    single row or column, and what an embedding looks up, is shared. B starts at zero:
+    training starts at hard sharing, to which weight decay draws it. In [1]_ the shared
+    weights are trained beforehand and then kept; here all are trained together, and
+    :math:`B_t A_t` has no factor of its own.
 
-    Statistics of batch normalisation, and other buffers, are those of a network per task.
-    Tasks share weights and no features: what gradient balancing sees at the representation
-    is the size of each task's gradient.
+    Statistics of batch normalisation, and other buffers, are those of one network per
+    task. Tasks share weights and no features: what gradient balancing sees at the
+    representation is the size of each task's gradient.
 
     References
     ----------
     .. [1] E. J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
        ICLR 2022.
-    .. [2] S.-A. Rebuffi, H. Bilen and A. Vedaldi, "Learning multiple visual domains with
-       residual adapters", NeurIPS 2017.
+    .. [2] S.-A. Rebuffi, H. Bilen and A. Vedaldi, "Learning multiple visual domains
+       with residual adapters", NeurIPS 2017.
 
     Examples
     --------
@@ -76,20 +76,19 @@ class Adapter(Sharing):
             return _Hard(shared)
         columns = encoder.build(input_shape, n_tasks)
         shapes = [stack.shape[1:] for stack in columns.stacks().values()]
+        tables = _embeddings(shared)
         adapted = [
             i
-            for i, (parameter, shape) in enumerate(
-                zip(shared.parameters(), shapes, strict=True)
-            )
-            if min(_as_matrix(shape)) > 1 and id(parameter) not in _looked_up(shared)
+            for i, parameter in enumerate(shared.parameters())
+            if min(_as_matrix(shapes[i])) > 1 and id(parameter) not in tables
         ]
         if not adapted:
             return _Hard(shared)
         narrowest = min(shapes[i][0] for i in adapted)
         if self.rank > narrowest:
             raise ValueError(
-                f"The 'rank' parameter of Adapter must be at most {narrowest}, the number "
-                f"of outputs of the encoder's narrowest layer. Got {self.rank}."
+                f"The 'rank' parameter of Adapter must be at most {narrowest}, the "
+                f"width of the encoder's narrowest layer. Got {self.rank}."
             )
         return _Adapter(shared, columns, adapted, self.rank)
 
@@ -104,8 +103,7 @@ class _Adapter(SharingModule):
     ) -> None:
         super().__init__()
         stacks = columns.stacks()
-        self.width = columns.width
-        self.n_tasks = columns.n_copies
+        self.width, self.n_tasks = columns.width, columns.n_copies
         self.names = list(stacks)
         self.shared = nn.ParameterList(
             parameter.detach().reshape(stack.shape[1:])
@@ -142,8 +140,8 @@ def _as_matrix(shape: torch.Size) -> tuple[int, int]:
     return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
 
 
-def _looked_up(network: nn.Module) -> set[int]:
-    """Return the ids of the parameters that are tables of embeddings."""
+def _embeddings(network: nn.Module) -> set[int]:
+    """Return the ids of the parameters that embeddings look up."""
     return {
         id(parameter)
         for module in network.modules()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -40,12 +41,12 @@ class MTAN(Sharing):
     V and c start at zero, so that every mask starts at 0.88: as hard sharing, but for a
     factor. Weight decay draws the masks there.
 
-    On images, W and V are the same at every position, as the 1 x 1 convolutions of [1]_.
-    In [1]_ the masks are batch-normalised and as wide as the layer, and a 3 x 3
+    On images, W and V are the same at every position, as the 1 x 1 convolutions of [1]_
+    are. There, masks are batch-normalised and as wide as the layer, and a 3 x 3
     convolution followed by pooling takes :math:`a_{t,l-1}` to the next layer; here, so
-    that any encoder will do, it is averaged down to the size of :math:`p_l`, or over all
-    positions where :math:`p_l` has none. An encoder without layers to be walked is masked
-    once, after it.
+    that any encoder will do, it is averaged down to the size of :math:`p_l`, or over
+    all positions where :math:`p_l` has none. An encoder without layers to be walked is
+    masked once, after it.
 
     References
     ----------
@@ -79,22 +80,15 @@ class MTAN(Sharing):
 
 
 class _MTAN(SharingModule):
-    start = 2.0
-
     def __init__(self, network: EncoderModule, n_tasks: int, reduction: int) -> None:
         super().__init__()
         self.network = network
         self.width = network.width
-        self.n_tasks = n_tasks
-        self.inner, self.outer = nn.ModuleList(), nn.ModuleList()
-        before = 0
-        for channels, *_ in network.shapes:
-            hidden = max(1, channels // reduction)
-            self.inner.append(StackedLinear(n_tasks, channels + before, hidden))
-            self.outer.append(StackedLinear(n_tasks, hidden, channels))
-            before = channels
-        for parameter in self.outer.parameters():
-            nn.init.zeros_(parameter)
+        channels = [shape[0] for shape in network.shapes]
+        self.attention = nn.ModuleList(
+            _Mask(n_tasks, before, now, max(1, now // reduction))
+            for before, now in pairwise([0, *channels])
+        )
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         _, features, shared = self._attend(X)
@@ -111,41 +105,53 @@ class _MTAN(SharingModule):
 
     def _attend(self, X: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """Return masks, the last masked features and what all tasks read."""
-        shapes = self.network.shapes
         H, read = X, []
-        for i in range(len(shapes)):
+        for i in range(len(self.attention)):
             H = self.network.step(i, H)  # (1, n, ...)
             read.append(H.squeeze(0).flatten(1))
         # All that tasks read goes through one tensor, for gradient balancing to see.
         shared = torch.cat(read, dim=1)
+        parts = torch.split(shared, [P.shape[1] for P in read], dim=1)
+        A: Tensor = shared.new_zeros(())  # nothing comes before the first layer
         masks: list[Tensor] = []
-        A = None
-        parts = shared.split([part.shape[1] for part in read], dim=1)
-        for i, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
-            P = part.unflatten(1, shape)
-            masks.append(self._mask(i, P, A))
-            A = masks[-1] * P  # (tasks, n, ...)
-        return masks, A, shared  # type: ignore[return-value]  # there is a step
+        for i, attend in enumerate(self.attention):
+            P = parts[i].reshape(-1, *self.network.shapes[i])
+            masks.append(attend(P, A))
+            A = masks[i] * P  # (tasks, n, ...)
+        return masks, A, shared
 
-    def _mask(self, i: int, P: Tensor, A: Tensor | None) -> Tensor:
-        n, channels, *size = P.shape
-        W, b = self.inner[i].weight, self.inner[i].bias
-        rows = P.movedim(1, -1).flatten(0, -2)  # (n x positions, channels)
+
+class _Mask(nn.Module):
+    """The tasks' masks over the features of one layer."""
+
+    def __init__(self, n_tasks: int, before: int, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.inner = StackedLinear(n_tasks, channels + before, hidden)
+        self.outer = StackedLinear(n_tasks, hidden, channels)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, P: Tensor, A: Tensor) -> Tensor:
+        """Mask P (n, channels, ...), given the tasks' last features A, if any."""
+        W, b = self.inner.weight, self.inner.bias
+        rows = P.movedim(1, -1)  # (n, ..., channels)
         # The part of W that reads P is one wide product for all tasks.
-        H = F.linear(rows, W[..., :channels].flatten(0, 1), b.flatten())
-        H = H.unflatten(1, b.shape).transpose(0, 1)  # (tasks, n x positions, hidden)
-        if A is not None:
-            A = _resized(A, size).movedim(2, -1).flatten(1, -2)
-            H = torch.baddbmm(H, A, W[..., channels:].mT)
-        mask = torch.sigmoid(self.outer[i](H.relu()) + self.start)
-        return mask.unflatten(1, (n, *size)).movedim(-1, 2)  # (tasks, n, channels, ...)
+        shared = W[..., : self.channels].flatten(0, 1)
+        H = F.linear(rows.flatten(0, -2), shared, b.flatten())
+        H = H.view(-1, *b.shape).transpose(0, 1)  # (tasks, n x positions, hidden)
+        if A.ndim:
+            A = _resized(A, P.shape[2:]).movedim(2, -1).flatten(1, -2)
+            H = torch.baddbmm(H, A, W[..., self.channels :].mT)
+        logits: Tensor = self.outer(H.relu()) + 2
+        return logits.sigmoid().view(-1, *rows.shape).movedim(-1, 2)  # (tasks, *P)
 
 
-def _resized(A: Tensor, size: list[int]) -> Tensor:
+def _resized(A: Tensor, size: torch.Size) -> Tensor:
     """Average features (tasks, n, channels, ...) down to a size, or to one value."""
-    if list(A.shape[3:]) == size:
+    if A.shape[3:] == size:
         return A
     if not size:
         return A.flatten(3).mean(dim=-1)
-    pooled = F.adaptive_avg_pool2d(A.flatten(0, 1), size)
-    return pooled.unflatten(0, A.shape[:2])
+    pooled = F.adaptive_avg_pool2d(A.flatten(0, 1), (size[0], size[1]))
+    return pooled.reshape(*A.shape[:3], *size)

@@ -20,27 +20,26 @@ if TYPE_CHECKING:
 class Sluice(Sharing):
     r"""One network per task, mixed by subspaces, with learned skips [1]_.
 
-    After each layer, a task's features are cut into S subspaces and every subspace goes
-    on as a learned mixture of all tasks' subspaces,
-    :math:`\tilde h_{ti} = \sum_{s,j} \alpha_{ti,sj} h_{sj}`, so that tasks may share some
-    of their features and keep others. A task's head reads a learned mixture
-    :math:`\sum_l \beta_{tl} \tilde h_t^{(l)}` of its features after several layers. With
-    one subspace and no skips these are cross-stitch networks.
+    After each layer, a task's features are cut into S subspaces, and each goes on as a
+    learned mixture of those of all tasks,
+    :math:`\tilde h_{ti} = \sum_{s,j} \alpha_{ti,sj} h_{sj}`, so that tasks may share
+    some features and keep others. Its head reads a learned mixture
+    :math:`\sum_l \beta_{tl} \tilde h_t^{(l)}` of several layers. With one subspace and
+    no skips these are cross-stitch networks.
 
     Parameters
     ----------
     n_subspaces : int, default=2
-        Number of subspaces of a task's features after a layer; of channels, for images.
+        Number of subspaces of a task's features; of channels, for images.
     skips : bool, default=True
-        Whether heads read earlier layers too: those whose output has the shape of the
-        last one's, which is all there is to read at the start.
+        Whether heads read earlier layers too, of those whose output has the shape of
+        the last one's. At the start they read the last.
     self_weight : float, default=0.9
-        Weight of a subspace in its own mixture at the start; the rest is spread evenly.
+        Weight of a subspace in its own mixture at the start; the others share the rest.
     orthogonality : float, default=0.0
-        Weight in the loss of what keeps a task's subspaces different,
-        :math:`\frac{1}{T} \sum_t \sum_l \sum_{i<j} \lVert W_{ti} W_{tj}^\top \rVert_F^2`,
-        where the rows of :math:`W_{ti}` are the weights of layer l that lead to
-        subspace i.
+        Weight in the loss of :math:`\frac{1}{T} \sum_{t,l} \sum_{i<j}
+        \lVert W_{tli} W_{tlj}^\top \rVert_F^2`, which keeps subspaces different; rows
+        of :math:`W_{tli}` are the weights of layer l that lead to subspace i.
 
     Notes
     -----
@@ -48,9 +47,8 @@ class Sluice(Sharing):
     blocks of neighbours, and where S does not divide their number, sizes differ by one.
     Each layer has one weight per pair of subspaces of all tasks.
 
-    As in `CrossStitch`, differences from the start are learned, which weight decay draws
-    to zero. In [1]_ the penalty is a sum over tasks; the mean keeps its weight as tasks
-    are added.
+    As in `CrossStitch`, weight decay draws mixtures to their start. In [1]_ the penalty
+    is a sum over tasks.
 
     References
     ----------
@@ -60,9 +58,8 @@ class Sluice(Sharing):
     Examples
     --------
     >>> from skmtl import MultiTaskClassifier
-    >>> from skmtl.sharing import Sluice
-    >>> MultiTaskClassifier(sharing=Sluice(n_subspaces=4)).sharing.n_subspaces
-    4
+    >>> MultiTaskClassifier(sharing="sluice").sharing
+    'sluice'
     """
 
     name = "sluice"
@@ -93,9 +90,8 @@ class Sluice(Sharing):
         narrowest = min(shape[0] for shape in columns.shapes)
         if self.n_subspaces > narrowest:
             raise ValueError(
-                f"The 'n_subspaces' parameter of Sluice must be at most {narrowest}, the "
-                "number of features after the narrowest layer of the encoder. Got "
-                f"{self.n_subspaces}."
+                f"The 'n_subspaces' parameter of Sluice must be at most {narrowest}, "
+                f"width of the encoder's narrowest layer. Got {self.n_subspaces}."
             )
         return _Sluice(columns, n_tasks, self)
 
@@ -107,10 +103,8 @@ class _Sluice(_CrossStitch):
         self.orthogonality = spec.orthogonality
         *earlier, last = columns.shapes
         self.read = [i for i, s in enumerate(earlier) if s == last and spec.skips]
-        n_read = len(self.read) + 1
-        self.register_buffer("last", F.one_hot(torch.tensor(n_read - 1)).float())
-        if self.read:
-            self.skip_deviations = nn.Parameter(torch.zeros(n_tasks, n_read))
+        if self.read:  # weights of these and of the last, less where they start
+            self.skips = nn.Parameter(torch.zeros(n_tasks, len(self.read) + 1))
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         if not self.read:
@@ -124,39 +118,38 @@ class _Sluice(_CrossStitch):
         read.append(self.columns.step(last, H))
         # All that tasks read goes through one tensor, for gradient balancing to see.
         shared = torch.stack(read).movedim(2, 0)  # (n, layers, tasks, width)
-        *skipped, H = shared.transpose(1, 2).transpose(0, 1).unbind(2)  # (tasks, n, w)
-        outputs = torch.stack([*skipped, self.mixed(last, H)])
-        return torch.einsum("tl,ltnw->ntw", self.skips(), outputs), shared
-
-    def skips(self) -> Tensor:
-        """Return the weights of the layers that heads read, (n_tasks, n_layers)."""
-        return self.last + self.skip_deviations
+        *skipped, H = shared.permute(1, 2, 0, 3)  # (tasks, n, width) each
+        H = self.mixed(last, H)
+        skips = torch.einsum("tl,ltnw->tnw", self.skips, torch.stack([*skipped, H]))
+        return (H + skips).transpose(0, 1), shared
 
     def mixed(self, i: int, H: Tensor) -> Tensor:
         """Mix the subspaces of features after step i, of shape (n_tasks, n, ...)."""
-        S, width = self.n_subspaces, H.shape[2]
-        padding = [0, 0] * (H.ndim - 3) + [0, -width % S]
-        H = F.pad(H, padding).unflatten(2, (-1, S))  # (tasks, n, width / S, S, ...)
-        W = self.weights(i).unflatten(0, (-1, S)).unflatten(2, (-1, S))
+        T, n, width, *size = H.shape
+        S = self.n_subspaces
+        H = F.pad(H, [0, 0] * len(size) + [0, -width % S]).reshape(T, n, -1, S, *size)
+        W = self.weights(i).view(T, S, T, S)
         H = torch.einsum("tiuj,unkj...->tnki...", W, H)
         return H.flatten(2, 3)[:, :, :width]
 
     def penalty(self) -> Tensor | None:
-        weights = [W for i in range(len(self.columns.shapes)) for W in self._into(i)]
-        if not self.orthogonality or self.n_subspaces == 1 or not weights:
+        if not self.orthogonality or self.n_subspaces == 1:
             return None
+        weights = [W for i in range(len(self.columns.shapes)) for W in self._into(i)]
         overlaps = [_overlap(W, self.n_subspaces) for W in weights]
+        if not overlaps:  # an encoder may have no parameters
+            return None
         return self.orthogonality / self.columns.n_copies * torch.stack(overlaps).sum()
 
     def _into(self, i: int) -> list[Tensor]:
         """Return weights with a row per feature after step i, (tasks, width, ...)."""
-        step, n_copies = self.columns.steps()[i], self.columns.n_copies
-        named = self.columns.stacks() if step is self.columns else None
-        parameters = step.parameters() if named is None else named.values()
+        step, width = self.columns.steps()[i], self.columns.shapes[i][0]
+        whole = step is self.columns
+        stacks = self.columns.stacks() if whole else dict(step.named_parameters())
         # A single network may leave out the axis of copies.
-        stacks = [p if len(p) == n_copies else p.unsqueeze(0) for p in parameters]
-        width = self.columns.shapes[i][0]
-        return [p.flatten(2) for p in stacks if p.ndim > 2 and p.shape[1] == width]
+        n = self.columns.n_copies
+        weights = [W if len(W) == n else W[None] for W in stacks.values()]
+        return [W.flatten(2) for W in weights if W.ndim > 2 and W.shape[1] == width]
 
 
 def _overlap(W: Tensor, n_subspaces: int) -> Tensor:

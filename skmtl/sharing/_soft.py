@@ -36,15 +36,14 @@ class Soft(Sharing):
     -----
     All tasks start from the same weights: hidden units have no order, so that a tie
     between units of the same number makes sense only where these start as the same
-    unit. Tied to the mean of unlike starts, the weights would also shrink by
+    unit. Tied to the mean of unlike starts, weights would also shrink by
     :math:`\sqrt T`.
 
-    In [1]_ one of two tasks is tied to the other; here every task is tied to the mean of
-    all, which for two tasks is the same penalty but for a factor. Of the three trace
-    norms of [2]_, this is the one that flattens all axes but the tasks'. Singular values
-    that are zero but for rounding get no gradient, the smallest subgradient. Each step
-    takes a singular value decomposition of every parameter, at a cost that grows with
-    the square of the number of tasks.
+    In [1]_ one of two tasks is tied to the other; here every task is tied to the mean
+    of all, which for two tasks differs by a factor. Of the trace norms of [2]_, this is
+    the one that flattens all axes but the tasks'. Singular values that are zero but for
+    rounding get no gradient, the smallest subgradient. Every step decomposes every
+    parameter, at a cost that grows with the square of the number of tasks.
 
     References
     ----------
@@ -114,6 +113,7 @@ def _spread(stack: Tensor) -> Tensor:
 
 def _trace_norm(stack: Tensor) -> Tensor:
     """Return the sum of the singular values of a matrix with one row per task."""
-    values = torch.linalg.svdvals(stack.flatten(1))
-    rounding = max(stack.flatten(1).shape) * torch.finfo(stack.dtype).eps
+    matrix = stack.flatten(1)
+    values: Tensor = torch.linalg.svdvals(matrix)
+    rounding = max(matrix.shape) * torch.finfo(matrix.dtype).eps
     return values.where(values > rounding * values.amax(), 0).sum()
