@@ -124,6 +124,8 @@ class EncoderModule(nn.Module):
         Tensor of shape (n_copies, n, ...)
             Features of ``shapes[i]``.
         """
+        if i and self._omits_copies[i - 1]:
+            H = H.squeeze(0)  # what the step gets where the network is not walked
         H = self.steps()[i](H)
         return H.unsqueeze(0) if self._omits_copies[i] else H
 

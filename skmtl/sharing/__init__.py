@@ -1,11 +1,16 @@
 """Which parameters tasks share: the ``sharing`` parameter."""
 
 from skmtl._registry import by_name
+from skmtl.sharing._adatt import AdaTT as AdaTT
 from skmtl.sharing._additive import Additive as Additive
 from skmtl.sharing._base import Sharing as Sharing
 from skmtl.sharing._base import SharingModule as SharingModule
+from skmtl.sharing._cgc import CGC as CGC
+from skmtl.sharing._dselect_k import DSelectK as DSelectK
 from skmtl.sharing._hard import Hard as Hard
 from skmtl.sharing._independent import Independent as Independent
+from skmtl.sharing._mmoe import MMoE as MMoE
+from skmtl.sharing._ple import PLE as PLE
 
 #: Sharing strategies that a string can name.
 SHARING = by_name(Sharing, globals())
