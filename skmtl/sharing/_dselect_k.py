@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from skmtl._layers import smooth_step
 from skmtl._validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 
@@ -58,10 +59,9 @@ class DSelectK(Sharing):
 
     Examples
     --------
-    >>> from skmtl import MultiTaskClassifier
     >>> from skmtl.sharing import DSelectK
-    >>> MultiTaskClassifier(sharing=DSelectK(n_experts=8)).sharing
-    DSelectK(n_experts=8)
+    >>> DSelectK(n_experts=8, k=3)
+    DSelectK(k=3, n_experts=8)
     """
 
     name = "dselect_k"
@@ -102,9 +102,9 @@ class _DSelectK(SharingModule):
         super().__init__()
         self.n_experts, self.width = spec.n_experts, experts.width
         self.gamma, self.entropy = spec.gamma, spec.entropy
-        k = spec.k
-        self.logits = nn.Parameter(torch.zeros(n_tasks, k)) if k > 1 else None
-        first = torch.rand(n_tasks, self.n_experts).argsort()[:, :k, None]
+        weights = nn.Parameter(torch.zeros(n_tasks, spec.k))
+        self.logits = weights if spec.k > 1 else None
+        first = torch.rand(n_tasks, self.n_experts).argsort()[:, : spec.k, None]
         bits = first >> torch.arange((self.n_experts - 1).bit_length()) & 1
         self.code = nn.Parameter(START * self.gamma * (2.0 * bits - 1))
         self.experts = experts
@@ -146,13 +146,5 @@ class _DSelectK(SharingModule):
         return self._weights().expand(len(X), -1, -1)
 
     def collapsed(self, X: Tensor) -> Tensor | None:
-        if self.logits is None:  # the one selector is to choose one expert
-            return None
         choice = self.selectors().argmax(-1)  # (tasks, k)
-        return (choice == choice[:, :1]).all(-1)
-
-
-def smooth_step(z: Tensor, gamma: float) -> Tensor:
-    """Return the cubic step of some width, from 0 to 1."""
-    z = (z / gamma).clamp(-0.5, 0.5)
-    return -2 * z**3 + 1.5 * z + 0.5
+        return (choice == choice[:, :1]).all(-1) if choice.shape[1] > 1 else None
