@@ -43,6 +43,7 @@ from skmtl.training import (
     check_augmentation,
     n_threads,
     seeded,
+    warn_of_collapse,
 )
 from skmtl.weighting import WEIGHTING, Weighting
 
@@ -187,6 +188,8 @@ class MultiTaskFit(CallbackSupportMixin):
                         before.clear()
                     if job.targets.blocks:
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
+                    if job.targets.blocks and not job.one_pass:
+                        warn_of_collapse(net, rows)
             self._publish(net, job)
         except BaseException:
             for name in [k for k in vars(self) if _is_fitted_attribute(k)]:

@@ -1,4 +1,4 @@
-"""Errors that skmtl raises beside scikit-learn's own."""
+"""Errors and warnings that skmtl raises beside scikit-learn's own."""
 
 
 class DivergenceError(ValueError):
@@ -6,4 +6,12 @@ class DivergenceError(ValueError):
 
     Raised by ``fit`` and ``partial_fit``, naming the task, the epoch and the likely
     cure. The estimator is left as if the call had not been made.
+    """
+
+
+class GateCollapseWarning(UserWarning):
+    """A task's gate puts almost all of its weight on one of several experts.
+
+    Raised once by ``fit``, naming the tasks: their other experts are trained for
+    nothing, as far as these tasks go.
     """

@@ -125,7 +125,7 @@ class EncoderModule(nn.Module):
             Features of ``shapes[i]``.
         """
         if i and self._omits_copies[i - 1]:
-            H = H.squeeze(0)
+            H = H.squeeze(0)  # what the step gets where the network is not walked
         H = self.steps()[i](H)
         return H.unsqueeze(0) if self._omits_copies[i] else H
 

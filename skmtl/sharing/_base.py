@@ -15,6 +15,28 @@ if TYPE_CHECKING:
     from skmtl.encoder import Encoder
 
 
+#: Mean weight on one expert from which a gate counts as collapsed.
+COLLAPSE = 0.99
+
+
+def on_one_expert(gates: Tensor) -> Tensor | None:
+    """Tell which gates put almost all of their weight on one expert.
+
+    Parameters
+    ----------
+    gates : Tensor of shape (n, n_gates, n_experts)
+        Weights of the experts that the gates see.
+
+    Returns
+    -------
+    Tensor of bool of shape (n_gates,) or None
+        None where there is a single expert, so no choice.
+    """
+    if gates.shape[-1] == 1:
+        return None
+    return gates.mean(dim=0).amax(dim=-1) > COLLAPSE
+
+
 class SharingModule(nn.Module):
     """Network from a batch of inputs to features for every task.
 
@@ -83,6 +105,23 @@ class SharingModule(nn.Module):
             an expert that a task cannot see. None without gates.
         """
         return None
+
+    def collapsed(self, X: Tensor) -> Tensor | None:
+        """Return which tasks' gates have collapsed, for a warning after training.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        Tensor of bool of shape (n_tasks,) or None
+            Whether one expert gets almost all of a task's weight although the task
+            sees several. None without gates, or where there is nothing to choose.
+        """
+        gates = self.gates(X)
+        return None if gates is None else on_one_expert(gates)
 
     def coupling(self, blocks: Sequence[Block]) -> nn.Module | None:
         """Return what lets outputs of tasks enter those of others, or None.

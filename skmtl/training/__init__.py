@@ -14,6 +14,7 @@ from skmtl.training._batches import pack_targets as pack_targets
 from skmtl.training._callbacks import Progress as Progress
 from skmtl.training._callbacks import SklearnCallbacks as SklearnCallbacks
 from skmtl.training._callbacks import Stopping as Stopping
+from skmtl.training._collapse import warn_of_collapse as warn_of_collapse
 from skmtl.training._losses import REGRESSION_LOSSES as REGRESSION_LOSSES
 from skmtl.training._losses import PackedLoss as PackedLoss
 from skmtl.training._module import MultiTaskModule as MultiTaskModule

@@ -33,7 +33,6 @@ from measure import (
     Row,
     fits,
     print_report,
-    print_table,
     ratio_row,
     seconds,
     use_cpu_time,
@@ -50,8 +49,8 @@ from skmtl.sharing import (
     MTAN,
     PLE,
     SHARING,
-    AdaTT,
     Adapter,
+    AdaTT,
     CrossStitch,
     DSelectK,
     Grouped,
@@ -236,7 +235,9 @@ class LoopedMTAN(Looped):
         self.attention = nn.ModuleList(
             nn.ModuleList(
                 nn.Sequential(
-                    layer(fan_in, bottleneck), nn.Linear(bottleneck, width), nn.Sigmoid()
+                    layer(fan_in, bottleneck),
+                    nn.Linear(bottleneck, width),
+                    nn.Sigmoid(),
                 )
                 for _ in range(n_tasks)
             )
@@ -305,9 +306,7 @@ def looped(quick: bool) -> list[Row]:
             ),
             "mmoe": lambda s=shape, w=width: LoopedMMoE(*s, w["mmoe"]),
             "ple": lambda s=shape, w=width: LoopedPLE(*s, w["ple"]),
-            "mtan": lambda s=shape, w=width, b=bottleneck: LoopedMTAN(
-                *s, w["mtan"], b
-            ),
+            "mtan": lambda s=shape, w=width, b=bottleneck: LoopedMTAN(*s, w["mtan"], b),
         }
         for name in ours:
             target = None if n_tasks == 8 or name == "hard" else 0.5
