@@ -9,9 +9,6 @@ from torch import nn
 from skmtl.encoder import EncoderModule
 from skmtl.training import MultiTaskModule, MultiTaskNet, seeded
 
-#: Rows of what links the tasks: its parameters serve several of them.
-LINKS = ("relation", "coupling")
-
 
 def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     """Return the numbers of parameters of every layer, and of all together.
@@ -33,7 +30,7 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     rows = dict.fromkeys(f"layer {i + 1}" for i in range(len(alone.steps())))
     for parameter, row in _rows(module):
         rows[row] = None
-        counts = shared if parameter in common or row in LINKS else per_task
+        counts = shared if parameter in common else per_task
         counts[row] += parameter.numel()
     for parameter, row in _layers(alone):
         separate[row] += module.n_tasks * parameter.numel()

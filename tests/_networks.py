@@ -54,7 +54,7 @@ REPLICABLE = {
     "layer norm": MLP((8, 6), norm="layer"),
     "tanh": MLP((8, 6), activation="tanh"),
     "residual": MLP((8, 8), residual=True),
-    "cnn": CNN((3, 4), hidden_layer_sizes=(5,)),
+    "cnn": CNN((4, 5), hidden_layer_sizes=(5,)),
     "deep cnn": CNN(
         3,
         kernel_size=2,
@@ -75,7 +75,7 @@ RANDOM = {
 # Batch normalisation changes its own statistics and mixes samples while training.
 MUTATING = {
     "batch norm": MLP((8, 6), norm="batch"),
-    "cnn with batch norm": CNN((3, 4), hidden_layer_sizes=(5,), norm="batch"),
+    "cnn with batch norm": CNN((4, 5), hidden_layer_sizes=(5,), norm="batch"),
     "module with batch norm": ModuleEncoder(BatchNormed),
 }
 ENCODERS = {**REPLICABLE, **RANDOM, **MUTATING}
@@ -184,9 +184,12 @@ def one_by_one(modules, X):
     penalties = torch.stack([penalty for _, penalty in results])
     _scalar(outputs, penalties).backward()
     names = [name for name, _ in modules[0].named_parameters()]
+    parameters = {name: [m.get_parameter(name) for m in modules] for name in names}
     gradients = {
-        name: torch.stack([module.get_parameter(name).grad for module in modules])
-        for name in names
+        name: torch.stack(
+            [torch.zeros_like(p) if p.grad is None else p.grad for p in ps]
+        )
+        for name, ps in parameters.items()
     }
     return outputs, penalties, gradients
 

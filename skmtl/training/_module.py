@@ -113,7 +113,10 @@ class MultiTaskModule(nn.Module):
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters that more than one task depends on."""
-        return self.sharing.shared_parameters()
+        yield from self.sharing.shared_parameters()
+        for link in (self.relation, self.coupling):
+            if link is not None:
+                yield from link.parameters()
 
     def penalty(self) -> Tensor | None:
         """Return the sum of what sharing and relation add to the loss, or None."""

@@ -30,6 +30,16 @@ T = 3
 # A strategy with settings that change what it computes is tested with them too.
 SPECS = {name: cls() for name, cls in SHARING.items()}
 SPECS["additive with strength"] = SHARING["additive"](strength=0.1)
+SPECS["adapter"] = SHARING["adapter"](rank=2)  # no wider than the narrowest layer here
+# With the random weights given below, no choice is decided.
+SPECS["dselect_k"] = SHARING["dselect_k"](gamma=8.0)
+SPECS["learned_branching"] = SHARING["learned_branching"](scale=1.0)
+SPECS["soft with trace norm"] = SHARING["soft"](tie="trace_norm", strength=0.1)
+SPECS["chain of many orders"] = SHARING["chain"](order="ensemble", n_orders=3)
+SPECS["task tokens unmasked"] = SHARING["task_token"](masked=False)
+SPECS["groups"] = SHARING["grouped"](((0, 2), (1,)))
+SPECS["cgc without own experts"] = SHARING["cgc"](n_own=0)
+SPECS["ple without shared experts"] = SHARING["ple"](n_shared=0)
 
 #: Strategies whose forward pass draws at random while training.
 DRAWING = {"learned_branching"}
