@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +63,7 @@ class StackedConv2d(nn.Module):
         Channels of each network's output.
     kernel_size : int
         Height and width of the kernel.
-    padding : int
+    padding : int, default=0
         Zeros added to every side of the input.
     """
 
@@ -85,17 +85,24 @@ class StackedConv2d(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Map (n, n_inputs, h, w), seen by all, or (n_copies, n, ...) to outputs."""
-        n_copies = len(self.weight)
-        groups = 1 if X.ndim == 4 else n_copies
-        H = F.conv2d(
-            X if X.ndim == 4 else _merged(X),
+        """Map (n, n_inputs, h, w), seen by all, or merged copies to merged copies."""
+        return F.conv2d(
+            X,
             self.weight.flatten(0, 1),
             self.bias.flatten(),
             padding=self.padding,
-            groups=groups,
+            groups=X.shape[1] // self.weight.shape[2],
         )
-        return _parted(H, n_copies)
+
+
+def merged(H: Tensor) -> Tensor:
+    """Put channels of copies side by side: (k, n, c, ...) to (n, k x c, ...)."""
+    return H.transpose(0, 1).flatten(1, 2)
+
+
+def parted(H: Tensor, n_copies: int) -> Tensor:
+    """Undo ``merged``, which then costs no copy."""
+    return H.unflatten(1, (n_copies, -1)).transpose(0, 1)
 
 
 class StackedGate(nn.Module):
@@ -150,17 +157,14 @@ class StackedLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_copies, width))
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width, ...), or (n, width, ...) of one copy."""
-        if H.ndim > 3:  # feature maps; a group of channels is a copy
-            return _per_sample(self._norm, H)
+        """Normalise (n_copies, n, width), (n, width) of one copy or merged maps."""
+        if H.ndim == 4:
+            weight, bias = self.weight.flatten(), self.bias.flatten()
+            return F.group_norm(H, len(self.weight), weight, bias)
         H_hat = F.layer_norm(H, H.shape[-1:])
         if H.ndim == 2:  # a single network
             return H_hat * self.weight + self.bias
         return H_hat * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
-
-    def _norm(self, H: Tensor) -> Tensor:
-        weight, bias = self.weight.flatten(), self.bias.flatten()
-        return F.group_norm(H, len(self.weight), weight, bias)
 
 
 class StackedBatchNorm(nn.Module):
@@ -190,8 +194,10 @@ class StackedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(n_copies, width))
 
     def forward(self, H: Tensor) -> Tensor:
-        """Normalise (n_copies, n, width, ...), or (n, width, ...) of one copy."""
-        return _per_sample(self._norm, H)
+        """Normalise (n_copies, n, width), (n, width) of one copy or merged maps."""
+        if H.ndim != 3:
+            return self._norm(H)
+        return parted(self._norm(merged(H)), len(self.weight))
 
     def _norm(self, H: Tensor) -> Tensor:
         return F.batch_norm(
@@ -202,41 +208,6 @@ class StackedBatchNorm(nn.Module):
             self.bias.flatten(),
             self.training,
         )
-
-
-class StackedPool2d(nn.Module):
-    """Pooling of the feature maps of any number of networks.
-
-    Parameters
-    ----------
-    pool : torch.nn.Module
-        The pooling of one network, which has no parameters.
-    """
-
-    def __init__(self, pool: nn.Module) -> None:
-        super().__init__()
-        self.pool = pool
-
-    def forward(self, H: Tensor) -> Tensor:
-        """Pool (n_copies, n, c, h, w), or (n, c, h, w) of one copy."""
-        return _per_sample(self.pool, H)
-
-
-def _merged(H: Tensor) -> Tensor:
-    """Join copies and channels, (n_copies, n, c, ...) to (n, n_copies x c, ...)."""
-    return H.transpose(0, 1).flatten(1, 2)
-
-
-def _parted(H: Tensor, n_copies: int) -> Tensor:
-    """Undo ``_merged``, which then costs no copy."""
-    return H.unflatten(1, (n_copies, -1)).transpose(0, 1)
-
-
-def _per_sample(function: Callable[[Tensor], Tensor], H: Tensor) -> Tensor:
-    """Apply to channels of all copies at once what knows no axis of copies."""
-    if H.ndim % 2 == 0:  # (n, width) or (n, c, h, w) of a single network
-        return function(H)
-    return _parted(function(_merged(H)), len(H))
 
 
 class Stateless(nn.Module):

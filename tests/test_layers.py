@@ -11,7 +11,8 @@ from skmtl._layers import (
     StackedConv2d,
     StackedLayerNorm,
     StackedLinear,
-    StackedPool2d,
+    merged,
+    parted,
 )
 from tests._networks import randomised
 
@@ -71,7 +72,7 @@ def test_linear_of_no_input_is_its_bias():
 def test_convolution_is_torch_s_for_each_copy(k, seen_by_all, kernel_size, padding):
     stacked = randomised(StackedConv2d(k, 2, 4, kernel_size, padding).double(), 0)
     X = batch(N, 2, 5, 6) if seen_by_all else batch(k, N, 2, 5, 6)
-    out = stacked(X)
+    out = parted(stacked(X if seen_by_all else merged(X)), k)
     for copy in range(k):
         conv = nn.Conv2d(2, 4, kernel_size, padding=padding).double()
         with torch.no_grad():
@@ -90,17 +91,13 @@ def test_convolution_starts_as_torch_s_does():
         assert own.flatten().unique().numel() > 0.9 * own.numel()
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AvgPool2d(3)])
-def test_pooling_is_that_of_each_copy(pool):
-    H = batch(K, N, 2, 5, 7)
-    for copy in range(K):
-        torch.testing.assert_close(StackedPool2d(pool)(H)[copy], pool(H[copy]))
-    torch.testing.assert_close(StackedPool2d(pool)(H[0]), pool(H[0]))
-
-
-def test_convolutions_pass_maps_on_without_a_copy():
-    H = StackedConv2d(K, 2, 4, 3)(batch(N, 2, 5, 6).float())
-    assert H.transpose(0, 1).flatten(1, 2).data_ptr() == H.data_ptr()
+def test_merging_and_parting_undo_each_other_without_a_copy():
+    H = batch(N, 6, 4, 5)
+    parts = parted(H, K)
+    assert parts.shape == (K, N, 2, 4, 5)
+    assert torch.equal(parts[1], H[:, 2:4])
+    assert torch.equal(merged(parts), H)
+    assert merged(parts).data_ptr() == H.data_ptr()
 
 
 @pytest.mark.parametrize("k", COPIES)
@@ -138,15 +135,13 @@ def test_batch_norm_is_torch_s_for_each_copy(k, training):
 def test_norms_of_feature_maps_are_torch_s_for_each_copy(k, stacked, norm):
     stacked = randomised(stacked(k, 6).double(), 0)
     H = batch(k, N, 6, 4, 3)
-    out = stacked(H)
+    out = parted(stacked(merged(H)), k)
     for copy in range(k):
         own = norm(6).double()
         with torch.no_grad():
             own.weight.copy_(stacked.weight[copy])
             own.bias.copy_(stacked.bias[copy])
         torch.testing.assert_close(out[copy], own(H[copy]))
-    if k == 1:
-        torch.testing.assert_close(stacked(H[0]), out[0])
 
 
 def test_normalisation_starts_without_effect_of_its_own():

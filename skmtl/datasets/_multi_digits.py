@@ -26,7 +26,7 @@ WIDTH = 8  # of scikit-learn's digits
 def make_multi_digits(
     n_samples: int = 1000,
     *,
-    image_size: int = 12,
+    image_size: int = 14,
     max_shift: int = 1,
     subset: str = "all",
     random_state: Any = None,
@@ -43,7 +43,7 @@ def make_multi_digits(
     ----------
     n_samples : int, default=1000
         Number of images.
-    image_size : int, default=12
+    image_size : int, default=14
         Height and width of the images. Up to 15 the two squares of 8 x 8 pixels
         overlap wherever they lie.
     max_shift : int, default=1
@@ -74,7 +74,7 @@ def make_multi_digits(
     >>> from skmtl.datasets import make_multi_digits
     >>> X, y = make_multi_digits(200, subset="train", random_state=0)
     >>> X.shape, y.shape
-    ((200, 1, 12, 12), (200, 2))
+    ((200, 1, 14, 14), (200, 2))
     """
     margin = image_size - WIDTH
     if 2 * max_shift >= margin:

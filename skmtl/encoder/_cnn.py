@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from skmtl._layers import StackedConv2d, StackedPool2d
+from skmtl._layers import StackedConv2d, merged, parted
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._mlp import (
     ACTIVATIONS,
     NORMS,
-    after_product,
     dense,
     dropout,
     integers,
+    norm_and_activation,
 )
 
 POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
@@ -136,25 +136,27 @@ class _CNN(EncoderModule):
     def __init__(self, input_shape: tuple[int, ...], n_copies: int, spec: CNN) -> None:
         super().__init__()
         self.n_copies = n_copies
-        steps: list[list[nn.Module]] = []
+        blocks: list[list[nn.Module]] = []
         fan_in, *size = input_shape
         for stage, width in enumerate(integers(spec, "channels"), start=1):
             for _ in range(spec.n_convolutions):
                 size = _convolved(size, spec, stage, input_shape)
-                convolution = _convolution(n_copies, fan_in, width, spec)
-                steps.append([*convolution, *after_product(n_copies, width, spec)])
+                blocks.append(_convolution(n_copies, fan_in, width, spec))
                 fan_in = width
             if spec.pooling is not None:
                 size = _pooled(size, spec, stage, input_shape)
-                steps[-1].append(StackedPool2d(POOLS[spec.pooling](spec.pool_size)))
-            steps[-1] += dropout(spec)
+                blocks[-1].append(POOLS[spec.pooling](spec.pool_size))
+            blocks[-1] += dropout(spec)
         self.width = fan_in * math.prod(size)
+        steps: list[nn.Module] = [_Convolution(n_copies, b) for b in blocks]
         flatten: list[nn.Module] = [nn.Flatten(-3)]
         for width in integers(spec, "hidden_layer_sizes"):
-            steps.append([*flatten, *dense(n_copies, self.width, width, spec)])
+            layer = dense(n_copies, self.width, width, spec)
+            steps.append(nn.Sequential(*flatten, *layer))
             self.width, flatten = width, []
-        steps[-1] += flatten
-        self.layers = nn.ModuleList(nn.Sequential(*step) for step in steps)
+        if flatten:
+            steps[-1] = nn.Sequential(steps[-1], *flatten)
+        self.layers = nn.ModuleList(steps)
 
     def forward(self, X: Tensor) -> Tensor:
         H = super().forward(X)
@@ -164,22 +166,37 @@ class _CNN(EncoderModule):
         return super().forward(X)
 
 
+class _Convolution(nn.Module):
+    """A convolution and what follows it, with the copies side by side as channels."""
+
+    def __init__(self, n_copies: int, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.n_copies = n_copies
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, X: Tensor) -> Tensor:
+        H: Tensor = self.layers(merged(X) if X.ndim == 5 else X)
+        if self.n_copies == 1:
+            return H
+        return parted(H, self.n_copies)  # (n_copies, n, c, h, w)
+
+
 def _convolution(
     n_copies: int, n_inputs: int, n_outputs: int, spec: CNN
 ) -> list[nn.Module]:
     k = spec.kernel_size
     before, after = ((k - 1) // 2, k // 2) if spec.padding == "same" else (0, 0)
-    # A single network needs no groups. Padding by other amounts at both ends, which
-    # even kernels need, is a step of its own.
-    layer = (
-        nn.Conv2d(n_inputs, n_outputs, k, padding=before if before == after else 0)
+    # Other amounts of zeros at both ends, which even kernels need, are a layer.
+    odd = before == after
+    pad = [] if odd else [nn.ZeroPad2d((before, after, before, after))]
+    convolution = (
+        nn.Conv2d(n_inputs, n_outputs, k, padding=before if odd else 0)
         if n_copies == 1
-        else StackedConv2d(
-            n_copies, n_inputs, n_outputs, k, before if before == after else 0
-        )
+        else StackedConv2d(n_copies, n_inputs, n_outputs, k, before if odd else 0)
     )
-    pad = [] if before == after else [nn.ZeroPad2d((before, after, before, after))]
-    return [*pad, layer]
+    # A new tensor, which ReLU may overwrite.
+    after_it = norm_and_activation(n_copies, n_outputs, spec, in_place=True)
+    return [*pad, convolution, *after_it]
 
 
 def _convolved(

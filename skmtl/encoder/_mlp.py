@@ -130,15 +130,21 @@ def dense(n_copies: int, fan_in: int, width: int, spec: Any) -> list[nn.Module]:
         if n_copies == 1
         else StackedLinear(n_copies, fan_in, width)
     )
-    return [linear, *after_product(n_copies, width, spec), *dropout(spec)]
-
-
-def after_product(n_copies: int, width: int, spec: Any) -> list[nn.Module]:
-    """Return normalisation and activation, which follow a product with weights."""
-    norm = [] if spec.norm is None else [NORMS[spec.norm](n_copies, width)]
     # The output of one network's layer is no view, so ReLU may overwrite it.
-    in_place = spec.activation == "relu" and n_copies == 1
-    return [*norm, nn.ReLU(True) if in_place else ACTIVATIONS[spec.activation]()]
+    after = norm_and_activation(n_copies, width, spec, in_place=n_copies == 1)
+    return [linear, *after, *dropout(spec)]
+
+
+def norm_and_activation(
+    n_copies: int, width: int, spec: Any, in_place: bool
+) -> list[nn.Module]:
+    """Return what follows a product with weights."""
+    norm = [] if spec.norm is None else [NORMS[spec.norm](n_copies, width)]
+    in_place = in_place and spec.activation == "relu"
+    return [
+        *norm,
+        nn.ReLU(inplace=True) if in_place else ACTIVATIONS[spec.activation](),
+    ]
 
 
 def dropout(spec: Any) -> list[nn.Module]:

@@ -12,7 +12,7 @@ BASE = (DIGITS.images / 16).astype(np.float32)
 
 def test_shapes_types_and_range():
     X, y = make_multi_digits(50, random_state=0)
-    assert X.shape == (50, 1, 12, 12)
+    assert X.shape == (50, 1, 14, 14)
     assert X.dtype == np.float32
     assert X.min() == 0
     assert X.max() == 1
@@ -102,7 +102,7 @@ def test_train_and_test_have_no_digit_in_common():
         ({"image_size": 8}, "'image_size' parameter of make_multi_digits must be"),
         ({"max_shift": -1}, "'max_shift' parameter of make_multi_digits must be an"),
         (
-            {"max_shift": 2},
+            {"image_size": 12, "max_shift": 2},
             r"'max_shift' parameter .* less than half of image_size - 8 = 4. Got 2",
         ),
         ({"subset": "valid"}, "'subset' parameter of make_multi_digits must be a str"),
