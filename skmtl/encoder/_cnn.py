@@ -204,14 +204,14 @@ def _convolved(
 ) -> list[int]:
     """Return height and width after a convolution."""
     k = spec.kernel_size
-    if spec.padding == "same":
-        return size
-    if min(size) < k:
+    same = spec.padding == "same"
+    if min(input_shape[1:] if same else size) < k:
         raise ValueError(
             f"{_too_small(size, stage, input_shape)} a kernel of {k} x {k}: set "
-            "padding='same', a smaller kernel_size or fewer stages in 'channels'."
+            "a smaller kernel_size"
+            + ("." if same else ", padding='same' or fewer stages in 'channels'.")
         )
-    return [s - k + 1 for s in size]
+    return size if same else [s - k + 1 for s in size]
 
 
 def _pooled(

@@ -233,6 +233,10 @@ def test_images_can_stay_on_disk(tmp_path):
             CNN((4,), kernel_size=9, padding="valid"),
             r"maps of 8 x 8, which stage 1 of CNN gets .* for a kernel of 9 x 9",
         ),
+        (
+            CNN((4,), kernel_size=9),
+            r"maps of 8 x 8, which stage 1 of CNN gets .* for a kernel of 9 x 9",
+        ),
     ],
     ids=str,
 )
