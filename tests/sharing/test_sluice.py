@@ -111,7 +111,9 @@ def test_all_that_reaches_tasks_goes_through_the_shared_features():
     (at_shared,) = torch.autograd.grad(loss, shared, retain_graph=True)
     columns = list(module.columns.parameters())
     expected = torch.autograd.grad(loss, columns, retain_graph=True)
-    torch.testing.assert_close(torch.autograd.grad(shared, columns, at_shared), expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(shared, columns, at_shared), expected
+    )
 
 
 @pytest.mark.parametrize(
