@@ -90,13 +90,12 @@ class _MTAN(SharingModule):
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         _, features, shared = self._attend(X)
-        return features.transpose(0, 1), shared  # (n, tasks, width)
+        return features.transpose(0, 1), shared
 
     def masks(self, X: Tensor) -> list[Tensor]:
         """Return each layer's masks, of shape (n, n_tasks, ...), between 0 and 1."""
         with torch.no_grad():
-            masks, _, _ = self._attend(X)
-        return [mask.transpose(0, 1) for mask in masks]
+            return [mask.transpose(0, 1) for mask in self._attend(X)[0]]
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         return self.network.parameters()
@@ -126,16 +125,16 @@ class _Mask(nn.Module):
         super().__init__()
         self.inner = StackedLinear(n_tasks, channels + before, hidden)
         self.outer = StackedLinear(n_tasks, hidden, channels)
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
+        for parameter in self.outer.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, P: Tensor, A: Tensor) -> Tensor:
         """Mask P (n, channels, ...), given the tasks' last features A, if any."""
         W, b, channels = self.inner.weight, self.inner.bias, P.shape[1]
         rows = P.movedim(1, -1)  # (n, ..., channels)
-        shared = W[..., :channels].flatten(0, 1)  # one wide product for all tasks
-        H = F.linear(rows.flatten(0, -2), shared, b.flatten())
-        H = H.view(-1, *b.shape).transpose(0, 1)  # (tasks, n x positions, hidden)
+        # One wide product for all tasks, seen as (tasks, n x positions, hidden).
+        H = F.linear(rows.flatten(0, -2), W[..., :channels].flatten(0, 1), b.flatten())
+        H = H.view(-1, *b.shape).transpose(0, 1)
         if A.ndim:
             A = _resized(A, P.shape[2:]).movedim(2, -1).flatten(1, -2)
             H = torch.baddbmm(H, A, W[..., channels:].mT)
@@ -145,7 +144,7 @@ class _Mask(nn.Module):
 
 def _resized(A: Tensor, size: torch.Size) -> Tensor:
     """Average features (tasks, n, channels, ...) down to a size, or to one value."""
-    if A.shape[3:] == size or not size:
-        return A if size or A.ndim == 3 else A.flatten(3).mean(dim=-1)
+    if not size:
+        return A if A.ndim == 3 else A.flatten(3).mean(dim=-1)
     pooled = F.adaptive_avg_pool2d(A.flatten(0, 1), (size[0], size[1]))
     return pooled.reshape(*A.shape[:3], *size)

@@ -128,8 +128,8 @@ class _Sluice(_CrossStitch):
     def penalty(self) -> Tensor | None:
         if not self.orthogonality or self.n_subspaces == 1:
             return None
-        steps = range(len(self.columns.shapes))
-        overlaps = [_overlap(W, self.n_subspaces) for i in steps for W in self._into(i)]
+        weights = [W for i in range(len(self.columns.shapes)) for W in self._into(i)]
+        overlaps = [_overlap(W, self.n_subspaces) for W in weights]
         if not overlaps:  # an encoder may have no parameters
             return None
         return self.orthogonality / self.columns.n_copies * torch.stack(overlaps).sum()
@@ -147,5 +147,4 @@ class _Sluice(_CrossStitch):
 def _overlap(W: Tensor, n_subspaces: int) -> Tensor:
     """Return the sum over pairs of subspaces of their squared products."""
     own = torch.arange(W.shape[1], device=W.device) % n_subspaces
-    apart = own.unsqueeze(1) != own
-    return (W @ W.mT).square().where(apart, 0).sum() / 2
+    return (W @ W.mT).square().where(own.unsqueeze(1) != own, 0).sum() / 2
