@@ -38,15 +38,14 @@ class MTAN(Sharing):
 
     Notes
     -----
-    V and c start at zero, so that every mask starts at 0.88: as hard sharing, but for a
-    factor. Weight decay draws the masks there.
+    V and c start at zero, to which weight decay draws them: every mask starts at 0.88,
+    which is hard sharing but for a factor.
 
-    On images, W and V are the same at every position, as the 1 x 1 convolutions of [1]_
-    are. There, masks are batch-normalised and as wide as the layer, and a 3 x 3
-    convolution followed by pooling takes :math:`a_{t,l-1}` to the next layer; here, so
-    that any encoder will do, it is averaged down to the size of :math:`p_l`, or over
-    all positions where :math:`p_l` has none. An encoder without layers to be walked is
-    masked once, after it.
+    On images, W and V are 1 x 1 convolutions as in [1]_. There, they are
+    batch-normalised and as wide as the layer, and a 3 x 3 convolution followed by
+    pooling takes :math:`a_{t,l-1}` to the next layer; here, so that any encoder will
+    do, it is averaged down to the size of :math:`p_l`, or over all positions where
+    :math:`p_l` has none. An encoder without layers to be walked is masked at its end.
 
     References
     ----------
@@ -82,8 +81,7 @@ class MTAN(Sharing):
 class _MTAN(SharingModule):
     def __init__(self, network: EncoderModule, n_tasks: int, reduction: int) -> None:
         super().__init__()
-        self.network = network
-        self.width = network.width
+        self.network, self.width = network, network.width
         channels = [shape[0] for shape in network.shapes]
         self.attention = nn.ModuleList(
             _Mask(n_tasks, before, now, max(1, now // reduction))
@@ -92,13 +90,12 @@ class _MTAN(SharingModule):
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         _, features, shared = self._attend(X)
-        return features.transpose(0, 1), shared  # (n, tasks, width)
+        return features.transpose(0, 1), shared
 
     def masks(self, X: Tensor) -> list[Tensor]:
         """Return each layer's masks, of shape (n, n_tasks, ...), between 0 and 1."""
         with torch.no_grad():
-            masks, _, _ = self._attend(X)
-        return [mask.transpose(0, 1) for mask in masks]
+            return [mask.transpose(0, 1) for mask in self._attend(X)[0]]
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         return self.network.parameters()
@@ -112,8 +109,8 @@ class _MTAN(SharingModule):
         # All that tasks read goes through one tensor, for gradient balancing to see.
         shared = torch.cat(read, dim=1)
         parts = torch.split(shared, [P.shape[1] for P in read], dim=1)
-        A: Tensor = shared.new_zeros(())  # nothing comes before the first layer
         masks: list[Tensor] = []
+        A: Tensor = shared.new_zeros(())  # nothing comes before the first layer
         for i, attend in enumerate(self.attention):
             P = parts[i].reshape(-1, *self.network.shapes[i])
             masks.append(attend(P, A))
@@ -126,32 +123,28 @@ class _Mask(nn.Module):
 
     def __init__(self, n_tasks: int, before: int, channels: int, hidden: int) -> None:
         super().__init__()
-        self.channels = channels
         self.inner = StackedLinear(n_tasks, channels + before, hidden)
         self.outer = StackedLinear(n_tasks, hidden, channels)
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
+        for parameter in self.outer.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, P: Tensor, A: Tensor) -> Tensor:
         """Mask P (n, channels, ...), given the tasks' last features A, if any."""
-        W, b = self.inner.weight, self.inner.bias
+        W, b, channels = self.inner.weight, self.inner.bias, P.shape[1]
         rows = P.movedim(1, -1)  # (n, ..., channels)
-        # The part of W that reads P is one wide product for all tasks.
-        shared = W[..., : self.channels].flatten(0, 1)
-        H = F.linear(rows.flatten(0, -2), shared, b.flatten())
-        H = H.view(-1, *b.shape).transpose(0, 1)  # (tasks, n x positions, hidden)
+        # One wide product for all tasks, seen as (tasks, n x positions, hidden).
+        H = F.linear(rows.flatten(0, -2), W[..., :channels].flatten(0, 1), b.flatten())
+        H = H.view(-1, *b.shape).transpose(0, 1)
         if A.ndim:
             A = _resized(A, P.shape[2:]).movedim(2, -1).flatten(1, -2)
-            H = torch.baddbmm(H, A, W[..., self.channels :].mT)
+            H = torch.baddbmm(H, A, W[..., channels:].mT)
         logits: Tensor = self.outer(H.relu()) + 2
         return logits.sigmoid().view(-1, *rows.shape).movedim(-1, 2)  # (tasks, *P)
 
 
 def _resized(A: Tensor, size: torch.Size) -> Tensor:
     """Average features (tasks, n, channels, ...) down to a size, or to one value."""
-    if A.shape[3:] == size:
-        return A
     if not size:
-        return A.flatten(3).mean(dim=-1)
+        return A if A.ndim == 3 else A.flatten(3).mean(dim=-1)
     pooled = F.adaptive_avg_pool2d(A.flatten(0, 1), (size[0], size[1]))
     return pooled.reshape(*A.shape[:3], *size)

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 class Sluice(Sharing):
     r"""One network per task, mixed by subspaces, with learned skips [1]_.
 
-    After each layer, a task's features are cut into S subspaces, and each goes on as a
-    learned mixture of those of all tasks,
+    After each layer, features of a task are cut into S subspaces, and each goes on as
     :math:`\tilde h_{ti} = \sum_{s,j} \alpha_{ti,sj} h_{sj}`, so that tasks may share
-    some features and keep others. Its head reads a learned mixture
-    :math:`\sum_l \beta_{tl} \tilde h_t^{(l)}` of several layers. With one subspace and
-    no skips these are cross-stitch networks.
+    some features and keep others. Its head reads a learned mixture of several layers,
+    :math:`\sum_l \beta_{tl} \tilde h_t^{(l)}`. With one subspace and no skips these
+    are cross-stitch networks.
 
     Parameters
     ----------
@@ -43,12 +42,9 @@ class Sluice(Sharing):
 
     Notes
     -----
-    Feature f lies in subspace f mod S. Features have no order, so this is as good as
-    blocks of neighbours, and where S does not divide their number, sizes differ by one.
-    Each layer has one weight per pair of subspaces of all tasks.
-
-    As in `CrossStitch`, weight decay draws mixtures to their start. In [1]_ the penalty
-    is a sum over tasks.
+    Feature f lies in subspace f mod S, so that their sizes differ by one at most. A
+    layer has one weight per pair of subspaces of all tasks; weight decay draws them to
+    their start, as in `CrossStitch`. In [1]_ the penalty is a sum over tasks.
 
     References
     ----------
@@ -91,7 +87,7 @@ class Sluice(Sharing):
         if self.n_subspaces > narrowest:
             raise ValueError(
                 f"The 'n_subspaces' parameter of Sluice must be at most {narrowest}, "
-                f"width of the encoder's narrowest layer. Got {self.n_subspaces}."
+                f"the width of the encoder's narrowest layer. Got {self.n_subspaces}."
             )
         return _Sluice(columns, n_tasks, self)
 
@@ -99,8 +95,7 @@ class Sluice(Sharing):
 class _Sluice(_CrossStitch):
     def __init__(self, columns: EncoderModule, n_tasks: int, spec: Sluice) -> None:
         super().__init__(columns, n_tasks * spec.n_subspaces, spec.self_weight)
-        self.n_subspaces = spec.n_subspaces
-        self.orthogonality = spec.orthogonality
+        self.n_subspaces, self.orthogonality = spec.n_subspaces, spec.orthogonality
         *earlier, last = columns.shapes
         self.read = [i for i, s in enumerate(earlier) if s == last and spec.skips]
         if self.read:  # weights of these and of the last, less where they start
@@ -109,8 +104,7 @@ class _Sluice(_CrossStitch):
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         if not self.read:
             return super().forward(X)
-        last = len(self.columns.shapes) - 1
-        H, read = X, []
+        H, read, last = X, [], len(self.columns.shapes) - 1
         for i in range(last):
             H = self.mixed(i, self.columns.step(i, H))  # (tasks, n, ...)
             if i in self.read:
@@ -129,8 +123,7 @@ class _Sluice(_CrossStitch):
         S = self.n_subspaces
         H = F.pad(H, [0, 0] * len(size) + [0, -width % S]).reshape(T, n, -1, S, *size)
         W = self.weights(i).view(T, S, T, S)
-        H = torch.einsum("tiuj,unkj...->tnki...", W, H)
-        return H.flatten(2, 3)[:, :, :width]
+        return torch.einsum("tiuj,unkj...->tnki...", W, H).flatten(2, 3)[:, :, :width]
 
     def penalty(self) -> Tensor | None:
         if not self.orthogonality or self.n_subspaces == 1:
@@ -143,17 +136,15 @@ class _Sluice(_CrossStitch):
 
     def _into(self, i: int) -> list[Tensor]:
         """Return weights with a row per feature after step i, (tasks, width, ...)."""
-        step, width = self.columns.steps()[i], self.columns.shapes[i][0]
-        whole = step is self.columns
-        stacks = self.columns.stacks() if whole else dict(step.named_parameters())
+        columns, width = self.columns, self.columns.shapes[i][0]
+        step = columns.steps()[i]
+        stacks = columns.stacks().values() if step is columns else step.parameters()
         # A single network may leave out the axis of copies.
-        n = self.columns.n_copies
-        weights = [W if len(W) == n else W[None] for W in stacks.values()]
+        weights = [W if len(W) == columns.n_copies else W[None] for W in stacks]
         return [W.flatten(2) for W in weights if W.ndim > 2 and W.shape[1] == width]
 
 
 def _overlap(W: Tensor, n_subspaces: int) -> Tensor:
     """Return the sum over pairs of subspaces of their squared products."""
-    subspace = torch.arange(W.shape[1], device=W.device) % n_subspaces
-    apart = subspace.unsqueeze(1) != subspace
-    return (W @ W.mT).square().where(apart, 0).sum() / 2
+    own = torch.arange(W.shape[1], device=W.device) % n_subspaces
+    return (W @ W.mT).square().where(own.unsqueeze(1) != own, 0).sum() / 2

@@ -108,7 +108,7 @@ class _Soft(SharingModule):
 
 def _spread(stack: Tensor) -> Tensor:
     """Return the mean over tasks of the squared distance from their mean."""
-    return stack.var(dim=0, correction=0).sum()
+    return (stack - stack.mean(dim=0)).square().sum() / len(stack)
 
 
 def _trace_norm(stack: Tensor) -> Tensor:

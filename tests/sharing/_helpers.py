@@ -42,7 +42,7 @@ class _Convolution(nn.Module):
 
     def forward(self, X):
         X = X.expand(len(self.weight), *X.shape) if X.ndim == 4 else X
-        copies, n = X.shape[:2]
+        copies = len(X)
         H = F.conv2d(
             X.transpose(0, 1).flatten(1, 2),
             self.weight.flatten(0, 1),
