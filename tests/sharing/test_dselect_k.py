@@ -75,7 +75,7 @@ def test_features_are_the_selected_experts_weighted_by_a_softmax():
         module.train(training)
         P = module.selectors()
         if not training:
-            P = (P == P.amax(-1, keepdim=True)).double()
+            P = (P.amax(-1, keepdim=True) == P).double()
         weights = torch.einsum("tk,tke->te", module.logits.softmax(-1), P)
         expected = torch.einsum("te,enh->nth", weights, experts)
         torch.testing.assert_close(module(X)[0], expected)
