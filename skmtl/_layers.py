@@ -108,7 +108,8 @@ def parted(H: Tensor, n_copies: int) -> Tensor:
 class StackedGate(nn.Module):
     """Softmax gates over experts, all in one weight tensor.
 
-    A gate that sees a single expert has nothing to choose, so no parameters.
+    Experts start with equal weights. A gate that sees a single expert has nothing to
+    choose, so no parameters.
 
     Parameters
     ----------
@@ -123,9 +124,13 @@ class StackedGate(nn.Module):
     def __init__(self, n_gates: int, n_inputs: int, n_experts: int) -> None:
         super().__init__()
         self.n_gates = n_gates
-        self.logits = (
-            StackedLinear(n_gates, n_inputs, n_experts) if n_experts > 1 else None
-        )
+        self.logits = None
+        if n_experts > 1:
+            self.logits = StackedLinear(n_gates, n_inputs, n_experts)
+            nn.init.zeros_(
+                self.logits.weight
+            )  # large inputs shall not choose by chance
+            nn.init.zeros_(self.logits.bias)
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_inputs) or (n_gates, n, n_inputs) to (n_gates, n, n_experts)."""

@@ -70,8 +70,7 @@ class _MMoE(SharingModule):
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         H = self.experts(X).transpose(0, 1)  # (n, experts, width)
-        features = torch.einsum("nte,neh->nth", self.gates(X), H)
-        return features, H if self.gate.n_gates > 1 else None
+        return self.gates(X) @ H, H if self.gate.n_gates > 1 else None
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         return self.experts.parameters() if self.gate.n_gates > 1 else ()
