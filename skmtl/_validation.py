@@ -97,11 +97,11 @@ def task_numbers(
 ) -> list[int]:
     """Return the numbers of tasks given by name or number: all of them, each once."""
     names = list(names)
-    numbers = []
+    numbers: list[int] = []
     for task in tasks:
         if task in names:
             numbers.append(names.index(task))
-        elif isinstance(task, Integral) and 0 <= task < len(names):
+        elif isinstance(task, Integral) and int(task) in range(len(names)):
             numbers.append(int(task))
         else:
             raise ValueError(

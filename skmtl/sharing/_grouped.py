@@ -59,27 +59,23 @@ class Grouped(Sharing):
         """Return the spec itself after checking its settings."""
         super().validated()
         for group in () if self.groups is None else self.groups:
-            if isinstance(group, str) or not hasattr(group, "__len__") or not len(group):
+            if not isinstance(group, (list, tuple, np.ndarray)) or not len(group):
                 raise ValueError(
                     "The 'groups' parameter of Grouped must be a sequence of groups, "
                     "each a sequence of at least one task, such as [[0, 1], [2]]. Got "
-                    f"{group!r} as a group."
+                    f"the group {group!r}."
                 )
         return self
 
     def for_tasks(self, names: Sequence[Any], n_labels: Sequence[int]) -> Self:
         """Return the spec with groups of task numbers."""
-        groups = [list(names)] if self.groups is None else self.groups
-        numbers = iter(
-            task_numbers(
-                (task for group in groups for task in group),
-                names,
-                "The 'groups' parameter of Grouped",
-            )
-        )
-        return clone(self).set_params(
-            groups=[[next(numbers) for _ in group] for group in groups]
-        )
+        groups = [names] if self.groups is None else self.groups
+        tasks = (task for group in groups for task in group)
+        numbers = task_numbers(tasks, names, "The 'groups' parameter of Grouped")
+        ends = np.cumsum([len(group) for group in groups])
+        parts = np.split(np.array(numbers), ends[:-1])
+        numbered: Self = clone(self).set_params(groups=[p.tolist() for p in parts])
+        return numbered
 
     def build(
         self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int

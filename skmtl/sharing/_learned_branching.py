@@ -40,7 +40,7 @@ class LearnedBranching(Sharing):
     temperature : float, default=1.0
         Temperature :math:`\tau` of the gradients. Small ones are closer to those of
         the drawn tree and vary more.
-    scale : float, default=10.0
+    scale : float, default=30.0
         Factor s of the choices, which makes them as much faster than the weights.
 
     References
@@ -72,7 +72,7 @@ class LearnedBranching(Sharing):
     }
 
     def __init__(
-        self, n_branches: int = 4, temperature: float = 1.0, scale: float = 10.0
+        self, n_branches: int = 4, temperature: float = 1.0, scale: float = 30.0
     ) -> None:
         self.n_branches = n_branches
         self.temperature = temperature
