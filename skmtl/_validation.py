@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import (
 )
 
 __all__ = [
+    "SEQUENCES",
     "Interval",
     "Options",
     "StrOptions",
@@ -22,6 +23,9 @@ __all__ = [
     "check_task_weight",
     "task_numbers",
 ]
+
+#: Types in which users give several tasks; a string is none.
+SEQUENCES = (list, tuple, np.ndarray)
 
 
 def check_device(device: Any) -> torch.device:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._validation import Interval, StrOptions, task_numbers
+from skmtl._validation import SEQUENCES, Interval, StrOptions, task_numbers
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import _Hard
 
@@ -25,10 +24,10 @@ class Chain(Sharing):
 
     Task t has outputs :math:`z_t = W_t h + \sum_{s \prec t} C_{ts} \phi(z_s)`: the
     classifier chain [1]_ of models that are linear in shared features h and in earlier
-    predictions :math:`\phi`: probabilities of classes, 2p - 1 where there are two, and
-    values of regression tasks. C starts at zero, which is hard sharing. Unlike in the paper,
-    tasks see predictions and not labels while training, so that labels may be missing,
-    and ensembles average outputs with learned weights instead of counting votes.
+    predictions :math:`\phi`, which are probabilities of classes, 2p - 1 where there are
+    two, and values of regression tasks. C starts at zero, which is hard sharing. Unlike
+    in the paper, tasks see predictions and not labels while training, so that labels
+    may be missing, and ensembles average outputs with learned weights, not votes.
 
     Parameters
     ----------
@@ -48,31 +47,27 @@ class Chain(Sharing):
 
     Examples
     --------
-    After a fit, ``module_.coupling`` holds ``orders``, their ``order_weights``, and C as
-    ``links``.
+    ``module_.coupling`` holds the ``orders``, their ``order_weights`` and ``links`` C.
 
-    >>> from sklearn.datasets import make_multilabel_classification
     >>> from skmtl import MultiTaskClassifier
     >>> from skmtl.sharing import Chain
-    >>> X, Y = make_multilabel_classification(60, n_classes=3, random_state=0)
-    >>> est = MultiTaskClassifier(Chain(order=[2, 0, 1]), max_iter=5).fit(X, Y)
-    >>> est.module_.coupling.orders
-    tensor([[2, 0, 1]])
+    >>> MultiTaskClassifier(sharing=Chain(order=["c", "a", "b"])).sharing
+    Chain(order=['c', 'a', 'b'])
     """
 
     name = "chain"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "order": [
-            StrOptions({"ensemble", "label_count"}), list, tuple, np.ndarray, None
-        ],
+        "order": [StrOptions({"ensemble", "label_count"}), *SEQUENCES, None],
         "n_orders": [Interval(Integral, 1, None, closed="left")],
         "n_stages": [Interval(Integral, 2, None, closed="left")],
-    }  # fmt: skip
+    }
 
     def __init__(
-        self, order: str | Sequence[Any] | None = None, n_orders: int = 10,
+        self,
+        order: str | Sequence[Any] | None = None,
+        n_orders: int = 10,
         n_stages: int = 8,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.order = order
         self.n_orders = n_orders
         self.n_stages = n_stages
@@ -83,7 +78,7 @@ class Chain(Sharing):
         if order is None:
             order = list(range(len(names)))
         elif isinstance(order, str) and order == "label_count":
-            order = np.argsort(np.negative(n_labels), kind="stable").tolist()
+            order = sorted(range(len(names)), key=lambda t: -n_labels[t])
         elif not isinstance(order, str):
             order = task_numbers(order, names, "The 'order' parameter of Chain")
         return clone(self).set_params(order=order)  # type: ignore[no-any-return]
@@ -125,7 +120,6 @@ class _Links(nn.Module):
         stage = stage[:, [task for task, size in sizes for _ in range(size)]]
         self.register_buffer("seen", stage.unsqueeze(1) < stage.unsqueeze(2))
         self.links = nn.Parameter(torch.zeros(self.seen.shape))
-        # A single order has no weight to learn.
         logits = nn.Parameter(torch.zeros(n_orders)) if n_orders > 1 else None
         self.register_parameter("order_logits", logits)
         for i, b in enumerate(blocks):

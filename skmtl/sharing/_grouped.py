@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._validation import task_numbers
+from skmtl._validation import SEQUENCES, task_numbers
 from skmtl.sharing._base import Sharing, SharingModule
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Grouped(Sharing):
 
     name = "grouped"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "groups": [list, tuple, np.ndarray, None],
+        "groups": [*SEQUENCES, None],
     }
 
     def __init__(self, groups: Sequence[Sequence[Any]] | None = None) -> None:
@@ -59,7 +59,7 @@ class Grouped(Sharing):
         """Return the spec itself after checking its settings."""
         super().validated()
         for group in () if self.groups is None else self.groups:
-            if not isinstance(group, (list, tuple, np.ndarray)) or not len(group):
+            if not isinstance(group, SEQUENCES) or not len(group):
                 raise ValueError(
                     "The 'groups' parameter of Grouped must be a sequence of groups, "
                     "each a sequence of at least one task, such as [[0, 1], [2]]. Got "
