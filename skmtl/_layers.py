@@ -1,4 +1,4 @@
-"""Layers of several independent copies, computed as one product."""
+"""Layers of several copies, computed as one product, and of transformers."""
 
 from __future__ import annotations
 
@@ -213,6 +213,82 @@ class StackedBatchNorm(nn.Module):
             self.bias.flatten(),
             self.training,
         )
+
+
+class TokenBlock(nn.Module):
+    """A transformer's block [1]_ over tokens of features and of tasks.
+
+    Tokens of features attend to each other, those of tasks to them and to themselves.
+
+    Parameters
+    ----------
+    width : int
+        Width of a token.
+    n_heads : int
+        Number of attention heads.
+    dropout : float
+        Probability of zeroing what is added to a token while training.
+    masked : bool
+        Whether a task's token does not see those of other tasks.
+    first : bool
+        Whether it is the first block, where tokens enter attention as they are [2]_.
+    last : bool
+        Whether it is the last block, after which no one reads the features.
+
+    References
+    ----------
+    .. [1] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+    .. [2] Y. Gorishniy, I. Rubachev, V. Khrulkov and A. Babenko, "Revisiting Deep
+       Learning Models for Tabular Data", NeurIPS 2021.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        n_heads: int,
+        dropout: float,
+        masked: bool,
+        first: bool,
+        last: bool,
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.masked = masked
+        self.last = last
+        self.norm = nn.Identity() if first else nn.LayerNorm(width)
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.merge = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, tokens: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
+        """Map tokens (n, n_tokens, width) and (n, n_tasks, width) to new ones."""
+        Q, K, V = self._heads(tokens)  # (n, heads, tokens, width / heads)
+        Q_t, K_t, V_t = self._heads(tasks)  # (n, heads, tasks, width / heads)
+        own = (Q_t * K_t).sum(dim=3, keepdim=True) if self.masked else Q_t @ K_t.mT
+        A = torch.cat([Q_t @ K.mT, own], dim=3).softmax(dim=3)
+        A, own = A[..., : K.shape[2]], A[..., K.shape[2] :]
+        tasks = self._add(tasks, A @ V + (own * V_t if self.masked else own @ V_t))
+        if self.last:
+            return tokens, tasks
+        return self._add(tokens, (Q @ K.mT).softmax(dim=3) @ V), tasks
+
+    def _heads(self, T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return scaled queries, keys and values of all heads."""
+        QKV = self.project(self.norm(T)).unflatten(2, (3, self.n_heads, -1))
+        Q, K, V = QKV.permute(2, 0, 3, 1, 4)
+        return Q / math.sqrt(Q.shape[3]), K, V
+
+    def _add(self, T: Tensor, read: Tensor) -> Tensor:
+        """Add to tokens what they read, then what the feed-forward layer makes."""
+        T = T + self.dropout(self.merge(read.transpose(1, 2).flatten(2)))
+        return T + self.feed(T)  # type: ignore[no-any-return]
 
 
 class Stateless(nn.Module):

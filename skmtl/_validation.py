@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import (
 )
 
 __all__ = [
+    "SEQUENCES",
     "Interval",
     "Options",
     "StrOptions",
@@ -25,6 +26,9 @@ __all__ = [
     "task_numbers",
     "validate_params",
 ]
+
+#: Types in which users give several tasks; a string is none.
+SEQUENCES = (list, tuple, np.ndarray)
 
 
 def check_device(device: Any) -> torch.device:
@@ -127,11 +131,11 @@ def task_numbers(
 ) -> list[int]:
     """Return the numbers of tasks given by name or number: all of them, each once."""
     names = list(names)
-    numbers = []
+    numbers: list[int] = []
     for task in tasks:
         if task in names:
             numbers.append(names.index(task))
-        elif isinstance(task, Integral) and 0 <= task < len(names):
+        elif isinstance(task, Integral) and int(task) in range(len(names)):
             numbers.append(int(task))
         else:
             raise ValueError(

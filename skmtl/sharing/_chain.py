@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._validation import Interval, StrOptions, task_numbers
+from skmtl._validation import SEQUENCES, Interval, StrOptions, task_numbers
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import _Hard
 
@@ -24,26 +22,23 @@ if TYPE_CHECKING:
 class Chain(Sharing):
     r"""Hard sharing in a chain of tasks, each of which sees earlier tasks' outputs.
 
-    Task t has outputs :math:`z_t = W_t h + \sum_{s \prec t} C_{ts} \phi(z_s)` with
-    shared features h: the classifier chain [1]_ of models that are linear in h and in
-    earlier predictions :math:`\phi`, which are probabilities of classes, 2p - 1 for the
-    second of two classes, and values of regression tasks. Links C start at zero, which
-    is hard sharing. Unlike in the paper, tasks see predictions and not labels while
-    training, so that labels may be missing and all links train at once; and ensembles
-    average outputs with learned weights, where the paper's count votes.
+    Task t has outputs :math:`z_t = W_t h + \sum_{s \prec t} C_{ts} \phi(z_s)`: the
+    classifier chain [1]_ of models that are linear in shared features h and in earlier
+    predictions :math:`\phi`, which are probabilities of classes, 2p - 1 where there are
+    two, and values of regression tasks. C starts at zero, which is hard sharing. Unlike
+    in the paper, tasks see predictions and not labels while training, so that labels
+    may be missing, and ensembles average outputs with learned weights, not votes.
 
     Parameters
     ----------
     order : {"ensemble", "label_count"}, sequence or None, default=None
-        Names or numbers of all tasks, first to last. "label_count" starts with the
-        task that has most labels; None takes the tasks as they stand in y. "ensemble"
-        averages over orders drawn at random.
+        Names or numbers of all tasks. "label_count" starts with the task that has most
+        labels, "ensemble" averages over random orders, None keeps the order of y.
     n_orders : int, default=10
         Number of orders of an ensemble; not used for a single order.
     n_stages : int, default=8
-        The order is cut into at most so many runs of tasks. A task sees those of
-        earlier runs and none of its own, which bounds the time for many tasks; with no
-        more tasks than stages the chain is the paper's.
+        The order is cut into at most so many runs of tasks, which see earlier runs:
+        with no more tasks than stages that is the paper's chain.
 
     References
     ----------
@@ -52,30 +47,24 @@ class Chain(Sharing):
 
     Examples
     --------
-    After a fit, ``module_.coupling`` holds ``orders`` (n_orders, n_tasks), their
-    ``order_weights`` and ``links()`` (n_orders, to n_outputs, from n_outputs).
+    ``module_.coupling`` holds the ``orders``, their ``order_weights`` and ``links`` C.
 
-    >>> from sklearn.datasets import make_multilabel_classification
     >>> from skmtl import MultiTaskClassifier
     >>> from skmtl.sharing import Chain
-    >>> X, Y = make_multilabel_classification(60, n_classes=3, random_state=0)
-    >>> est = MultiTaskClassifier(Chain(order=[2, 0, 1]), max_iter=5).fit(X, Y)
-    >>> est.module_.coupling.orders
-    tensor([[2, 0, 1]])
+    >>> MultiTaskClassifier(sharing=Chain(order=["c", "a", "b"])).sharing
+    Chain(order=['c', 'a', 'b'])
     """
 
     name = "chain"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "order": [
-            StrOptions({"ensemble", "label_count"}), list, tuple, np.ndarray, None
-        ],
+        "order": [StrOptions({"ensemble", "label_count"}), *SEQUENCES, None],
         "n_orders": [Interval(Integral, 1, None, closed="left")],
         "n_stages": [Interval(Integral, 2, None, closed="left")],
-    }  # fmt: skip
+    }
 
     def __init__(
         self,
-        order: str | Sequence[Any] | NDArray[Any] | None = None,
+        order: str | Sequence[Any] | None = None,
         n_orders: int = 10,
         n_stages: int = 8,
     ) -> None:
@@ -89,7 +78,7 @@ class Chain(Sharing):
         if order is None:
             order = list(range(len(names)))
         elif isinstance(order, str) and order == "label_count":
-            order = np.argsort(np.negative(n_labels), kind="stable").tolist()
+            order = sorted(range(len(names)), key=lambda t: -n_labels[t])
         elif not isinstance(order, str):
             order = task_numbers(order, names, "The 'order' parameter of Chain")
         return clone(self).set_params(order=order)  # type: ignore[no-any-return]
@@ -105,54 +94,45 @@ class Chain(Sharing):
 
 
 class _Chain(_Hard):
-    def __init__(
-        self, encoder: EncoderModule, orders: Sequence[Any], n_stages: int
-    ) -> None:
+    def __init__(self, encoder: EncoderModule, orders: Any, n_stages: int) -> None:
         super().__init__(encoder)
         self.orders = orders
         self.n_stages = n_stages
 
     def coupling(self, blocks: Sequence[Block]) -> nn.Module | None:
-        if sum(len(block.tasks) for block in blocks) < 2:
-            return None
-        return _Links(blocks, torch.tensor(self.orders), self.n_stages)
+        several = sum(len(block.tasks) for block in blocks) > 1
+        return _Links(blocks, self.orders, self.n_stages) if several else None
 
 
 class _Links(nn.Module):
     orders: Tensor
-    order_logits: Tensor
+    order_logits: Tensor | None
     seen: Tensor
 
-    def __init__(self, blocks: Sequence[Block], orders: Tensor, n_stages: int) -> None:
+    def __init__(self, blocks: Sequence[Block], orders: Any, n_stages: int) -> None:
         super().__init__()
-        self.blocks = tuple(blocks)
-        n_orders, n_tasks = orders.shape
+        self.blocks = blocks
+        self.register_buffer("orders", torch.tensor(orders))
+        n_orders, n_tasks = self.orders.shape
         self.n_stages = min(n_stages, n_tasks)
-        stage = orders.argsort(dim=1) * self.n_stages // n_tasks  # (orders, tasks)
+        stage = self.orders.argsort(dim=1) * self.n_stages // n_tasks
         sizes = [item for b in blocks for item in zip(b.tasks, b.sizes, strict=True)]
         stage = stage[:, [task for task, size in sizes for _ in range(size)]]
-        self.register_buffer("orders", orders)
-        # Outputs of a task see those of tasks in earlier stages.
         self.register_buffer("seen", stage.unsqueeze(1) < stage.unsqueeze(2))
-        self.weight = nn.Parameter(torch.zeros(self.seen.shape))
-        logits = torch.zeros(n_orders)
-        if n_orders > 1:
-            self.order_logits = nn.Parameter(logits)
-        else:  # has nothing to learn
-            self.register_buffer("order_logits", logits)
+        self.links = nn.Parameter(torch.zeros(self.seen.shape))
+        logits = nn.Parameter(torch.zeros(n_orders)) if n_orders > 1 else None
+        self.register_parameter("order_logits", logits)
         for i, b in enumerate(blocks):
             self.register_buffer(f"columns_{i}", torch.from_numpy(b.padded_columns))
 
     @property
     def order_weights(self) -> Tensor:
-        return self.order_logits.softmax(dim=0)  # (orders,)
-
-    def links(self) -> Tensor:
-        return self.weight * self.seen  # (orders, to outputs, from outputs)
+        logits = self.order_logits
+        return self.links.new_ones(1) if logits is None else logits.softmax(dim=0)
 
     def forward(self, outputs: Tensor) -> Tensor:
-        start = outputs.expand(len(self.weight), -1, -1)  # (orders, n, outputs)
-        links, Z = self.links().mT, start
+        start = outputs.expand(len(self.links), -1, -1)  # (orders, n, outputs)
+        links, Z = (self.links * self.seen).mT, start
         for _ in range(self.n_stages - 1):  # each settles the outputs of one more stage
             parts = [self._phi(i, b, Z) for i, b in enumerate(self.blocks)]
             Z = torch.baddbmm(start, torch.cat(parts, dim=2), links)
@@ -164,7 +144,7 @@ class _Links(nn.Module):
             return Z
         if block.kind == "binary":
             return (Z / 2).tanh()  # turns its sign where the two classes change names
-        columns = getattr(self, f"columns_{i}")
+        columns: Tensor = getattr(self, f"columns_{i}")
         wide = Z.new_full((*Z.shape[:2], len(block.tasks) * block.size), -torch.inf)
-        wide = wide.index_copy(2, columns, Z).unflatten(2, (-1, block.size))
+        wide = wide.index_copy(2, columns, Z).view(*Z.shape[:2], -1, block.size)
         return wide.softmax(dim=3).flatten(2).index_select(2, columns)

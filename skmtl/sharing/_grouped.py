@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._validation import task_numbers
+from skmtl._validation import SEQUENCES, task_numbers
 from skmtl.sharing._base import Sharing, SharingModule
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Grouped(Sharing):
 
     name = "grouped"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "groups": [list, tuple, np.ndarray, None],
+        "groups": [*SEQUENCES, None],
     }
 
     def __init__(self, groups: Sequence[Sequence[Any]] | None = None) -> None:
@@ -59,31 +59,23 @@ class Grouped(Sharing):
         """Return the spec itself after checking its settings."""
         super().validated()
         for group in () if self.groups is None else self.groups:
-            if (
-                isinstance(group, str)
-                or not hasattr(group, "__len__")
-                or not len(group)
-            ):
+            if not isinstance(group, SEQUENCES) or not len(group):
                 raise ValueError(
                     "The 'groups' parameter of Grouped must be a sequence of groups, "
                     "each a sequence of at least one task, such as [[0, 1], [2]]. Got "
-                    f"{group!r} as a group."
+                    f"the group {group!r}."
                 )
         return self
 
     def for_tasks(self, names: Sequence[Any], n_labels: Sequence[int]) -> Self:
         """Return the spec with groups of task numbers."""
-        groups = [list(names)] if self.groups is None else self.groups
-        numbers = iter(
-            task_numbers(
-                (task for group in groups for task in group),
-                names,
-                "The 'groups' parameter of Grouped",
-            )
-        )
-        return clone(self).set_params(
-            groups=[[next(numbers) for _ in group] for group in groups]
-        )
+        groups = [names] if self.groups is None else self.groups
+        tasks = (task for group in groups for task in group)
+        numbers = task_numbers(tasks, names, "The 'groups' parameter of Grouped")
+        ends = np.cumsum([len(group) for group in groups])
+        parts = np.split(np.array(numbers), ends[:-1])
+        numbered: Self = clone(self).set_params(groups=[p.tolist() for p in parts])
+        return numbered
 
     def build(
         self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int

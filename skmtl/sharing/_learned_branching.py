@@ -40,7 +40,7 @@ class LearnedBranching(Sharing):
     temperature : float, default=1.0
         Temperature :math:`\tau` of the gradients. Small ones are closer to those of
         the drawn tree and vary more.
-    scale : float, default=10.0
+    scale : float, default=30.0
         Factor s of the choices, which makes them as much faster than the weights.
 
     References
@@ -72,7 +72,7 @@ class LearnedBranching(Sharing):
     }
 
     def __init__(
-        self, n_branches: int = 4, temperature: float = 1.0, scale: float = 10.0
+        self, n_branches: int = 4, temperature: float = 1.0, scale: float = 30.0
     ) -> None:
         self.n_branches = n_branches
         self.temperature = temperature
@@ -108,8 +108,10 @@ class _LearnedBranching(SharingModule):
         *inner, last = self.choices
         H = self.branches.step(0, X)  # (branches, n, ...)
         for i, choice in enumerate(inner, start=1):
-            H = self.branches.step(i, self._read(choice, H))
-        return self._read(last, H).transpose(0, 1), H.transpose(0, 1)
+            H = torch.einsum("cp,p...->c...", self._chosen(choice), H)
+            H = self.branches.step(i, H)
+        H = H.transpose(0, 1)  # (n, branches, width)
+        return torch.einsum("tb,nbw->ntw", self._chosen(last), H), H
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         # What a task reads is its own choice, in a row of the last step's choices.
@@ -122,10 +124,6 @@ class _LearnedBranching(SharingModule):
             return [np.zeros(readers, dtype=np.int64) for readers in self.readers]
         return [choice.detach().argmax(dim=1).cpu().numpy() for choice in self.choices]
 
-    def _read(self, choice: Tensor, H: Tensor) -> Tensor:
-        """Give each reader the features of its parent."""
-        return torch.einsum("rp,p...->r...", self._chosen(choice), H)
-
     def _chosen(self, choice: Tensor) -> Tensor:
         """Return one row per reader that is one at its parent and else zero."""
         logits = self.scale * choice
@@ -134,7 +132,5 @@ class _LearnedBranching(SharingModule):
             logits = logits - (-uniform.log()).log()  # Gumbel noise
         parents = torch.arange(logits.shape[1], device=logits.device)
         hard = (logits.argmax(dim=1, keepdim=True) == parents).to(logits.dtype)
-        if not self.training:
-            return hard
         soft = (logits / self.temperature).softmax(dim=1)
         return hard - soft.detach() + soft

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._layers import StackedLinear
+from skmtl._layers import StackedLinear, TokenBlock
 from skmtl._validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 
@@ -24,30 +24,26 @@ class TaskToken(Sharing):
 
     The transformer for tables [1]_ with a token for each task [2]_ in place of the one
     for the class. Features of one encoder are cut into groups of neighbours, and group
-    j becomes the token :math:`W_j x_j + b_j`; with ``MLP(())`` and no more columns than
-    tokens these are the columns, as in the paper. Tokens of features attend to each
-    other; the token of a task, learned at first, attends to those and itself, and in
-    the end is what the head of the task reads.
-
-    Feed-forward layers have twice the width of a token and GELU, where the paper has
-    ReGLU, and all parameters have the same weight decay.
+    j becomes the token :math:`W_j x_j + b_j`; with ``MLP(())`` and as many tokens as
+    columns these are the columns, as in the paper. They attend to each other. The token
+    of a task is learned, attends to those and itself, and in the end is what the task's
+    head reads. Feed-forward layers have GELU and twice the width, not ReGLU.
 
     Parameters
     ----------
     token_width : int, default=32
         Width of a token, divisible by ``n_heads``.
-    n_tokens : int, default=32
+    n_tokens : int, default=8
         Largest number of tokens into which the features are cut.
     n_blocks : int, default=2
-        Number of blocks of attention and feed-forward layer, each on normalised tokens
-        and with a residual connection.
+        Number of blocks of attention and feed-forward layer.
     n_heads : int, default=4
         Number of attention heads.
     dropout : float, default=0.0
         Probability of zeroing what a layer adds to a token while training.
     masked : bool, default=True
-        Whether tokens of tasks do not see each other. It keeps tasks from competing
-        for attention, and the time linear in their number.
+        Whether tokens of tasks do not see each other, which takes time linear in their
+        number.
 
     References
     ----------
@@ -67,10 +63,10 @@ class TaskToken(Sharing):
 
     name = "task_token"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{
-            parameter: [Interval(Integral, 1, None, closed="left")]
-            for parameter in ("token_width", "n_tokens", "n_blocks", "n_heads")
-        },
+        "token_width": [Interval(Integral, 1, None, closed="left")],
+        "n_tokens": [Interval(Integral, 1, None, closed="left")],
+        "n_blocks": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "masked": ["boolean"],
     }
@@ -78,7 +74,7 @@ class TaskToken(Sharing):
     def __init__(
         self,
         token_width: int = 32,
-        n_tokens: int = 32,
+        n_tokens: int = 8,
         n_blocks: int = 2,
         n_heads: int = 4,
         dropout: float = 0.0,
@@ -120,12 +116,22 @@ class _TaskToken(SharingModule):
         bound = 1 / math.sqrt(self.width)
         self.tasks = nn.Parameter(torch.empty(n_tasks, self.width))
         nn.init.uniform_(self.tasks, -bound, bound)
-        self.blocks = nn.ModuleList(_Block(spec, i) for i in range(spec.n_blocks))
+        self.blocks = nn.ModuleList(
+            TokenBlock(
+                self.width,
+                spec.n_heads,
+                spec.dropout,
+                spec.masked,
+                first=i == 0,
+                last=i == spec.n_blocks - 1,
+            )
+            for i in range(spec.n_blocks)
+        )
         self.norm = nn.LayerNorm(self.width)
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         H = self.encoder.single(X)  # (n, encoder width)
-        H = F.pad(H, (0, -H.shape[1] % self.size)).unflatten(1, (-1, self.size))
+        H = F.pad(H, (0, -H.shape[1] % self.size)).view(len(X), -1, self.size)
         start = self.tokens(H.transpose(0, 1)).transpose(0, 1)  # (n, tokens, width)
         tokens, tasks = start, self.tasks.expand(len(X), -1, -1)  # (n, tasks, width)
         for block in self.blocks:
@@ -135,46 +141,3 @@ class _TaskToken(SharingModule):
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         own = "tasks" if self.masked else None  # each row is of one task
         return (p for name, p in self.named_parameters() if name != own)
-
-
-class _Block(nn.Module):
-    def __init__(self, spec: TaskToken, number: int) -> None:
-        super().__init__()
-        width = spec.token_width
-        self.n_heads = spec.n_heads
-        self.masked = spec.masked
-        self.last = number == spec.n_blocks - 1  # after which no one reads the features
-        # As in [1]_, the first tokens of all enter attention as they are.
-        self.norm = nn.LayerNorm(width) if number else nn.Identity()
-        self.project = nn.Linear(width, 3 * width, bias=False)
-        self.merge = nn.Linear(width, width)
-        self.dropout = nn.Dropout(spec.dropout)
-        self.feed = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, 2 * width),
-            nn.GELU(),
-            nn.Linear(2 * width, width),
-            nn.Dropout(spec.dropout),
-        )
-
-    def forward(self, tokens: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
-        Q, K, V = self._heads(tokens)  # (n, heads, tokens, width / heads)
-        Q_t, K_t, V_t = self._heads(tasks)  # (n, heads, tasks, width / heads)
-        own = (Q_t * K_t).sum(dim=3, keepdim=True) if self.masked else Q_t @ K_t.mT
-        A = torch.cat([Q_t @ K.mT, own], dim=3).softmax(dim=3)
-        A, own = A.split([K.shape[2], own.shape[3]], dim=3)
-        tasks = self._add(tasks, A @ V + (own * V_t if self.masked else own @ V_t))
-        if self.last:
-            return tokens, tasks
-        return self._add(tokens, (Q @ K.mT).softmax(dim=3) @ V), tasks
-
-    def _heads(self, T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return scaled queries, keys and values of all heads."""
-        QKV = self.project(self.norm(T)).unflatten(2, (3, self.n_heads, -1))
-        Q, K, V = QKV.permute(2, 0, 3, 1, 4)
-        return Q / math.sqrt(Q.shape[3]), K, V
-
-    def _add(self, T: Tensor, read: Tensor) -> Tensor:
-        """Add to tokens what they read, then what the feed-forward layer makes."""
-        T = T + self.dropout(self.merge(read.transpose(1, 2).flatten(2)))
-        return T + self.feed(T)  # type: ignore[no-any-return]
