@@ -14,7 +14,7 @@ from skmtl._data import read_weighted
 from skmtl._fit import MultiTaskFit
 from skmtl._score import task_scores
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
-from skmtl.encoder import ENCODER
+from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
 from skmtl.training import Source, n_threads
@@ -76,11 +76,12 @@ class MultiTaskBase(MultiTaskFit):
     def _outputs(self, X: Any) -> Tensor:
         """Return the packed outputs of all tasks, of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        X = self._check_X(X, reset=False, allow_nd=True)
         net = self.net_
+        X = self._check_X(X, net.module__encoder, reset=False)
+        dtype = net.module_.input_dtype
         device = next(net.module_.parameters()).device
         with n_threads(threads(self, net)):
-            return net.outputs(Source(X, net.dtype, device, resident=False))
+            return net.outputs(Source(X, dtype, device, resident=False))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the labels of all tasks.
@@ -180,6 +181,10 @@ class MultiTaskBase(MultiTaskFit):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        encoder = self.encoder
+        if isinstance(encoder, str) and encoder in ENCODER:
+            encoder = ENCODER[encoder]()
+        tags.input_tags.allow_nan = isinstance(encoder, Encoder) and encoder.allow_nan
         tags.target_tags.multi_output = True
         return tags
 

@@ -19,6 +19,7 @@ from skmtl._build import (
     Split,
     threads,
 )
+from skmtl._categories import Categories
 from skmtl._columns import Columns, read_columns
 from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weighted
 from skmtl._stratify import holdout_split
@@ -108,7 +109,8 @@ class MultiTaskFit(CallbackSupportMixin):
         X : array-like or sparse matrix of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
             Inputs. A sparse matrix is made dense batch by batch, and a `numpy.memmap`
-            is read batch by batch.
+            is read batch by batch. Columns of a DataFrame may hold categories, where
+            the encoder takes them.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
             ``missing_label`` mark missing labels; a row without any is skipped.
@@ -193,9 +195,8 @@ class MultiTaskFit(CallbackSupportMixin):
         plan = Plan.of(self)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
-        targets, data = self._read(
-            X, y, sample_weight, resume, classes, plan.encoder.input_ndim != 2
-        )
+        encoder = plan.encoder
+        targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
         task_weight = check_task_weight(self.task_weight, targets.names)
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(
@@ -204,7 +205,7 @@ class MultiTaskFit(CallbackSupportMixin):
             )
         trained = targets.active & (task_weight > 0)
         shape = data.X.shape[1:]
-        valid_data = self._read_validation(valid, targets, shape, trained)
+        valid_data = self._read_validation(valid, targets, encoder, shape, trained)
         split = None
         if valid_data is None and not one_pass:
             split = self._hold_out(data, random_state)
@@ -231,7 +232,7 @@ class MultiTaskFit(CallbackSupportMixin):
         sample_weight: Any,
         resume: bool,
         classes: Any,
-        allow_nd: bool,
+        encoder: Encoder,
     ) -> tuple[Targets, Data]:
         """Validate and encode the training data."""
         if y is None:
@@ -239,7 +240,7 @@ class MultiTaskFit(CallbackSupportMixin):
                 f"This {type(self).__name__} estimator requires y to be passed, but "
                 "the target y is None."
             )
-        X = self._check_X(X, reset=not resume, allow_nd=allow_nd)
+        X = self._check_X(X, encoder, reset=not resume)
         columns = read_columns(y, self.missing_label)
         if resume:
             self._check_tasks(columns, self._targets)
@@ -261,6 +262,7 @@ class MultiTaskFit(CallbackSupportMixin):
         self,
         valid: Validation,
         targets: Targets,
+        encoder: Encoder,
         shape: tuple[int, ...],
         trained: NDArray[np.bool_],
     ) -> Data | None:
@@ -276,7 +278,7 @@ class MultiTaskFit(CallbackSupportMixin):
                 "X_val and y_val are for early stopping, but early_stopping=False: set "
                 "it to 'auto' or True, or leave them out."
             )
-        X = self._check_X(X, reset=False, allow_nd=True, expected=shape)
+        X = self._check_X(X, encoder, reset=False, expected=shape)
         columns = read_columns(y, self.missing_label)
         self._check_tasks(columns, targets)
         columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
@@ -292,20 +294,25 @@ class MultiTaskFit(CallbackSupportMixin):
     def _check_X(
         self,
         X: Any,
+        encoder: Encoder,
         reset: bool,
-        allow_nd: bool = False,
         expected: tuple[int, ...] | None = None,
     ) -> Any:
+        """Return inputs as one array of numbers, categories as codes."""
         if isinstance(X, Tensor):
             X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
             X = X.detach().cpu().numpy()
+        if reset:
+            self._categories = Categories.of(X)
+            _check_categories(self._categories, encoder)
         X = validate_data(
             self,
-            X,
+            X if self._categories is None else self._categories.coded(X),
             reset=reset,
             accept_sparse="csr",
             dtype=(np.float64, np.float32),
-            allow_nd=allow_nd,
+            allow_nd=not reset or encoder.input_ndim != 2,
+            ensure_all_finite="allow-nan" if encoder.allow_nan else True,
         )
         if not reset:
             expected = expected or self.net_.module__input_shape
@@ -422,5 +429,16 @@ class MultiTaskFit(CallbackSupportMixin):
             )
 
 
+def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
+    if categories is not None and not encoder.takes_categories:
+        raise ValueError(
+            f"The encoder {type(encoder).__name__} takes no columns of categories. Got "
+            f"{categories.names}: give numbers, for example by a OneHotEncoder in a "
+            "ColumnTransformer, or use encoder='mlp'."
+        )
+
+
 def _is_fitted_attribute(name: str) -> bool:
-    return name == "_targets" or (name.endswith("_") and not name.startswith("_"))
+    return name in ("_targets", "_categories") or (
+        name.endswith("_") and not name.startswith("_")
+    )
