@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from scipy.stats import rankdata
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
 from torch import Tensor, nn
@@ -164,8 +165,8 @@ class Affine(InputStage):
 class ToNormal(InputStage):
     """Give columns a normal distribution by their ranks, as `QuantileTransformer` does.
 
-    Unlike there, the smallest and the largest number of a column are not moved to the
-    ends of the distribution where many rows have them.
+    Unlike there, rows that share the smallest or the largest number of a column are
+    not moved to the ends of the distribution, but to the middle of their ranks.
 
     Parameters
     ----------
@@ -175,6 +176,7 @@ class ToNormal(InputStage):
 
     offset: Tensor
     quantiles: Tensor
+    ranks: Tensor
 
     def __init__(self, quantiles: Array) -> None:
         super().__init__()
@@ -183,28 +185,28 @@ class ToNormal(InputStage):
             scale = quantiles.std(axis=1)
         scale = np.where(scale > 0, scale, np.maximum(1, np.abs(center)))
         self.needs_float64, offset = _offset(center, scale)
-        quantiles = np.ascontiguousarray(quantiles - offset[:, None])
+        ranks = np.stack([rankdata(q) - 1 for q in quantiles])  # ties share their mean
+        ranks /= max(1, quantiles.shape[1] - 1)
+        quantiles = (quantiles - offset[:, None]).clip(-LARGE, LARGE)
         self.register_buffer("offset", torch.from_numpy(offset))
-        self.register_buffer(
-            "quantiles", torch.from_numpy(quantiles.clip(-LARGE, LARGE))
-        )
+        self.register_buffer("quantiles", torch.from_numpy(quantiles))
+        self.register_buffer("ranks", torch.from_numpy(ranks))
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_features) to numbers of a standard normal distribution."""
         D = (X - self.offset).clamp(-LARGE, LARGE).to(self.quantiles.dtype)
         D = D.T.contiguous()
-        # Among equal quantiles, the mean of the first and of the last counts.
-        p = (self._rank(D, right=False) + self._rank(D, right=True)) / 2
-        p = p.clamp(1e-7, 1 - 1e-7)  # as scikit-learn does
-        Z: Tensor = torch.special.ndtri(p).T
-        return Z.clamp(-BOUND, BOUND)
-
-    def _rank(self, D: Tensor, right: bool) -> Tensor:
         last = self.quantiles.shape[1] - 1
-        upper = torch.searchsorted(self.quantiles, D, right=right).clamp(1, last)
-        low, high = (self.quantiles.gather(1, i) for i in (upper - 1, upper))
+        upper = torch.searchsorted(self.quantiles, D, right=True).clamp(
+            min(1, last), last
+        )
+        lower = (upper - 1).clamp_min(0)
+        low, high = self.quantiles.gather(1, lower), self.quantiles.gather(1, upper)
         step = (high - low).clamp_min(torch.finfo(D.dtype).tiny)
-        return (upper - 1 + ((D - low) / step).clamp(0, 1)) / last
+        share = ((D - low) / step).clamp(0, 1)
+        p = torch.lerp(self.ranks.gather(1, lower), self.ranks.gather(1, upper), share)
+        Z: Tensor = torch.special.ndtri(p.clamp(1e-7, 1 - 1e-7)).T  # as scikit-learn
+        return Z.clamp(-BOUND, BOUND)
 
 
 class TableStage(InputStage):
