@@ -15,7 +15,7 @@ from skmtl._fit import MultiTaskFit
 from skmtl._score import task_scores
 from skmtl._summary import sharing_counts
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
-from skmtl.encoder import ENCODER
+from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
 from skmtl.training import AUGMENTATION, Source, n_threads
@@ -80,9 +80,10 @@ class MultiTaskBase(MultiTaskFit):
         check_is_fitted(self)
         net = self.net_
         X = self._check_X(X, net.module__encoder, reset=False)
+        dtype = net.module_.input_dtype
         device = next(net.module_.parameters()).device
         with n_threads(threads(self, net)):
-            return net.outputs(Source(X, net.dtype, device, resident=False))
+            return net.outputs(Source(X, dtype, device, resident=False))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the labels of all tasks.
@@ -212,6 +213,10 @@ class MultiTaskBase(MultiTaskFit):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        encoder = self.encoder
+        if isinstance(encoder, str) and encoder in ENCODER:
+            encoder = ENCODER[encoder]()
+        tags.input_tags.allow_nan = isinstance(encoder, Encoder) and encoder.allow_nan
         tags.target_tags.multi_output = True
         return tags
 

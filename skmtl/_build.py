@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skmtl._data import Data, count_labels, prior_outputs
+from skmtl._categories import Categories
+from skmtl._data import Data, count_labels, prior_outputs, row_weight
 from skmtl._registry import resolve
 from skmtl._targets import Targets
 from skmtl._validation import check_device
-from skmtl.encoder import ENCODER, Encoder, ModuleEncoder
+from skmtl.encoder import ENCODER, Encoder, ModuleEncoder, TrainingInputs
 from skmtl.relation import RELATION, Relation
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (
@@ -132,6 +133,7 @@ def new_net(
     estimator: Any,
     plan: Plan,
     data: Data,
+    inputs: TrainingInputs,
     targets: Targets,
     task_weight: NDArray[np.float64],
     callbacks: list[Any],
@@ -146,6 +148,8 @@ def new_net(
         The strategies.
     data : Data
         The training data.
+    inputs : TrainingInputs
+        Those of its rows that are not held out.
     targets : Targets
         The tasks.
     task_weight : ndarray of shape (n_tasks,)
@@ -161,9 +165,9 @@ def new_net(
     net = MultiTaskNet(
         MultiTaskModule,
         module__sharing=plan.sharing,
-        module__encoder=plan.encoder,
+        module__encoder=plan.encoder.prepared(inputs),
         module__relation=plan.relation,
-        module__input_shape=tuple(data.X.shape[1:]),
+        module__input_shape=inputs.shape,
         module__n_tasks=targets.n_tasks,
         module__blocks=targets.blocks,
         module__prior=prior_outputs(data, targets),
@@ -339,7 +343,22 @@ class Job:
         plan, data, weight = self.plan, self.data, self.task_weight
         if self.resume:
             return resumed_net(estimator, plan, data, weight, self.callbacks)
-        return new_net(estimator, plan, data, self.targets, weight, self.callbacks)
+        inputs = self._training_inputs(estimator._categories)
+        return new_net(
+            estimator, plan, data, inputs, self.targets, weight, self.callbacks
+        )
+
+    def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
+        data = self.data
+        rows = data.rows if self.split is None else np.sort(data.rows[self.split[0]])
+        weight = row_weight(data, rows)
+        if weight is not None and weight.any():  # class weights may leave some at zero
+            rows, weight = rows[weight > 0], weight[weight > 0]
+        else:
+            weight = None
+        n_features = data.X.shape[1]
+        sizes = () if categories is None else categories.sizes(n_features)
+        return TrainingInputs(data.X, rows, weight, sizes)
 
     def rows(self, net: MultiTaskNet) -> tuple[Rows, Rows | None]:
         """Return the rows to train on and those to validate on, as the net reads them.
@@ -347,7 +366,7 @@ class Job:
         Parameters
         ----------
         net : MultiTaskNet
-            Decides the compute type.
+            Decides the types of inputs and labels.
 
         Returns
         -------
@@ -356,18 +375,19 @@ class Job:
         valid : Rows or None
             Those of the validation set or of the hold-out.
         """
-        rows = self._packed(self.data, net.dtype)
+        rows = self._packed(self.data, net)
         if self.valid is not None:
-            return rows, self._packed(self.valid, net.dtype)
+            return rows, self._packed(self.valid, net)
         if self.split is not None:
             train, held_out = map(rows.subset, self.split)
             return train, held_out
         return rows, None
 
-    def _packed(self, data: Data, dtype: torch.dtype) -> Rows:
+    def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
         device = self.plan.device
         packed = pack_targets(
-            self.targets.blocks, data.labels, data.weight, dtype, device
+            self.targets.blocks, data.labels, data.weight, net.dtype, device
         )
+        source = Source(data.X, net.module_.input_dtype, device)
         every = len(data.rows) == data.X.shape[0]
-        return Rows(Source(data.X, dtype, device), packed, None if every else data.rows)
+        return Rows(source, packed, None if every else data.rows)

@@ -106,12 +106,17 @@ def _split(
 ) -> tuple[list[Any] | None, list[_Raw], bool, np.dtype[Any] | None]:
     """Return names, (values, mask of what is missing) per column, one_d and dtype."""
     if hasattr(y, "columns") and (hasattr(y, "iloc") or hasattr(y, "get_columns")):
-        series = _series(y)
-        return list(y.columns), [_native(s) for s in series], len(series) == 1, None
+        series = series_of(y)
+        return (
+            list(y.columns),
+            [native_values(s) for s in series],
+            len(series) == 1,
+            None,
+        )
     if hasattr(y, "dtype") and (hasattr(y, "iloc") or hasattr(y, "is_null")):
         name = getattr(y, "name", None)
         unnamed = name is None or (isinstance(name, str) and not name)
-        return (None if unnamed else [name]), [_native(y)], True, None
+        return (None if unnamed else [name]), [native_values(y)], True, None
     if issparse(y):
         y = y.toarray()
     elif hasattr(y, "detach"):  # a torch tensor
@@ -162,13 +167,13 @@ def _from_sequence(y: Any) -> NDArray[Any]:
     return np.asarray(y)
 
 
-def _series(frame: Any) -> list[Any]:
+def series_of(frame: Any) -> list[Any]:
     if hasattr(frame, "iloc"):
         return [frame.iloc[:, t] for t in range(frame.shape[1])]
     return list(frame.get_columns())
 
 
-def _native(series: Any) -> _Raw:
+def native_values(series: Any) -> _Raw:
     """Return the values of a pandas or polars series and which are missing."""
     if not hasattr(series, "isna"):  # polars
         mask = series.is_null().to_numpy()

@@ -172,6 +172,31 @@ def count_labels(data: Data, targets: Targets) -> list[int]:
     ]
 
 
+def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Return the weights of rows: each row has that of its heaviest label.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    rows : ndarray of int
+        Which rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,) or None
+        None where all count the same.
+    """
+    if data.weight is None:
+        return None
+    weight = np.zeros(len(rows))
+    for t, labels in enumerate(data.labels):
+        y = labels[rows]
+        present = ~np.isnan(y) if y.dtype.kind == "f" else y >= 0
+        np.maximum(weight, data.weight[rows, t] * present, out=weight)
+    return weight
+
+
 def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
     """Return the outputs of a model that knows only how often each class occurs.
 

@@ -19,6 +19,7 @@ from skmtl._build import (
     Split,
     threads,
 )
+from skmtl._categories import Categories
 from skmtl._columns import Columns, read_columns
 from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weighted
 from skmtl._stratify import holdout_split
@@ -125,7 +126,8 @@ class MultiTaskFit(CallbackSupportMixin):
         X : array-like or sparse matrix of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
             Inputs. A sparse matrix is made dense batch by batch, and a `numpy.memmap`
-            is read batch by batch.
+            is read batch by batch. Columns of a DataFrame may hold categories, where
+            the encoder takes them.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
             ``missing_label`` mark missing labels; a row without any is skipped.
@@ -213,7 +215,8 @@ class MultiTaskFit(CallbackSupportMixin):
         plan = Plan.of(self)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(2**31 - 1))
-        targets, data = self._read(X, y, sample_weight, resume, classes, plan.encoder)
+        encoder = plan.encoder
+        targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
         task_weight = check_task_weight(self.task_weight, targets.names)
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(
@@ -222,7 +225,7 @@ class MultiTaskFit(CallbackSupportMixin):
             )
         trained = targets.active & (task_weight > 0)
         shape = data.X.shape[1:]
-        valid_data = self._read_validation(valid, targets, plan.encoder, shape, trained)
+        valid_data = self._read_validation(valid, targets, encoder, shape, trained)
         split = None
         if valid_data is None and not one_pass:
             split = self._hold_out(data, random_state)
@@ -315,17 +318,22 @@ class MultiTaskFit(CallbackSupportMixin):
         reset: bool,
         expected: tuple[int, ...] | None = None,
     ) -> Any:
+        """Return inputs as one array of numbers, categories as codes."""
         if isinstance(X, Tensor):
             X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
             X = X.detach().cpu().numpy()
         check_sample_shape(X, encoder)
+        if reset:
+            self._categories = Categories.of(X)
+            _check_categories(self._categories, encoder)
         X = validate_data(
             self,
-            X,
+            X if self._categories is None else self._categories.coded(X),
             reset=reset,
             accept_sparse="csr",
             dtype=(np.float64, np.float32),
             allow_nd=True,
+            ensure_all_finite="allow-nan" if encoder.allow_nan else True,
         )
         if not reset:
             expected = expected or self.net_.module__input_shape
@@ -442,5 +450,16 @@ class MultiTaskFit(CallbackSupportMixin):
             )
 
 
+def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
+    if categories is not None and not encoder.takes_categories:
+        raise ValueError(
+            f"The encoder {type(encoder).__name__} takes no columns of categories. Got "
+            f"{categories.names}: give numbers, for example by a OneHotEncoder in a "
+            "ColumnTransformer, or use encoder='mlp'."
+        )
+
+
 def _is_fitted_attribute(name: str) -> bool:
-    return name == "_targets" or (name.endswith("_") and not name.startswith("_"))
+    return name in ("_targets", "_categories") or (
+        name.endswith("_") and not name.startswith("_")
+    )

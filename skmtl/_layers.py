@@ -139,6 +139,34 @@ class StackedGate(nn.Module):
         return self.logits(X).softmax(dim=-1)  # type: ignore[no-any-return]
 
 
+class StackedEmbedding(nn.Module):
+    """Embeddings of the same codes by ``n_copies`` networks, in one weight tensor.
+
+    Every embedding starts with a squared length of one, on average.
+
+    Parameters
+    ----------
+    n_copies : int
+        Number of networks.
+    n_codes : int
+        Number of codes.
+    dim : int
+        Width of each embedding.
+    """
+
+    def __init__(self, n_copies: int, n_codes: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_copies, n_codes, dim))
+        nn.init.normal_(self.weight, std=dim**-0.5)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map codes of shape (...) to embeddings of shape (n_copies, ..., dim)."""
+        n_copies, n_codes, _ = self.weight.shape
+        firsts = torch.arange(0, n_copies * n_codes, n_codes, device=codes.device)
+        codes = codes + firsts.view(-1, *[1] * codes.ndim)
+        return F.embedding(codes, self.weight.flatten(0, 1))
+
+
 class StackedLayerNorm(nn.Module):
     """Layer normalisation [1]_ of ``n_copies`` networks, each with its own scale.
 

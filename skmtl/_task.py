@@ -5,6 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 
@@ -103,7 +104,9 @@ class _TaskView(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        of_all = get_tags(self.estimator).input_tags
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = of_all.allow_nan
         return tags
 
 

@@ -363,7 +363,7 @@ def test_warm_start_refuses_another_architecture_and_stays_fitted():
         ("sgd", 0.1),
         (torch.optim.RMSprop, 0.01),
         (torch.optim.Adagrad, 0.1),
-        (torch.optim.LBFGS, 0.5),
+        (torch.optim.LBFGS, 0.1),
         (torch.optim.Rprop, 0.01),
     ],
 )

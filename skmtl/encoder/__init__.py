@@ -4,6 +4,8 @@ from skmtl._registry import by_name
 from skmtl.encoder._base import Encoder as Encoder
 from skmtl.encoder._base import EncoderModule as EncoderModule
 from skmtl.encoder._cnn import CNN as CNN
+from skmtl.encoder._inputs import InputStage as InputStage
+from skmtl.encoder._inputs import TrainingInputs as TrainingInputs
 from skmtl.encoder._mlp import MLP as MLP
 from skmtl.encoder._module import ModuleEncoder as ModuleEncoder
 

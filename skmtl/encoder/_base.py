@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skmtl._registry import Spec
+from skmtl.encoder._inputs import InputStage, TrainingInputs
 
 
 class EncoderModule(nn.Module):
@@ -181,6 +182,40 @@ class Encoder(Spec):
 
     #: Dimensions of the input with its samples axis; None leaves it to the module.
     input_ndim: ClassVar[int | None] = None
+    #: Whether columns of categories may come, as codes.
+    takes_categories: ClassVar[bool] = False
+
+    @property
+    def allow_nan(self) -> bool:
+        """Whether inputs may hold NaN."""
+        return False
+
+    def prepared(self, inputs: TrainingInputs) -> "Encoder":
+        """Return the spec that builds for some training inputs.
+
+        Parameters
+        ----------
+        inputs : TrainingInputs
+            The rows to train on, from which to learn scales and the like.
+
+        Returns
+        -------
+        Encoder
+            By default the spec itself; else a copy, whose attributes of what was
+            learned end in an underscore.
+        """
+        return self
+
+    def input_stage(self) -> InputStage | None:
+        """Return what raw inputs go through once, before all networks.
+
+        Returns
+        -------
+        InputStage or None
+            A new module, to whose output ``build`` fits; None, the default, where
+            networks read inputs as they are.
+        """
+        return None
 
     @abstractmethod
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from skmtl._layers import StackedBatchNorm, StackedLayerNorm, StackedLinear
 from skmtl._validation import Interval, StrOptions
-from skmtl.encoder._base import Encoder, EncoderModule
+from skmtl.encoder._base import EncoderModule
+from skmtl.encoder._table import Stem, TableEncoder
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -25,14 +26,17 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 NORMS = {"batch": StackedBatchNorm, "layer": StackedLayerNorm}
 
 
-class MLP(Encoder):
-    """Multilayer perceptron for tables.
+class MLP(TableEncoder):
+    r"""Multilayer perceptron for raw tables.
+
+    Columns of a DataFrame that have a type of categories are embedded. A category that
+    training did not see has an embedding of its own, which is zero.
 
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int, default=(128, 128)
         Width of each hidden layer; the last is the number of features. An empty
-        sequence leaves the input as it is, which makes linear models.
+        sequence leaves the scaled input as it is, which makes linear models.
     activation : str, default="relu"
         One of "elu", "gelu", "identity", "leaky_relu", "mish", "relu", "selu",
         "silu" and "tanh".
@@ -46,6 +50,18 @@ class MLP(Encoder):
         activation, dropout. Nothing is added where the width changes, nor to the
         first layer, which reads the raw input. In the ResNet of [2]_ a block f has
         two products and begins with the normalisation; here it is one hidden layer.
+    scale : {"standard", "robust", "quantile"} or None, default="standard"
+        How to scale numbers: to mean 0 and variance 1 over the rows that train, with
+        their weights; by median and quartiles; or to a normal distribution by rank, as
+        `sklearn.preprocessing.QuantileTransformer` does. Scaled numbers are kept in
+        [-5, 5]. "robust" and "quantile" look at 10,000 rows at most.
+    missing_inputs : "impute" or None, default=None
+        Whether inputs may be NaN: a missing number becomes the median of its column,
+        with one more column that tells so where training had missing ones; a missing
+        category becomes a category of its own.
+    embedding_dim : int or "auto", default="auto"
+        Width of embeddings. "auto" is :math:`\min(32, 1.6 n^{0.56})`, rounded, for
+        the largest number n of categories of a column.
 
     References
     ----------
@@ -63,7 +79,6 @@ class MLP(Encoder):
     """
 
     name = "mlp"
-    input_ndim = 2
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": [
             "array-like",
@@ -73,6 +88,7 @@ class MLP(Encoder):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "norm": [StrOptions(set(NORMS)), None],
         "residual": ["boolean"],
+        **TableEncoder._parameter_constraints,
     }
 
     def __init__(
@@ -82,12 +98,18 @@ class MLP(Encoder):
         dropout: float = 0.0,
         norm: str | None = None,
         residual: bool = False,
+        scale: str | None = "standard",
+        missing_inputs: str | None = None,
+        embedding_dim: int | str = "auto",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
         self.norm = norm
         self.residual = residual
+        self.scale = scale
+        self.missing_inputs = missing_inputs
+        self.embedding_dim = embedding_dim
 
     def validated(self) -> "MLP":
         """Return the spec itself after checking its settings."""
@@ -104,7 +126,8 @@ class MLP(Encoder):
 
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
         """Build the stacked perceptrons."""
-        return _MLP(input_shape[0], self._widths(), n_copies, self)
+        stem = self.stem(input_shape[0], n_copies)
+        return _MLP(input_shape[0], self._widths(), n_copies, self, stem)
 
     def _widths(self) -> list[int]:
         return integers(self, "hidden_layer_sizes")
@@ -163,9 +186,15 @@ class _Residual(nn.Module):
 
 class _MLP(EncoderModule):
     def __init__(
-        self, n_inputs: int, widths: list[int], n_copies: int, spec: MLP
+        self,
+        n_inputs: int,
+        widths: list[int],
+        n_copies: int,
+        spec: MLP,
+        stem: Stem | None,
     ) -> None:
         super().__init__()
+        n_inputs = n_inputs if stem is None else stem.width
         self.n_copies = n_copies
         self.width = widths[-1] if widths else n_inputs
         self.layers = nn.ModuleList()
@@ -174,6 +203,9 @@ class _MLP(EncoderModule):
             # The first layer's input is raw: that widths agree there is chance.
             skips = spec.residual and len(self.layers) > 0 and fan_in == width
             self.layers.append(_Residual(layer) if skips else layer)
+        if stem is not None:  # it belongs to the first step
+            first = nn.Sequential(stem, *self.layers[:1])
+            self.layers = nn.ModuleList([first, *self.layers[1:]])
 
     def forward(self, X: Tensor) -> Tensor:
         H = super().forward(X)
@@ -184,3 +216,8 @@ class _MLP(EncoderModule):
 
     def single(self, X: Tensor) -> Tensor:
         return super().forward(X)
+
+    def gate_inputs(self, X: Tensor) -> Tensor:
+        stems = (module for module in self.modules() if isinstance(module, Stem))
+        stem = next(stems, None)
+        return X if stem is None else stem.one_hot(X)

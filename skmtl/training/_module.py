@@ -27,7 +27,7 @@ class MultiTaskModule(nn.Module):
     relation : Relation or None
         How tasks inform each other beyond sharing.
     input_shape : tuple of int
-        Shape of one sample.
+        Shape of one raw sample.
     n_tasks : int
         Number of tasks.
     blocks : sequence of Block
@@ -61,15 +61,21 @@ class MultiTaskModule(nn.Module):
             list(range(n_tasks)) if task_names is None else task_names,
             [1] * n_tasks if n_labels is None else n_labels,
         )
+        inputs = encoder.input_stage()
+        input_shape = input_shape if inputs is None else inputs.shape
         self.sharing = sharing.build(encoder, input_shape, n_tasks)
         width = self.sharing.width
         self.relation = None if relation is None else relation.build(n_tasks, width)
         self.heads = Heads(blocks, n_tasks, width, prior)
         self.coupling = self.sharing.coupling(blocks)
         self.to(dtype)
+        # Only the type that inputs will have is to round what the stage knows.
+        self.inputs = inputs
 
     def forward(self, X: Tensor) -> Tensor:
         """Return outputs of shape (n, n_outputs)."""
+        if self.inputs is not None:
+            X = self.inputs(X)
         features, _ = self.sharing(X)
         if self.relation is not None:
             if features.ndim == 2:  # all tasks start from the same
@@ -77,6 +83,13 @@ class MultiTaskModule(nn.Module):
             features = self.relation(features)
         outputs: Tensor = self.heads(features)
         return outputs if self.coupling is None else self.coupling(outputs)
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Type that inputs must have."""
+        if self.inputs is not None and self.inputs.needs_float64:
+            return torch.float64
+        return self.heads.weight.dtype
 
     def gate_usage(self, X: Any) -> NDArray[np.float64]:
         """Return the mean weight of each expert in each task.
@@ -97,10 +110,12 @@ class MultiTaskModule(nn.Module):
             If the sharing strategy has no gates.
         """
         parameter = self.heads.weight
-        batch = torch.as_tensor(X).to(parameter.device, parameter.dtype)
+        batch = torch.as_tensor(X).to(parameter.device, self.input_dtype)
         training = self.training
         self.eval()
         with torch.no_grad():
+            if self.inputs is not None:
+                batch = self.inputs(batch)
             gates = self.sharing.gates(batch)
         self.train(training)
         if gates is None:

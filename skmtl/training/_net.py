@@ -297,7 +297,7 @@ class MultiTaskNet(NeuralNet):
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Return the packed outputs of a batch in the type of the losses."""
         if not isinstance(x, Tensor):
-            x = to_tensor(x, self.device).to(self.dtype)
+            x = to_tensor(x, self.device).to(self.module_.input_dtype)
         if not self.autocast:
             return self.module_(x)  # type: ignore[no-any-return]
         with self._precision():
