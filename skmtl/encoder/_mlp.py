@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skmtl._layers import StackedBatchNorm, StackedLayerNorm, StackedLinear
 from skmtl._validation import Interval, StrOptions
-from skmtl.encoder._base import EncoderModule
+from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._table import Stem, TableEncoder
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

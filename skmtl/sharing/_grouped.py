@@ -107,4 +107,9 @@ class _Grouped(SharingModule):
         return features, H if self.shares else None
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
-        return self.columns.parameters() if self.shares else ()
+        if not self.shares:
+            return ()
+        sizes = self.group_of_task.bincount(minlength=self.columns.n_copies)
+        held = self.columns.from_stacks(dict.fromkeys(self.columns.stacks(), sizes))
+        parameters = self.columns.named_parameters()
+        return (p for name, p in parameters if (held[name] > 1).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from numbers import Integral
@@ -144,7 +145,9 @@ class _Mask(nn.Module):
 
 def _resized(A: Tensor, size: torch.Size) -> Tensor:
     """Average features (tasks, n, channels, ...) down to a size, or to one value."""
-    if not size:
-        return A if A.ndim == 3 else A.flatten(3).mean(dim=-1)
+    if A.shape[3:] == size:
+        return A
+    if math.prod(size) == 1:
+        return A.flatten(3).mean(dim=-1).reshape(*A.shape[:3], *size)
     pooled = F.adaptive_avg_pool2d(A.flatten(0, 1), (size[0], size[1]))
     return pooled.reshape(*A.shape[:3], *size)

@@ -27,6 +27,16 @@ from tests._networks import (
 
 T = 3
 
+
+class OddAndEven(SHARING["grouped"]):
+    """Two groups, whatever the number of tasks."""
+
+    def build(self, encoder, input_shape, n_tasks):
+        tasks = range(n_tasks)
+        groups = [list(tasks[i::2]) for i in range(min(2, n_tasks))]
+        return SHARING["grouped"](groups).build(encoder, input_shape, n_tasks)
+
+
 # A strategy with settings that change what it computes is tested with them too.
 SPECS = {name: cls() for name, cls in SHARING.items()}
 SPECS["additive with strength"] = SHARING["additive"](strength=0.1)
@@ -34,10 +44,12 @@ SPECS["adapter"] = SHARING["adapter"](rank=2)  # no wider than the narrowest lay
 # With the random weights given below, no choice is decided.
 SPECS["dselect_k"] = SHARING["dselect_k"](gamma=8.0)
 SPECS["learned_branching"] = SHARING["learned_branching"](scale=1.0)
-SPECS["soft with trace norm"] = SHARING["soft"](tie="trace_norm", strength=0.1)
+SPECS["soft with strength"] = SHARING["soft"](strength=0.1)
+SPECS["soft with trace norm"] = SHARING["soft"]("trace_norm", strength=0.1)
+SPECS["sluice of orthogonal subspaces"] = SHARING["sluice"](orthogonality=0.1)
 SPECS["chain of many orders"] = SHARING["chain"](order="ensemble", n_orders=3)
 SPECS["task tokens unmasked"] = SHARING["task_token"](masked=False)
-SPECS["groups"] = SHARING["grouped"](((0, 2), (1,)))
+SPECS["groups"] = OddAndEven()
 SPECS["cgc without own experts"] = SHARING["cgc"](n_own=0)
 SPECS["ple without shared experts"] = SHARING["ple"](n_shared=0)
 
