@@ -130,6 +130,10 @@ class Prepared(Encoder):
         self.encoder = encoder
         self.first = first
 
+    @property
+    def input_ndim(self):
+        return self.encoder.input_ndim
+
     def build(self, input_shape, n_copies=1):
         module = self.encoder.build(input_shape, n_copies)
         singles = [

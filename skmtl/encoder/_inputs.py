@@ -43,6 +43,11 @@ class InputStage(nn.Module):
     shape: tuple[int, ...]
     needs_float64: bool = False
 
+    @property
+    def code_columns(self) -> Tensor | None:
+        """Columns of the raw inputs that hold codes of categories, if any do."""
+        return None
+
 
 @dataclass(frozen=True)
 class TrainingInputs:
@@ -256,6 +261,10 @@ class TableStage(InputStage):
             filled = scaler(filled)
         self.register_buffer("fill", None if filled is None else filled[0])
 
+    @property
+    def code_columns(self) -> Tensor | None:
+        return None if self.codes is None else self.codes.columns
+
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_features) to (n, *shape)."""
         Z = X if self.numeric is None else X.index_select(1, self.numeric)
@@ -352,6 +361,31 @@ def fit_table(
         codes,
         (len(numeric) + len(flagged) + len(columns),),
     )
+
+
+def fit_images(inputs: TrainingInputs) -> Affine:
+    """Learn to scale each channel of images to mean 0 and variance 1.
+
+    Parameters
+    ----------
+    inputs : TrainingInputs
+        The rows to train on.
+
+    Returns
+    -------
+    Affine
+        The stage.
+    """
+    scaler = StandardScaler()
+    for X, weight in inputs.chunks():
+        pixels = np.moveaxis(X, 1, -1).reshape(-1, X.shape[1])
+        each = None if weight is None else weight.repeat(len(pixels) // len(X))
+        scaler.partial_fit(pixels, sample_weight=each)
+    varies = scaler.scale_ == np.sqrt(scaler.var_)
+    known = (scaler.mean_, scaler.scale_, varies)
+    stage = _affine(*(values[:, None, None] for values in known))
+    stage.shape = inputs.shape
+    return stage
 
 
 def _looked_through(

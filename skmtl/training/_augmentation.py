@@ -166,7 +166,8 @@ class Noise(Augmentation):
     def inputs(self, X: Tensor) -> Tensor:
         """Add noise in proportion to the spread of each feature."""
         axes = [axis for axis in range(X.ndim) if axis != 1]
-        spread = X.std(axes, correction=0, keepdim=True)  # zero for a single row
+        center = X.nanmean(axes, keepdim=True)
+        spread = (X - center).square().nanmean(axes, keepdim=True).sqrt()
         return X.addcmul(spread, torch.randn_like(X), value=self.scale)
 
 
@@ -315,6 +316,8 @@ def check_augmentation(augmentation: Sequence[Augmentation], rows: Rows) -> None
     ValueError
         If one of them cannot change such rows.
     """
+    if not augmentation:
+        return
     X, _ = rows[:2]
     for step in augmentation:
         step.check(X)

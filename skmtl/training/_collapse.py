@@ -32,7 +32,7 @@ def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
     X, _ = rows[:: -(-len(rows) // N_ROWS)]
     net.module_.eval()
     with torch.inference_mode():
-        collapsed = sharing.collapsed(X)
+        collapsed = sharing.collapsed(net.module_.staged(X))
     if collapsed is None or not collapsed.any():
         return
     names = [repr(net.task_names[t]) for t in collapsed.nonzero().flatten().tolist()]
@@ -41,8 +41,7 @@ def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
         listed += f" and {len(names) - N_NAMES} more"
     warnings.warn(
         f"The gates of {type(net.module__sharing).__name__} have collapsed onto one "
-        f"expert for {listed}: use fewer experts, a lower learning_rate_init, or scale "
-        "the features, for example with StandardScaler.",
+        f"expert for {listed}: use fewer experts, or a lower learning_rate_init.",
         GateCollapseWarning,
         stacklevel=2,
     )

@@ -74,15 +74,22 @@ class MultiTaskModule(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Return outputs of shape (n, n_outputs)."""
-        if self.inputs is not None:
-            X = self.inputs(X)
-        features, _ = self.sharing(X)
+        features, _ = self.sharing(self.staged(X))
         if self.relation is not None:
             if features.ndim == 2:  # all tasks start from the same
                 features = features.unsqueeze(1).expand(-1, self.n_tasks, -1)
             features = self.relation(features)
         outputs: Tensor = self.heads(features)
         return outputs if self.coupling is None else self.coupling(outputs)
+
+    def staged(self, X: Tensor) -> Tensor:
+        """Return raw inputs as the networks read them."""
+        return X if self.inputs is None else self.inputs(X)
+
+    @property
+    def code_columns(self) -> Tensor | None:
+        """Columns of the raw inputs that hold codes of categories, if any do."""
+        return None if self.inputs is None else self.inputs.code_columns
 
     @property
     def input_dtype(self) -> torch.dtype:
@@ -110,13 +117,12 @@ class MultiTaskModule(nn.Module):
             If the sharing strategy has no gates.
         """
         parameter = self.heads.weight
-        batch = torch.as_tensor(X).to(parameter.device, self.input_dtype)
+        batch = X if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X))
+        batch = batch.to(parameter.device, self.input_dtype)
         training = self.training
         self.eval()
         with torch.no_grad():
-            if self.inputs is not None:
-                batch = self.inputs(batch)
-            gates = self.sharing.gates(batch)
+            gates = self.sharing.gates(self.staged(batch))
         self.train(training)
         if gates is None:
             raise ValueError(

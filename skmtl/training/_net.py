@@ -54,15 +54,7 @@ class MultiTaskNet(NeuralNet):
         Decay of weights; biases have none.
     **kwargs : dict
         As in `skorch.NeuralNet`.
-
-    Attributes
-    ----------
-    codes : Tensor of int or None
-        Columns of the input that hold codes of categories, on the device; augmentations
-        leave them as they are.
     """
-
-    codes: Tensor | None = None
 
     def __init__(
         self,
@@ -230,7 +222,7 @@ class MultiTaskNet(NeuralNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Make one step; through skorch's closure where something needs it."""
         if self.augmentation:
-            batch = augmented(batch, self.augmentation, self.codes)
+            batch = augmented(batch, self.augmentation, self.module_.code_columns)
         if self._needs_closure:
             return super().train_step(batch, **fit_params)  # type: ignore[no-any-return]
         for parameter in self._parameters:

@@ -9,12 +9,12 @@ from skmtl.encoder import MLP, ModuleEncoder
 from skmtl.sharing import CrossStitch, Independent
 from tests._networks import (
     ENCODERS,
-    N_FEATURES,
     SAME_STEPS,
     Network,
     Prepared,
     inputs,
     randomised,
+    shape_of,
     table,
 )
 from tests.sharing._helpers import IMAGE_SHAPE, Convolutions, Frozen
@@ -23,8 +23,9 @@ from tests.sharing.test_all import assert_replicates, whole_network
 T = 3
 
 
-def built(self_weight=0.9, encoder=None, n_tasks=T, shape=(N_FEATURES,)):
+def built(self_weight=0.9, encoder=None, n_tasks=T, shape=None):
     encoder = encoder or Prepared(MLP((8, 6)))
+    shape = shape or shape_of(encoder)
     return CrossStitch(self_weight).build(encoder, shape, n_tasks).double()
 
 
@@ -33,8 +34,8 @@ def built(self_weight=0.9, encoder=None, n_tasks=T, shape=(N_FEATURES,)):
 def test_unmixed_features_are_those_of_independent_tasks(name, self_weight, n_tasks):
     encoder = Prepared(ENCODERS[name])
     module = built(self_weight, encoder, n_tasks).eval()
-    independent = Independent().build(encoder, (N_FEATURES,), n_tasks).double().eval()
-    X = inputs(9)
+    shape, X = shape_of(encoder), inputs(9, encoder=encoder)
+    independent = Independent().build(encoder, shape, n_tasks).double().eval()
     torch.testing.assert_close(module(X)[0], independent(X)[0])
 
 

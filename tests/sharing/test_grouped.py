@@ -10,11 +10,11 @@ from skmtl.encoder import MLP
 from skmtl.sharing import Grouped
 from tests._networks import (
     ENCODERS,
-    N_FEATURES,
     REPLICABLE,
     SAME_STEPS,
     Prepared,
     inputs,
+    shape_of,
     table,
 )
 from tests.sharing import test_all as contract
@@ -56,11 +56,11 @@ def test_fits_as_hard_in_one_group_and_as_independent_in_singletons(groups, same
 @pytest.mark.parametrize("name", [n for n in ENCODERS if "module" not in n])
 def test_tasks_of_a_group_read_one_encoder(name):
     encoder = Prepared(ENCODERS[name])
-    module = Grouped([[2, 0], [1]]).build(encoder, (N_FEATURES,), T).double().eval()
-    X = inputs(9)
+    shape, X = shape_of(encoder), inputs(9, encoder=encoder)
+    module = Grouped([[2, 0], [1]]).build(encoder, shape, T).double().eval()
     features, _ = module(X)
     for t, group in enumerate([0, 1, 0]):
-        alone = encoder.set_params(first=group).build((N_FEATURES,), 1).double().eval()
+        alone = encoder.set_params(first=group).build(shape, 1).double().eval()
         torch.testing.assert_close(features[:, t], alone(X)[0])
 
 

@@ -15,6 +15,7 @@ from tests._networks import (
     Prepared,
     inputs,
     randomised,
+    shape_of,
     table,
 )
 from tests.sharing import test_all as contract
@@ -56,11 +57,12 @@ def test_predictions_follow_the_tree(encoder):
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 def test_one_branch_is_hard_sharing(encoder):
     torch.manual_seed(0)
-    hard = Hard().build(encoder, (N_FEATURES,), T).double().eval()
+    hard = Hard().build(encoder, shape_of(encoder), T).double().eval()
     torch.manual_seed(0)
     sharing = LearnedBranching(n_branches=1)
-    module = sharing.build(encoder, (N_FEATURES,), T).double().eval()
-    assert torch.equal(module(inputs(9))[0], hard(inputs(9))[0])
+    module = sharing.build(encoder, shape_of(encoder), T).double().eval()
+    X = inputs(9, encoder=encoder)
+    assert torch.equal(module(X)[0], hard(X)[0])
     assert [parents.any() for parents in module.tree()] == [False] * len(module.tree())
     contract.test_shared_parameters_are_those_that_autograd_finds_to_be(
         sharing, encoder
@@ -155,7 +157,7 @@ def test_a_fit_decides_and_learns():
     Y = np.column_stack([A, B, -A, 2 * B])
     est = MultiTaskRegressor(
         "learned_branching",
-        encoder=MLP((32,)),
+        encoder=MLP((32,), scale=None),
         learning_rate_init=5e-3,
         early_stopping=False,
         random_state=0,

@@ -16,6 +16,7 @@ from tests._networks import (
     Prepared,
     inputs,
     randomised,
+    shape_of,
     table,
 )
 
@@ -25,10 +26,10 @@ T = 3
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 def test_one_expert_is_hard_sharing(encoder):
     torch.manual_seed(0)
-    mmoe = MMoE(1).build(Prepared(encoder), (N_FEATURES,), T).double().eval()
+    mmoe = MMoE(1).build(Prepared(encoder), shape_of(encoder), T).double().eval()
     torch.manual_seed(0)
-    hard = Hard().build(Prepared(encoder), (N_FEATURES,), T).double().eval()
-    X = inputs(9)
+    hard = Hard().build(Prepared(encoder), shape_of(encoder), T).double().eval()
+    X = inputs(9, encoder=encoder)
     expected = hard(X)[0].unsqueeze(1).expand(-1, T, -1)
     torch.testing.assert_close(mmoe(X)[0], expected)
     assert torch.equal(mmoe.gates(X), torch.ones(9, T, 1).double())

@@ -16,6 +16,7 @@ from tests._networks import (
     Prepared,
     inputs,
     randomised,
+    shape_of,
     table,
 )
 from tests.sharing import test_all as contract
@@ -24,7 +25,8 @@ from tests.sharing._helpers import IMAGE_SHAPE, Convolutions, Frozen
 T = 3
 
 
-def built(encoder, n_tasks=T, shape=(N_FEATURES,), reduction=2):
+def built(encoder, n_tasks=T, shape=None, reduction=2):
+    shape = shape or shape_of(encoder)
     return MTAN(reduction).build(encoder, shape, n_tasks).double().eval()
 
 
@@ -45,8 +47,8 @@ class Opened(MTAN):
 @pytest.mark.parametrize("name", [n for n in ENCODERS if "module" not in n])
 def test_masks_of_one_are_hard_sharing(name):
     encoder = Prepared(ENCODERS[name])
-    hard = Hard().build(encoder, (N_FEATURES,), T).double().eval()
-    X = inputs(9)
+    hard = Hard().build(encoder, shape_of(encoder), T).double().eval()
+    X = inputs(9, encoder=encoder)
     expected = hard(X)[0].unsqueeze(1).expand(-1, T, -1)
     torch.testing.assert_close(opened(built(encoder))(X)[0], expected)
 

@@ -15,6 +15,7 @@ from tests._networks import (
     Prepared,
     inputs,
     randomised,
+    shape_of,
     table,
 )
 from tests.sharing import test_all as contract
@@ -24,7 +25,8 @@ T = 3
 SKIPPING = MLP((7, 5, 5, 5))  # widths that two does not divide, three to read
 
 
-def built(sharing, encoder=SKIPPING, n_tasks=T, shape=(N_FEATURES,)):
+def built(sharing, encoder=SKIPPING, n_tasks=T, shape=None):
+    shape = shape or shape_of(encoder)
     return sharing.build(encoder, shape, n_tasks).double()
 
 
@@ -33,8 +35,9 @@ def test_one_subspace_without_skips_is_cross_stitch(name):
     sluice = built(Sluice(1, skips=False, self_weight=0.7), ENCODERS[name])
     stitch = built(CrossStitch(0.7), ENCODERS[name])
     stitch.load_state_dict(sluice.state_dict())
+    X = inputs(9, encoder=ENCODERS[name])
     for _ in range(2):
-        found, expected = (module.eval()(inputs(9)) for module in (sluice, stitch))
+        found, expected = (module.eval()(X) for module in (sluice, stitch))
         torch.testing.assert_close(found, expected)
         randomised(sluice, 0)
         randomised(stitch, 0)

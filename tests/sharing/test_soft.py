@@ -9,13 +9,13 @@ from skmtl.encoder import MLP, ModuleEncoder
 from skmtl.sharing import Hard, Soft
 from tests._networks import (
     ENCODERS,
-    N_FEATURES,
     SAME_STEPS,
     BatchNormed,
     Network,
     Prepared,
     inputs,
     randomised,
+    shape_of,
     table,
 )
 from tests.sharing._helpers import Alike
@@ -27,7 +27,7 @@ ties = pytest.mark.parametrize("tie", TIES)
 
 def built(tie="l2", strength=1.0, encoder=None, n_tasks=T):
     encoder = encoder or MLP((8, 6))
-    return Soft(tie, strength).build(encoder, (N_FEATURES,), n_tasks).double()
+    return Soft(tie, strength).build(encoder, shape_of(encoder), n_tasks).double()
 
 
 def spread(module):
@@ -52,8 +52,8 @@ def test_tasks_start_from_the_same_weights(tie, encoder):
 
 def test_equal_networks_are_one_network():
     encoder = Prepared(MLP((8, 6), norm="layer"))
-    X = inputs(5)
-    expected, _ = Hard().build(encoder, (N_FEATURES,), T).double()(X)
+    X = inputs(5, encoder=encoder)
+    expected, _ = Hard().build(encoder, shape_of(encoder), T).double()(X)
     features, _ = built(encoder=encoder)(X)
     torch.testing.assert_close(features, expected.unsqueeze(1).expand(-1, T, -1))
 
