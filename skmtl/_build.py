@@ -36,8 +36,8 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
 
 #: Rows times parameters up to which precision="auto" means float64: an epoch then costs
-#: about a tenth of a millisecond more.
-FLOAT64_WORK = 2**21
+#: about a fifth of a millisecond more.
+FLOAT64_WORK = 2**22
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
 #: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
