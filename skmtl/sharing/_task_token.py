@@ -31,7 +31,7 @@ class TaskToken(Sharing):
 
     Parameters
     ----------
-    token_width : int, default=32
+    token_width : int, default=16
         Width of a token, divisible by ``n_heads``.
     n_tokens : int, default=8
         Largest number of tokens into which the features are cut.
@@ -57,8 +57,8 @@ class TaskToken(Sharing):
     >>> from skmtl import MultiTaskClassifier
     >>> from skmtl.sharing import TaskToken
     >>> est = MultiTaskClassifier(TaskToken(n_blocks=1))
-    >>> est.set_params(sharing__token_width=16).sharing
-    TaskToken(n_blocks=1, token_width=16)
+    >>> est.set_params(sharing__token_width=32).sharing
+    TaskToken(n_blocks=1, token_width=32)
     """
 
     name = "task_token"
@@ -73,7 +73,7 @@ class TaskToken(Sharing):
 
     def __init__(
         self,
-        token_width: int = 32,
+        token_width: int = 16,
         n_tokens: int = 8,
         n_blocks: int = 2,
         n_heads: int = 4,
