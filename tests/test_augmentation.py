@@ -16,7 +16,7 @@ from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.training import AUGMENTATION, Mixup, MultiTaskNet, Noise
+from skmtl.training import AUGMENTATION, Mixup, MultiTaskModule, Noise
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -41,7 +41,7 @@ def network():
 
 
 def classifier(augmentation=None, **kwargs):
-    settings = {"encoder": MLP((16,))} | SETTINGS | kwargs
+    settings = {"encoder": MLP((16,), scale=None)} | SETTINGS | kwargs
     return MultiTaskClassifier(augmentation=augmentation, **settings)
 
 
@@ -110,7 +110,7 @@ def test_a_list_acts_in_order():
 
 
 def test_columns_of_codes_are_left_alone(monkeypatch):
-    monkeypatch.setattr(MultiTaskNet, "codes", torch.tensor([1, 2]))
+    monkeypatch.setattr(MultiTaskModule, "code_columns", torch.tensor([1, 2]))
     est = classifier(torch.zeros_like).fit(X, Y)
     other = classifier().fit(X * [0, 1, 1, 0], Y)
     assert_array_equal(outputs(est), outputs(other))
