@@ -12,7 +12,13 @@ from torch import nn
 from torch.func import functional_call, stack_module_state
 
 from skmtl._targets import make_blocks
-from skmtl.encoder import MLP, Encoder, ModuleEncoder
+from skmtl.encoder import (
+    MLP,
+    Encoder,
+    ModuleEncoder,
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+)
 from skmtl.training import MultiTaskModule
 
 N_FEATURES = 4
@@ -54,6 +60,8 @@ REPLICABLE = {
     "layer norm": MLP((8, 6), norm="layer"),
     "tanh": MLP((8, 6), activation="tanh"),
     "module": ModuleEncoder(Network),
+    "periodic": PeriodicEmbedding((6,), embedding_dim=3, n_frequencies=2),
+    "piecewise": PiecewiseLinearEmbedding((6,), embedding_dim=3, n_bins=3),
 }
 # Dropout draws at random, where stacked networks need not draw the same.
 RANDOM = {

@@ -13,13 +13,8 @@ from torch import Tensor, nn
 from skmtl._layers import StackedEmbedding
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder
-from skmtl.encoder._inputs import (
-    SCALERS,
-    InputStage,
-    TableStage,
-    TrainingInputs,
-    fit_table,
-)
+from skmtl.encoder._inputs import InputStage, TrainingInputs
+from skmtl.encoder._stage import SCALERS, TableStage, fit_table
 
 
 class TableEncoder(Encoder):
@@ -122,6 +117,16 @@ class TableEncoder(Encoder):
             None, the default, leaves numbers as they are.
         """
         return None
+
+    def number_dim(self) -> int:
+        """Return the width of embeddings of numbers, where there are any.
+
+        Returns
+        -------
+        int
+            ``embedding_dim``, or 8 for "auto".
+        """
+        return 8 if self.embedding_dim == "auto" else int(self.embedding_dim)
 
     def _dim(self, sizes: tuple[int, ...]) -> int:
         if self.embedding_dim == "auto":
