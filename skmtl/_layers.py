@@ -48,6 +48,50 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias.unsqueeze(1), X, self.weight.mT)
 
 
+class StackedColumnLinear(nn.Module):
+    """A linear layer per column, of ``n_copies`` networks, in one weight tensor.
+
+    Every layer is initialised as `torch.nn.Linear` is.
+
+    Parameters
+    ----------
+    n_copies : int
+        Number of networks.
+    n_columns : int
+        Number of columns.
+    n_inputs : int
+        Width of each column's input.
+    n_outputs : int
+        Width of each column's output.
+    """
+
+    def __init__(
+        self, n_copies: int, n_columns: int, n_inputs: int, n_outputs: int
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(
+            torch.empty(n_copies, n_columns, n_inputs, n_outputs)
+        )
+        self.bias = nn.Parameter(torch.empty(n_copies, n_columns, n_outputs))
+        bound = 1 / math.sqrt(n_inputs)
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, H: Tensor) -> Tensor:
+        """Map (n_columns, n, n_inputs), seen by all, or stacks of it to outputs.
+
+        Outputs have shape (n_copies, n, n_columns, n_outputs).
+        """
+        if H.ndim == 3:  # one wide product serves all copies
+            W = self.weight.permute(1, 2, 0, 3).flatten(2)
+            Z = torch.bmm(H, W).unflatten(2, (-1, self.weight.shape[3]))
+            Z = Z.permute(2, 1, 0, 3)
+        else:
+            Z = torch.bmm(H.flatten(0, 1), self.weight.flatten(0, 1))
+            Z = Z.unflatten(0, self.weight.shape[:2]).transpose(1, 2)
+        return Z + self.bias.unsqueeze(1)
+
+
 class StackedConv2d(nn.Module):
     """Convolutions of ``n_copies`` networks as one convolution in groups.
 

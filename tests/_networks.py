@@ -12,7 +12,14 @@ from torch import nn
 from torch.func import functional_call, stack_module_state
 
 from skmtl._targets import make_blocks
-from skmtl.encoder import CNN, MLP, Encoder, ModuleEncoder
+from skmtl.encoder import (
+    CNN,
+    MLP,
+    Encoder,
+    ModuleEncoder,
+    PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
+)
 from skmtl.training import MultiTaskModule
 
 N_FEATURES = 4
@@ -65,6 +72,8 @@ REPLICABLE = {
         norm="layer",
     ),
     "module": ModuleEncoder(Network),
+    "periodic": PeriodicEmbedding((6,), embedding_dim=3, n_frequencies=2),
+    "piecewise": PiecewiseLinearEmbedding((6,), embedding_dim=3, n_bins=3),
 }
 # Dropout draws at random, where stacked networks need not draw the same.
 RANDOM = {

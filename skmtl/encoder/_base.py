@@ -1,10 +1,12 @@
 """What every encoder offers."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -184,14 +186,16 @@ class Encoder(Spec):
     input_ndim: ClassVar[int | None] = None
     #: Whether columns of categories may come, as codes.
     takes_categories: ClassVar[bool] = False
+    #: What a prepared spec has learned of raw inputs.
+    stage_: InputStage | None = None
 
     @property
     def allow_nan(self) -> bool:
         """Whether inputs may hold NaN."""
         return False
 
-    def prepared(self, inputs: TrainingInputs) -> "Encoder":
-        """Return the spec that builds for some training inputs.
+    def fit_stage(self, inputs: TrainingInputs) -> InputStage | None:
+        """Learn what raw inputs go through once, before all networks.
 
         Parameters
         ----------
@@ -200,22 +204,38 @@ class Encoder(Spec):
 
         Returns
         -------
-        Encoder
-            By default the spec itself; else a copy, whose attributes of what was
-            learned end in an underscore.
+        InputStage or None
+            Module to whose output ``build`` fits; None, the default, where networks
+            read inputs as they are.
         """
-        return self
+        return None
+
+    def prepared(self, inputs: TrainingInputs) -> Self:
+        """Return a copy of the spec that builds for some training inputs.
+
+        Parameters
+        ----------
+        inputs : TrainingInputs
+            The rows to train on.
+
+        Returns
+        -------
+        Encoder
+            The copy, whose attributes of what was learned end in an underscore.
+        """
+        spec: Self = clone(self)
+        spec.stage_ = self.fit_stage(inputs)
+        return spec
 
     def input_stage(self) -> InputStage | None:
-        """Return what raw inputs go through once, before all networks.
+        """Return what raw inputs go through in one network.
 
         Returns
         -------
         InputStage or None
-            A new module, to whose output ``build`` fits; None, the default, where
-            networks read inputs as they are.
+            A new module.
         """
-        return None
+        return copy.deepcopy(self.stage_)
 
     @abstractmethod
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:

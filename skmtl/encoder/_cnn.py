@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skmtl._layers import StackedConv2d, merged, parted
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
+from skmtl.encoder._inputs import InputStage, TrainingInputs
 from skmtl.encoder._mlp import (
     ACTIVATIONS,
     NORMS,
@@ -18,6 +19,7 @@ from skmtl.encoder._mlp import (
     integers,
     norm_and_activation,
 )
+from skmtl.encoder._stage import fit_images
 
 POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
 POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -57,6 +59,9 @@ class CNN(Encoder):
     norm : {"batch", "layer"} or None, default=None
         Normalisation before each activation. "layer" takes all channels and positions
         of an image together.
+    scale : "standard" or None, default="standard"
+        Whether to scale each channel to mean 0 and variance 1 over the rows that train,
+        with their weights. Scaled values are kept in [-5, 5].
 
     References
     ----------
@@ -90,6 +95,7 @@ class CNN(Encoder):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "norm": [StrOptions(set(NORMS)), None],
+        "scale": [StrOptions({"standard"}), None],
     }
 
     def __init__(
@@ -104,6 +110,7 @@ class CNN(Encoder):
         activation: str = "relu",
         dropout: float = 0.0,
         norm: str | None = None,
+        scale: str | None = "standard",
     ) -> None:
         self.channels = channels
         self.kernel_size = kernel_size
@@ -115,6 +122,7 @@ class CNN(Encoder):
         self.activation = activation
         self.dropout = dropout
         self.norm = norm
+        self.scale = scale
 
     def validated(self) -> "CNN":
         """Return the spec itself after checking its settings."""
@@ -126,6 +134,10 @@ class CNN(Encoder):
             )
         integers(self, "hidden_layer_sizes")
         return self
+
+    def fit_stage(self, inputs: TrainingInputs) -> InputStage | None:
+        """Learn the scales of the channels."""
+        return None if self.scale is None else fit_images(inputs)
 
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
         """Build the stacked networks."""

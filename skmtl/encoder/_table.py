@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
-from sklearn.base import clone
 from torch import Tensor, nn
 
 from skmtl._layers import StackedEmbedding
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder
-from skmtl.encoder._inputs import (
-    SCALERS,
-    InputStage,
-    TableStage,
-    TrainingInputs,
-    fit_table,
-)
+from skmtl.encoder._inputs import TrainingInputs
+from skmtl.encoder._stage import SCALERS, TableStage, fit_table
 
 
 class TableEncoder(Encoder):
@@ -34,7 +27,6 @@ class TableEncoder(Encoder):
     scale: str | None
     missing_inputs: str | None
     embedding_dim: int | str
-    #: What a prepared spec has learned.
     stage_: TableStage | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "scale": [StrOptions(set(SCALERS)), None],
@@ -50,32 +42,9 @@ class TableEncoder(Encoder):
         """Whether inputs may hold NaN."""
         return self.missing_inputs == "impute"
 
-    def prepared(self, inputs: TrainingInputs) -> Self:
-        """Return a copy that knows scales, medians and categories of a table.
-
-        Parameters
-        ----------
-        inputs : TrainingInputs
-            The rows to train on.
-
-        Returns
-        -------
-        TableEncoder
-            The copy.
-        """
-        spec: Self = clone(self)
-        spec.stage_ = fit_table(inputs, self.scale, self.allow_nan)
-        return spec
-
-    def input_stage(self) -> InputStage | None:
-        """Return what a raw table goes through before all networks.
-
-        Returns
-        -------
-        InputStage or None
-            None where networks read the table as it is.
-        """
-        return copy.deepcopy(self.stage_)
+    def fit_stage(self, inputs: TrainingInputs) -> TableStage | None:
+        """Learn scales, medians and categories of a table."""
+        return fit_table(inputs, self.scale, self.allow_nan)
 
     def stem(self, n_inputs: int, n_copies: int) -> Stem | None:
         """Return what turns columns into the inputs of the first layer.
@@ -122,6 +91,16 @@ class TableEncoder(Encoder):
             None, the default, leaves numbers as they are.
         """
         return None
+
+    def number_dim(self) -> int:
+        """Return the width of embeddings of numbers, where there are any.
+
+        Returns
+        -------
+        int
+            ``embedding_dim``, or 8 for "auto".
+        """
+        return 8 if self.embedding_dim == "auto" else int(self.embedding_dim)
 
     def _dim(self, sizes: tuple[int, ...]) -> int:
         if self.embedding_dim == "auto":

@@ -1,0 +1,356 @@
+"""What a raw table goes through before any network: fill, scale, number categories."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from scipy.stats import rankdata
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
+from torch import Tensor, nn
+
+from skmtl.encoder._inputs import Array, InputStage, TrainingInputs
+
+#: Scaled inputs further from zero than this are moved there.
+BOUND = 5.0
+#: A float32 rounds to 2^-24 of its size: where a column lies further from zero than
+#: this many times its scale, a hundredth of the scale would be lost.
+FAR = 0.01 * 2**24
+#: Scales above are not for float32; those below count as none.
+LARGE, SMALL = 1e30, 1e-30
+
+
+class Affine(InputStage):
+    """Subtract, divide and keep within bounds.
+
+    Parameters
+    ----------
+    center, scale : ndarray of shape (n_features,)
+        What is subtracted, and what the rest is divided by.
+    """
+
+    offset: Tensor | None
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, center: Array, scale: Array) -> None:
+        super().__init__()
+        self.needs_float64, offset = _offset(center, scale)
+        first = torch.from_numpy(offset) if self.needs_float64 else None
+        self.register_buffer("offset", first)
+        self.register_buffer("factor", torch.from_numpy(1 / scale))
+        self.register_buffer("shift", torch.from_numpy((offset - center) / scale))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Map (n, n_features) to numbers around zero of size one."""
+        if self.offset is None:
+            return torch.addcmul(self.shift, X, self.factor).clamp(-BOUND, BOUND)
+        Z = (X - self.offset) * self.factor + self.shift
+        return Z.clamp(-BOUND, BOUND).to(self.factor.dtype)
+
+
+class ToNormal(InputStage):
+    """Give columns a normal distribution by their ranks, as `QuantileTransformer` does.
+
+    Unlike there, rows that share the smallest or the largest number of a column are
+    not moved to the ends of the distribution, but to the middle of their ranks.
+
+    Parameters
+    ----------
+    quantiles : ndarray of shape (n_features, n_quantiles)
+        Quantiles of each column at equal steps.
+    """
+
+    offset: Tensor
+    quantiles: Tensor
+    ranks: Tensor
+
+    def __init__(self, quantiles: Array) -> None:
+        super().__init__()
+        center = np.median(quantiles, axis=1)
+        with np.errstate(over="ignore"):  # of numbers beyond 1e154
+            scale = quantiles.std(axis=1)
+        scale = np.where(scale > 0, scale, np.maximum(1, np.abs(center)))
+        self.needs_float64, offset = _offset(center, scale)
+        ranks = np.stack([rankdata(q) - 1 for q in quantiles])  # ties share their mean
+        ranks /= max(1, quantiles.shape[1] - 1)
+        quantiles = (quantiles - offset[:, None]).clip(-LARGE, LARGE)
+        self.register_buffer("offset", torch.from_numpy(offset))
+        self.register_buffer("quantiles", torch.from_numpy(quantiles))
+        self.register_buffer("ranks", torch.from_numpy(ranks))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Map (n, n_features) to numbers of a standard normal distribution."""
+        D = (X - self.offset).clamp(-LARGE, LARGE).to(self.quantiles.dtype)
+        D = D.T.contiguous()
+        last = self.quantiles.shape[1] - 1
+        upper = torch.searchsorted(self.quantiles, D, right=True).clamp(
+            min(1, last), last
+        )
+        lower = (upper - 1).clamp_min(0)
+        low, high = self.quantiles.gather(1, lower), self.quantiles.gather(1, upper)
+        step = (high - low).clamp_min(torch.finfo(D.dtype).tiny)
+        share = ((D - low) / step).clamp(0, 1)
+        p = torch.lerp(self.ranks.gather(1, lower), self.ranks.gather(1, upper), share)
+        Z: Tensor = torch.special.ndtri(p.clamp(1e-7, 1 - 1e-7)).T  # as scikit-learn
+        return Z.clamp(-BOUND, BOUND)
+
+
+class TableStage(InputStage):
+    """Fill, scale and order the columns of a table.
+
+    Returns ``[numbers | indicators of missing ones | numbers of categories]``.
+
+    Parameters
+    ----------
+    scaler : InputStage or None
+        Scales the columns of numbers.
+    numeric : ndarray of int or None
+        Which columns are numbers; None for all.
+    fill : ndarray of shape (n_numeric,) or None
+        What stands for missing numbers; None where none may be missing.
+    flagged : ndarray of int
+        Columns of numbers that get an indicator.
+    codes : CategoryCodes or None
+        Numbers categories.
+    shape : tuple of int
+        Shape of one sample after it.
+    """
+
+    numeric: Tensor | None
+    fill: Tensor | None
+    flagged: Tensor | None
+
+    def __init__(
+        self,
+        scaler: InputStage | None,
+        numeric: NDArray[np.int64] | None,
+        fill: Array | None,
+        flagged: NDArray[np.int64],
+        codes: "CategoryCodes | None",
+        shape: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.scaler = scaler
+        self.codes = codes
+        self.needs_float64 = scaler is not None and scaler.needs_float64
+        self.register_buffer("numeric", _tensor(numeric))
+        self.register_buffer("flagged", _tensor(flagged if len(flagged) else None))
+        # Numbers are filled once they are scaled.
+        filled = None if fill is None else torch.from_numpy(fill).unsqueeze(0)
+        if filled is not None and scaler is not None:
+            filled = scaler(filled)
+        self.register_buffer("fill", None if filled is None else filled[0])
+
+    @property
+    def code_columns(self) -> Tensor | None:
+        return None if self.codes is None else self.codes.columns
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Map (n, n_features) to (n, *shape)."""
+        Z = X if self.numeric is None else X.index_select(1, self.numeric)
+        Z = Z if self.scaler is None else self.scaler(Z)
+        parts = [Z]
+        if self.fill is not None:
+            missing = Z.isnan()
+            parts = [torch.where(missing, self.fill, Z)]
+            if self.flagged is not None:
+                parts.append(missing.index_select(1, self.flagged).to(Z.dtype))
+        if self.codes is not None:
+            parts.append(self.codes(X).to(Z.dtype))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+class CategoryCodes(nn.Module):
+    """Number the categories of all columns without a gap.
+
+    Each column has a number for unknown categories, which come first, one for each
+    category seen in training, and one for missing ones where training had some.
+
+    Parameters
+    ----------
+    columns : ndarray of int
+        Which columns hold categories.
+    seen : list of ndarray of bool
+        For each of them, which codes training has seen; the last entry stands for
+        missing ones.
+    """
+
+    columns: Tensor
+    starts: Tensor
+    missing: Tensor
+    numbers: Tensor
+
+    def __init__(
+        self, columns: NDArray[np.int64], seen: list[NDArray[np.bool_]]
+    ) -> None:
+        super().__init__()
+        #: How many numbers each column has.
+        self.sizes = tuple(1 + int(s[1:].sum()) for s in seen)
+        firsts = np.cumsum([0, *self.sizes[:-1]])
+        numbers = []
+        for first, known in zip(firsts, seen, strict=True):
+            known = np.concatenate([[False], known[1:]])
+            numbers.append(first + np.where(known, known.cumsum(), 0))
+        widths = np.array([len(s) for s in seen])
+        self.register_buffer("columns", torch.from_numpy(columns))
+        self.register_buffer("starts", torch.from_numpy(widths.cumsum() - widths))
+        self.register_buffer("missing", torch.from_numpy(widths - 1))
+        self.register_buffer("numbers", torch.from_numpy(np.concatenate(numbers)))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Map (n, n_features) to numbers of shape (n, n_columns)."""
+        C = X.index_select(1, self.columns)
+        C = torch.where(C.isnan(), self.missing.to(C.dtype), C).long() + self.starts
+        return self.numbers.index_select(0, C.flatten()).view(C.shape)
+
+
+def fit_table(
+    inputs: TrainingInputs, scale: str | None, impute: bool
+) -> TableStage | None:
+    """Learn the first stage of a table.
+
+    Parameters
+    ----------
+    inputs : TrainingInputs
+        The rows to train on.
+    scale : {"standard", "robust", "quantile"} or None
+        How to scale columns of numbers.
+    impute : bool
+        Whether inputs may be missing.
+
+    Returns
+    -------
+    TableStage or None
+        The stage; None where there is nothing to do.
+    """
+    categorical = inputs.categorical
+    columns, numeric = np.flatnonzero(categorical), np.flatnonzero(~categorical)
+    if scale is None and not impute and not len(columns):
+        return None
+    missing, seen = _looked_through(inputs, columns, impute)
+    flagged = np.flatnonzero(missing[numeric])
+    scaler = None
+    if scale is not None and len(numeric):
+        scaler = SCALERS[scale](inputs, numeric)
+    codes = CategoryCodes(columns, seen) if len(columns) else None
+    return TableStage(
+        scaler,
+        numeric if len(columns) else None,
+        _medians(inputs)[numeric] if impute else None,
+        flagged,
+        codes,
+        (len(numeric) + len(flagged) + len(columns),),
+    )
+
+
+def fit_images(inputs: TrainingInputs) -> Affine:
+    """Learn to scale each channel of images to mean 0 and variance 1.
+
+    Parameters
+    ----------
+    inputs : TrainingInputs
+        The rows to train on.
+
+    Returns
+    -------
+    Affine
+        The stage.
+    """
+    scaler = StandardScaler()
+    for X, weight in inputs.chunks():
+        pixels = np.moveaxis(X, 1, -1).reshape(-1, X.shape[1])
+        each = None if weight is None else weight.repeat(len(pixels) // len(X))
+        scaler.partial_fit(pixels, sample_weight=each)
+    varies = scaler.scale_ == np.sqrt(scaler.var_)
+    known = (scaler.mean_, scaler.scale_, varies)
+    stage = _affine(*(values[:, None, None] for values in known))
+    stage.shape = inputs.shape
+    return stage
+
+
+def _looked_through(
+    inputs: TrainingInputs, columns: NDArray[np.int64], impute: bool
+) -> tuple[NDArray[np.bool_], list[NDArray[np.bool_]]]:
+    """Return which columns have missing entries, and which codes occur in some."""
+    missing = np.zeros(inputs.shape[0], dtype=bool)
+    seen = [np.zeros(inputs.n_categories[c] + 2, dtype=bool) for c in columns]
+    if not impute and not len(columns):
+        return missing, seen
+    for X, _ in inputs.chunks():
+        if issparse(X):
+            missing[X.indices[np.isnan(X.data)]] = True
+        else:
+            missing |= np.isnan(X).any(axis=0)
+        for c, known in zip(columns, seen, strict=True):
+            codes = X[:, [c]].toarray()[:, 0] if issparse(X) else X[:, c]
+            known[np.nan_to_num(codes, nan=-1).astype(np.int64)] = True
+    return missing, seen
+
+
+def _standard(inputs: TrainingInputs, numeric: NDArray[np.int64]) -> Affine:
+    scaler = StandardScaler(with_mean=not issparse(inputs.X))
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond 1e154
+        for X, weight in inputs.chunks():
+            scaler.partial_fit(X, sample_weight=weight)
+        varies = scaler.scale_ == np.sqrt(scaler.var_)
+    return _affine(scaler.mean_[numeric], scaler.scale_[numeric], varies[numeric])
+
+
+def _robust(inputs: TrainingInputs, numeric: NDArray[np.int64]) -> Affine:
+    blocks = list(inputs.blocks())
+    scalers = [RobustScaler().fit(block) for block in blocks]
+    center = np.concatenate([scaler.center_ for scaler in scalers])
+    scale = np.concatenate([scaler.scale_ for scaler in scalers])
+    varies = np.concatenate(
+        [np.nanmin(block, axis=0) < np.nanmax(block, axis=0) for block in blocks]
+    )
+    return _affine(center[numeric], scale[numeric], varies[numeric])
+
+
+def _quantile(inputs: TrainingInputs, numeric: NDArray[np.int64]) -> ToNormal:
+    quantiles = [
+        QuantileTransformer(n_quantiles=min(1000, len(block)), subsample=None)
+        .fit(block)
+        .quantiles_.T
+        for block in inputs.blocks()
+    ]
+    return ToNormal(np.concatenate(quantiles)[numeric])
+
+
+SCALERS = {"quantile": _quantile, "robust": _robust, "standard": _standard}
+
+
+def _medians(inputs: TrainingInputs) -> Array:
+    medians = [
+        SimpleImputer(strategy="median", keep_empty_features=True)
+        .fit(block)
+        .statistics_
+        for block in inputs.blocks()
+    ]
+    return np.concatenate(medians)
+
+
+def _affine(center: Array, scale: Array, varies: NDArray[np.bool_]) -> Affine:
+    center = np.nan_to_num(center, nan=0.0, posinf=0.0, neginf=0.0)
+    # How far a constant lies from zero tells more of its scale than nothing does.
+    scale = np.where(varies, scale, np.maximum(1, np.abs(center)))
+    return Affine(center, np.where(scale > SMALL, scale, 1.0))
+
+
+def _offset(center: Array, scale: Array) -> tuple[bool, Array]:
+    """Return whether float32 cannot hold the inputs, and what to subtract first.
+
+    What is subtracted from columns far from zero is a number that float32 holds, so
+    that the rest of their center stays exact too.
+    """
+    far = np.abs(center) > FAR * scale
+    rounded = center.clip(-LARGE, LARGE).astype(np.float32)
+    return bool((far | (scale > LARGE)).any()), np.where(far, rounded, 0.0)
+
+
+def _tensor(array: NDArray[Any] | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
