@@ -54,7 +54,8 @@ class MLP(TableEncoder):
         How to scale numbers: to mean 0 and variance 1 over the rows that train, with
         their weights; by median and quartiles; or to a normal distribution by rank, as
         `sklearn.preprocessing.QuantileTransformer` does. Scaled numbers are kept in
-        [-5, 5]. "robust" and "quantile" look at 10,000 rows at most.
+        [-5, 5], which flattens what is linear in rare extreme numbers: scale before,
+        with None here, to keep it. "robust" and "quantile" look at 10,000 rows at most.
     missing_inputs : "impute" or None, default=None
         Whether inputs may be NaN: a missing number becomes the median of its column,
         with one more column that tells so where training had missing ones; a missing
