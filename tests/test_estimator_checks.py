@@ -13,14 +13,18 @@ from sklearn.utils.estimator_checks import (
 )
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.sharing import SHARING
+from skmtl.sharing import SHARING, TaskToken
 
 DEFAULT = [MultiTaskClassifier(), MultiTaskRegressor()]
+SHARINGS = {name: name for name in SHARING}
+SHARINGS["task_token"] = TaskToken(
+    token_width=16, n_tokens=4, n_blocks=1
+)  # in less time
 BY_SHARING = [
-    cls(sharing=name)
+    cls(sharing=sharing)
     for cls in (MultiTaskClassifier, MultiTaskRegressor)
-    for name in SHARING
-    if name != cls().sharing  # which the default ones have
+    for sharing in SHARINGS.values()
+    if sharing != cls().sharing  # which the default ones have
 ]
 
 # These take what is no classifier by type for one without classes: the first calls
@@ -52,8 +56,6 @@ def every_check_of(estimators, but=()):
     return pytest.mark.parametrize(("estimator", "check"), cases)
 
 
-# Their data are not scaled, which can collapse gates: there the warning is right.
-@pytest.mark.filterwarnings("ignore::skmtl.exceptions.GateCollapseWarning")
 @every_check_of(DEFAULT + BY_SHARING)
 def test_estimator_passes_scikit_learns_check(estimator, check):
     check(estimator)

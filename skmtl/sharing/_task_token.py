@@ -31,9 +31,9 @@ class TaskToken(Sharing):
 
     Parameters
     ----------
-    token_width : int, default=16
+    token_width : int, default=32
         Width of a token, divisible by ``n_heads``.
-    n_tokens : int, default=8
+    n_tokens : int, default=16
         Largest number of tokens into which the features are cut.
     n_blocks : int, default=2
         Number of blocks of attention and feed-forward layer.
@@ -73,8 +73,8 @@ class TaskToken(Sharing):
 
     def __init__(
         self,
-        token_width: int = 16,
-        n_tokens: int = 8,
+        token_width: int = 32,
+        n_tokens: int = 16,
         n_blocks: int = 2,
         n_heads: int = 4,
         dropout: float = 0.0,
