@@ -33,7 +33,7 @@ for ax, image, (left, right) in zip(axes, X[:, 0], Y, strict=False):
 # ---------------
 # Every strategy trains three times, from other initial weights.
 
-STRATEGIES = ["independent", "hard", "additive"]
+STRATEGIES = ["independent", "hard", "additive", "mmoe", "cross_stitch", "mtan"]
 N_FITS = 3
 errors = np.zeros((len(STRATEGIES), N_FITS, 2))
 for s, sharing in enumerate(STRATEGIES):

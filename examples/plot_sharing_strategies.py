@@ -17,11 +17,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier
-from skmtl.sharing import Additive
+from skmtl.sharing import Additive, Soft
 
 TASKS = ["digit", "odd", "loops"]
 X, digit = load_digits(return_X_y=True)
@@ -37,8 +35,12 @@ Y = np.column_stack([digit, digit % 2, loops]).astype(float)
 STRATEGIES = {
     "independent": "independent",
     "hard": "hard",
-    "additive": "additive",
     "additive, strength 0.01": Additive(strength=0.01),
+    "soft, strength 0.1": Soft(strength=0.1),
+    "cross-stitch": "cross_stitch",
+    "MMoE": "mmoe",
+    "CGC": "cgc",
+    "chain": "chain",
 }
 scores = {name: [] for name in STRATEGIES}
 for seed in range(8):
@@ -48,9 +50,7 @@ for seed in range(8):
     hidden = np.random.default_rng(seed).random(Y_train.shape) < 5 / 6
     Y_train = np.where(hidden, np.nan, Y_train)
     for name, sharing in STRATEGIES.items():
-        model = make_pipeline(
-            StandardScaler(), MultiTaskClassifier(sharing, random_state=seed)
-        )
+        model = MultiTaskClassifier(sharing, random_state=seed)
         predicted = model.fit(X_train, Y_train).predict(X_test)
         scores[name].append((predicted == Y_test).mean(axis=0))
 

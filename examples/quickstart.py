@@ -27,26 +27,16 @@ n_labels = zip(np.isfinite(Y).sum(axis=0), TASKS, strict=True)
 labels = ", ".join(f"{n} {task}" for n, task in n_labels)
 print(f"Training on {len(X)} images with these many labels: {labels}")
 
-print("\n1. Fit a pipeline")
-pipe = make_pipeline(
-    StandardScaler(), MultiTaskClassifier(sharing="hard", random_state=0, verbose=1)
-)
-pipe.fit(X, Y)
-score = pipe.score(X_test, Y_test)
+print("\n1. Fit a model")
+est = MultiTaskClassifier(sharing="hard", random_state=0, verbose=1).fit(X, Y)
+score = est.score(X_test, Y_test)
 print(f"   mean accuracy on {len(X_test)} test images: {score:.3f}")
 
 print("\n2. Search over sharing strategies")
-pipe.set_params(multitaskclassifier__verbose=0)
+STRATEGIES = ["independent", "hard", Additive(strength=0.01), "mmoe", "cross_stitch"]
 search = GridSearchCV(
-    pipe,
-    {
-        "multitaskclassifier__sharing": [
-            "independent",
-            "hard",
-            "additive",
-            Additive(strength=0.01),
-        ]
-    },
+    est.set_params(verbose=0),
+    {"sharing": STRATEGIES},
     cv=KFold(5, shuffle=True, random_state=0),  # a splitter, since labels are missing
     verbose=3,  # a line per fit
 )
@@ -67,10 +57,10 @@ for t in range(len(TASKS)):
     model.fit(X[has_label], Y[has_label, t])
     separate.append(model.score(X_test, Y_test[:, t]))
 print_row("separate MLPClassifiers", separate)
-for sharing in search.param_grid["multitaskclassifier__sharing"]:
+best = search.best_params_["sharing"]
+for sharing in STRATEGIES:
     model = search.best_estimator_
-    if sharing != search.best_params_["multitaskclassifier__sharing"]:
-        model = pipe.set_params(multitaskclassifier__sharing=sharing).fit(X, Y)
+    if sharing != best:
+        model = est.set_params(sharing=sharing).fit(X, Y)
     print_row(str(sharing), np.mean(model.predict(X_test) == Y_test, axis=0))
-best = search.best_params_["multitaskclassifier__sharing"]
 print(f"\nCross-validation chose sharing={best!r}.")

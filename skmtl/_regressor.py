@@ -46,12 +46,10 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
     Examples
     --------
     >>> from sklearn.datasets import load_linnerud
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
     >>> from skmtl import MultiTaskRegressor
     >>> X, Y = load_linnerud(return_X_y=True)
-    >>> est = make_pipeline(StandardScaler(), MultiTaskRegressor(random_state=0))
-    >>> est.fit(X, Y).predict(X).shape
+    >>> est = MultiTaskRegressor(random_state=0).fit(X, Y)
+    >>> est.predict(X).shape
     (20, 3)
     """
 

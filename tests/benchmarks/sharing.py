@@ -8,7 +8,7 @@ prints one table: medians, ratios, targets; see speed.py for how it measures.
 strategies
     An epoch of every strategy against ``hard`` on 20,000 x 100 with 2, 8, 64 and 512
     binary tasks. ``hard`` has layers 256-256; the others have the same total width:
-    256 units per layer over all copies of the network, at least one in each. That is
+    256 units per layer over all copies of the network, at least two in each. That is
     how the papers on experts compare (Ma et al., KDD 2018, hold the size of the model
     fixed). ``full width`` gives each of 8 experts the 256-256 of ``hard``.
 looped
@@ -85,8 +85,7 @@ def contestants(n_tasks: int) -> dict[str, tuple[str | Sharing, int]]:
         "chain": ("chain", 1),
         "task_token": ("task_token", 1),
         "learned_branching": ("learned_branching", min(4, n_tasks)),
-        "adapter": (Adapter(rank=min(4, max(1, WIDTH // n_tasks))), n_tasks),
-        "sluice": ("sluice" if n_tasks <= 128 else SHARING["sluice"](1), n_tasks),
+        "adapter": (Adapter(rank=min(4, max(2, WIDTH // n_tasks))), n_tasks),
     }
     return {name: special.get(name, (name, n_tasks)) for name in SHARING}
 
@@ -103,7 +102,7 @@ def strategies(quick: bool) -> list[Row]:
     for n_tasks in (2, 8, 64, 512):
         p = problem(n_tasks)
         models = {
-            name: fitted(p, sharing, max(1, WIDTH // copies))
+            name: fitted(p, sharing, max(2, WIDTH // copies))
             for name, (sharing, copies) in contestants(n_tasks).items()
         }
         if n_tasks == 8:
@@ -288,10 +287,10 @@ def looped(quick: bool) -> list[Row]:
             "hard": WIDTH,
             "cross_stitch": WIDTH // n_tasks,
             "mmoe": WIDTH // N_EXPERTS,
-            "ple": max(1, WIDTH // (n_tasks + 1)),
+            "ple": max(2, WIDTH // (n_tasks + 1)),
             "mtan": max(8, WIDTH // n_tasks),
         }
-        bottleneck = max(1, width["mtan"] // 4)
+        bottleneck = max(1, width["mtan"] // 8)
         ours: dict[str, str | Sharing] = {
             "hard": "hard",
             "cross_stitch": CrossStitch(),
