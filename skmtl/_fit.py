@@ -1,6 +1,5 @@
 """fit shared by the estimators: validate, encode, build, train, publish."""
 
-from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,8 +11,6 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skmtl._build import (
-    DTYPES,
-    OPTIMIZERS,
     Job,
     Plan,
     Split,
@@ -22,21 +19,15 @@ from skmtl._build import (
 from skmtl._categories import Categories
 from skmtl._columns import Columns, read_columns
 from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weighted
+from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
 from skmtl._validation import (
-    Interval,
-    Options,
-    StrOptions,
     check_sample_shape,
     check_task_weight,
 )
-from skmtl.encoder import ENCODER, Encoder
-from skmtl.relation import RELATION, Relation
-from skmtl.sharing import SHARING, Sharing
+from skmtl.encoder import Encoder
 from skmtl.training import (
-    AUGMENTATION,
-    Augmentation,
     MultiTaskNet,
     Progress,
     SklearnCallbacks,
@@ -46,7 +37,6 @@ from skmtl.training import (
     seeded,
     warn_of_collapse,
 )
-from skmtl.weighting import WEIGHTING, Weighting
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -65,48 +55,7 @@ Validation = tuple[Any, Any, Any]
 class MultiTaskFit(CallbackSupportMixin):
     """The part of the estimators that fits; see `MultiTaskClassifier`."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "sharing": [StrOptions(set(SHARING)), Sharing],
-        "encoder": [StrOptions(set(ENCODER)), Encoder, callable],
-        "weighting": [StrOptions(set(WEIGHTING)), Weighting],
-        "relation": [
-            *([StrOptions(set(RELATION))] if RELATION else []),
-            Relation,
-            None,
-        ],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "shuffle": ["boolean"],
-        "early_stopping": [StrOptions({"auto"}), "boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "task_weight": [dict, "array-like", None],
-        "missing_label": "no_validation",
-        "augmentation": [
-            StrOptions(set(AUGMENTATION)),
-            Augmentation,
-            callable,
-            list,
-            None,
-        ],
-        "warm_start": ["boolean"],
-        "callbacks": [list, None],
-        "device": [str, torch.device],
-        "precision": [StrOptions({"auto", *DTYPES})],
-        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETERS
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(

@@ -99,17 +99,14 @@ class EncoderModule(nn.Module):
             The module, with ``shapes``.
         """
         n = 2 if self.n_copies == 1 else 1  # tells an axis of copies from one of rows
-        training = self.training
-        self.eval()
         self.shapes, self._omits_copies = [], []
+        H = torch.zeros(n, *input_shape, dtype=torch.float64)
         with torch.no_grad():
-            H = torch.zeros(n, *input_shape)
-            for step in self.steps():
+            for step in copy.deepcopy(self).double().eval().steps():
                 H = step(H)
                 omitted = H.shape[:2] != (self.n_copies, n)
                 self._omits_copies.append(omitted)
                 self.shapes.append(tuple(H.shape[1 if omitted else 2 :]))
-        self.train(training)
         return self
 
     def step(self, i: int, H: Tensor) -> Tensor:

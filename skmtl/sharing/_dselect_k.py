@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from skmtl._layers import smooth_step
+from skmtl._experts import smooth_step
 from skmtl._validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 

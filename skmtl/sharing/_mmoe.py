@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._layers import StackedGate
+from skmtl._experts import StackedGate
 from skmtl._validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 

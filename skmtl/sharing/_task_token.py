@@ -57,8 +57,8 @@ class TaskToken(Sharing):
     >>> from skmtl import MultiTaskClassifier
     >>> from skmtl.sharing import TaskToken
     >>> est = MultiTaskClassifier(TaskToken(n_blocks=1))
-    >>> est.set_params(sharing__token_width=32).sharing
-    TaskToken(n_blocks=1, token_width=32)
+    >>> est.set_params(sharing__token_width=64).sharing
+    TaskToken(n_blocks=1, token_width=64)
     """
 
     name = "task_token"

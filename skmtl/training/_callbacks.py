@@ -1,5 +1,6 @@
 """skorch callbacks of the estimators: stopping, progress, scikit-learn's callbacks."""
 
+import dis
 from collections.abc import Callable
 from typing import Any
 
@@ -158,3 +159,22 @@ class SklearnCallbacks(Callback):
             reconstruction_attributes=lambda: self.attributes(net),
             **self.data,
         )
+
+
+def asked_by_callback(interrupt: KeyboardInterrupt) -> bool:
+    """Tell skorch's way of stopping early from a user's Ctrl-C.
+
+    A callback that wants to stop raises KeyboardInterrupt in a statement of its own; a
+    signal arrives between any two instructions.
+    """
+    traceback = interrupt.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    frame = traceback.tb_frame
+    instruction = frame.f_code.co_code[traceback.tb_lasti]
+    return (
+        isinstance(frame.f_locals.get("self"), Callback)
+        and instruction == dis.opmap["RAISE_VARARGS"]
+    )

@@ -1,7 +1,6 @@
 """The skorch net that trains several tasks at once."""
 
 import copy
-import dis
 import inspect
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +18,7 @@ from torch import Tensor
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows, Source
-from skmtl.training._callbacks import Progress
+from skmtl.training._callbacks import Progress, asked_by_callback
 from skmtl.training._tally import Tally
 
 #: Batches between two looks at the losses of an epoch that is under way.
@@ -126,7 +125,7 @@ class MultiTaskNet(NeuralNet):
         try:
             self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
-            if not _asked_by_callback(interrupt):
+            if not asked_by_callback(interrupt):
                 raise
         finally:
             for _, callback in self.callbacks_:
@@ -437,22 +436,3 @@ class MultiTaskNet(NeuralNet):
         self.weights_ = self.weights()
         for name in ("_parameters", "_task_weight", "_fixed_weights"):
             vars(self).pop(name, None)  # type: ignore[attr-defined]
-
-
-def _asked_by_callback(interrupt: KeyboardInterrupt) -> bool:
-    """Tell skorch's way of stopping early from a user's Ctrl-C.
-
-    A callback that wants to stop raises KeyboardInterrupt in a statement of its own; a
-    signal arrives between any two instructions.
-    """
-    traceback = interrupt.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return False
-    frame = traceback.tb_frame
-    instruction = frame.f_code.co_code[traceback.tb_lasti]
-    return (
-        isinstance(frame.f_locals.get("self"), Callback)
-        and instruction == dis.opmap["RAISE_VARARGS"]
-    )

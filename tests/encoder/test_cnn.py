@@ -162,6 +162,10 @@ def test_a_single_network_and_one_of_many_are_the_same():
     torch.testing.assert_close(single.eval()(batch())[0], many.eval()(batch())[1])
 
 
+#: A transformer learns more slowly.
+EPOCHS = dict.fromkeys(SHARING, 15) | {"task_token": 30}
+
+
 @every_sharing
 @pytest.mark.parametrize("norm", [None, "layer", "batch"])
 def test_it_learns_under_every_sharing(sharing, norm):
@@ -171,7 +175,7 @@ def test_it_learns_under_every_sharing(sharing, norm):
         encoder=CNN((8, 8), hidden_layer_sizes=(16,), norm=norm),
         learning_rate_init=1e-2,
         batch_size=50,
-        max_iter=15,
+        max_iter=EPOCHS[sharing],
         early_stopping=False,
         random_state=0,
     ).fit(X, Y)
@@ -335,7 +339,7 @@ def test_a_user_s_residual_network_learns_under_every_sharing(sharing):
         encoder=SmallResNet,
         learning_rate_init=1e-2,
         batch_size=50,
-        max_iter=15,
+        max_iter=EPOCHS[sharing],
         early_stopping=False,
         random_state=0,
     ).fit(X, Y)

@@ -128,9 +128,9 @@ def test_samples_do_not_mix_when_evaluated(sharing, encoder):
 @sharings
 @encoders({**REPLICABLE, **RANDOM})
 def test_every_parameter_gets_a_gradient(sharing, encoder):
+    if not list(encoder.build(shape_of(encoder)).parameters()):
+        return  # experts that are all alike leave gates without a gradient
     module = built(sharing, encoder).train()
-    if not list(module.parameters()):
-        return
     features = task_features(module, inputs(64, encoder=encoder))
     (features * torch.randn_like(features)).sum().backward()
     silent = [

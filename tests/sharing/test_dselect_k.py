@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._layers import smooth_step
+from skmtl._experts import smooth_step
 from skmtl.encoder import MLP
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import DSelectK

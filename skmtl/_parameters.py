@@ -1,0 +1,59 @@
+"""What the parameters that all estimators have may be."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+
+from skmtl._build import DTYPES, OPTIMIZERS
+from skmtl._validation import Interval, Options, StrOptions
+from skmtl.encoder import ENCODER, Encoder
+from skmtl.relation import RELATION, Relation
+from skmtl.sharing import SHARING, Sharing
+from skmtl.training import AUGMENTATION, Augmentation
+from skmtl.weighting import WEIGHTING, Weighting
+
+#: Constraints in scikit-learn's form.
+PARAMETERS: dict[str, Any] = {
+    "sharing": [StrOptions(set(SHARING)), Sharing],
+    "encoder": [StrOptions(set(ENCODER)), Encoder, callable],
+    "weighting": [StrOptions(set(WEIGHTING)), Weighting],
+    "relation": [
+        *([StrOptions(set(RELATION))] if RELATION else []),
+        Relation,
+        None,
+    ],
+    "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [
+        StrOptions({"auto"}),
+        Interval(Integral, 1, None, closed="left"),
+    ],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "shuffle": ["boolean"],
+    "early_stopping": [StrOptions({"auto"}), "boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [
+        Interval(Integral, 1, None, closed="left"),
+        Options(Real, {np.inf}),
+    ],
+    "task_weight": [dict, "array-like", None],
+    "missing_label": "no_validation",
+    "augmentation": [
+        StrOptions(set(AUGMENTATION)),
+        Augmentation,
+        callable,
+        list,
+        None,
+    ],
+    "warm_start": ["boolean"],
+    "callbacks": [list, None],
+    "device": [str, torch.device],
+    "precision": [StrOptions({"auto", *DTYPES})],
+    "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}

@@ -1,0 +1,78 @@
+"""Every way of sharing with every encoder, in every kind of estimator."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, KFold
+from torch import nn
+
+from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl.encoder import CNN, ENCODER, MLP
+from skmtl.sharing import SHARING
+from tests._networks import BatchNormed, Network
+
+N = 40
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(size=(N, 4))
+IMAGES = RNG.normal(size=(N, 2, 8, 8))
+NUMBERS = TABLE @ RNG.normal(size=(4, 3))
+CLASSES = np.column_stack([NUMBERS[:, 0] > 0, np.digitize(NUMBERS[:, 1:], [-1, 1])])
+TARGETS = {
+    MultiTaskClassifier: CLASSES,
+    MultiTaskRegressor: NUMBERS,
+    MultiTaskEstimator: np.column_stack([CLASSES[:, :2], NUMBERS[:, 2]]),
+}
+
+
+class Convolutions(nn.Sequential):
+    """A user's network for images."""
+
+    def __init__(self, n_features):
+        super().__init__(
+            nn.Conv2d(n_features, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten()
+        )
+
+
+ENCODERS = {
+    "mlp": MLP((8, 8)),
+    "periodic_embedding": ENCODER["periodic_embedding"]((8,), embedding_dim=2),
+    "piecewise_linear_embedding": ENCODER["piecewise_linear_embedding"]((8,)),
+    "cnn": CNN((4, 6), hidden_layer_sizes=(8,)),
+    "module": Network,
+    "module with batch norm": BatchNormed,
+    "module for images": Convolutions,
+}
+ON_IMAGES = {"cnn", "module for images"}
+
+
+def test_every_encoder_is_here():
+    assert set(ENCODER) <= set(ENCODERS)
+
+
+@pytest.mark.parametrize("cls", TARGETS)
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("sharing", SHARING)
+def test_it_fits_predicts_and_is_stored(sharing, name, cls):
+    X, Y = IMAGES if name in ON_IMAGES else TABLE, TARGETS[cls].astype(float)
+    Y[::4, 1] = np.nan
+    est = cls(sharing, encoder=ENCODERS[name], max_iter=2, random_state=0).fit(X, Y)
+    predicted = est.predict(X)
+    assert predicted.shape == Y.shape
+    assert np.isfinite(predicted.astype(float)).all()
+    assert np.isfinite(est.score(X, Y))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(est)).predict(X), predicted)
+    np.testing.assert_array_equal(clone(est).fit(X, Y).predict(X), predicted)
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_all_compete_in_one_search(images):
+    X = IMAGES if images else TABLE
+    names = [name for name in ENCODERS if (name in ON_IMAGES) == images]
+    grid = {"sharing": list(SHARING), "encoder": [ENCODERS[name] for name in names]}
+    est = MultiTaskClassifier(max_iter=1, random_state=0)
+    search = GridSearchCV(est, grid, cv=KFold(2)).fit(X, CLASSES)
+    scores = search.cv_results_["mean_test_score"]
+    assert len(scores) == len(SHARING) * len(names)
+    assert np.isfinite(scores).all()
