@@ -17,8 +17,21 @@ SHARINGS = {
 EXACT = {"check_integer_weights", "check_units"}
 
 
+sharings = pytest.mark.parametrize(
+    "sharing",
+    [
+        pytest.param(
+            sharing,
+            id=name,
+            marks=() if name in ("hard", "penalised") else pytest.mark.every_sharing,
+        )
+        for name, sharing in SHARINGS.items()
+    ],
+)
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("sharing", SHARINGS.values(), ids=SHARINGS)
+@sharings
 @pytest.mark.parametrize(
     "cls", [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
 )

@@ -13,6 +13,8 @@ from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.sharing import SHARING
 from tests._networks import BatchNormed, Network
 
+pytestmark = pytest.mark.every_sharing
+
 N = 40
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(N, 4))

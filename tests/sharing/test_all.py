@@ -25,6 +25,8 @@ from tests._networks import (
     whole_network,
 )
 
+pytestmark = pytest.mark.every_sharing
+
 T = 3
 
 
