@@ -37,16 +37,18 @@ class StackedGate(nn.Module):
         self.logits = None
         if n_experts > 1:
             self.logits = StackedLinear(n_gates, n_inputs, n_experts)
-            nn.init.zeros_(
-                self.logits.weight
-            )  # large inputs shall not choose by chance
+            # Large inputs shall not choose by chance.
+            nn.init.zeros_(self.logits.weight)
             nn.init.zeros_(self.logits.bias)
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_inputs) or (n_gates, n, n_inputs) to (n_gates, n, n_experts)."""
         if self.logits is None:
             return X.new_ones(self.n_gates, X.shape[-2], 1)
-        return self.logits(X).softmax(dim=-1)  # type: ignore[no-any-return]
+        logits: Tensor = self.logits(X)
+        if X.ndim == 2:  # logits lie in memory by samples, and weights are to as well
+            return logits.transpose(0, 1).softmax(dim=-1).transpose(0, 1)
+        return logits.softmax(dim=-1)
 
 
 class Levels(nn.Module):

@@ -138,6 +138,8 @@ class Looped(nn.Module):
     def __init__(self, n_tasks: int, width: int) -> None:
         super().__init__()
         self.heads = nn.ModuleList(nn.Linear(width, 1) for _ in range(n_tasks))
+        for parameter in self.heads.parameters():  # as skmtl's start
+            nn.init.zeros_(parameter)
 
     def forward(self, X: Tensor) -> list[Tensor]:
         features = self.features(X)
