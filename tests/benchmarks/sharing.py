@@ -361,7 +361,8 @@ def images(path: Path, quick: bool) -> None:
             est = MultiTaskClassifier(
                 sharing,
                 encoder=CNN((16, 32), hidden_layer_sizes=(64,)),
-                max_iter=15,
+                max_iter=8,
+                n_threads=1,
                 random_state=seed,
             )
             times.append(seconds(lambda e=est: e.fit(X[train], Y[train])))
