@@ -175,7 +175,7 @@ class Problem:
     def model(self, epochs: int, **settings: object) -> MultiTaskClassifier:
         defaults: dict[str, object] = {
             "sharing": "hard",
-            "encoder": MLP(self.layers),
+            "encoder": MLP(self.layers, scale=None),  # which the others have not
             "batch_size": self.batch_size,
             "max_iter": epochs,
             "alpha": DECAY,
