@@ -172,7 +172,7 @@ def new_net(
         module__blocks=targets.blocks,
         module__prior=prior_outputs(data, targets),
         module__task_names=targets.names,
-        module__n_labels=count_labels(data, targets),
+        module__n_labels=count_labels(data),
         criterion=PackedLoss,
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,

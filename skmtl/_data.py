@@ -151,25 +151,25 @@ def check_some_weight(data: Data, targets: Targets) -> None:
             )
 
 
-def count_labels(data: Data, targets: Targets) -> list[int]:
+def _present(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which encoded labels, codes or values, are not missing."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+
+
+def count_labels(data: Data) -> list[int]:
     """Return how many labels each task has.
 
     Parameters
     ----------
     data : Data
         The training data.
-    targets : Targets
-        The tasks.
 
     Returns
     -------
     list of int
         One number per task.
     """
-    return [
-        int((~np.isnan(y) if kind == "regression" else y >= 0).sum())
-        for y, kind in zip(data.labels, targets.kinds, strict=True)
-    ]
+    return [int(_present(labels).sum()) for labels in data.labels]
 
 
 def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -191,8 +191,7 @@ def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | Non
         return None
     weight = np.zeros(len(rows))
     for t, labels in enumerate(data.labels):
-        y = labels[rows]
-        present = ~np.isnan(y) if y.dtype.kind == "f" else y >= 0
+        present = _present(labels[rows])
         np.maximum(weight, data.weight[rows, t] * present, out=weight)
     return weight
 

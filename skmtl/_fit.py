@@ -22,10 +22,7 @@ from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weigh
 from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
-from skmtl._validation import (
-    check_sample_shape,
-    check_task_weight,
-)
+from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
 from skmtl.training import (
     MultiTaskNet,
