@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from skmtl._layers import StackedLinear
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from skmtl.encoder import EncoderModule
@@ -34,21 +33,25 @@ class StackedGate(nn.Module):
     def __init__(self, n_gates: int, n_inputs: int, n_experts: int) -> None:
         super().__init__()
         self.n_gates = n_gates
-        self.logits = None
+        self.weight: nn.Parameter | None = None
+        self.bias: nn.Parameter | None = None
         if n_experts > 1:
-            self.logits = StackedLinear(n_gates, n_inputs, n_experts)
-            # Large inputs shall not choose by chance.
-            nn.init.zeros_(self.logits.weight)
-            nn.init.zeros_(self.logits.bias)
+            # Zero, so that large inputs do not choose by chance. Gates lie side by side
+            # in memory, for the softmax below.
+            weight = torch.zeros(n_experts, n_gates, n_inputs)
+            self.weight = nn.Parameter(weight.transpose(0, 1))
+            self.bias = nn.Parameter(torch.zeros(n_experts, n_gates).T)
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_inputs) or (n_gates, n, n_inputs) to (n_gates, n, n_experts)."""
-        if self.logits is None:
+        if self.weight is None or self.bias is None:
             return X.new_ones(self.n_gates, X.shape[-2], 1)
-        logits: Tensor = self.logits(X)
-        if X.ndim == 2:  # logits lie in memory by samples, and weights are to as well
-            return logits.transpose(0, 1).softmax(dim=-1).transpose(0, 1)
-        return logits.softmax(dim=-1)
+        W, b = self.weight, self.bias
+        # A softmax is fast where gates or samples, not experts, lie side by side.
+        if X.ndim == 2:
+            H = F.linear(X, W.transpose(0, 1).flatten(0, 1), b.T.flatten())
+            return H.unflatten(1, b.T.shape).softmax(dim=1).permute(2, 0, 1)
+        return torch.baddbmm(b.unsqueeze(2), W, X.mT).softmax(dim=1).mT
 
 
 class Levels(nn.Module):

@@ -300,13 +300,18 @@ class TokenBlock(nn.Module):
         )
 
     def forward(self, tokens: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
-        """Map tokens (n, n_tokens, width) and (n, n_tasks, width) to new ones."""
+        """Map tokens (n, n_tokens, width) and (n, n_tasks, width) to new ones.
+
+        Tokens of tasks may come as (1, n_tasks, width), the same for all samples.
+        """
         Q, K, V = self._heads(tokens)  # (n, heads, tokens, width / heads)
         Q_t, K_t, V_t = self._heads(tasks)  # (n, heads, tasks, width / heads)
-        own = (Q_t * K_t).sum(dim=3, keepdim=True) if self.masked else Q_t @ K_t.mT
-        A = torch.cat([Q_t @ K.mT, own], dim=3).softmax(dim=3)
-        A, own = A[..., : K.shape[2]], A[..., K.shape[2] :]
-        tasks = self._add(tasks, A @ V + (own * V_t if self.masked else own @ V_t))
+        own = (K_t * Q_t).sum(dim=3).unsqueeze(2) if self.masked else K_t @ Q_t.mT
+        # A softmax is fast where tasks, not what they read, lie side by side.
+        A = torch.cat([K @ Q_t.mT, own.expand(len(K), -1, -1, -1)], dim=2)
+        A, own = A.softmax(dim=2).split([K.shape[2], own.shape[2]], dim=2)
+        read = own.mT * V_t if self.masked else own.mT @ V_t
+        tasks = self._add(tasks, A.mT @ V + read)
         if self.last:
             return tokens, tasks
         return self._add(tokens, (Q @ K.mT).softmax(dim=3) @ V), tasks

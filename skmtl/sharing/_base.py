@@ -139,6 +139,44 @@ class SharingModule(nn.Module):
         return None
 
 
+class MixtureModule(SharingModule):
+    """Network whose tasks read weighted sums of the same features.
+
+    Subclasses set ``width`` and ``n_mixed``, and write ``mixture`` in place of
+    ``forward``. Heads are linear, so that outputs can be mixed instead of features,
+    which spares the features of every task where there are few outputs for each.
+
+    Attributes
+    ----------
+    n_mixed : int
+        Number of features that are mixed, such as the number of experts.
+    """
+
+    n_mixed: int
+
+    @abstractmethod
+    def mixture(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weights of a mixture and what they mix.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        weights : Tensor of shape (n, n_tasks, n_mixed) or (n_tasks, n_mixed)
+            How much of each feature each task reads.
+        mixed : Tensor of shape (n, n_mixed, width)
+            Features.
+        """
+
+    def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the tasks' mixtures and what they mix."""
+        G, H = self.mixture(X)
+        return G @ H, H if G.shape[-2] > 1 else None
+
+
 class Sharing(Spec):
     """Base class of sharing specs: which parameters tasks share.
 

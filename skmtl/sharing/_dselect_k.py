@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skmtl._experts import smooth_step
 from skmtl._validation import Interval
-from skmtl.sharing._base import Sharing, SharingModule
+from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder, EncoderModule
@@ -97,15 +97,15 @@ class DSelectK(Sharing):
         return _DSelectK(encoder.build(input_shape, self.n_experts), n_tasks, self)
 
 
-class _DSelectK(SharingModule):
+class _DSelectK(MixtureModule):
     def __init__(self, experts: EncoderModule, n_tasks: int, spec: DSelectK) -> None:
         super().__init__()
-        self.n_experts, self.width = spec.n_experts, experts.width
+        self.n_mixed, self.width = spec.n_experts, experts.width
         self.gamma, self.entropy = spec.gamma, spec.entropy
         weights = nn.Parameter(torch.zeros(n_tasks, spec.k))
         self.logits = weights if spec.k > 1 else None
-        first = torch.rand(n_tasks, self.n_experts).argsort()[:, : spec.k, None]
-        bits = first >> torch.arange((self.n_experts - 1).bit_length()) & 1
+        first = torch.rand(n_tasks, self.n_mixed).argsort()[:, : spec.k, None]
+        bits = first >> torch.arange((self.n_mixed - 1).bit_length()) & 1
         self.code = nn.Parameter(START * self.gamma * (2.0 * bits - 1))
         self.experts = experts
 
@@ -114,7 +114,7 @@ class _DSelectK(SharingModule):
         S = smooth_step(self.code, self.gamma)  # (tasks, k, bits)
         P = torch.ones_like(S[..., :1])
         for b in range(S.shape[-1]):  # each bit splits the experts so far in two
-            s, n_split = S[..., b, None], min(P.shape[-1], self.n_experts - P.shape[-1])
+            s, n_split = S[..., b, None], min(P.shape[-1], self.n_mixed - P.shape[-1])
             split, whole = P[..., :n_split], P[..., n_split:]
             P = torch.cat([split * (1 - s), whole, split * s], dim=-1)
         return P
@@ -123,15 +123,13 @@ class _DSelectK(SharingModule):
         """Return the weight of each expert, (tasks, experts)."""
         P = self.selectors()
         if not self.training:
-            P = torch.eye(self.n_experts).to(P)[P.argmax(-1)]
+            P = torch.eye(self.n_mixed).to(P)[P.argmax(-1)]
         if self.logits is None:
             return P.squeeze(1)
         return torch.einsum("tk,tke->te", self.logits.softmax(-1), P)
 
-    def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        H = self.experts(X).transpose(0, 1)  # (n, experts, width)
-        features = torch.einsum("te,neh->nth", self._weights(), H)
-        return features, H if len(self.code) > 1 else None
+    def mixture(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        return self._weights(), self.experts(X).transpose(0, 1)
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         return self.experts.parameters() if len(self.code) > 1 else ()

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from skmtl._validation import SEQUENCES, task_numbers
-from skmtl.sharing._base import Sharing, SharingModule
+from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder, EncoderModule
@@ -88,13 +88,13 @@ class Grouped(Sharing):
         return _Grouped(encoder.build(input_shape, len(groups)), group_of_task)
 
 
-class _Grouped(SharingModule):
+class _Grouped(MixtureModule):
     group_of_task: Tensor
 
     def __init__(self, columns: EncoderModule, group_of_task: Tensor) -> None:
         super().__init__()
         self.columns = columns
-        self.width = columns.width
+        self.width, self.n_mixed = columns.width, columns.n_copies
         self.register_buffer("group_of_task", group_of_task)
         self.shares = columns.n_copies < len(group_of_task)
 
@@ -102,9 +102,17 @@ class _Grouped(SharingModule):
         if self.columns.n_copies == 1:
             H = self.columns.single(X)  # (n, width): all heads read the same
             return H, H if self.shares else None
-        H = self.columns(X).transpose(0, 1)  # (n, groups, width)
+        H = self._by_group(X)
         features = H.index_select(1, self.group_of_task)  # (n, tasks, width)
         return features, H if self.shares else None
+
+    def mixture(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        H = self._by_group(X)
+        groups = torch.arange(self.n_mixed, device=H.device)
+        return (self.group_of_task.unsqueeze(1) == groups).to(H.dtype), H
+
+    def _by_group(self, X: Tensor) -> Tensor:
+        return self.columns(X).transpose(0, 1)  # (n, groups, width)
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         if not self.shares:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skmtl._validation import Interval
-from skmtl.sharing._base import Sharing, SharingModule
+from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder, EncoderModule
@@ -86,13 +86,13 @@ class LearnedBranching(Sharing):
         return _LearnedBranching(branches.probed(input_shape), n_tasks, self)
 
 
-class _LearnedBranching(SharingModule):
+class _LearnedBranching(MixtureModule):
     def __init__(
         self, branches: EncoderModule, n_tasks: int, spec: LearnedBranching
     ) -> None:
         super().__init__()
         self.branches = branches
-        self.width = branches.width
+        self.width, self.n_mixed = branches.width, branches.n_copies
         self.temperature = spec.temperature
         self.scale = spec.scale
         k = branches.n_copies
@@ -105,13 +105,15 @@ class _LearnedBranching(SharingModule):
         if not len(self.choices):
             H = self.branches.single(X)  # (n, width): all heads read the same
             return H, H
+        return super().forward(X)
+
+    def mixture(self, X: Tensor) -> tuple[Tensor, Tensor]:
         *inner, last = self.choices
         H = self.branches.step(0, X)  # (branches, n, ...)
         for i, choice in enumerate(inner, start=1):
             H = torch.einsum("cp,p...->c...", self._chosen(choice), H)
             H = self.branches.step(i, H)
-        H = H.transpose(0, 1)  # (n, branches, width)
-        return torch.einsum("tb,nbw->ntw", self._chosen(last), H), H
+        return self._chosen(last), H.transpose(0, 1)
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         # What a task reads is its own choice, in a row of the last step's choices.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skmtl._experts import StackedGate
 from skmtl._validation import Interval
-from skmtl.sharing._base import Sharing, SharingModule
+from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder, EncoderModule
@@ -61,16 +61,15 @@ class MMoE(Sharing):
         return _MMoE(experts, StackedGate(n_tasks, n_inputs, self.n_experts))
 
 
-class _MMoE(SharingModule):
+class _MMoE(MixtureModule):
     def __init__(self, experts: EncoderModule, gate: StackedGate) -> None:
         super().__init__()
         self.experts = experts
         self.gate = gate
-        self.width = experts.width
+        self.width, self.n_mixed = experts.width, experts.n_copies
 
-    def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        H = self.experts(X).transpose(0, 1)  # (n, experts, width)
-        return self.gates(X) @ H, H if self.gate.n_gates > 1 else None
+    def mixture(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        return self.gates(X), self.experts(X).transpose(0, 1)
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         return self.experts.parameters() if self.gate.n_gates > 1 else ()

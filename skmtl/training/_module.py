@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from skmtl._targets import Block
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
-from skmtl.sharing import Sharing
+from skmtl.sharing import MixtureModule, Sharing
 
 
 class MultiTaskModule(nn.Module):
@@ -74,13 +74,30 @@ class MultiTaskModule(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Return outputs of shape (n, n_outputs)."""
-        features, _ = self.sharing(self.staged(X))
-        if self.relation is not None:
-            if features.ndim == 2:  # all tasks start from the same
-                features = features.unsqueeze(1).expand(-1, self.n_tasks, -1)
-            features = self.relation(features)
-        outputs: Tensor = self.heads(features)
+        X = self.staged(X)
+        if self._mixes_outputs:
+            outputs = self.heads.mixed(*self.sharing.mixture(X))
+        else:
+            outputs = self.heads(self._features(X))
         return outputs if self.coupling is None else self.coupling(outputs)
+
+    def _features(self, X: Tensor) -> Tensor:
+        features, _ = self.sharing(X)
+        if self.relation is None:
+            return features  # type: ignore[no-any-return]
+        if features.ndim == 2:  # all tasks start from the same
+            features = features.unsqueeze(1).expand(-1, self.n_tasks, -1)
+        return self.relation(features)  # type: ignore[no-any-return]
+
+    @property
+    def _mixes_outputs(self) -> bool:
+        """Whether mixing outputs costs less than mixing features."""
+        if self.relation is not None or not isinstance(self.sharing, MixtureModule):
+            return False
+        n_mixed, width = self.sharing.n_mixed, self.sharing.width
+        # Features of tasks are slow to make: the factor 4 was measured.
+        cheap = 4 * n_mixed * self.heads.n_outputs <= self.n_tasks * width
+        return n_mixed > 1 and cheap
 
     def staged(self, X: Tensor) -> Tensor:
         """Return raw inputs as the networks read them."""
@@ -187,6 +204,7 @@ class Heads(nn.Module):
         sizes = [item for b in blocks for item in zip(b.tasks, b.sizes, strict=True)]
         owner = [task for task, size in sizes for _ in range(size)]
         self.register_buffer("task_of_output", torch.tensor(owner, dtype=torch.int64))
+        self._several_outputs = owner != list(range(n_tasks))
         for i, block in enumerate(blocks):
             every = block.tasks == tuple(range(n_tasks))
             tasks = None if every else torch.tensor(block.tasks)
@@ -207,6 +225,21 @@ class Heads(nn.Module):
         if not outputs:
             return features.new_zeros(len(features), 0)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def mixed(self, G: Tensor, H: Tensor) -> Tensor:
+        """Map features (n, n_mixed, width) to outputs (n, n_outputs).
+
+        Tasks read mixtures of them, with weights (n, n_tasks, n_mixed), or weights
+        (n_tasks, n_mixed) that are the same for all samples.
+        """
+        G = G.mT
+        if self._several_outputs:
+            G = G.index_select(-1, self.task_of_output)
+        b = self.bias + self.prior
+        if G.ndim == 2:  # mix the heads
+            W = G.mT.unsqueeze(2) * self.weight.unsqueeze(1)
+            return F.linear(H.flatten(1), W.flatten(1), b)
+        return (F.linear(H, self.weight) * G).sum(dim=1) + b
 
     def _outputs(self, i: int, features: Tensor) -> Tensor:
         block = self.blocks[i]

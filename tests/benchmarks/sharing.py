@@ -8,9 +8,10 @@ prints one table: medians, ratios, targets; see speed.py for how it measures.
 strategies
     An epoch of every strategy against ``hard`` on 20,000 x 100 with 2, 8 and 64 binary
     tasks. ``hard`` has layers 256-256; the others have the same total width:
-    256 units per layer over all copies of the network, at least two in each. That is
-    how the papers on experts compare (Ma et al., KDD 2018, hold the size of the model
-    fixed). ``full width`` gives each of 8 experts the 256-256 of ``hard``.
+    256 units per layer over all copies of the network, at least two in each, and over
+    all task tokens, at least four. That is how the papers on experts compare (Ma et
+    al., KDD 2018, hold the size of the model fixed). ``full width`` gives each of 8
+    experts the 256-256 of ``hard``, and a task token its default width of 32.
 growth
     The same with 512 tasks on 2,000 rows, and against itself with 8 tasks.
 looped
@@ -58,6 +59,7 @@ from skmtl.sharing import (
     Grouped,
     MMoE,
     Sharing,
+    TaskToken,
 )
 
 N_EXPERTS = 8
@@ -76,6 +78,7 @@ def problem(n_tasks: int, n: int = 20_000) -> Problem:
 def contestants(n_tasks: int) -> dict[str, tuple[str | Sharing, int]]:
     """Return every strategy with the number of copies that share the width."""
     groups = tuple(tuple(range(i, n_tasks, 2)) for i in range(2))
+    n_heads = max(1, 32 // n_tasks)  # 8 features of a token each, where it has them
     special: dict[str, tuple[str | Sharing, int]] = {
         "mmoe": (MMoE(n_experts=N_EXPERTS), N_EXPERTS),
         "dselect_k": (DSelectK(n_experts=N_EXPERTS), N_EXPERTS),
@@ -85,7 +88,7 @@ def contestants(n_tasks: int) -> dict[str, tuple[str | Sharing, int]]:
         "grouped": (Grouped(groups), 2),
         "hard": ("hard", 1),
         "chain": ("chain", 1),
-        "task_token": ("task_token", 1),
+        "task_token": (TaskToken(max(4, WIDTH // n_tasks), n_heads=n_heads), 1),
         "learned_branching": ("learned_branching", min(4, n_tasks)),
         "adapter": (Adapter(rank=min(4, max(2, WIDTH // n_tasks))), n_tasks),
     }
@@ -98,10 +101,13 @@ def fitted(p: Problem, sharing: str | Sharing, width: int) -> Contestant:
 
 
 def models(p: Problem) -> dict[str, Contestant]:
-    return {
+    ours = {
         name: fitted(p, sharing, max(2, WIDTH // copies))
         for name, (sharing, copies) in contestants(p.n_tasks).items()
     }
+    ours["mmoe, full width"] = fitted(p, MMoE(n_experts=N_EXPERTS), WIDTH)
+    ours["task_token, full width"] = fitted(p, TaskToken(), WIDTH)
+    return ours
 
 
 def strategies(quick: bool) -> list[Row]:
@@ -110,8 +116,6 @@ def strategies(quick: bool) -> list[Row]:
     for n_tasks in (2, 8, 64):
         p = problem(n_tasks)
         ours = models(p)
-        if n_tasks == 8:
-            ours["mmoe, full width"] = fitted(p, MMoE(n_experts=N_EXPERTS), WIDTH)
         times, _ = fits(ours, (1, 2), 1 if quick else 3)
         case = f"20k x 100, T={n_tasks}"
         for name in ours:

@@ -32,8 +32,8 @@ def test_fusion_adds_own_experts_to_a_gate_over_all(n_experts, n_levels):
             experts.append(Z)
         fused = []
         for t in range(2):
-            logits = module.gate[level].logits
-            gate = (H[t] @ logits.weight[t].T + logits.bias[t]).softmax(dim=1)
+            weights = module.gate[level]
+            gate = (H[t] @ weights.weight[t].T + weights.bias[t]).softmax(dim=1)
             own = experts[t * n_experts : (t + 1) * n_experts]
             native = module.native[level][t] if n_experts > 1 else [1.0]
             fused.append(
@@ -81,7 +81,7 @@ def test_only_the_last_fusion_is_a_task_s_own(n_experts):
     module = built(AdaTT(n_experts))
     shared = {id(p) for p in module.shared_parameters()}
     own = {n for n, p in module.named_parameters() if id(p) not in shared}
-    expected = {"gate.1.logits.weight", "gate.1.logits.bias"}
+    expected = {"gate.1.weight", "gate.1.bias"}
     assert own == (expected | {"native.1"} if n_experts > 1 else expected)
 
 

@@ -22,7 +22,7 @@ def test_a_task_mixes_its_own_and_the_shared_experts(n_shared, n_own):
     module = randomised(built(CGC(n_shared, n_own), n_tasks=2), 0)
     X = inputs(9)
     own, shared = module.own.encoder(X), module.shared.encoder(X)
-    W, b = module.gate[0].logits.weight, module.gate[0].logits.bias
+    W, b = module.gate[0].weight, module.gate[0].bias
     gates = module.gates(X)
     assert gates.shape == (9, 2, 2 * n_own + n_shared)
     for t in range(2):

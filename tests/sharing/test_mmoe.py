@@ -50,7 +50,7 @@ def test_features_are_the_experts_mixed_by_a_softmax_gate_per_task():
     randomised(module.gate, 1)
     X = inputs(9)
     experts = module.experts(X)
-    W, b = module.gate.logits.weight, module.gate.logits.bias
+    W, b = module.gate.weight, module.gate.bias
     for t in range(T):
         gate = (X @ W[t].T + b[t]).softmax(dim=1)
         expected = sum(gate[:, e, None] * experts[e] for e in range(4))
@@ -102,7 +102,7 @@ class Collapsing(MMoE):
     def build(self, encoder, input_shape, n_tasks):
         module = super().build(encoder, input_shape, n_tasks)
         with torch.no_grad():
-            module.gate.logits.bias[: self.n_collapsed, 0] += self.bias
+            module.gate.bias[: self.n_collapsed, 0] += self.bias
         return module
 
 

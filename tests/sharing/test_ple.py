@@ -79,7 +79,7 @@ def test_two_levels_mix_as_the_paper_says(n_shared, n_own):
         return torch.tanh(Z @ W.T + b)
 
     def mix(gate, g, Z, experts):
-        W, b = gate.logits.weight[g], gate.logits.bias[g]
+        W, b = gate.weight[g], gate.bias[g]
         weights = (Z @ W.T + b).softmax(dim=1)
         return sum(w[:, None] * H for w, H in zip(weights.T, experts, strict=True))
 
@@ -191,15 +191,15 @@ class _Images(EncoderModule):
 @pytest.mark.parametrize(("n_shared", "n_own"), [(2, 1), (1, 2), (0, 2)])
 def test_gates_after_a_convolution_read_averages_over_positions(n_shared, n_own):
     module = PLE(n_shared, n_own).build(Images(), (2, 4, 4), 2).double()
-    assert [gate.logits.weight.shape[2] for gate in module.gate] == [2 * 4 * 4, 5, 6]
+    assert [gate.weight.shape[2] for gate in module.gate] == [2 * 4 * 4, 5, 6]
     X = torch.randn(7, 2, 4, 4).double()
     features, _ = module(X)
     assert features.shape == (7, 2, 6)
     # Moving what is at each position about changes nothing that these layers compute.
     with torch.no_grad():
-        module.gate[0].logits.weight.zero_()
+        module.gate[0].weight.zero_()
         for gate in module.shared_gate[:1]:
-            gate.logits.weight.zero_()
+            gate.weight.zero_()
     torch.testing.assert_close(module(X.flip(2, 3))[0], module(X)[0])
 
 
