@@ -36,7 +36,9 @@ def by_name(base: type[S], namespace: dict[str, Any]) -> dict[str, type[S]]:
     strategies = (
         value
         for value in namespace.values()
-        if isinstance(value, type) and issubclass(value, base) and value is not base
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and hasattr(value, "name")
     )
     return {cls.name: cls for cls in sorted(strategies, key=lambda cls: cls.name)}
 
