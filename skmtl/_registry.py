@@ -38,7 +38,7 @@ def by_name(base: type[S], namespace: dict[str, Any]) -> dict[str, type[S]]:
         for value in namespace.values()
         if isinstance(value, type)
         and issubclass(value, base)
-        and hasattr(value, "name")
+        and hasattr(value, "name")  # base classes have none
     )
     return {cls.name: cls for cls in sorted(strategies, key=lambda cls: cls.name)}
 

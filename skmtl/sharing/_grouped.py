@@ -112,7 +112,8 @@ class _Grouped(MixtureModule):
         return (self.group_of_task.unsqueeze(1) == groups).to(H.dtype), H
 
     def _by_group(self, X: Tensor) -> Tensor:
-        return self.columns(X).transpose(0, 1)  # (n, groups, width)
+        H: Tensor = self.columns(X).transpose(0, 1)  # (n, groups, width)
+        return H
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         if not self.shares:

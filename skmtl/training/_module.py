@@ -76,7 +76,7 @@ class MultiTaskModule(nn.Module):
         """Return outputs of shape (n, n_outputs)."""
         X = self.staged(X)
         if self._mixes_outputs:
-            outputs = self.heads.mixed(*self.sharing.mixture(X))
+            outputs = self.heads.mixed(*self.sharing.mixture(X))  # type: ignore[operator]
         else:
             outputs = self.heads(self._features(X))
         return outputs if self.coupling is None else self.coupling(outputs)

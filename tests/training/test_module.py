@@ -1,4 +1,4 @@
-"""Mixing outputs in place of features changes what a network costs, not what it says."""
+"""Mixing outputs in place of features changes the cost, not the outputs."""
 
 from contextlib import contextmanager
 
