@@ -7,7 +7,13 @@ import torchjd.scalarization
 from skmtl import MultiTaskClassifier
 from skmtl.weighting import FAMO, LogSum
 from tests._networks import table
-from tests.weighting._helpers import gradient, normalised, some_losses, trained
+from tests.weighting._helpers import (
+    easy_and_noisy,
+    gradient,
+    normalised,
+    some_losses,
+    trained,
+)
 
 LOSSES = torch.tensor([0.5, 2.0, 7.0], dtype=torch.float64)
 
@@ -48,6 +54,14 @@ def test_an_absent_task_keeps_its_state():
     module.after_step(LOSSES * present, 0.5 * LOSSES * present, present)
     for name, value in module.named_buffers():
         assert (value != before[name]).tolist() == present.tolist()
+
+
+def test_training_prefers_the_task_whose_loss_falls_least():
+    est, _, _ = easy_and_noisy("famo")
+    easy, noisy = est.weighting_.logits.tolist()
+    assert noisy > 0.1 > -0.1 > easy
+    by_logarithms, _, _ = easy_and_noisy("log_sum")
+    assert est.task_weights_[1] > 1.2 * by_logarithms.task_weights_[1]
 
 
 @pytest.mark.parametrize(
