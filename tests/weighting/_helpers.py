@@ -45,7 +45,7 @@ def trained(module, losses, present=None, lr=0.1):
     """
     parameters = list(module.parameters())
     flat = losses.flatten(0, 1)
-    following = iter([*flat[1:], flat[-1]])
+    following = iter(torch.cat([flat[1:], flat[-1:]]))
     for epoch in losses:
         for step in epoch:
             yield module(step, present)
