@@ -132,6 +132,7 @@ def _optimizer(
 def new_net(
     estimator: Any,
     plan: Plan,
+    weighting: Weighting,
     data: Data,
     inputs: TrainingInputs,
     targets: Targets,
@@ -146,6 +147,8 @@ def new_net(
         Holds the training parameters.
     plan : Plan
         The strategies.
+    weighting : Weighting
+        How tasks are balanced, after a look at the labels.
     data : Data
         The training data.
     inputs : TrainingInputs
@@ -177,7 +180,8 @@ def new_net(
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,
         criterion__regression_loss=_regression_loss(estimator),
-        weighting=plan.weighting,
+        weighting=weighting,
+        given_weighting=plan.weighting,
         task_names=targets.names,
         task_weight=task_weight * targets.active,
         dtype=torch.float32,
@@ -229,7 +233,7 @@ def resumed_net(
         "sharing": net.module__sharing,
         "encoder": net.module__encoder,
         "relation": net.module__relation,
-        "weighting": net.weighting,
+        "weighting": net.given_weighting,
         "loss": net.criterion__regression_loss,
     }
     now = {**vars(plan), "loss": _regression_loss(estimator)}
@@ -259,6 +263,7 @@ def _settings(
         "batch_size": min(200, n_rows) if batch_size == "auto" else batch_size,
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
+        "record_gradients": estimator.record_gradients,
         "optimizer": plan.optimizer,
         "device": str(plan.device),
         "autocast": estimator.precision == "bf16",
@@ -296,6 +301,8 @@ class Job:
     ----------
     plan : Plan
         Strategies and device.
+    weighting : Weighting
+        How tasks are balanced, after a look at the labels.
     seed : int
         Seed of everything random in it.
     targets : Targets
@@ -317,6 +324,7 @@ class Job:
     """
 
     plan: Plan
+    weighting: Weighting
     seed: int
     targets: Targets
     data: Data
@@ -345,7 +353,14 @@ class Job:
             return resumed_net(estimator, plan, data, weight, self.callbacks)
         inputs = self._training_inputs(estimator._categories)
         return new_net(
-            estimator, plan, data, inputs, self.targets, weight, self.callbacks
+            estimator,
+            plan,
+            self.weighting,
+            data,
+            inputs,
+            self.targets,
+            weight,
+            self.callbacks,
         )
 
     def _training_inputs(self, categories: Categories | None) -> TrainingInputs:

@@ -112,6 +112,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         task_weight: Any = None,
         missing_label: Any = np.nan,
         augmentation: Any = None,
+        record_gradients: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: Any = "auto",
@@ -140,6 +141,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.task_weight = task_weight
         self.missing_label = missing_label
         self.augmentation = augmentation
+        self.record_gradients = record_gradients
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device

@@ -49,6 +49,7 @@ PARAMETERS: dict[str, Any] = {
         list,
         None,
     ],
+    "record_gradients": ["boolean"],
     "warm_start": ["boolean"],
     "callbacks": [list, None],
     "device": [str, torch.device],
