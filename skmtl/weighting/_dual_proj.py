@@ -54,7 +54,8 @@ class _DualProj(SolverModule):
         super().__init__()
         from torchjd.aggregation import DualProjWeighting
 
-        self.weighting = DualProjWeighting(projector=onto_dual_cone)
+        # It takes any callable as projector.
+        self.weighting = DualProjWeighting(projector=onto_dual_cone)  # type: ignore[arg-type]
 
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
         return self.weighting(torch.from_numpy(gramian)).numpy()  # type: ignore[no-any-return]

@@ -82,14 +82,18 @@ class _GradNorm(GradientWeightingModule):
     def own_loss(self, losses: Tensor, present: Tensor | None) -> Tensor:
         # Norms may be those of an earlier step, in which other tasks were present.
         seen = self.norms > 0 if present is None else present & (self.norms > 0)
-        number = seen.sum().clamp(min=1)
-        norms = self.norms * seen
-        norms = norms * (number / norms.sum().clamp(min=torch.finfo(norms.dtype).tiny))
-        lengths = len(norms) * self.logits.softmax(dim=0) * norms
-        ratio = torch.where(self.start > 0, losses / self.start, 1.0) * seen
-        pace = ratio * (number / ratio.sum().clamp(min=torch.finfo(ratio.dtype).tiny))
-        goal = lengths.detach().sum() / number * pace**self.alpha
-        return (lengths - goal).abs() @ seen.to(lengths)
+        lengths = _mean_one(self.logits.softmax(dim=0), seen)
+        lengths = lengths * _mean_one(self.norms, seen)
+        pace = _mean_one(torch.where(self.start > 0, losses / self.start, 1.0), seen)
+        mean = lengths.detach().sum() / seen.sum().clamp(min=1)
+        return (lengths - mean * pace**self.alpha).abs() @ seen.to(lengths)
 
     def after_epoch(self, losses: Tensor) -> None:
         self.start.copy_(torch.where(self.start.isnan(), losses, self.start))
+
+
+def _mean_one(values: Tensor, seen: Tensor) -> Tensor:
+    """Return values over their mean among the tasks seen, zero for the others."""
+    values = values * seen
+    tiny = torch.finfo(values.dtype).tiny
+    return values * (seen.sum() / values.sum().clamp(min=tiny))

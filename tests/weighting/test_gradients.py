@@ -35,8 +35,6 @@ solvers = pytest.mark.parametrize(
     [s for s in SPECS.values() if isinstance(s.build(4), SolverModule)],
     ids=repr,
 )
-# What draws an order at random, and what keeps state.
-DRAWING = ("pcgrad", "gradvac")
 
 
 def gradients(n_tasks, n=9, seed=0, shift=0.3):
@@ -74,7 +72,6 @@ sizes = pytest.mark.parametrize("n_tasks", [2, 3, 7])
 @pytest.mark.parametrize(
     ("name", "reference", "tol"),
     [
-        ("mgda", other.MGDAWeighting(epsilon=1e-9, max_iters=2000), 5e-3),
         ("aligned_mtl", other.AlignedMTLWeighting(scale_mode="rmse"), 1e-4),
         ("aligned_mtl", other.AlignedMTLWeighting(scale_mode="min"), 1e-4),
         ("fairgrad", other.FairGradWeighting(alpha=2.0), 2e-4),
@@ -89,29 +86,36 @@ def test_agrees_with_torchjd(name, reference, tol, n_tasks, seed):
 
 @seeds
 @sizes
+def test_mgda_is_at_least_as_short_as_torchjd_s_iterations_make_it(n_tasks, seed):
+    J = gradients(n_tasks, n=30, seed=seed)
+    reference = other.MGDAWeighting(epsilon=1e-6, max_iters=2000)(J @ J.T)
+    weights = weigh(WEIGHTING["mgda"](), J) / n_tasks
+    found, expected = (weights @ J).norm(), (reference @ J).norm()
+    assert 0.98 * expected < found < expected + 1e-9
+
+
+@seeds
+@sizes
 def test_equal_projections_agree_with_torchjd(n_tasks, seed):
-    """Its IMTL-G turns round where weights sum to less than zero; its ConFIG can't."""
-    J = gradients(n_tasks, seed=seed)
+    J = gradients(n_tasks, n=40, seed=seed)
     expected = other.IMTLGWeighting()(J @ J.T)
-    projections = (expected @ J) @ (J / J.norm(dim=1, keepdim=True)).T
     direction = other.ConFIG()(J)
     for name in ("imtl_g", "config"):
-        module = WEIGHTING[name]().build(n_tasks).double()
-        weights = weigh(None, J, module=module)
-        if projections.mean() < 0:
-            assert module.failures == 1
-        else:
-            torch.testing.assert_close(weights, same_sum(expected))
-            step = weights @ J
-            torch.testing.assert_close(step / step.norm(), direction / direction.norm())
+        assert_solves(WEIGHTING[name](), J, expected)
+        step = weigh(WEIGHTING[name](), J) @ J
+        torch.testing.assert_close(step / step.norm(), direction / direction.norm())
 
 
-@pytest.mark.parametrize("spec", [WEIGHTING["imtl_g"](), WEIGHTING["config"]()])
-def test_weights_that_sum_to_less_than_zero_do_not_turn_the_step_round(spec):
-    # The long gradient lies between short ones: it gets the negative weight.
-    J = torch.tensor([[1.0, 0.5], [1.0, -0.5], [0.01, 0.0]])
-    module = spec.build(3)
-    torch.testing.assert_close(weigh(spec, J, module=module), torch.ones(3).double())
+@pytest.mark.parametrize("name", ["imtl_g", "config"])
+def test_a_step_is_not_turned_round_to_make_weights_positive(name):
+    """A short gradient beside the plane of two others outweighs them, negatively."""
+    angles = torch.tensor([0.0, 0.7, 1.4])
+    J = torch.column_stack([angles.cos(), angles.sin(), torch.ones(3)])
+    J[1] *= 0.01
+    by_torchjd = other.IMTLGWeighting()(J @ J.T)
+    assert (J @ (by_torchjd @ J) < 0).all()  # it makes every loss rise
+    module = WEIGHTING[name]().build(3)
+    torch.testing.assert_close(weigh(None, J, module=module), torch.ones(3).double())
     assert module.failures == 1
 
 
@@ -129,7 +133,7 @@ def test_surgery_agrees_with_torchjd_in_every_order(name, n_tasks, seed, monkeyp
     for step in range(3):
         J = gradients(n_tasks, seed=10 * seed + step, shift=0.0)
         orders = torch.from_numpy(
-            rng.permuted(np.tile(range(n_tasks), (n_tasks, 1)), 1)
+            rng.permuted(np.tile(range(n_tasks), (n_tasks, 1)), axis=1)
         )
         draws = []
         for i, order in enumerate(orders):
@@ -346,8 +350,6 @@ def test_absent_tasks_and_zero_gradients_change_nothing_for_the_others(spec):
     wide[there] = J
     alone, absent = weigh(spec, J), weigh(spec, wide, there)
     silent = weigh(spec, wide)
-    if isinstance(spec, WEIGHTING["pcgrad"] | WEIGHTING["gradvac"]):
-        torch.manual_seed(0)  # the solver of four tasks draws the same orders
     for found in (absent, silent):
         found = same_sum(found[there])
         torch.testing.assert_close(found, same_sum(alone))
@@ -360,7 +362,7 @@ def test_the_scale_of_losses_changes_nothing(spec, scale):
     expected = same_sum(weigh(spec, J))
     module = spec.build(4)
     torch.manual_seed(0)
-    found = module.from_gramian((scale * J) @ (scale * J).T, torch.rand(4), None)
+    found = module.from_gramian((scale * J) @ (scale * J).T, torch.ones(4), None)
     torch.testing.assert_close(same_sum(found).double(), expected, rtol=1e-3, atol=1e-3)
 
 
