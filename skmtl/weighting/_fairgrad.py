@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._gramian import NOISE, unit
+from skmtl._gramian import NOISE, root, unit
 from skmtl._validation import Interval
 from skmtl.weighting._base import (
     GradientWeighting,
@@ -31,7 +31,7 @@ class FairGrad(GradientWeighting):
     Parameters
     ----------
     alpha : float, default=2.0
-        Kind of fairness, above 0.
+        Kind of fairness, from 0.1 to 10.
     at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
     every : int, default=1
@@ -53,7 +53,7 @@ class FairGrad(GradientWeighting):
     name = "fairgrad"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GradientWeighting._parameter_constraints,
-        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [Interval(Real, 0.1, 10, closed="both")],
     }
 
     def __init__(
@@ -82,27 +82,23 @@ class FairShares(SolverModule):
 
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
         """Solve C v = a v^-p for unit gradients, where w = v / |g|."""
-        C, norms = unit(gramian)
-        C += NOISE * np.eye(len(C))
+        cosines, norms = unit(gramian)
+        R = root(cosines)  # rounding errors can make cosines indefinite
+        C = R.T @ R + NOISE * np.eye(len(R))
         p, a = self.power, norms ** (self.power - 1)
+
+        def slope(v: NDArray[Any]) -> NDArray[Any]:
+            return C @ v - a * v**-p  # type: ignore[no-any-return]
+
         v = a ** (1 / (1 + p))  # the answer for orthogonal gradients
         for _ in range(100):
-            pull = a * v**-p
-            slope = C @ v - pull
-            step = np.linalg.solve(C + np.diag(p * pull / v), -slope)
+            now = slope(v)
+            step = np.linalg.solve(C + np.diag(p * a * v ** (-p - 1)), -now)
             size = min(1, 0.9 / max((-step / v).max(), 1e-300))  # v stays positive
-            value, fall = self._value(C, a, v), slope @ step
-            while self._value(C, a, v + size * step) > value + 1e-4 * size * fall:
+            # Values would differ by less than their rounding errors; slopes do not.
+            while slope(v + size * step) @ step > -0.5 * (now @ step) and size > 1e-9:
                 size /= 2
-                if size < 1e-9:  # rounding errors are all that is left
-                    break
             v = v + size * step
-            if (np.abs(step) < 1e-7 * v).all():  # the next would be of its square
+            if (np.abs(step) < 1e-7 * v.max()).all():  # the next is of its square
                 return v / norms  # type: ignore[no-any-return]
         raise RuntimeError("Newton's method did not converge.")
-
-    def _value(self, C: NDArray[Any], a: NDArray[Any], v: NDArray[Any]) -> float:
-        """Return the function whose gradient is C v - a v^-p."""
-        q = 1 - self.power
-        gain = np.log(v) if q == 0 else v**q / q
-        return 0.5 * v @ C @ v - a @ gain  # type: ignore[no-any-return]

@@ -88,6 +88,7 @@ class _GradVac(SolverModule):
             pair = tasks, tasks[others]
             norm = np.sqrt((inner * turned).sum(axis=1).clip(min=0))
             cosine = inner[rows, others] / (norm * norms[others]).clip(min=1e-300)
+            cosine = cosine.clip(-1, 1)
             goal = np.where(others == rows, -2, usual[pair])  # never itself
             usual[pair] += self.decay * (cosine - usual[pair])
             turn = goal * _sine(cosine) - cosine * _sine(goal)

@@ -24,8 +24,8 @@ from skmtl.weighting._base import SolverModule
 SPECS = {
     **{n: cls() for n, cls in WEIGHTING.items() if issubclass(cls, GradientWeighting)},
     "cagrad, no radius": CAGrad(c=0),
-    "fairgrad, alpha=0.3": FairGrad(alpha=0.3),
-    "fairgrad, alpha=5": FairGrad(alpha=5),
+    "fairgrad, alpha=0.1": FairGrad(alpha=0.1),
+    "fairgrad, alpha=10": FairGrad(alpha=10),
     "pcd of task 2": PCD(2, tau=0.3),
     "cosine with task 1": PrimaryTask(1, mode="cosine"),
 }
@@ -472,7 +472,8 @@ def test_modules_pickle_with_their_state(spec):
     [
         (CAGrad(c=1.0), "c"),
         (CAGrad(c=-0.1), "c"),
-        (FairGrad(alpha=0), "alpha"),
+        (FairGrad(alpha=0.01), "alpha"),
+        (FairGrad(alpha=11), "alpha"),
         (GradVac(decay=1.1), "decay"),
         (GradNorm(alpha=-1), "alpha"),
         (PCD(tau=1.5), "tau"),
