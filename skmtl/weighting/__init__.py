@@ -8,6 +8,7 @@ from skmtl.weighting._base import TaskLabels as TaskLabels
 from skmtl.weighting._base import Weighting as Weighting
 from skmtl.weighting._base import WeightingModule as WeightingModule
 from skmtl.weighting._equal import Equal as Equal
+from skmtl.weighting._target_kl import TargetKL as TargetKL
 
 #: Weightings that a string can name.
 WEIGHTING = by_name(Weighting, globals())
