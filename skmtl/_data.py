@@ -151,8 +151,19 @@ def check_some_weight(data: Data, targets: Targets) -> None:
             )
 
 
-def _present(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which encoded labels, codes or values, are not missing."""
+def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which labels are not missing.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,)
+        Codes, or standardised values.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        Whether there is a label.
+    """
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
@@ -169,7 +180,7 @@ def count_labels(data: Data) -> list[int]:
     list of int
         One number per task.
     """
-    return [int(_present(labels).sum()) for labels in data.labels]
+    return [int(is_present(labels).sum()) for labels in data.labels]
 
 
 def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -191,7 +202,7 @@ def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | Non
         return None
     weight = np.zeros(len(rows))
     for t, labels in enumerate(data.labels):
-        present = _present(labels[rows])
+        present = is_present(labels[rows])
         np.maximum(weight, data.weight[rows, t] * present, out=weight)
     return weight
 
