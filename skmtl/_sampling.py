@@ -53,10 +53,12 @@ class Odds:
             for t in np.flatnonzero(trained).tolist()
         }
         counts = {t: count for t, count in counts.items() if count.any()}
+        self.per_label: dict[int, NDArray[np.float64]] = {}
+        if not counts:
+            return
         n_labels = np.array([count.sum() for count in counts.values()])
         temperature = np.inf if isinstance(sampling, str) else sampling
         shares = softmax(np.log(n_labels) / temperature)  # (tasks with labels,)
-        self.per_label: dict[int, NDArray[np.float64]] = {}
         for (t, count), share in zip(counts.items(), shares, strict=True):
             filled = count > 0
             odds = len(rows) * share / np.count_nonzero(filled)
