@@ -71,6 +71,11 @@ class MultiTaskBase(MultiTaskFit):
         return self.net_.module_  # type: ignore[no-any-return]
 
     @property
+    def weighting_(self) -> nn.Module:
+        """What has weighed the tasks, a `torch.nn.Module` with its state."""
+        return self.net_.weighting_  # type: ignore[no-any-return]
+
+    @property
     def history_(self) -> Any:
         """The history of skorch: one record per epoch."""
         return self.net_.history

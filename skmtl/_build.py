@@ -145,6 +145,7 @@ def _optimizer(
 def new_net(
     estimator: Any,
     plan: Plan,
+    weighting: Weighting,
     data: Data,
     inputs: TrainingInputs,
     targets: Targets,
@@ -160,6 +161,8 @@ def new_net(
         Holds the training parameters.
     plan : Plan
         The strategies.
+    weighting : Weighting
+        How tasks are balanced, after a look at the labels.
     data : Data
         The training data.
     inputs : TrainingInputs
@@ -193,7 +196,8 @@ def new_net(
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,
         criterion__regression_loss=_regression_loss(estimator),
-        weighting=plan.weighting,
+        weighting=weighting,
+        given_weighting=plan.weighting,
         task_names=targets.names,
         task_weight=task_weight * targets.active,
         dtype=torch.float32,
@@ -245,7 +249,7 @@ def resumed_net(
         "sharing": net.module__sharing,
         "encoder": net.module__encoder,
         "relation": net.module__relation,
-        "weighting": net.weighting,
+        "weighting": net.given_weighting,
         "loss": net.criterion__regression_loss,
     }
     now = {**vars(plan), "loss": _regression_loss(estimator)}
@@ -276,6 +280,7 @@ def _settings(
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
         "selection": plan.selection,
+        "record_gradients": estimator.record_gradients,
         "optimizer": plan.optimizer,
         "device": str(plan.device),
         "autocast": estimator.precision == "bf16",
@@ -313,6 +318,8 @@ class Job:
     ----------
     plan : Plan
         Strategies and device.
+    weighting : Weighting
+        How tasks are balanced, after a look at the labels.
     seed : int
         Seed of everything random in it.
     targets : Targets
@@ -334,6 +341,7 @@ class Job:
     """
 
     plan: Plan
+    weighting: Weighting
     seed: int
     targets: Targets
     data: Data
@@ -366,7 +374,15 @@ class Job:
             drawn = weighted_by(data, self._odds.of(data))
         prior = prior_outputs(drawn, self.targets)
         return new_net(
-            estimator, plan, data, inputs, self.targets, prior, weight, self.callbacks
+            estimator,
+            plan,
+            self.weighting,
+            data,
+            inputs,
+            self.targets,
+            prior,
+            weight,
+            self.callbacks,
         )
 
     @cached_property
@@ -413,29 +429,25 @@ class Job:
         """
         rows, valid = self._packed(self.data, net), None
         if self.valid is not None:
-            valid = self._as_drawn(self._packed(self.valid, net), self.valid)
+            valid = self._packed(self.valid, net)
+            self._weigh_as_drawn(valid, self.valid, net)
         elif self.split is not None:
             rows, valid = map(rows.subset, self.split)
-            valid = self._as_drawn(valid, self.data)
+            self._weigh_as_drawn(valid, self.data, net)
         if self._odds is not None:
             odds = torch.from_numpy(self._odds.of(self.data))
             rows.odds = odds if rows.index is None else odds[rows.index]
         return rows, valid
 
-    def _as_drawn(self, rows: Rows, data: Data) -> Rows:
+    def _weigh_as_drawn(self, rows: Rows, data: Data, net: MultiTaskNet) -> None:
         """Weigh rows to validate on by how often they would be drawn."""
         if self._odds is not None:
             odds = torch.from_numpy(self._odds.of(data)[:, None])
+            odds = odds.to(self.plan.device, net.dtype)
             rows.targets = [
-                (
-                    y,
-                    odds.to(y.device).expand_as(y)
-                    if w is None
-                    else w * odds.to(w.device),
-                )
+                (y, odds.expand_as(y) if w is None else w * odds)
                 for y, w in rows.targets
             ]
-        return rows
 
     def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
         device = self.plan.device

@@ -96,6 +96,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         sampling: str | float | None = None,
         selection: str | None = None,
         selection_fraction: float = 0.5,
+        record_gradients: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: Any = "auto",
@@ -125,6 +126,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.sampling = sampling
         self.selection = selection
         self.selection_fraction = selection_fraction
+        self.record_gradients = record_gradients
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device

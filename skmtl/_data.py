@@ -1,7 +1,7 @@
 """Labels and weights of a data set, encoded for training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.utils import check_consistent_length
 from skmtl._columns import Columns
 from skmtl._targets import Targets
 from skmtl._validation import check_sample_weight
+from skmtl.weighting import TaskLabels, Weighting
 
 #: One entry per task: None, "balanced" or {class: weight}.
 ClassWeight = Sequence[Any]
@@ -149,6 +150,68 @@ def check_some_weight(data: Data, targets: Targets) -> None:
                 f"{targets.names[t]!r} a positive weight: raise the weight of one of "
                 f"its classes {classes.tolist()}."
             )
+
+
+def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:
+    """Return what a weighting may know of the tasks.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    list of TaskLabels
+        One entry per task.
+    """
+    tasks = []
+    for t, labels in enumerate(data.labels):
+        present = is_present(labels)
+        weight = None if data.weight is None else data.weight[present, t]
+        tasks.append(
+            TaskLabels(
+                targets.names[t],
+                targets.classes[t],
+                labels[present],
+                weight,
+                float(targets.mean[t]),
+                float(targets.scale[t]),
+            )
+        )
+    return tasks
+
+
+def reweighted(data: Data, weighting: Weighting) -> Data:
+    """Multiply weights of labels by what a weighting says of them.
+
+    Parameters
+    ----------
+    data : Data
+        Encoded labels.
+    weighting : Weighting
+        After its look at the training labels.
+
+    Returns
+    -------
+    Data
+        The same data where the weighting leaves labels as they are.
+    """
+    if type(weighting).label_weights is Weighting.label_weights:
+        return data
+    weight = None
+    for t, labels in enumerate(data.labels):
+        present = is_present(labels)
+        factors = weighting.label_weights(t, labels[present])
+        if factors is None:
+            continue
+        if weight is None:
+            shape = (len(labels), len(data.labels))
+            weight = np.ones(shape) if data.weight is None else data.weight.copy()
+        weight[present, t] *= factors
+    return data if weight is None else replace(data, weight=weight)
 
 
 def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:

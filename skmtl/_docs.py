@@ -14,7 +14,8 @@ encoder : str, Encoder or callable, default="mlp"
     as ``MLP((64, 64))``, or a `torch.nn.Module` class whose modules return features of
     shape (n, width).
 weighting : str or Weighting, default="equal"
-    How task losses are balanced: a name in `skmtl.weighting.WEIGHTING`, or a spec.
+    How task losses or gradients are balanced: a name in `skmtl.weighting.WEIGHTING`,
+    or a spec.
 relation : Relation or None, default=None
     How tasks inform each other beyond sharing.
 optimizer : {"adam", "adamw", "sgd"} or type, default="adamw"
@@ -86,6 +87,10 @@ selection : {"loss", "margin"} or None, default=None
 selection_fraction : float, default=0.5
     Share of each task's labels in a batch that ``selection`` keeps, besides the hardest
     label of every class in the batch; labels equally hard are kept together.
+record_gradients : bool, default=False
+    Whether ``history_`` holds norms and cosines of the tasks' gradients also where the
+    weighting does not look at gradients, which costs time; where it does, it always
+    holds them.
 warm_start : bool, default=False
     Whether ``fit`` goes on from the weights of the fit before.
 callbacks : list of skorch.callbacks.Callback, default=None
@@ -130,10 +135,14 @@ task_weights_ : ndarray of shape (n_tasks,)
     Weights of the task losses in the last step.
 module_ : torch.nn.Module
     The trained network.
+weighting_ : torch.nn.Module
+    What has weighed the tasks, with its state.
 net_ : skorch.NeuralNet
     The skorch net that holds it.
 history_ : skorch.history.History
-    One record per epoch, with the loss of each task."""
+    One record per epoch, with for each task its loss ("train_losses", "valid_losses")
+    and mean weight ("train_weights"), and where gradients are looked at their mean
+    norms ("train_gradient_norms") and cosines ("train_gradient_cosines")."""
 
 
 def shared_docs(cls: C) -> C:

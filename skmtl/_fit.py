@@ -18,7 +18,15 @@ from skmtl._build import (
 )
 from skmtl._categories import Categories
 from skmtl._columns import Columns, read_columns
-from skmtl._data import ClassWeight, Data, check_some_weight, encode, read_weighted
+from skmtl._data import (
+    ClassWeight,
+    Data,
+    check_some_weight,
+    encode,
+    read_weighted,
+    reweighted,
+    task_labels,
+)
 from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
@@ -169,9 +177,17 @@ class MultiTaskFit(CallbackSupportMixin):
                 "The 'task_weight' parameter leaves no task to train: give a positive "
                 "weight to a task that has more than one class."
             )
+        weighting = (
+            self.net_.weighting
+            if resume
+            else plan.weighting.for_labels(task_labels(data, targets))
+        )
+        data = reweighted(data, weighting)
         trained = targets.active & (task_weight > 0)
         shape = data.X.shape[1:]
         valid_data = self._read_validation(valid, targets, encoder, shape, trained)
+        if valid_data is not None:
+            valid_data = reweighted(valid_data, weighting)
         split = None
         if valid_data is None and not one_pass:
             split = self._hold_out(data, random_state)
@@ -180,6 +196,7 @@ class MultiTaskFit(CallbackSupportMixin):
         )
         return Job(
             plan=plan,
+            weighting=weighting,
             seed=seed,
             targets=targets,
             data=data,

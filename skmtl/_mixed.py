@@ -115,6 +115,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         sampling: str | float | None = None,
         selection: str | None = None,
         selection_fraction: float = 0.5,
+        record_gradients: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: Any = "auto",
@@ -146,6 +147,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.sampling = sampling
         self.selection = selection
         self.selection_fraction = selection_fraction
+        self.record_gradients = record_gradients
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device

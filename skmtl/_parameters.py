@@ -53,6 +53,7 @@ PARAMETERS: dict[str, Any] = {
     "sampling": SAMPLING,
     "selection": [StrOptions({"loss", "margin"}), None],
     "selection_fraction": [Interval(Real, 0, 1, closed="right")],
+    "record_gradients": ["boolean"],
     "warm_start": ["boolean"],
     "callbacks": [list, None],
     "device": [str, torch.device],

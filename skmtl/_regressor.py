@@ -82,6 +82,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         sampling: str | float | None = None,
         selection: str | None = None,
         selection_fraction: float = 0.5,
+        record_gradients: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: Any = "auto",
@@ -111,6 +112,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.sampling = sampling
         self.selection = selection
         self.selection_fraction = selection_fraction
+        self.record_gradients = record_gradients
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device

@@ -267,7 +267,9 @@ def test_passes_may_bring_few_rows_each(tool):
     est.partial_fit(X[:50], Y[:50], classes=[[0, 1], [0, 1, 2]])
     for rows in np.array_split(np.arange(50, N), 10):
         est.partial_fit(X[rows], Y[rows])
-    est.partial_fit(X[:9], np.where(np.arange(9)[:, None] < 8, np.nan, 1.0))
+    y = np.full((9, 2), np.nan)
+    y[3, 1] = 1  # a single label
+    est.partial_fit(X[:9], y)
     assert est.n_iter_ == 12
     assert np.isfinite(outputs(est)).all()
 

@@ -1,7 +1,7 @@
 """The whole network: sharing, relation and packed heads."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,28 @@ from skmtl._targets import Block
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import MixtureModule, Sharing
+
+
+class Trace(NamedTuple):
+    """A forward pass, with what is needed to go back task by task.
+
+    Attributes
+    ----------
+    outputs : Tensor of shape (n, n_outputs)
+        Packed outputs.
+    shared : Tensor of shape (n, ...) or None
+        Features that tasks share.
+    heads_only : bool
+        Whether there is nothing but heads, perhaps after a mixture, between the shared
+        features and the outputs.
+    mixing : Tensor of shape (n, n_tasks, n_mixed) or (n_tasks, n_mixed) or None
+        Weights of that mixture.
+    """
+
+    outputs: Tensor
+    shared: Tensor | None
+    heads_only: bool
+    mixing: Tensor | None
 
 
 class MultiTaskModule(nn.Module):
@@ -74,20 +96,38 @@ class MultiTaskModule(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Return outputs of shape (n, n_outputs)."""
-        X = self.staged(X)
-        if self._mixes_outputs:
-            outputs = self.heads.mixed(*self.sharing.mixture(X))  # type: ignore[operator]
+        return self.trace(X).outputs
+
+    def trace(self, X: Tensor) -> Trace:
+        """Return outputs together with the features that tasks share."""
+        X, sharing, mixing = self.staged(X), self.sharing, None
+        if isinstance(sharing, MixtureModule) and sharing.n_mixed > 1:
+            mixing, shared = sharing.mixture(X)
+            if self._mixes_outputs:
+                outputs = self.heads.mixed(mixing, shared)
+                return Trace(self._coupled(outputs), shared, self._plain, mixing)
+            features = mixing @ shared
         else:
-            outputs = self.heads(self._features(X))
+            features, shared = sharing(X)
+        heads_only = self._plain and (mixing is not None or features is shared)
+        if self.relation is not None:
+            shared = features if shared is None else shared
+            features = self._related(features)
+        outputs = self._coupled(self.heads(features))
+        return Trace(outputs, shared, heads_only, mixing)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether nothing but sharing and heads makes outputs."""
+        return self.relation is None and self.coupling is None
+
+    def _coupled(self, outputs: Tensor) -> Tensor:
         return outputs if self.coupling is None else self.coupling(outputs)
 
-    def _features(self, X: Tensor) -> Tensor:
-        features, _ = self.sharing(X)
-        if self.relation is None:
-            return features  # type: ignore[no-any-return]
+    def _related(self, features: Tensor) -> Tensor:
         if features.ndim == 2:  # all tasks start from the same
             features = features.unsqueeze(1).expand(-1, self.n_tasks, -1)
-        return self.relation(features)  # type: ignore[no-any-return]
+        return self.relation(features)  # type: ignore[no-any-return, misc]
 
     @property
     def _mixes_outputs(self) -> bool:

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
+from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows, Source
 from skmtl.training._callbacks import Progress, asked_by_callback
+from skmtl.training._module import Trace
 from skmtl.training._selection import Selection
 from skmtl.training._tally import Tally
 
@@ -39,7 +41,9 @@ class MultiTaskNet(NeuralNet):
     module : type
         `MultiTaskModule`, with its arguments as ``module__…``.
     weighting : Weighting
-        How task losses are balanced.
+        How task losses are balanced, after its look at the labels.
+    given_weighting : Weighting
+        The same as the user gave it.
     task_names : list
         Names of the tasks.
     task_weight : ndarray of shape (n_tasks,)
@@ -48,6 +52,8 @@ class MultiTaskNet(NeuralNet):
         What changes training batches at random.
     selection : Selection or None
         Which labels of training batches count.
+    record_gradients : bool
+        Whether to record gradients that the weighting does not ask for.
     dtype : torch.dtype
         Type of the parameters.
     autocast : bool
@@ -63,20 +69,24 @@ class MultiTaskNet(NeuralNet):
         module: Any,
         *args: Any,
         weighting: Any,
+        given_weighting: Any,
         task_names: list[Any],
         task_weight: NDArray[np.float64],
         augmentation: Sequence[Augmentation],
         selection: Selection | None,
+        record_gradients: bool,
         dtype: torch.dtype,
         autocast: bool,
         weight_decay: float,
         **kwargs: Any,
     ) -> None:
         self.weighting = weighting
+        self.given_weighting = given_weighting
         self.task_names = task_names
         self.task_weight = task_weight
         self.augmentation = augmentation
         self.selection = selection
+        self.record_gradients = record_gradients
         self.dtype = dtype
         self.autocast = autocast
         self.weight_decay = weight_decay
@@ -189,6 +199,8 @@ class MultiTaskNet(NeuralNet):
         if self.module_.training is not training:
             self._set_training(training)
         tally = Tally(self.task_weight > 0)
+        if training:
+            self._balance.begin_epoch()
         for batch in iterator:
             if self._batch_events:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -200,9 +212,10 @@ class MultiTaskNet(NeuralNet):
                 self._check_finite(tally.flush())
         losses = tally.flush()
         self._check_finite(losses)
+        self._record(prefix, losses, tally.mean())
         if training:
             self.weights_ = step["weights"]
-        self._record(prefix, losses, tally.mean())
+            self.history[-1].update(self._balance.end_epoch(losses))
 
     def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
         best = self._lowest.get(prefix, np.inf)
@@ -228,39 +241,42 @@ class MultiTaskNet(NeuralNet):
         if self.augmentation:
             batch = augmented(batch, self.augmentation, self.module_.code_columns)
         if self._needs_closure:
-            return super().train_step(batch, **fit_params)  # type: ignore[no-any-return]
+            step = super().train_step(batch, **fit_params)
+            self._look_back(batch, step)
+            return step  # type: ignore[no-any-return]
         for parameter in self._parameters:
             parameter.grad = None
         step = self.train_step_single(batch)
         self.optimizer_.step()
+        self._look_back(batch, step)
         return step
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the tasks' losses and the gradients of their weighted sum."""
         X, y = batch
-        outputs = self.infer(X)
-        losses, counts = self._losses(outputs, y)
-        weights = self._weigh(losses, counts)
-        penalty = self.module_.penalty()
-        if weights.requires_grad:
-            total = weights @ losses
-            (total if penalty is None else total + penalty).backward()
-        elif penalty is None:
-            losses.backward(weights)
-        else:
-            torch.autograd.backward([losses, penalty], [weights, None])
-        losses, weights = losses.detach(), weights.detach()
+        trace = self._traced(X)
+        losses, counts = self._losses(trace.outputs, y)
+        weights, penalty = self._balance.backward(trace, losses, counts)
+        losses = losses.detach()
         loss = losses
         if self._batch_events or self._needs_closure:
             loss = weights @ losses
-            loss = loss if penalty is None else loss + penalty.detach()
+            loss = loss if penalty is None else loss + penalty
         return {
             "loss": loss,
-            "y_pred": outputs,
+            "y_pred": trace.outputs,
             "losses": losses,
             "counts": counts,
             "weights": weights,
         }
+
+    def _look_back(self, batch: Batch, step: dict[str, Any]) -> None:
+        """Show a weighting that asks for it what a step did to its losses."""
+        if self.weighting_.rereads:
+            X, y = batch
+            with torch.no_grad():
+                after, counts = self._losses(self.infer(X), y)
+                self._balance.after_step(step["losses"], after, counts)
 
     def _losses(
         self, outputs: Tensor, y: list[BlockTarget]
@@ -288,7 +304,7 @@ class MultiTaskNet(NeuralNet):
     ) -> Tensor:
         """Return the weighted sum of the tasks' losses."""
         losses, counts = self.criterion_(y_pred, y_true)
-        return self._weigh(losses, counts) @ losses
+        return self._balance.weights(losses, counts) @ losses
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Return the packed outputs of a batch in the type of the losses."""
@@ -299,6 +315,11 @@ class MultiTaskNet(NeuralNet):
         with self._precision():
             return self.module_(x).float()  # type: ignore[no-any-return]
 
+    def _traced(self, X: Tensor) -> Trace:
+        with self._precision():
+            trace: Trace = self.module_.trace(X)
+        return trace._replace(outputs=trace.outputs.float()) if self.autocast else trace
+
     def _precision(self) -> AbstractContextManager[Any]:
         if not self.autocast:
             return nullcontext()
@@ -307,11 +328,13 @@ class MultiTaskNet(NeuralNet):
     def _constants(self) -> None:
         """Keep what every step needs: fixed weights on the device, who listens."""
         weight = torch.from_numpy(self.task_weight).to(self.device, self.dtype)
-        self._task_weight = weight
-        self._n_active = float(np.count_nonzero(self.task_weight))
-        self._fixed_weights: Tensor | None = None
-        if self.weighting_.fixed:
-            self._fixed_weights = self._rescale(self.weighting_(weight, None), None)
+        self._balance = Balance(
+            self.module_,
+            self.weighting_,
+            self.weighting,
+            weight,
+            self.record_gradients,
+        )
         self._parameters = [
             p for g in self.optimizer_.param_groups for p in g["params"]
         ]
@@ -327,21 +350,6 @@ class MultiTaskNet(NeuralNet):
             for _, callback in self.callbacks_
             for hook in hooks
         )
-
-    def _weigh(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        """Return the tasks' weights, which sum to the number of tasks present."""
-        if counts is None and self._fixed_weights is not None:
-            return self._fixed_weights
-        present = None if counts is None else counts > 0
-        return self._rescale(self.weighting_(losses, present), present)
-
-    def _rescale(self, weights: Tensor, present: Tensor | None) -> Tensor:
-        weights = weights * self._task_weight
-        if present is None:
-            return weights * (self._n_active / weights.sum())
-        n_present = ((self._task_weight > 0) & present).sum()
-        weights = weights * present
-        return weights * (n_present / weights.sum().clamp_min(1e-30))
 
     def outputs(self, source: Source) -> Tensor:
         """Return the packed outputs of all rows, of shape (n, n_outputs), on the CPU.
@@ -439,5 +447,5 @@ class MultiTaskNet(NeuralNet):
         # Of the tensors on the device, skorch pickles only modules and optimizers in a
         # way that loads where there is no such device.
         self.weights_ = self.weights()
-        for name in ("_parameters", "_task_weight", "_fixed_weights"):
+        for name in ("_parameters", "_balance"):
             vars(self).pop(name, None)  # type: ignore[attr-defined]

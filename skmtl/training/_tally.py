@@ -52,3 +52,33 @@ class Tally:
         return (
             float((self.sum[known] / self.count[known]).mean()) if known.any() else 0.0
         )
+
+
+class GradientTally:
+    """Mean norms and cosines of the tasks' gradients over an epoch, on the device."""
+
+    def __init__(self) -> None:
+        self.n_looks = 0
+        self._norms: Tensor | float = 0.0
+        self._cosines: Tensor | float = 0.0
+        self._present: Tensor | float = 0.0
+
+    def add(self, gramian: Tensor) -> None:
+        """Add the inner products of the gradients of one step."""
+        squares = gramian.diagonal()
+        present = (squares > 0).to(gramian.dtype)  # absent tasks have no gradient
+        norms = squares.clamp_min(0).sqrt()
+        scaled = present / norms.where(squares > 0, 1.0)
+        self._norms = self._norms + norms
+        self._cosines = self._cosines + gramian * torch.outer(scaled, scaled)
+        self._present = self._present + torch.outer(present, present)
+        self.n_looks += 1
+
+    def means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return norms (n_tasks,) and cosines (n_tasks, n_tasks), NaN if never seen."""
+        norms, cosines, present = (
+            torch.as_tensor(value).double().cpu().numpy()
+            for value in (self._norms, self._cosines, self._present)
+        )
+        with np.errstate(invalid="ignore"):
+            return norms / np.diagonal(present), cosines / present

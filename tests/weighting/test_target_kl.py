@@ -6,6 +6,8 @@ import torch
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 
+from skmtl import MultiTaskClassifier, MultiTaskEstimator
+from skmtl.encoder import MLP
 from skmtl.weighting import TargetKL, TaskLabels
 
 RARE = np.repeat([0, 1], [90, 10]).astype(np.int8)
@@ -176,3 +178,81 @@ def test_bad_settings_are_refused(setting):
     (name,) = setting
     with pytest.raises(ValueError, match=f"The '{name}' parameter of TargetKL"):
         TargetKL(**setting).validated()
+
+
+# In the estimators
+
+N = 200
+X = np.random.default_rng(1).normal(size=(N, 4))
+Y = np.column_stack([X[:, 0] > 1.2, np.searchsorted([-1, 0.2], X[:, 1])]).astype(float)
+Y[: N // 4, 1] = np.nan
+SETTINGS = {
+    "encoder": MLP((16,)),
+    "max_iter": 8,
+    "learning_rate_init": 0.02,
+    "random_state": 0,
+}
+
+
+def fitted(weighting="equal", y=Y, cls=MultiTaskClassifier, **kwargs):
+    data = {name: kwargs.pop(name) for name in ("X_val", "y_val") if name in kwargs}
+    return cls(weighting=weighting, **SETTINGS | kwargs).fit(X, y, **data)
+
+
+def outputs(est):
+    return est._outputs(X).numpy()
+
+
+@pytest.mark.parametrize("data", [{}, {"X_val": X[::2], "y_val": Y[::2]}])
+def test_a_uniform_target_is_balanced_class_weights(data):
+    est = fitted("target_kl", **data)
+    weights = [
+        dict(zip(classes, counts.sum() / (len(counts) * counts), strict=True))
+        for classes, counts in (
+            np.unique(y[~np.isnan(y)], return_counts=True) for y in Y.T
+        )
+    ]
+    balanced = fitted(class_weight=weights, **data)
+    assert_allclose(outputs(est), outputs(balanced), atol=1e-9)
+    assert_allclose(est.loss_curve_, balanced.loss_curve_)
+    if data:
+        assert_allclose(est.validation_scores_, balanced.validation_scores_)
+
+
+def test_what_is_balanced_already_is_not_balanced_twice():
+    est = fitted("target_kl", class_weight="balanced")
+    assert_allclose(outputs(est), outputs(fitted(class_weight="balanced")), atol=1e-9)
+
+
+def test_weights_of_tasks_are_those_that_train():
+    est = fitted(TargetKL(mode="tasks", temperature=0.2))
+    module = est.weighting_
+    rare, three = Y[:, 0].mean(), np.bincount(Y[N // 4 :, 1].astype(int)) / (N * 0.75)
+    expected = [-np.log(2 * np.sqrt(rare * (1 - rare))), -np.log(3 * three).mean()]
+    assert_allclose(module.divergences, expected, rtol=1e-5)
+    shares = np.exp(np.array(expected) / 0.2)
+    assert_allclose(est.task_weights_, 2 * shares / shares.sum(), rtol=1e-5)
+
+
+def test_training_goes_on_with_the_first_look_at_labels():
+    est = fitted(TargetKL([[0.8, 0.2], None]), warm_start=True)
+    before = est.weighting_.divergences.clone()
+    est.fit(X[::2], Y[::2])
+    assert est.n_iter_ == 16
+    torch.testing.assert_close(est.weighting_.divergences, before)
+
+
+def test_tasks_of_both_kinds_have_targets():
+    y = np.column_stack([Y[:, 0], X[:, 2] ** 2])
+    target = {"task1": [0.6, 0.3, 0.1]}
+    est = fitted(TargetKL(target, n_bins=3), y, MultiTaskEstimator)
+    assert_allclose(est.weighting_.P, [[0.5, 0.5, 0], target["task1"]])
+    counts, _ = np.histogram(y[:, 1], 3)
+    assert_allclose(est.weighting_.Q[1], counts / N)
+    plain = fitted("equal", y, MultiTaskEstimator)
+    assert abs(outputs(est) - outputs(plain)).max() > 1e-2
+
+
+def test_a_bad_target_is_refused_before_training():
+    with pytest.raises(ValueError, match="task 'task1' names the unknown class 7"):
+        fitted(TargetKL([None, {7: 1.0}]))

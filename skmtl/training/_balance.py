@@ -1,0 +1,221 @@
+"""How the tasks of a training run are balanced, step by step."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skmtl.training._gradients import TaskGradients
+from skmtl.training._module import MultiTaskModule, Trace
+from skmtl.training._tally import GradientTally
+from skmtl.weighting import (
+    GradientCombiningModule,
+    GradientWeightingModule,
+    Weighting,
+    WeightingModule,
+)
+
+
+class Balance:
+    """Goes back from the tasks' losses with the weights that a weighting gives them.
+
+    Weights sum to the number of tasks present in a batch, so that the learning rate
+    means the same under every weighting.
+
+    Parameters
+    ----------
+    module : MultiTaskModule
+        The network.
+    weighting : WeightingModule
+        What weighs losses or gradients.
+    spec : Weighting
+        Its settings.
+    task_weight : Tensor of shape (n_tasks,)
+        Fixed factors of the weights; zero for a task that has nothing to learn.
+    record_gradients : bool
+        Whether to look at gradients that the weighting does not ask for.
+    """
+
+    def __init__(
+        self,
+        module: MultiTaskModule,
+        weighting: WeightingModule,
+        spec: Weighting,
+        task_weight: Tensor,
+        record_gradients: bool,
+    ) -> None:
+        self.module = module
+        self.weighting = weighting
+        self.task_weight = task_weight
+        self.n_active = int((task_weight > 0).sum())
+        self.active = None if self.n_active == len(task_weight) else task_weight > 0
+        self.every = getattr(spec, "every", 1)
+        self.gradients = self._task_gradients(spec, record_gradients)
+        self.fixed: Tensor | None = None
+        if weighting.fixed:
+            self.fixed = self._rescaled(weighting(task_weight, None), None)
+        self._n_steps = 0
+        self._raw = torch.ones_like(task_weight)
+        self.begin_epoch()
+
+    def _task_gradients(self, spec: Weighting, record: bool) -> TaskGradients | None:
+        """Return what takes gradients task by task, where that is asked for."""
+        balances = isinstance(self.weighting, GradientWeightingModule)
+        if not balances and not record:
+            return None
+        gradients = TaskGradients(self.module, getattr(spec, "at", "representation"))
+        if self.n_active > 1 and gradients.shared:
+            return gradients
+        if balances:
+            reason = "one task trains" if self.n_active < 2 else "they share none"
+            warnings.warn(
+                f"{type(spec).__name__} balances gradients of several tasks in the "
+                f"parameters that they share, but {reason}: it works as 'equal'.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return None
+
+    def begin_epoch(self) -> None:
+        """Forget what the epoch before has recorded."""
+        self._seen = GradientTally()
+        self._weights: list[Tensor] = []
+
+    def end_epoch(self, losses: NDArray[np.float64]) -> dict[str, Any]:
+        """Let the weighting see an epoch's mean losses; return what to record."""
+        record: dict[str, Any] = {
+            "train_weights": torch.stack(self._weights).mean(dim=0).tolist()
+        }
+        if self._seen.n_looks:
+            norms, cosines = self._seen.means()
+            record["train_gradient_norms"] = norms.tolist()
+            record["train_gradient_cosines"] = cosines.tolist()
+        failures = getattr(self.weighting, "failures", None)
+        if failures is not None:
+            record["solver_failures"] = int(failures)
+        with torch.no_grad():
+            self.weighting.after_epoch(self.task_weight.new_tensor(losses))
+        return record
+
+    def weights(self, losses: Tensor, counts: Tensor | None) -> Tensor:
+        """Return the tasks' weights in a step.
+
+        Parameters
+        ----------
+        losses : Tensor of shape (n_tasks,)
+            Mean loss of each task.
+        counts : Tensor of shape (n_tasks,) or None
+            Weight of each task's labels in the batch; None where all are present.
+
+        Returns
+        -------
+        Tensor of shape (n_tasks,)
+            Weights, which sum to the number of tasks present.
+        """
+        if counts is None and self.fixed is not None:
+            return self.fixed
+        present = self._present(counts)
+        return self._rescaled(self.weighting(losses, present), present)
+
+    def backward(
+        self, trace: Trace, losses: Tensor, counts: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Give every parameter its gradient.
+
+        Parameters
+        ----------
+        trace : Trace
+            A forward pass.
+        losses : Tensor of shape (n_tasks,)
+            Mean loss of each task.
+        counts : Tensor of shape (n_tasks,) or None
+            Weight of each task's labels in the batch; None where all are present.
+
+        Returns
+        -------
+        weights : Tensor of shape (n_tasks,)
+            The weights used.
+        penalty : Tensor of shape () or None
+            What the network has added to the losses.
+        """
+        penalty = self.module.penalty()
+        if self.gradients is None:
+            weights = self._by_losses(losses, counts, penalty)
+        else:
+            weights = self._by_gradients(self.gradients, trace, losses, counts, penalty)
+        self._weights.append(weights)
+        return weights, None if penalty is None else penalty.detach()
+
+    def _by_losses(
+        self, losses: Tensor, counts: Tensor | None, penalty: Tensor | None
+    ) -> Tensor:
+        weights = self.weights(losses, counts)
+        own = self._own_loss(losses, counts)
+        extra = [term for term in (penalty, own) if term is not None]
+        if weights.requires_grad and own is None:
+            sum(extra, weights @ losses).backward()
+        elif extra:
+            seeds = [weights.detach(), *[None] * len(extra)]
+            torch.autograd.backward([losses, *extra], seeds)
+        else:
+            losses.backward(weights)
+        return weights.detach()
+
+    def _by_gradients(
+        self,
+        gradients: TaskGradients,
+        trace: Trace,
+        losses: Tensor,
+        counts: Tensor | None,
+        penalty: Tensor | None,
+    ) -> Tensor:
+        weighting, present = self.weighting, self._present(counts)
+        balances = isinstance(weighting, GradientWeightingModule)
+        (D,) = torch.autograd.grad(
+            losses.sum(), trace.outputs, retain_graph=not balances
+        )
+        known, jacobian = losses.detach(), None
+        if self._n_steps % self.every == 0:
+            active = self.active if present is None else present
+            if active is not None:
+                D = D * active[self.module.heads.task_of_output]
+            gramian, jacobian = gradients.gramian(trace, D)
+            self._seen.add(gramian)
+            if isinstance(weighting, GradientWeightingModule):
+                self._raw = weighting.from_gramian(gramian, known, present).detach()
+        self._n_steps += 1
+        if not isinstance(weighting, GradientWeightingModule):
+            return self._by_losses(losses, counts, penalty)
+        weights = self._rescaled(self._raw, present)
+        even = self._rescaled(torch.ones_like(known), present)
+        if isinstance(weighting, GradientCombiningModule):
+            gradients.backward_combined(trace, D, penalty, even, weighting, present)
+        else:
+            gradients.backward(trace, D, penalty, weights, even, jacobian)
+        own = self._own_loss(losses, counts)
+        if own is not None:
+            own.backward()
+        return weights
+
+    def after_step(self, before: Tensor, after: Tensor, counts: Tensor | None) -> None:
+        """Show the weighting what a step did to the losses of its batch."""
+        self.weighting.after_step(before, after, self._present(counts))
+
+    def _own_loss(self, losses: Tensor, counts: Tensor | None) -> Tensor | None:
+        return self.weighting.own_loss(losses.detach(), self._present(counts))
+
+    def _present(self, counts: Tensor | None) -> Tensor | None:
+        """Return which tasks take part in a step; None for all of them."""
+        if counts is None:
+            return self.active
+        return counts > 0 if self.active is None else (counts > 0) & self.active
+
+    def _rescaled(self, weights: Tensor, present: Tensor | None) -> Tensor:
+        weights = weights * self.task_weight
+        if present is None:
+            return weights * (self.n_active / weights.sum())
+        weights = weights.where(present, 0)
+        return weights * (present.sum() / weights.sum().clamp_min(1e-30))

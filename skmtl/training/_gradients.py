@@ -1,0 +1,228 @@
+"""Gradients of the tasks' losses: their Gramian, and a step that they balance."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from skmtl.training._module import MultiTaskModule, Trace
+from skmtl.weighting import GradientCombiningModule
+
+#: Numbers in the seeds of one batched backward pass; more tasks than fit take turns.
+SEED_NUMBERS = 2**24
+#: Outputs up to which products of outputs are cheaper than gradients at features.
+MANY_OUTPUTS = 4096
+
+
+class TaskGradients:
+    """Backward passes of a network, task by task.
+
+    Heads and parameters of single tasks keep their own gradient; shared parameters get
+    a sum that is weighted by task. No parameter of one task depends on another's loss,
+    so that outputs tell tasks apart: the gradient of task t at the outputs is that of
+    the sum of all losses, in the columns of t.
+
+    Parameters
+    ----------
+    module : MultiTaskModule
+        The network.
+    at : {"representation", "parameters"}
+        Where gradients are compared; at the parameters where features that tasks share
+        do not depend on any.
+    """
+
+    def __init__(self, module: MultiTaskModule, at: str) -> None:
+        self.module = module
+        self.at = at
+        shared = set(module.shared_parameters())
+        self.shared = [p for p in module.parameters() if p in shared]
+        self.own = [p for p in module.parameters() if p not in shared]
+        self._batched = True
+
+    def gramian(self, trace: Trace, D: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return inner products of the tasks' gradients, and gradients if they exist.
+
+        Parameters
+        ----------
+        trace : Trace
+            A forward pass.
+        D : Tensor of shape (n, n_outputs)
+            Gradient of the sum of losses at the outputs.
+
+        Returns
+        -------
+        gramian : Tensor of shape (n_tasks, n_tasks)
+            Inner products.
+        jacobian : Tensor of shape (n_tasks, n_parameters) or None
+            Gradients at the shared parameters, where they are taken there.
+        """
+        features = trace.shared
+        if self.at == "parameters" or features is None or not features.requires_grad:
+            J = self.jacobian(trace.outputs, self.shared, D)
+            return J @ J.T, J
+        if trace.heads_only and D.shape[1] <= MANY_OUTPUTS:
+            return self._gramian_at_heads(trace.mixing, D), None
+        J = self.jacobian(trace.outputs, [features], D)
+        return J @ J.T, None
+
+    def _gramian_at_heads(self, mixing: Tensor | None, D: Tensor) -> Tensor:
+        """Return the Gramian at features that heads read, without those gradients.
+
+        The gradient of output o is d_o w_o, with the weights w_o of its head.
+        """
+        W, owner = self.module.heads.weight.detach(), self.module.heads.task_of_output
+        if mixing is None:
+            C = D.T @ D
+        else:
+            G = mixing.detach().mT.index_select(-1, owner)  # (..., n_mixed, n_outputs)
+            A = D.unsqueeze(1) * G if G.ndim == 3 else D
+            A = A.flatten(0, -2)
+            C = A.T @ A if G.ndim == 3 else (A.T @ A) * (G.T @ G)
+        C = C * (W @ W.T)  # (n_outputs, n_outputs)
+        T = self.module.n_tasks
+        C = C.new_zeros(T, C.shape[1]).index_add_(0, owner, C)
+        return C.new_zeros(T, T).index_add_(1, owner, C)
+
+    def jacobian(self, outputs: Tensor, inputs: Sequence[Tensor], D: Tensor) -> Tensor:
+        """Return the tasks' gradients at some tensors, side by side.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n, n_outputs)
+            Packed outputs.
+        inputs : sequence of Tensor
+            What they depend on.
+        D : Tensor of shape (n, n_outputs)
+            Gradient of the sum of losses at the outputs.
+
+        Returns
+        -------
+        Tensor of shape (n_tasks, n_numbers)
+            One row per task.
+        """
+        tasks = torch.arange(self.module.n_tasks, device=D.device)
+        owner = self.module.heads.task_of_output
+        parts = []
+        for some in tasks.split(max(1, SEED_NUMBERS // max(1, D.numel()))):
+            own = some[:, None, None] == owner  # (some tasks, 1, n_outputs)
+            parts.append(self._rows(outputs, inputs, D * own))
+        return torch.cat(parts)
+
+    def _rows(self, outputs: Tensor, inputs: Sequence[Tensor], seeds: Tensor) -> Tensor:
+        if self._batched:
+            try:
+                return _flat(_gradients(outputs, inputs, seeds, True), len(seeds))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # of operations that cannot go back for many at once
+                self._batched = False
+        rows = [_gradients(outputs, inputs, seed, False) for seed in seeds]
+        return torch.cat([_flat([g.unsqueeze(0) for g in row], 1) for row in rows])
+
+    def backward(
+        self,
+        trace: Trace,
+        D: Tensor,
+        penalty: Tensor | None,
+        weights: Tensor,
+        own_weights: Tensor,
+        jacobian: Tensor | None,
+    ) -> None:
+        """Give every parameter its gradient.
+
+        Parameters
+        ----------
+        trace : Trace
+            A forward pass.
+        D : Tensor of shape (n, n_outputs)
+            Gradient of the sum of losses at the outputs.
+        penalty : Tensor of shape () or None
+            What is added to the losses.
+        weights : Tensor of shape (n_tasks,)
+            Weights of the tasks in the shared parameters.
+        own_weights : Tensor of shape (n_tasks,)
+            Weights of the tasks in their own parameters.
+        jacobian : Tensor of shape (n_tasks, n_parameters) or None
+            Gradients at the shared parameters, if there are.
+        """
+        owner = self.module.heads.task_of_output
+        roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]
+        seeds = [D * own_weights[owner], None][: len(roots)]
+        own = torch.autograd.grad(
+            roots, self.own, seeds, retain_graph=True, allow_unused=True
+        )
+        if jacobian is None:
+            seeds[0] = D * weights[owner]
+            torch.autograd.backward(roots, seeds, inputs=self.shared)
+        else:
+            if penalty is not None:
+                torch.autograd.backward(penalty, inputs=self.shared)
+            _add(self.shared, _split(weights @ jacobian, self.shared))
+        _add(self.own, own)
+
+    def backward_combined(
+        self,
+        trace: Trace,
+        D: Tensor,
+        penalty: Tensor | None,
+        own_weights: Tensor,
+        weighting: GradientCombiningModule,
+        present: Tensor | None,
+    ) -> None:
+        """Give every parameter its gradient, with one of its own at the features.
+
+        Parameters
+        ----------
+        trace : Trace
+            A forward pass.
+        D : Tensor of shape (n, n_outputs)
+            Gradient of the sum of losses at the outputs.
+        penalty : Tensor of shape () or None
+            What is added to the losses.
+        own_weights : Tensor of shape (n_tasks,)
+            Weights of the tasks in all that is not below the shared features.
+        weighting : GradientCombiningModule
+            Makes one gradient of many.
+        present : Tensor of bool of shape (n_tasks,) or None
+            Which tasks have labels.
+        """
+        features = trace.shared
+        D = D * own_weights[self.module.heads.task_of_output]
+        if features is not None and features.requires_grad:
+            J = self.jacobian(trace.outputs, [features], D)
+            combined = weighting.combine(J.unflatten(1, features.shape), present)
+            features.register_hook(lambda _: combined)  # goes with the graph
+        roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]
+        torch.autograd.backward(roots, [D, None][: len(roots)])
+
+
+def _gradients(
+    outputs: Tensor, inputs: Sequence[Tensor], seeds: Tensor, batched: bool
+) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(
+        outputs,
+        list(inputs),
+        seeds,
+        retain_graph=True,
+        is_grads_batched=batched,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+
+
+def _flat(gradients: Sequence[Tensor], n_rows: int) -> Tensor:
+    return torch.cat([g.reshape(n_rows, -1) for g in gradients], dim=1)
+
+
+def _split(row: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    parts = row.split([p.numel() for p in parameters])
+    return [g.view_as(p) for g, p in zip(parts, parameters, strict=True)]
+
+
+def _add(
+    parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
+) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            grad = parameter.grad
+            parameter.grad = gradient if grad is None else grad + gradient
