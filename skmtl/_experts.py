@@ -36,21 +36,24 @@ class StackedGate(nn.Module):
         self.weight: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
         if n_experts > 1:
-            # Zero, so that large inputs do not choose by chance. Gates lie side by side
-            # in memory, for the softmax below.
-            weight = torch.zeros(n_experts, n_gates, n_inputs)
-            self.weight = nn.Parameter(weight.transpose(0, 1))
-            self.bias = nn.Parameter(torch.zeros(n_experts, n_gates).T)
+            # Zero, so that large inputs do not choose by chance.
+            self.weight = nn.Parameter(torch.zeros(n_gates, n_experts, n_inputs))
+            self.bias = nn.Parameter(torch.zeros(n_gates, n_experts))
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_inputs) or (n_gates, n, n_inputs) to (n_gates, n, n_experts)."""
         if self.weight is None or self.bias is None:
             return X.new_ones(self.n_gates, X.shape[-2], 1)
         W, b = self.weight, self.bias
-        # A softmax is fast where gates or samples, not experts, lie side by side.
+        if W.shape[1] >= W.shape[0]:
+            if X.ndim == 2:  # one wide product serves all gates
+                Z = F.linear(X, W.flatten(0, 1), b.flatten()).unflatten(1, b.shape)
+                return Z.softmax(dim=2).transpose(0, 1)
+            return torch.baddbmm(b.unsqueeze(1), X, W.mT).softmax(dim=2)
+        # Over few experts, a softmax is faster where gates or samples lie side by side.
         if X.ndim == 2:
-            H = F.linear(X, W.transpose(0, 1).flatten(0, 1), b.T.flatten())
-            return H.unflatten(1, b.T.shape).softmax(dim=1).permute(2, 0, 1)
+            Z = F.linear(X, W.transpose(0, 1).flatten(0, 1), b.T.flatten())
+            return Z.unflatten(1, b.T.shape).softmax(dim=1).permute(2, 0, 1)
         return torch.baddbmm(b.unsqueeze(2), W, X.mT).softmax(dim=1).mT
 
 

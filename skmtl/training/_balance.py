@@ -1,6 +1,7 @@
 """How the tasks of a training run are balanced, step by step."""
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._module import MultiTaskModule, Trace
+from skmtl.training._runtime import reusable_graphs
 from skmtl.training._tally import GradientTally
 from skmtl.weighting import (
     GradientCombiningModule,
@@ -78,6 +80,10 @@ class Balance:
                 stacklevel=2,
             )
         return None
+
+    def graphs(self) -> AbstractContextManager[None]:
+        """Return the context in which to train."""
+        return nullcontext() if self.gradients is None else reusable_graphs()
 
     def begin_epoch(self) -> None:
         """Forget what the epoch before has recorded."""

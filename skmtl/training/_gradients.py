@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skmtl.training._module import MultiTaskModule, Trace
 from skmtl.weighting import GradientCombiningModule
@@ -148,17 +148,17 @@ class TaskGradients:
         owner = self.module.heads.task_of_output
         roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]
         seeds = [D * own_weights[owner], None][: len(roots)]
-        own = torch.autograd.grad(
-            roots, self.own, seeds, retain_graph=True, allow_unused=True
-        )
+        torch.autograd.backward(roots, seeds, retain_graph=True, inputs=self.own)
         if jacobian is None:
             seeds[0] = D * weights[owner]
             torch.autograd.backward(roots, seeds, inputs=self.shared)
-        else:
-            if penalty is not None:
-                torch.autograd.backward(penalty, inputs=self.shared)
-            _add(self.shared, _split(weights @ jacobian, self.shared))
-        _add(self.own, own)
+            return
+        if penalty is not None:
+            torch.autograd.backward(penalty, inputs=self.shared)
+        parts = (weights @ jacobian).split([p.numel() for p in self.shared])
+        for parameter, part in zip(self.shared, parts, strict=True):
+            gradient, grad = part.view_as(parameter), parameter.grad
+            parameter.grad = gradient if grad is None else grad + gradient
 
     def backward_combined(
         self,
@@ -212,17 +212,3 @@ def _gradients(
 
 def _flat(gradients: Sequence[Tensor], n_rows: int) -> Tensor:
     return torch.cat([g.reshape(n_rows, -1) for g in gradients], dim=1)
-
-
-def _split(row: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    parts = row.split([p.numel() for p in parameters])
-    return [g.view_as(p) for g, p in zip(parts, parameters, strict=True)]
-
-
-def _add(
-    parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
-) -> None:
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        if gradient is not None:
-            grad = parameter.grad
-            parameter.grad = gradient if grad is None else grad + gradient

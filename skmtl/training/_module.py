@@ -101,6 +101,7 @@ class MultiTaskModule(nn.Module):
     def trace(self, X: Tensor) -> Trace:
         """Return outputs together with the features that tasks share."""
         X, sharing, mixing = self.staged(X), self.sharing, None
+        shared: Tensor | None
         if isinstance(sharing, MixtureModule) and sharing.n_mixed > 1:
             mixing, shared = sharing.mixture(X)
             if self._mixes_outputs:
@@ -109,6 +110,8 @@ class MultiTaskModule(nn.Module):
             features = mixing @ shared
         else:
             features, shared = sharing(X)
+        if features is shared and features.ndim == 3:
+            shared = None  # each task reads its own, so that gradients never meet
         heads_only = self._plain and (mixing is not None or features is shared)
         if self.relation is not None:
             shared = features if shared is None else shared

@@ -138,7 +138,8 @@ class MultiTaskNet(NeuralNet):
         self._constants()
         self.notify("on_train_begin", X=None, y=None)
         try:
-            self._epochs(rows, valid, epochs)
+            with self._balance.graphs():
+                self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
             if not asked_by_callback(interrupt):
                 raise

@@ -3,10 +3,11 @@
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
+import torch._functorch.config
 
 _SEEDED = threading.RLock()
 
@@ -29,6 +30,11 @@ def n_threads(n: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def reusable_graphs() -> AbstractContextManager[None]:
+    """Let a module that torch compiles go back several times after one forward pass."""
+    return torch._functorch.config.patch(donated_buffer=False)  # type: ignore[no-any-return, attr-defined]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from skmtl._validation import Interval, StrOptions
 class TaskLabels:
     """What a weighting may know of a task before training.
 
-    Attributes
+    Parameters
     ----------
     name : object
         Name of the task.
