@@ -59,7 +59,7 @@ class Selection:
         lacking = weight < weight[-1] * (self.fraction - 1e-5)
         bound = hardest.gather(0, lacking.sum(dim=0, keepdim=True))
         # What is not a number is kept, to be noticed.
-        kept = ~(hardness < bound)
+        kept = ~(hardness < _as_hard(bound))
         if block.kind == "regression":
             return kept
         return kept | _hardest(hardness, y, max(block.size, 2))
@@ -77,4 +77,9 @@ def _hardest(hardness: Tensor, y: Tensor, n_classes: int) -> Tensor:
     hardness, y = hardness.T, y.T.long()  # (tasks, n)
     best = hardness.new_full((len(y), n_classes), -torch.inf)
     best = best.scatter_reduce(1, y, hardness, "amax")
-    return (hardness >= best.gather(1, y)).T
+    return (hardness >= _as_hard(best.gather(1, y))).T
+
+
+def _as_hard(hardness: Tensor) -> Tensor:
+    """Return what counts as equally hard: twice the same row may be rounded apart."""
+    return hardness - hardness.abs() * torch.finfo(hardness.dtype).eps ** 0.5
