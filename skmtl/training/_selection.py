@@ -1,0 +1,85 @@
+"""Which labels of a batch train: the ``selection`` parameter."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skmtl._targets import Block
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The labels of each task in a batch from which it learns most.
+
+    Attributes
+    ----------
+    by : {"loss", "margin"}
+        Whether the largest losses or the smallest margins are kept.
+    fraction : float
+        Share that the hardest labels of each task, which are kept, have of the weight
+        of all its labels in the batch. The hardest label of each class is kept, too.
+    """
+
+    by: str
+    fraction: float
+
+    @torch.no_grad()
+    def kept(
+        self, block: Block, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
+    ) -> Tensor:
+        """Tell which labels are kept: all that are no easier than the last to keep.
+
+        Parameters
+        ----------
+        block : Block
+            The tasks.
+        Z : Tensor of shape (n, n_block_tasks) or (n, n_block_tasks, n_classes)
+            Outputs; one logit per class in a block of several classes.
+        y : Tensor of shape (n, n_block_tasks)
+            Labels.
+        w : Tensor of shape (n, n_block_tasks)
+            Weights, zero for missing labels.
+        loss : Tensor of shape (n, n_block_tasks)
+            Losses.
+
+        Returns
+        -------
+        Tensor of bool of shape (n, n_block_tasks)
+            Anything where the label is missing. A label of weight two counts as two,
+            and those as hard as a kept one are kept, so that weights are repetitions.
+        """
+        # Of two classes, and in regression, the order of margins is that of losses.
+        by_margin = self.by == "margin" and block.kind == "multiclass"
+        hardness = _negative_margin(Z, y) if by_margin else loss
+        hardness = hardness.where(w > 0, -torch.inf)
+        hardest, order = hardness.sort(dim=0, descending=True)
+        weight = w.gather(0, order).cumsum(dim=0)
+        # Rounding aside, the first labels that have the share together.
+        lacking = weight < weight[-1] * (self.fraction - 1e-5)
+        bound = hardest.gather(0, lacking.sum(dim=0, keepdim=True))
+        # What is not a number is kept, to be noticed.
+        kept = ~(hardness < _as_hard(bound))
+        if block.kind == "regression":
+            return kept
+        return kept | _hardest(hardness, y, max(block.size, 2))
+
+
+def _negative_margin(Z: Tensor, y: Tensor) -> Tensor:
+    """Return by how much the largest other logit exceeds that of the true class."""
+    own = y.long().unsqueeze(-1)
+    others = Z.scatter(-1, own, -torch.inf).amax(dim=-1)
+    return others - Z.gather(-1, own).squeeze(-1)
+
+
+def _hardest(hardness: Tensor, y: Tensor, n_classes: int) -> Tensor:
+    """Tell which labels are the hardest of their class in the batch."""
+    hardness, y = hardness.T, y.T.long()  # (tasks, n)
+    best = hardness.new_full((len(y), n_classes), -torch.inf)
+    best = best.scatter_reduce(1, y, hardness, "amax")
+    return (hardness >= _as_hard(best.gather(1, y))).T
+
+
+def _as_hard(hardness: Tensor) -> Tensor:
+    """Return what counts as equally hard: twice the same row may be rounded apart."""
+    return hardness - hardness.abs() * torch.finfo(hardness.dtype).eps ** 0.5
