@@ -58,11 +58,40 @@ class TaskGradients:
         """
         features = trace.shared
         if self.at == "parameters" or features is None or not features.requires_grad:
-            jacobian = self.jacobian(trace.outputs, self.shared, D)
+            jacobian = self._at_parameters(trace, D)
             return _products(jacobian), jacobian
         if trace.heads_only and D.shape[1] <= MANY_OUTPUTS:
             return self._gramian_at_heads(trace.mixing, D), None
-        return _products(self.jacobian(trace.outputs, [features], D)), None
+        return _products([self.at_features(trace, D)]), None
+
+    def at_features(self, trace: Trace, D: Tensor) -> Tensor:
+        """Return the tasks' gradients at shared features.
+
+        Parameters
+        ----------
+        trace : Trace
+            A forward pass with shared features.
+        D : Tensor of shape (n, n_outputs)
+            Gradient of the sum of losses at the outputs.
+
+        Returns
+        -------
+        Tensor of shape (n_tasks, n, ...)
+            One gradient per task.
+        """
+        if trace.heads_only and trace.mixing is None:
+            return self.module.heads.gradients(D)
+        features: Tensor = trace.shared  # type: ignore[assignment]
+        (gradients,) = self._jacobian(trace.outputs, [features], D)
+        return gradients
+
+    def _at_parameters(self, trace: Trace, D: Tensor) -> list[Tensor]:
+        """Return the tasks' gradients at shared parameters, (n_tasks, ...) each."""
+        if trace.heads_only and trace.mixing is None:  # all of them lie below features
+            seeds = self.module.heads.gradients(D)
+            features: Tensor = trace.shared  # type: ignore[assignment]
+            return list(self._rows(features, self.shared, seeds))
+        return self._jacobian(trace.outputs, self.shared, D)
 
     def _gramian_at_heads(self, mixing: Tensor | None, D: Tensor) -> Tensor:
         """Return the Gramian at features that heads read, without those gradients.
@@ -82,25 +111,10 @@ class TaskGradients:
         C = C.new_zeros(T, C.shape[1]).index_add_(0, owner, C)
         return C.new_zeros(T, T).index_add_(1, owner, C)
 
-    def jacobian(
+    def _jacobian(
         self, outputs: Tensor, inputs: Sequence[Tensor], D: Tensor
     ) -> list[Tensor]:
-        """Return the tasks' gradients at some tensors.
-
-        Parameters
-        ----------
-        outputs : Tensor of shape (n, n_outputs)
-            Packed outputs.
-        inputs : sequence of Tensor
-            What they depend on.
-        D : Tensor of shape (n, n_outputs)
-            Gradient of the sum of losses at the outputs.
-
-        Returns
-        -------
-        list of Tensor of shape (n_tasks, ...)
-            For each input a row per task.
-        """
+        """Return the tasks' gradients at some tensors, for each a row per task."""
         tasks = torch.arange(self.module.n_tasks, device=D.device)
         owner = self.module.heads.task_of_output
         parts = []
@@ -194,8 +208,7 @@ class TaskGradients:
         features = trace.shared
         D = D * own_weights[self.module.heads.task_of_output]
         if features is not None and features.requires_grad:
-            (gradients,) = self.jacobian(trace.outputs, [features], D)
-            combined = weighting.combine(gradients, present)
+            combined = weighting.combine(self.at_features(trace, D), present)
             features.register_hook(lambda _: combined)  # goes with the graph
         roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]
         torch.autograd.backward(roots, [D, None][: len(roots)])

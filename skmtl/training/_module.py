@@ -241,6 +241,7 @@ class Heads(nn.Module):
     ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
+        self.n_tasks = n_tasks
         self.weight = nn.Parameter(torch.zeros(len(prior), width))
         self.bias = nn.Parameter(torch.zeros(len(prior)))
         self.register_buffer("prior", torch.from_numpy(prior.copy()))
@@ -285,19 +286,36 @@ class Heads(nn.Module):
         return (F.linear(H, self.weight) * G).sum(dim=1) + b
 
     def _outputs(self, i: int, features: Tensor) -> Tensor:
-        block = self.blocks[i]
         tasks, columns = getattr(self, f"tasks_{i}"), getattr(self, f"columns_{i}")
         H = features if tasks is None else features.index_select(1, tasks)
-        W: Tensor = self.weight
-        b = self.bias + self.prior
-        if len(self.blocks) > 1:
-            W, b = W[block.start : block.stop], b[block.start : block.stop]
-        if columns is not None:
-            rows = len(block.tasks) * block.size
-            W = W.new_zeros(rows, W.shape[1]).index_copy(0, columns, W)
-            b = b.new_zeros(rows).index_copy(0, columns, b)
-        W = W.unflatten(0, (-1, block.size))  # (tasks, size, width)
-        b = b.unflatten(0, (-1, 1, block.size))
+        W = self._padded(i, self.weight)  # (tasks, size, width)
+        b = self._padded(i, self.bias + self.prior).unsqueeze(1)
         Z = torch.baddbmm(b, H.transpose(0, 1), W.mT)  # (tasks, n, size)
         Z = Z.transpose(0, 1).flatten(1)
         return Z if columns is None else Z.index_select(1, columns)
+
+    def gradients(self, D: Tensor) -> Tensor:
+        """Map gradients at the outputs (n, n_outputs) to those of tasks at features.
+
+        They have shape (n_tasks, n, width); all heads read the same features.
+        """
+        n_tasks, parts, W = self.n_tasks, [], self.weight.detach()
+        for i, block in enumerate(self.blocks):
+            D_i = self._padded(i, D.T).transpose(1, 2)  # (tasks, n, size)
+            part = torch.bmm(D_i, self._padded(i, W))
+            if len(block.tasks) == n_tasks and getattr(self, f"tasks_{i}") is None:
+                return part
+            parts.append(part)
+        tasks = torch.tensor([task for block in self.blocks for task in block.tasks])
+        zeros = D.new_zeros(n_tasks, len(D), W.shape[1])  # a task may have no output
+        return zeros.index_copy(0, tasks.to(D.device), torch.cat(parts))
+
+    def _padded(self, i: int, rows: Tensor) -> Tensor:
+        """Return the rows of outputs of a block, as (tasks, size, ...)."""
+        block, columns = self.blocks[i], getattr(self, f"columns_{i}")
+        if len(self.blocks) > 1:
+            rows = rows[block.start : block.stop]
+        if columns is not None:
+            n = len(block.tasks) * block.size
+            rows = rows.new_zeros(n, *rows.shape[1:]).index_copy(0, columns, rows)
+        return rows.unflatten(0, (-1, block.size))
