@@ -99,7 +99,9 @@ def check_sample_weight(
 
 
 def check_task_weight(
-    task_weight: ArrayLike | Mapping[str, float] | None, names: list[str]
+    task_weight: ArrayLike | Mapping[Any, float] | None,
+    names: list[Any],
+    parameter: str = "The 'task_weight' parameter",
 ) -> NDArray[np.float64]:
     """Return one finite weight per task; tasks left out of a dict weigh one."""
     if task_weight is None:
@@ -108,19 +110,19 @@ def check_task_weight(
         unknown = [name for name in task_weight if name not in names]
         if unknown:
             raise ValueError(
-                f"The 'task_weight' parameter names the unknown task {unknown[0]!r}. "
+                f"{parameter} names the unknown task {unknown[0]!r}. "
                 f"The tasks are {names}."
             )
         task_weight = [task_weight.get(name, 1.0) for name in names]
     weight = np.asarray(task_weight, dtype=np.float64)
     if weight.shape != (len(names),):
         raise ValueError(
-            f"The 'task_weight' parameter must have one weight per task, shape "
+            f"{parameter} must have one weight per task, shape "
             f"({len(names)},). Got shape {weight.shape}."
         )
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
         raise ValueError(
-            f"The 'task_weight' parameter must be finite, not negative and positive "
+            f"{parameter} must be finite, not negative and positive "
             f"for at least one task. Got {weight.tolist()}."
         )
     return weight

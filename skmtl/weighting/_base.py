@@ -278,3 +278,17 @@ class GradientWeighting(Weighting):
         GradientWeightingModule
             The module from gradients to weights.
         """
+
+
+def positive(losses: Tensor) -> Tensor:
+    """Return losses, detached, that can be divided by and have a logarithm."""
+    return losses.detach().clamp_min(torch.finfo(losses.dtype).eps)
+
+
+def softmax_of_present(
+    logits: Tensor, present: Tensor | None, temperature: float = 1.0
+) -> Tensor:
+    """Return the softmax over the tasks present, of shape (n_tasks,)."""
+    if present is not None:
+        logits = logits.masked_fill(~present, torch.finfo(logits.dtype).min)
+    return ((logits - logits.max()) / temperature).softmax(dim=0)

@@ -30,15 +30,16 @@ class Equal(Weighting):
 
     def build(self, n_tasks: int) -> WeightingModule:
         """Build the constant weights."""
-        return _Equal(n_tasks)
+        return _Fixed(torch.ones(n_tasks))
 
 
-class _Equal(WeightingModule):
+class _Fixed(WeightingModule):
     fixed = True
+    weights: Tensor
 
-    def __init__(self, n_tasks: int) -> None:
+    def __init__(self, weights: Tensor) -> None:
         super().__init__()
-        self.register_buffer("weights", torch.ones(n_tasks))
+        self.register_buffer("weights", weights)
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        return self.weights  # type: ignore[return-value]
+        return self.weights

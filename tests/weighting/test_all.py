@@ -1,15 +1,31 @@
 """What every weighting promises, and a user's own."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.weighting import WEIGHTING, Weighting, WeightingModule
-from tests._networks import SAME_STEPS, check_spec, strategy_files, table
+from skmtl.weighting import (
+    WEIGHTING,
+    GradientWeighting,
+    Weighting,
+    WeightingModule,
+)
+from tests._networks import SAME_STEPS, check_spec, state_of, strategy_files, table
+from tests.weighting._helpers import normalised, some_losses, trained
+
+#: Weightings that draw at random.
+DRAWING = {"rlw"}
+DECIDED = [name for name in WEIGHTING if name not in DRAWING]
 
 weightings = pytest.mark.parametrize("name", WEIGHTING)
+decided_by_losses = pytest.mark.parametrize(
+    "name", [n for n in DECIDED if not issubclass(WEIGHTING[n], GradientWeighting)]
+)
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0])
 ABSENT = torch.tensor([True, False, True, True])
 
@@ -52,9 +68,61 @@ def test_a_weighting_that_says_it_is_fixed_is(name):
 
 
 @weightings
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extreme_losses_leave_weights_finite(name, dtype):
+    module = WEIGHTING[name]().build(4).to(dtype)
+    losses = torch.tensor([[0.0, 1.0, 1e6, 1e-30], [1e6, 0.0, 0.0, 0.0]], dtype=dtype)
+    for weights in trained(module, losses.repeat(3, 1, 1)):
+        assert weights.isfinite().all()
+        assert (weights >= 0).all()
+        assert 0 < weights.sum() < torch.inf
+
+
+@decided_by_losses
+def test_a_task_that_is_absent_does_not_matter_to_the_others(name):
+    others = [0, 2, 3]
+    losses = some_losses(epochs=4, steps=5, n_tasks=4)
+    losses[..., 1] = 0
+    four = trained(WEIGHTING[name]().build(4).double(), losses, ABSENT)
+    three = trained(WEIGHTING[name]().build(3).double(), losses[..., others])
+    for with_absent, without in zip(four, three, strict=True):
+        torch.testing.assert_close(normalised(with_absent[others]), normalised(without))
+
+
+@pytest.mark.parametrize("name", DECIDED)
+@pytest.mark.parametrize(
+    "twin_of", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))]
+)
+def test_copies_and_pickles_go_on_from_the_same_state(name, twin_of):
+    module = WEIGHTING[name]().build(4).double()
+    past, future = some_losses(epochs=6, steps=5, n_tasks=4).split(3)
+    list(trained(module, past))
+    twin = twin_of(module)
+    state = state_of(module)
+    expected = list(trained(module, future))
+    for key, value in state_of(twin).items():  # what was learned since is not there
+        torch.testing.assert_close(value, state[key], equal_nan=True)
+    torch.testing.assert_close(list(trained(twin, future)), expected)
+
+
+@weightings
+def test_looking_at_losses_changes_no_state(name):
+    module = WEIGHTING[name]().build(4)
+    list(trained(module, some_losses(epochs=3, steps=2, n_tasks=4).float()))
+    before = state_of(module)
+    module(LOSSES, ABSENT)
+    module.own_loss(LOSSES, ABSENT)
+    torch.testing.assert_close(state_of(module), before, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", DECIDED)
 @pytest.mark.parametrize("present", [None, ABSENT], ids=["all", "one absent"])
 def test_three_stacked_modules_give_what_three_separate_ones_do(name, present):
     modules = [WEIGHTING[name]().build(4) for _ in range(3)]
+    for module, past in zip(
+        modules, some_losses(9, 2, 4).float().split(3), strict=True
+    ):
+        list(trained(module, past))
     losses = torch.stack([LOSSES, LOSSES.flip(0), LOSSES**2])
     expected = torch.stack(
         [module(own, present) for module, own in zip(modules, losses, strict=True)]
