@@ -1,6 +1,7 @@
 """From an estimator's parameters to a skorch net that is ready to train."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from skmtl._categories import Categories
 from skmtl._data import Data, count_labels, prior_outputs, row_weight
 from skmtl._registry import resolve
+from skmtl._sampling import Odds, weighted_by
 from skmtl._targets import Targets
 from skmtl._validation import check_device
 from skmtl.encoder import ENCODER, Encoder, ModuleEncoder, TrainingInputs
@@ -22,6 +24,7 @@ from skmtl.training import (
     MultiTaskNet,
     PackedLoss,
     Rows,
+    Selection,
     Source,
     pack_targets,
     resolve_augmentation,
@@ -63,6 +66,10 @@ class Plan:
         Its settings beside learning rate and weight decay.
     device : torch.device
         Where to compute.
+    sampling : {"classes", "tasks"}, float or None
+        What decides how often each row is drawn.
+    selection : Selection or None
+        Which labels of a batch train.
     """
 
     sharing: Sharing
@@ -73,6 +80,8 @@ class Plan:
     optimizer: type[torch.optim.Optimizer]
     optimizer_settings: dict[str, Any]
     device: torch.device
+    sampling: str | float | None
+    selection: Selection | None
 
     @classmethod
     def of(cls, estimator: Any) -> Self:
@@ -90,7 +99,9 @@ class Plan:
                 f"The 'precision' parameter 'bf16' is not available on the device "
                 f"{device.type!r}: use 'float32'."
             )
-        relation = estimator.relation
+        relation, selection = estimator.relation, None
+        if estimator.selection is not None:
+            selection = Selection(estimator.selection, estimator.selection_fraction)
         optimizer, settings = _optimizer(estimator.optimizer)
         return cls(
             resolve(estimator.sharing, SHARING),
@@ -101,6 +112,8 @@ class Plan:
             optimizer,
             settings,
             device,
+            estimator.sampling,
+            selection,
         )
 
 
@@ -136,6 +149,7 @@ def new_net(
     data: Data,
     inputs: TrainingInputs,
     targets: Targets,
+    prior: NDArray[np.float64],
     task_weight: NDArray[np.float64],
     callbacks: list[Any],
 ) -> MultiTaskNet:
@@ -155,6 +169,8 @@ def new_net(
         Those of its rows that are not held out.
     targets : Targets
         The tasks.
+    prior : ndarray of shape (n_outputs,)
+        Outputs before anything is learned from the inputs.
     task_weight : ndarray of shape (n_tasks,)
         Fixed weights of the tasks.
     callbacks : list
@@ -173,7 +189,7 @@ def new_net(
         module__input_shape=inputs.shape,
         module__n_tasks=targets.n_tasks,
         module__blocks=targets.blocks,
-        module__prior=prior_outputs(data, targets),
+        module__prior=prior,
         module__task_names=targets.names,
         module__n_labels=count_labels(data),
         criterion=PackedLoss,
@@ -263,6 +279,7 @@ def _settings(
         "batch_size": min(200, n_rows) if batch_size == "auto" else batch_size,
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
+        "selection": plan.selection,
         "record_gradients": estimator.record_gradients,
         "optimizer": plan.optimizer,
         "device": str(plan.device),
@@ -352,6 +369,10 @@ class Job:
         if self.resume:
             return resumed_net(estimator, plan, data, weight, self.callbacks)
         inputs = self._training_inputs(estimator._categories)
+        drawn = data
+        if self._odds is not None:
+            drawn = weighted_by(data, self._odds.of(data))
+        prior = prior_outputs(drawn, self.targets)
         return new_net(
             estimator,
             plan,
@@ -359,13 +380,29 @@ class Job:
             data,
             inputs,
             self.targets,
+            prior,
             weight,
             self.callbacks,
         )
 
+    @cached_property
+    def _training_rows(self) -> NDArray[np.int64]:
+        rows = self.data.rows
+        return rows if self.split is None else np.sort(rows[self.split[0]])
+
+    @cached_property
+    def _odds(self) -> Odds | None:
+        """How often rows are drawn; None where each epoch has every row once."""
+        sampling, targets = self.plan.sampling, self.targets
+        if sampling is None:
+            return None
+        trained = targets.active & (self.task_weight > 0)
+        return Odds(
+            self.data, self._training_rows, targets.n_classes, sampling, trained
+        )
+
     def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
-        data = self.data
-        rows = data.rows if self.split is None else np.sort(data.rows[self.split[0]])
+        data, rows = self.data, self._training_rows
         weight = row_weight(data, rows)
         if weight is not None and weight.any():  # class weights may leave some at zero
             rows, weight = rows[weight > 0], weight[weight > 0]
@@ -390,13 +427,27 @@ class Job:
         valid : Rows or None
             Those of the validation set or of the hold-out.
         """
-        rows = self._packed(self.data, net)
+        rows, valid = self._packed(self.data, net), None
         if self.valid is not None:
-            return rows, self._packed(self.valid, net)
-        if self.split is not None:
-            train, held_out = map(rows.subset, self.split)
-            return train, held_out
-        return rows, None
+            valid = self._packed(self.valid, net)
+            self._weigh_as_drawn(valid, self.valid, net)
+        elif self.split is not None:
+            rows, valid = map(rows.subset, self.split)
+            self._weigh_as_drawn(valid, self.data, net)
+        if self._odds is not None:
+            odds = torch.from_numpy(self._odds.of(self.data))
+            rows.odds = odds if rows.index is None else odds[rows.index]
+        return rows, valid
+
+    def _weigh_as_drawn(self, rows: Rows, data: Data, net: MultiTaskNet) -> None:
+        """Weigh rows to validate on by how often they would be drawn."""
+        if self._odds is not None:
+            odds = torch.from_numpy(self._odds.of(data)[:, None])
+            odds = odds.to(self.plan.device, net.dtype)
+            rows.targets = [
+                (y, odds.expand_as(y) if w is None else w * odds)
+                for y, w in rows.targets
+            ]
 
     def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
         device = self.plan.device

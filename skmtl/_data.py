@@ -169,7 +169,7 @@ def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:
     """
     tasks = []
     for t, labels in enumerate(data.labels):
-        present = _present(labels)
+        present = is_present(labels)
         weight = None if data.weight is None else data.weight[present, t]
         tasks.append(
             TaskLabels(
@@ -203,7 +203,7 @@ def reweighted(data: Data, weighting: Weighting) -> Data:
         return data
     weight = None
     for t, labels in enumerate(data.labels):
-        present = _present(labels)
+        present = is_present(labels)
         factors = weighting.label_weights(t, labels[present])
         if factors is None:
             continue
@@ -214,8 +214,19 @@ def reweighted(data: Data, weighting: Weighting) -> Data:
     return data if weight is None else replace(data, weight=weight)
 
 
-def _present(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which encoded labels, codes or values, are not missing."""
+def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which labels are not missing.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,)
+        Codes, or standardised values.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        Whether there is a label.
+    """
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
@@ -232,7 +243,7 @@ def count_labels(data: Data) -> list[int]:
     list of int
         One number per task.
     """
-    return [int(_present(labels).sum()) for labels in data.labels]
+    return [int(is_present(labels).sum()) for labels in data.labels]
 
 
 def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -254,7 +265,7 @@ def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | Non
         return None
     weight = np.zeros(len(rows))
     for t, labels in enumerate(data.labels):
-        present = _present(labels[rows])
+        present = is_present(labels[rows])
         np.maximum(weight, data.weight[rows, t] * present, out=weight)
     return weight
 

@@ -63,6 +63,30 @@ augmentation : str, Augmentation, callable or list of these, default=None
     "noise", ``augmentation__padding`` for "crop". A callable, such as a module of
     kornia, maps a tensor of shape (n, ...) to a tensor of the same shape; it should
     draw at random through torch only. A list applies its entries in order.
+sampling : {"classes", "tasks"}, float or None, default=None
+    How often an epoch draws each row, with replacement whatever ``shuffle``, as many
+    rows as there are; None takes each once. "tasks" draws labels of all tasks equally
+    often, "classes" also those of all classes of a task (regression counts as one), and
+    a temperature T > 0 draws tasks in proportion to (number of labels)^(1/T): 1 for all
+    labels alike, the larger, the closer to "tasks". A row is drawn as often as its
+    labels together; where every row has labels of all tasks, shares of tasks therefore
+    change nothing. Labels count once, and their weights act in the loss as ever:
+    ``class_weight="balanced"`` on top would balance classes twice. Held-out rows weigh
+    as they would be drawn; ``partial_fit`` goes by the rows of the call.
+selection : {"loss", "margin"} or None, default=None
+    Whether each step trains, task by task, on the hardest labels of its batch only:
+    those of largest loss, or of smallest margin, the logit of the true class minus the
+    largest other; with two classes and in regression both are the same. Online hard
+    example mining (Shrivastava et al., CVPR 2016) does so with the regions of an image
+    for the sum of its two losses; here every task has its own choice. Unlike importance
+    sampling (Katharopoulos & Fleuret, ICML 2018), labels are not weighted back to the
+    distribution of the data, so that predicted probabilities lose their calibration and
+    mislabelled rows get more say; and a step costs no less. There is no warm-up: while
+    all labels of a class are equally hard, all are kept. The recorded training loss is
+    that of the labels kept; validation takes all.
+selection_fraction : float, default=0.5
+    Share of each task's labels in a batch that ``selection`` keeps, besides the hardest
+    label of every class in the batch; labels equally hard are kept together.
 record_gradients : bool, default=False
     Whether ``history_`` holds norms and cosines of the tasks' gradients also where the
     weighting does not look at gradients, which costs time; where it does, it always

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from skmtl._build import DTYPES, OPTIMIZERS
+from skmtl._sampling import SAMPLING
 from skmtl._validation import Interval, Options, StrOptions
 from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION, Relation
@@ -49,6 +50,9 @@ PARAMETERS: dict[str, Any] = {
         list,
         None,
     ],
+    "sampling": SAMPLING,
+    "selection": [StrOptions({"loss", "margin"}), None],
+    "selection_fraction": [Interval(Real, 0, 1, closed="right")],
     "record_gradients": ["boolean"],
     "warm_start": ["boolean"],
     "callbacks": [list, None],

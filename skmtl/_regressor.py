@@ -79,6 +79,9 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         task_weight: Any = None,
         missing_label: Any = np.nan,
         augmentation: Any = None,
+        sampling: str | float | None = None,
+        selection: str | None = None,
+        selection_fraction: float = 0.5,
         record_gradients: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
@@ -106,6 +109,9 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.task_weight = task_weight
         self.missing_label = missing_label
         self.augmentation = augmentation
+        self.sampling = sampling
+        self.selection = selection
+        self.selection_fraction = selection_fraction
         self.record_gradients = record_gradients
         self.warm_start = warm_start
         self.callbacks = callbacks

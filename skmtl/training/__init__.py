@@ -21,3 +21,4 @@ from skmtl.training._module import MultiTaskModule as MultiTaskModule
 from skmtl.training._net import MultiTaskNet as MultiTaskNet
 from skmtl.training._runtime import n_threads as n_threads
 from skmtl.training._runtime import seeded as seeded
+from skmtl.training._selection import Selection as Selection

@@ -102,6 +102,9 @@ class Rows(torch.utils.data.Dataset[Batch]):
         Labels and weights of each block of tasks for all samples of the source.
     index : ndarray of int of shape (n,) or None
         Which samples belong; None for all.
+    odds : ndarray of shape (n,) or None, default=None
+        How often each is drawn, relative to the others; None where every epoch has
+        each of them once.
     """
 
     def __init__(
@@ -109,10 +112,12 @@ class Rows(torch.utils.data.Dataset[Batch]):
         source: Source,
         targets: Sequence[BlockTarget],
         index: NDArray[np.int64] | None = None,
+        odds: NDArray[np.float64] | None = None,
     ) -> None:
         self.source = source
         self.targets = list(targets)
         self.index = None if index is None else torch.from_numpy(index)
+        self.odds = None if odds is None else torch.from_numpy(odds)
 
     def subset(self, rows: NDArray[np.int64]) -> "Rows":
         """Return some of these rows, given by their positions."""
@@ -147,6 +152,8 @@ class Rows(torch.utils.data.Dataset[Batch]):
 class Batches:
     """Iterates over rows in batches, in a new order each time where shuffled.
 
+    Rows with odds are drawn at random with replacement, as many as there are.
+
     A last batch of one row joins the batch before it, since batch normalisation cannot
     learn from one row.
 
@@ -157,7 +164,7 @@ class Batches:
     batch_size : int
         Rows per batch.
     generator : torch.Generator or None, default=None
-        Source of the orders; None keeps the rows in order.
+        Source of the orders and draws; None keeps the rows as they are, in order.
     """
 
     def __init__(
@@ -173,11 +180,14 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.rows)
         index = self.rows.index
-        if n <= self.batch_size:  # the order of a single batch does not matter
+        drawn = self.generator is not None and self.rows.odds is not None
+        if n <= self.batch_size and not drawn:  # the order of one batch does not matter
             yield self.rows.take(index)
             return
         if self.generator is not None:
-            order = torch.randperm(n, generator=self.generator)
+            order = (
+                self._draw() if drawn else torch.randperm(n, generator=self.generator)
+            )
             index = order if index is None else index[order]
         elif index is None:
             index = torch.arange(n)
@@ -185,6 +195,14 @@ class Batches:
             index = index.to(self.rows.source.data.device)  # once, not per batch
         for part in index.split(self._sizes()):
             yield self.rows.take(part)
+
+    def _draw(self) -> Tensor:
+        """Return positions drawn with replacement: torch.multinomial takes fewer."""
+        bounds = self.rows.odds.cumsum(0)  # type: ignore[union-attr]
+        places = torch.rand(len(bounds), generator=self.generator, dtype=bounds.dtype)
+        # No row without odds is drawn: its bounds are equal.
+        drawn = torch.searchsorted(bounds, places * bounds[-1], right=True)
+        return drawn.clamp_max(len(bounds) - 1)  # where a product is rounded up
 
     def _sizes(self) -> list[int]:
         full, rest = divmod(len(self.rows), self.batch_size)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from skmtl._targets import Block
 from skmtl.training._batches import BlockTarget
+from skmtl.training._selection import Selection
 
 REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
     "absolute_error": F.l1_loss,
@@ -50,7 +51,10 @@ class PackedLoss(nn.Module):
             self.register_buffer(f"columns_{i}", columns)
 
     def forward(
-        self, outputs: Tensor, targets: Sequence[BlockTarget]
+        self,
+        outputs: Tensor,
+        targets: Sequence[BlockTarget],
+        selection: Selection | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return each task's loss and the weight of its labels in the batch.
 
@@ -60,33 +64,46 @@ class PackedLoss(nn.Module):
             Logits and standardised regression values of all tasks.
         targets : sequence of (Tensor of shape (n, n_block_tasks), Tensor or None)
             Labels and weights of each block.
+        selection : Selection or None, default=None
+            Which labels count; None for all of them.
 
         Returns
         -------
         losses : Tensor of shape (n_tasks,)
             Zero for a task without labels in the batch.
         counts : Tensor of shape (n_tasks,) or None
-            Sum of the weights of each task's labels; None where every label of the
-            batch is present and counts the same.
+            Sum of the weights of each task's labels that count; None where every label
+            of the batch is present and counts the same.
         """
         parts: list[Tensor] = []
         counts: list[Tensor] = []
-        complete = all(w is None for _, w in targets)
+        complete = selection is None and all(w is None for _, w in targets)
         single = len(self.blocks) == 1  # slicing all outputs would still cost a copy
         for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
             Z = outputs if single else outputs[:, block.start : block.stop]
-            loss = self._entries(i, block, Z, y)
+            if block.kind == "multiclass":
+                Z = self._logits(i, block, Z)
+            loss = self._entries(block, Z, y)
             if complete:
                 parts.append(loss.mean(dim=0))
                 continue
             w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
+            if selection is not None:
+                w = w * selection.kept(block, Z, y, w, loss)
             count = w.sum(dim=0)
             parts.append((loss * w).sum(dim=0) / count.where(count > 0, 1.0))
             counts.append(count)
         losses = self._by_task(parts, outputs)
         return losses, None if complete else self._by_task(counts, outputs)
 
-    def _entries(self, i: int, block: Block, Z: Tensor, y: Tensor) -> Tensor:
+    def _logits(self, i: int, block: Block, Z: Tensor) -> Tensor:
+        """Return one logit per class, of shape (n, n_block_tasks, n_classes)."""
+        if block.ragged:  # outputs that no task has can never be chosen
+            wide = Z.new_full((len(Z), len(block.sizes) * block.size), -torch.inf)
+            Z = wide.index_copy(1, getattr(self, f"columns_{i}"), Z)
+        return Z.reshape(len(Z), -1, block.size)
+
+    def _entries(self, block: Block, Z: Tensor, y: Tensor) -> Tensor:
         """Return the loss of every entry of a block, of shape (n, n_block_tasks)."""
         if block.kind == "regression":
             return self.regression_loss(Z, y, reduction="none")
@@ -94,11 +111,8 @@ class PackedLoss(nn.Module):
             return F.binary_cross_entropy_with_logits(
                 Z, y.to(Z.dtype), reduction="none"
             )
-        if block.ragged:  # outputs that no task has can never be chosen
-            wide = Z.new_full((len(Z), y.shape[1] * block.size), -torch.inf)
-            Z = wide.index_copy(1, getattr(self, f"columns_{i}"), Z)
-        Z = Z.reshape(-1, block.size)
-        return F.cross_entropy(Z, y.reshape(-1).long(), reduction="none").view_as(y)
+        Z, y_flat = Z.flatten(0, 1), y.reshape(-1).long()
+        return F.cross_entropy(Z, y_flat, reduction="none").view_as(y)
 
     def _by_task(self, parts: list[Tensor], like: Tensor) -> Tensor:
         if self.in_order:

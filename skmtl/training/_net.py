@@ -21,6 +21,7 @@ from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows, Source
 from skmtl.training._callbacks import Progress, asked_by_callback
 from skmtl.training._module import Trace
+from skmtl.training._selection import Selection
 from skmtl.training._tally import Tally
 
 #: Batches between two looks at the losses of an epoch that is under way.
@@ -49,6 +50,8 @@ class MultiTaskNet(NeuralNet):
         Fixed weights; zero for a task that has nothing to learn.
     augmentation : sequence of Augmentation
         What changes training batches at random.
+    selection : Selection or None
+        Which labels of training batches count.
     record_gradients : bool
         Whether to record gradients that the weighting does not ask for.
     dtype : torch.dtype
@@ -70,6 +73,7 @@ class MultiTaskNet(NeuralNet):
         task_names: list[Any],
         task_weight: NDArray[np.float64],
         augmentation: Sequence[Augmentation],
+        selection: Selection | None,
         record_gradients: bool,
         dtype: torch.dtype,
         autocast: bool,
@@ -81,6 +85,7 @@ class MultiTaskNet(NeuralNet):
         self.task_names = task_names
         self.task_weight = task_weight
         self.augmentation = augmentation
+        self.selection = selection
         self.record_gradients = record_gradients
         self.dtype = dtype
         self.autocast = autocast
@@ -170,13 +175,13 @@ class MultiTaskNet(NeuralNet):
         self._check_finite(np.where(self.task_weight > 0, losses, 0))
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Iterable[Any]:
-        """Return batches by slicing, in a new order each epoch of training."""
+        """Return batches by slicing, in a new order or draw each epoch of training."""
         if not isinstance(dataset, Rows):
             return super().get_iterator(dataset, training)  # type: ignore[no-any-return]
         if not training:
             return Batches(dataset, max(self.batch_size, 4096))
         generator = None
-        if self.iterator_train__shuffle:
+        if self.iterator_train__shuffle or dataset.odds is not None:
             generator = torch.Generator()
             generator.manual_seed(int(torch.randint(2**62, ())))
         return Batches(dataset, self.batch_size, generator)
@@ -280,7 +285,7 @@ class MultiTaskNet(NeuralNet):
         """Return losses and label counts; mixed rows have several labels per output."""
         if self.augmentation:
             outputs = outputs.repeat(len(y[0][0]) // len(outputs), 1)
-        return self.criterion_(outputs, y)  # type: ignore[no-any-return]
+        return self.criterion_(outputs, y, self.selection)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the tasks' losses without gradients."""

@@ -16,6 +16,7 @@ from skmtl.weighting._log_sum import LogSum as LogSum
 from skmtl.weighting._rlw import RLW as RLW
 from skmtl.weighting._static import Static as Static
 from skmtl.weighting._stch import STCH as STCH
+from skmtl.weighting._target_kl import TargetKL as TargetKL
 from skmtl.weighting._uncertainty import Uncertainty as Uncertainty
 from skmtl.weighting._uw_so import UWSO as UWSO
 

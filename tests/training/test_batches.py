@@ -198,3 +198,46 @@ def test_missing_labels_have_weight_zero():
         [[1, 0], [0, 5], [7, 8]],
         [[3], [0], [9]],
     ]
+
+
+# Drawing
+
+
+def drawn(odds, batch_size=8, index=None, epochs=1, seed=0):
+    rows = Rows(rows_of(X).source, rows_of(X).targets, index, np.asarray(odds, float))
+    batches = Batches(rows, batch_size, torch.Generator().manual_seed(seed))
+    return [[int(v) for _, [(y, _)] in batches for v in y] for _ in range(epochs)]
+
+
+@pytest.mark.parametrize("batch_size", [8, N, 1000])
+def test_rows_are_drawn_by_their_odds(batch_size):
+    odds = np.where(NUMBERS < 3, 10.0, np.where(NUMBERS % 2, 1.0, 0.0))
+    epochs = drawn(odds, batch_size, epochs=400)
+    assert {len(epoch) for epoch in epochs} == {N}
+    counts = np.bincount(np.concatenate(epochs), minlength=N)
+    assert (counts[odds == 0] == 0).all()
+    expected = 400 * N * odds / odds.sum()
+    # Counts are binomial: none is five standard deviations off.
+    assert (abs(counts - expected) <= 5 * np.sqrt(expected)).all()
+
+
+def test_only_rows_of_the_index_are_drawn():
+    index = np.array([5, 50, 7])
+    (epoch,) = drawn([1, 0, 1], index=index)
+    assert len(epoch) == 3
+    assert set(epoch) <= {5, 7}
+
+
+def test_every_epoch_draws_anew_and_a_seed_repeats_it():
+    first, second = drawn(np.ones(N), epochs=2)
+    assert first != second
+    assert len(set(first)) < N  # with replacement
+    assert [first, second] == drawn(np.ones(N), epochs=2)
+    assert first != drawn(np.ones(N), seed=1)[0]
+
+
+def test_odds_count_only_where_there_is_a_generator():
+    rows = Rows(rows_of(X).source, rows_of(X).targets, None, np.zeros(N))
+    for batch_size in (8, 1000):
+        numbers = [int(v) for _, [(y, _)] in Batches(rows, batch_size) for v in y]
+        assert numbers == list(NUMBERS)
