@@ -23,6 +23,7 @@ __all__ = [
     "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "task_number",
     "task_numbers",
     "validate_params",
 ]
@@ -128,22 +129,25 @@ def check_task_weight(
     return weight
 
 
+def task_number(task: Any, names: Sequence[Any], parameter: str) -> int:
+    """Return the number of a task given by name or number."""
+    names = list(names)
+    if task in names:
+        return names.index(task)
+    if isinstance(task, Integral) and int(task) in range(len(names)):
+        return int(task)
+    raise ValueError(
+        f"{parameter} names the unknown task {task!r}. The tasks are {names}: "
+        f"give one of them or its number, from 0 to {len(names) - 1}."
+    )
+
+
 def task_numbers(
     tasks: Iterable[Any], names: Sequence[Any], parameter: str
 ) -> list[int]:
     """Return the numbers of tasks given by name or number: all of them, each once."""
     names = list(names)
-    numbers: list[int] = []
-    for task in tasks:
-        if task in names:
-            numbers.append(names.index(task))
-        elif isinstance(task, Integral) and int(task) in range(len(names)):
-            numbers.append(int(task))
-        else:
-            raise ValueError(
-                f"{parameter} names the unknown task {task!r}. The tasks are {names}: "
-                f"give one of them or its number, from 0 to {len(names) - 1}."
-            )
+    numbers = [task_number(task, names, parameter) for task in tasks]
     counts = np.bincount(numbers, minlength=len(names))
     faults = [
         f"{verb} {[names[t] for t in np.flatnonzero(found)]}"

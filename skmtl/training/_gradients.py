@@ -39,7 +39,7 @@ class TaskGradients:
         self.own = [p for p in module.parameters() if p not in shared]
         self._batched = True
 
-    def gramian(self, trace: Trace, D: Tensor) -> tuple[Tensor, Tensor | None]:
+    def gramian(self, trace: Trace, D: Tensor) -> tuple[Tensor, list[Tensor] | None]:
         """Return inner products of the tasks' gradients, and gradients if they exist.
 
         Parameters
@@ -53,17 +53,16 @@ class TaskGradients:
         -------
         gramian : Tensor of shape (n_tasks, n_tasks)
             Inner products.
-        jacobian : Tensor of shape (n_tasks, n_parameters) or None
+        jacobian : list of Tensor of shape (n_tasks, ...) or None
             Gradients at the shared parameters, where they are taken there.
         """
         features = trace.shared
         if self.at == "parameters" or features is None or not features.requires_grad:
-            J = self.jacobian(trace.outputs, self.shared, D)
-            return J @ J.T, J
+            jacobian = self.jacobian(trace.outputs, self.shared, D)
+            return _products(jacobian), jacobian
         if trace.heads_only and D.shape[1] <= MANY_OUTPUTS:
             return self._gramian_at_heads(trace.mixing, D), None
-        J = self.jacobian(trace.outputs, [features], D)
-        return J @ J.T, None
+        return _products(self.jacobian(trace.outputs, [features], D)), None
 
     def _gramian_at_heads(self, mixing: Tensor | None, D: Tensor) -> Tensor:
         """Return the Gramian at features that heads read, without those gradients.
@@ -83,8 +82,10 @@ class TaskGradients:
         C = C.new_zeros(T, C.shape[1]).index_add_(0, owner, C)
         return C.new_zeros(T, T).index_add_(1, owner, C)
 
-    def jacobian(self, outputs: Tensor, inputs: Sequence[Tensor], D: Tensor) -> Tensor:
-        """Return the tasks' gradients at some tensors, side by side.
+    def jacobian(
+        self, outputs: Tensor, inputs: Sequence[Tensor], D: Tensor
+    ) -> list[Tensor]:
+        """Return the tasks' gradients at some tensors.
 
         Parameters
         ----------
@@ -97,8 +98,8 @@ class TaskGradients:
 
         Returns
         -------
-        Tensor of shape (n_tasks, n_numbers)
-            One row per task.
+        list of Tensor of shape (n_tasks, ...)
+            For each input a row per task.
         """
         tasks = torch.arange(self.module.n_tasks, device=D.device)
         owner = self.module.heads.task_of_output
@@ -106,18 +107,22 @@ class TaskGradients:
         for some in tasks.split(max(1, SEED_NUMBERS // max(1, D.numel()))):
             own = some[:, None, None] == owner  # (some tasks, 1, n_outputs)
             parts.append(self._rows(outputs, inputs, D * own))
-        return torch.cat(parts)
+        if len(parts) == 1:
+            return list(parts[0])
+        return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
-    def _rows(self, outputs: Tensor, inputs: Sequence[Tensor], seeds: Tensor) -> Tensor:
+    def _rows(
+        self, outputs: Tensor, inputs: Sequence[Tensor], seeds: Tensor
+    ) -> Sequence[Tensor]:
         if self._batched:
             try:
-                return _flat(_gradients(outputs, inputs, seeds, True), len(seeds))
+                return _gradients(outputs, inputs, seeds, True)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:  # of operations that cannot go back for many at once
                 self._batched = False
         rows = [_gradients(outputs, inputs, seed, False) for seed in seeds]
-        return torch.cat([_flat([g.unsqueeze(0) for g in row], 1) for row in rows])
+        return [torch.stack(gradients) for gradients in zip(*rows, strict=True)]
 
     def backward(
         self,
@@ -126,7 +131,7 @@ class TaskGradients:
         penalty: Tensor | None,
         weights: Tensor,
         own_weights: Tensor,
-        jacobian: Tensor | None,
+        jacobian: list[Tensor] | None,
     ) -> None:
         """Give every parameter its gradient.
 
@@ -142,7 +147,7 @@ class TaskGradients:
             Weights of the tasks in the shared parameters.
         own_weights : Tensor of shape (n_tasks,)
             Weights of the tasks in their own parameters.
-        jacobian : Tensor of shape (n_tasks, n_parameters) or None
+        jacobian : list of Tensor of shape (n_tasks, ...) or None
             Gradients at the shared parameters, if there are.
         """
         owner = self.module.heads.task_of_output
@@ -155,9 +160,9 @@ class TaskGradients:
             return
         if penalty is not None:
             torch.autograd.backward(penalty, inputs=self.shared)
-        parts = (weights @ jacobian).split([p.numel() for p in self.shared])
-        for parameter, part in zip(self.shared, parts, strict=True):
-            gradient, grad = part.view_as(parameter), parameter.grad
+        for parameter, rows in zip(self.shared, jacobian, strict=True):
+            gradient = (weights @ rows.flatten(1)).view_as(parameter)
+            grad = parameter.grad
             parameter.grad = gradient if grad is None else grad + gradient
 
     def backward_combined(
@@ -189,8 +194,8 @@ class TaskGradients:
         features = trace.shared
         D = D * own_weights[self.module.heads.task_of_output]
         if features is not None and features.requires_grad:
-            J = self.jacobian(trace.outputs, [features], D)
-            combined = weighting.combine(J.unflatten(1, features.shape), present)
+            (gradients,) = self.jacobian(trace.outputs, [features], D)
+            combined = weighting.combine(gradients, present)
             features.register_hook(lambda _: combined)  # goes with the graph
         roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]
         torch.autograd.backward(roots, [D, None][: len(roots)])
@@ -210,5 +215,7 @@ def _gradients(
     )
 
 
-def _flat(gradients: Sequence[Tensor], n_rows: int) -> Tensor:
-    return torch.cat([g.reshape(n_rows, -1) for g in gradients], dim=1)
+def _products(jacobian: Sequence[Tensor]) -> Tensor:
+    """Return inner products of rows that stand in several tensors."""
+    flat = [rows.flatten(1) for rows in jacobian]
+    return torch.stack([J @ J.T for J in flat]).sum(dim=0)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skmtl._gramian import solved
 from skmtl._registry import Spec
 from skmtl._validation import Interval, StrOptions
 
@@ -149,6 +150,53 @@ class GradientWeightingModule(WeightingModule):
         -------
         Tensor of shape (n_tasks,)
             Weights; see `WeightingModule.forward`.
+        """
+
+
+class SolverModule(GradientWeightingModule):
+    """Weights that a small problem on the Gramian yields, solved on the CPU.
+
+    The solver meets only tasks that have a gradient. Where it fails, or its weights
+    sum to little beside their sizes, so that rescaling them would blow them up, the
+    step has equal weights.
+
+    Attributes
+    ----------
+    failures : Tensor of int64 of shape ()
+        Number of times that the solver failed.
+    """
+
+    failures: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("failures", torch.zeros((), dtype=torch.int64))
+
+    def from_gramian(
+        self, gramian: Tensor, losses: Tensor, present: Tensor | None
+    ) -> Tensor:
+        """Return the tasks' weights; absent tasks are those whose rows are zero."""
+        weights, failed = solved(self.solve, gramian.to("cpu", torch.float64).numpy())
+        if failed:
+            self.failures += 1
+        return torch.from_numpy(weights).to(losses)
+
+    @abstractmethod
+    def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
+        """Return weights on any scale.
+
+        Parameters
+        ----------
+        gramian : ndarray of shape (n, n)
+            Inner products of the n >= 2 gradients, none of them zero; its mean
+            diagonal is one.
+        tasks : ndarray of int of shape (n,)
+            Numbers of the tasks that they belong to.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Weights.
         """
 
 

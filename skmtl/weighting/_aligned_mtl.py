@@ -1,0 +1,62 @@
+"""Gradients made orthogonal and of one length."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from skmtl.weighting._base import (
+    GradientWeighting,
+    GradientWeightingModule,
+    SolverModule,
+)
+
+
+class AlignedMTL(GradientWeighting):
+    """Independent component alignment: gradients made orthogonal and equally long.
+
+    The gradient matrix is replaced by the nearest one whose singular values are all
+    the same, and its rows are summed [1]_: w = G^(-1/2) 1 with the Gramian G. The
+    paper's choice of that value (its minimum there, the root of their mean square in
+    the authors' code) is lost in rescaling. Some weights may be negative, but their
+    sum is not.
+
+    Parameters
+    ----------
+    at : {"representation", "parameters"}, default="representation"
+        Where gradients are taken; see `GradientWeighting`.
+    every : int, default=1
+        Number of steps between two looks at the gradients.
+
+    References
+    ----------
+    .. [1] D. Senushkin et al., "Independent Component Alignment for Multi-Task
+       Learning", CVPR 2023.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.weighting import AlignedMTL
+    >>> MultiTaskClassifier(weighting=AlignedMTL()).weighting
+    AlignedMTL()
+    """
+
+    name = "aligned_mtl"
+
+    def build(self, n_tasks: int) -> GradientWeightingModule:
+        """Build the solver."""
+        return _AlignedMTL()
+
+
+class _AlignedMTL(SolverModule):
+    def __init__(self) -> None:
+        super().__init__()
+        from torchjd.aggregation import AlignedMTLWeighting
+
+        self.weighting = AlignedMTLWeighting(scale_mode="rmse")
+
+    def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
+        # It leaves out eigenvalues that are noise in the type it is given: gradients
+        # have no more digits than float32.
+        weights = self.weighting(torch.from_numpy(gramian).float())
+        return weights.double().numpy()  # type: ignore[no-any-return]

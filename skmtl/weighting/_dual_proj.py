@@ -1,0 +1,61 @@
+"""The mean gradient projected to where it opposes none."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from skmtl._gramian import onto_dual_cone
+from skmtl.weighting._base import (
+    GradientWeighting,
+    GradientWeightingModule,
+    SolverModule,
+)
+
+
+class DualProj(GradientWeighting):
+    """The mean gradient, projected to where it opposes no gradient.
+
+    The step is the nearest to the mean gradient that has no negative inner product
+    with any gradient, as in gradient episodic memory [1]_. See `UPGrad`, which projects
+    before it takes the mean.
+
+    Projections are problems of non-negative least squares.
+
+    Parameters
+    ----------
+    at : {"representation", "parameters"}, default="representation"
+        Where gradients are taken; see `GradientWeighting`.
+    every : int, default=1
+        Number of steps between two looks at the gradients.
+
+    References
+    ----------
+    .. [1] D. Lopez-Paz and M. A. Ranzato, "Gradient Episodic Memory for Continual
+       Learning", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.weighting import DualProj
+    >>> MultiTaskClassifier(weighting=DualProj()).weighting
+    DualProj()
+    """
+
+    name = "dual_proj"
+
+    def build(self, n_tasks: int) -> GradientWeightingModule:
+        """Build the solver."""
+        return _DualProj()
+
+
+class _DualProj(SolverModule):
+    def __init__(self) -> None:
+        super().__init__()
+        from torchjd.aggregation import DualProjWeighting
+
+        # It takes any callable as projector.
+        self.weighting = DualProjWeighting(projector=onto_dual_cone)  # type: ignore[arg-type]
+
+    def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
+        return self.weighting(torch.from_numpy(gramian)).numpy()  # type: ignore[no-any-return]

@@ -1,0 +1,104 @@
+"""Fair shares of the step."""
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._gramian import NOISE, root, unit
+from skmtl._validation import Interval
+from skmtl.weighting._base import (
+    GradientWeighting,
+    GradientWeightingModule,
+    SolverModule,
+)
+
+
+class FairGrad(GradientWeighting):
+    """Alpha-fair descent: what each task gains is shared out fairly.
+
+    The direction d maximises sum_t (g_t . d)^(1 - alpha) / (1 - alpha) over a ball, so
+    that the weights solve G w = w^(-1 / alpha) with the Gramian G [1]_. With
+    ``alpha=1`` the sum is that of logarithms and the direction is that of `NashMTL`;
+    large values help the worst task most.
+
+    The paper calls a general solver of least squares; here Newton's method minimises
+    the convex function whose gradient the equation is. A millionth is added to the
+    squares of unit gradients, so that there is a solution also where gradients oppose
+    each other.
+
+    Parameters
+    ----------
+    alpha : float, default=2.0
+        Kind of fairness, from 0.1 to 10.
+    at : {"representation", "parameters"}, default="representation"
+        Where gradients are taken; see `GradientWeighting`.
+    every : int, default=1
+        Number of steps between two looks at the gradients.
+
+    References
+    ----------
+    .. [1] H. Ban and K. Ji, "Fair Resource Allocation in Multi-Task Learning", ICML
+       2024.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.weighting import FairGrad
+    >>> MultiTaskClassifier(weighting=FairGrad(alpha=1.0)).weighting
+    FairGrad(alpha=1.0)
+    """
+
+    name = "fairgrad"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **GradientWeighting._parameter_constraints,
+        "alpha": [Interval(Real, 0.1, 10, closed="both")],
+    }
+
+    def __init__(
+        self, alpha: float = 2.0, at: str = "representation", every: int = 1
+    ) -> None:
+        super().__init__(at, every)
+        self.alpha = alpha
+
+    def build(self, n_tasks: int) -> GradientWeightingModule:
+        """Build the solver."""
+        return FairShares(self.alpha)
+
+
+class FairShares(SolverModule):
+    """Weights that solve G w = w^(-1 / alpha).
+
+    Parameters
+    ----------
+    alpha : float
+        Kind of fairness.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.power = 1 / alpha
+
+    def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
+        """Solve C v = a v^-p for unit gradients, where w = v / |g|."""
+        cosines, norms = unit(gramian)
+        R = root(cosines)  # rounding errors can make cosines indefinite
+        C = R.T @ R + NOISE * np.eye(len(R))
+        p, a = self.power, norms ** (self.power - 1)
+
+        def slope(v: NDArray[Any]) -> NDArray[Any]:
+            return C @ v - a * v**-p  # type: ignore[no-any-return]
+
+        v = a ** (1 / (1 + p))  # the answer for orthogonal gradients
+        for _ in range(100):
+            now = slope(v)
+            step = np.linalg.solve(C + np.diag(p * a * v ** (-p - 1)), -now)
+            size = min(1, 0.9 / max((-step / v).max(), 1e-300))  # v stays positive
+            # Values would differ by less than their rounding errors; slopes do not.
+            while slope(v + size * step) @ step > -0.5 * (now @ step) and size > 1e-9:
+                size /= 2
+            v = v + size * step
+            if (np.abs(step) < 1e-7 * v.max()).all():  # the next is of its square
+                return v / norms  # type: ignore[no-any-return]
+        raise RuntimeError("Newton's method did not converge.")

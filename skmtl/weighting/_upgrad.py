@@ -1,0 +1,61 @@
+"""Each gradient projected to where it opposes none."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from skmtl._gramian import onto_dual_cone
+from skmtl.weighting._base import (
+    GradientWeighting,
+    GradientWeightingModule,
+    SolverModule,
+)
+
+
+class UPGrad(GradientWeighting):
+    """Unconflicting projections of gradients, summed.
+
+    Every gradient is projected onto the dual cone of all, the directions that oppose
+    none of them, and the projections are summed [1]_. So the step lowers every loss,
+    by more for tasks with longer gradients, and is their sum where none conflict.
+
+    Projections are problems of non-negative least squares.
+
+    Parameters
+    ----------
+    at : {"representation", "parameters"}, default="representation"
+        Where gradients are taken; see `GradientWeighting`.
+    every : int, default=1
+        Number of steps between two looks at the gradients.
+
+    References
+    ----------
+    .. [1] P. Quinton and V. Rey, "Jacobian Descent for Multi-Objective Optimization",
+       2024.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.weighting import UPGrad
+    >>> MultiTaskClassifier(weighting=UPGrad()).weighting
+    UPGrad()
+    """
+
+    name = "upgrad"
+
+    def build(self, n_tasks: int) -> GradientWeightingModule:
+        """Build the solver."""
+        return _UPGrad()
+
+
+class _UPGrad(SolverModule):
+    def __init__(self) -> None:
+        super().__init__()
+        from torchjd.aggregation import UPGradWeighting
+
+        # It takes any callable as projector.
+        self.weighting = UPGradWeighting(projector=onto_dual_cone)  # type: ignore[arg-type]
+
+    def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
+        return self.weighting(torch.from_numpy(gramian)).numpy()  # type: ignore[no-any-return]
