@@ -37,6 +37,8 @@ class DWA(Weighting):
     in an epoch keeps its ratio: its last two epochs are the last two with labels.
     Losses below the resolution of their type count as if they were there.
 
+    The fitted ``weighting_.ratios`` holds the ratios.
+
     References
     ----------
     .. [1] S. Liu, E. Johns and A. J. Davison, "End-to-End Multi-Task Learning with
@@ -59,24 +61,26 @@ class DWA(Weighting):
         self.temperature = temperature
 
     def build(self, n_tasks: int) -> WeightingModule:
-        """Build the weights with an empty history."""
+        """Build the weights, all the same before there are epochs."""
         return _DWA(n_tasks, self.temperature)
 
 
 class _DWA(WeightingModule):
-    history: Tensor
+    ratios: Tensor
+    last: Tensor
 
     def __init__(self, n_tasks: int, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
-        # Mean losses of the last epoch but one and of the last, NaN where unknown.
-        self.register_buffer("history", torch.full((2, n_tasks), math.nan))
+        self.register_buffer("ratios", torch.ones(n_tasks))
+        # Mean losses of each task's last epoch, NaN where there was none yet.
+        self.register_buffer("last", torch.full((n_tasks,), math.nan))
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        older, newer = positive(self.history)
-        ratios = (newer / older).nan_to_num(nan=1.0)
-        return softmax_of_present(ratios, present, self.temperature)
+        return softmax_of_present(self.ratios, present, self.temperature)
 
     def after_epoch(self, losses: Tensor) -> None:
-        shifted = torch.stack([self.history[1], losses.to(self.history)])
-        self.history.copy_(torch.where(losses.isnan(), self.history, shifted))
+        losses = losses.to(self.last)
+        ratios = positive(losses) / positive(self.last)
+        self.ratios.copy_(ratios.where(~ratios.isnan(), self.ratios))
+        self.last.copy_(losses.where(~losses.isnan(), self.last))

@@ -97,7 +97,7 @@ class _FAMO(WeightingModule):
 
     def after_step(self, before: Tensor, after: Tensor, present: Tensor | None) -> None:
         z = softmax_of_present(self.logits, present)
-        fall = positive(before).log() - positive(after).log()
+        fall = (positive(before) / positive(after)).log()
         gradient = z * (fall - z @ fall) + self.weight_decay * self.logits
         here = torch.ones_like(z) if present is None else present.to(z)
         self.steps.add_(here)

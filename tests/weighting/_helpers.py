@@ -1,6 +1,22 @@
 """What several tests of weightings need."""
 
+import numpy as np
 import torch
+
+from skmtl import MultiTaskRegressor
+from skmtl.encoder import MLP
+from tests._networks import SAME_STEPS
+
+
+def easy_and_noisy(weighting, noise=(0.1, 3.0), scale=(1.0, 1.0), **settings):
+    """Return a fit of two linear targets that differ in noise, and the data."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4))
+    W = rng.normal(size=(4, 2))
+    W /= np.linalg.norm(W, axis=0)
+    Y = (X @ W + noise * rng.normal(size=(400, 2))) * scale
+    settings = {**SAME_STEPS, "encoder": MLP((8,)), "max_iter": 60, **settings}
+    return MultiTaskRegressor(weighting=weighting, **settings).fit(X, Y), X, Y
 
 
 def normalised(weights):
@@ -29,7 +45,7 @@ def trained(module, losses, present=None, lr=0.1):
     """
     parameters = list(module.parameters())
     flat = losses.flatten(0, 1)
-    following = iter([*flat[1:], flat[-1]])
+    following = iter(torch.cat([flat[1:], flat[-1:]]))
     for epoch in losses:
         for step in epoch:
             yield module(step, present)

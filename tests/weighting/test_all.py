@@ -147,6 +147,21 @@ def test_training_works_and_reports_weights_that_sum_to_the_tasks(name, cls):
     np.testing.assert_allclose(est.task_weights_.sum(), 3)
 
 
+@pytest.mark.parametrize("name", DECIDED)
+def test_warm_start_goes_on_where_a_pickle_left_it(name):
+    X, Y = table()
+    Y[:, 1] *= np.linspace(0, 2, len(Y))  # a task unlike the others
+    plain = {"optimizer": torch.optim.SGD, "encoder": MLP((8,)), "batch_size": 20}
+    settings = {**SAME_STEPS, **plain, "weighting": name}  # Adam would start anew
+    whole = MultiTaskRegressor(**settings).fit(X, Y)
+    half = MultiTaskRegressor(**{**settings, "max_iter": 5}, warm_start=True).fit(X, Y)
+    half = pickle.loads(pickle.dumps(half)).fit(X, Y)
+    np.testing.assert_allclose(half.task_weights_, whole.task_weights_)
+    np.testing.assert_allclose(half.predict(X), whole.predict(X))
+    state = state_of(half.weighting_)
+    torch.testing.assert_close(state, state_of(whole.weighting_), equal_nan=True)
+
+
 FAST = {"learning_rate_init": 1e-2, "max_iter": 60}
 
 

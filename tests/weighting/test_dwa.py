@@ -1,5 +1,6 @@
 """Facts of the dynamic weight average."""
 
+import numpy as np
 import pytest
 import torch
 import torchjd.scalarization
@@ -7,7 +8,13 @@ import torchjd.scalarization
 from skmtl import MultiTaskClassifier
 from skmtl.weighting import DWA
 from tests._networks import table
-from tests.weighting._helpers import gradient, normalised, some_losses, trained
+from tests.weighting._helpers import (
+    easy_and_noisy,
+    gradient,
+    normalised,
+    some_losses,
+    trained,
+)
 
 NAN = float("nan")
 ONES = torch.ones(3)
@@ -23,6 +30,22 @@ def after(*epochs, temperature=2.0):
 
 def expected(ratios, temperature=2.0):
     return (torch.tensor(ratios) / temperature).softmax(dim=0)
+
+
+def test_training_prefers_the_task_that_learns_slowly():
+    est, X, Y = easy_and_noisy("dwa", max_iter=4)
+    losses = np.array([epoch["train_losses"] for epoch in est.history_])
+    ratios = losses[-2] / losses[-3]  # the last epoch used those before it
+    shares = np.exp(ratios / 2)
+    np.testing.assert_allclose(est.task_weights_, 2 * shares / shares.sum())
+    assert est.task_weights_[1] > 1.01
+    before = est.weighting_.ratios.tolist()
+    Y[:, 0] = np.nan
+    est.partial_fit(X, Y)
+    after = est.weighting_.ratios.tolist()
+    assert after[0] == before[0]
+    last = est.history_[-1]["train_losses"][1]
+    np.testing.assert_allclose(after[1], last / losses[-1][1])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])

@@ -7,7 +7,13 @@ import torchjd.scalarization
 from skmtl import MultiTaskClassifier
 from skmtl.weighting import FAMO, LogSum
 from tests._networks import table
-from tests.weighting._helpers import gradient, normalised, some_losses, trained
+from tests.weighting._helpers import (
+    easy_and_noisy,
+    gradient,
+    normalised,
+    some_losses,
+    trained,
+)
 
 LOSSES = torch.tensor([0.5, 2.0, 7.0], dtype=torch.float64)
 
@@ -40,14 +46,24 @@ def test_the_task_that_fell_least_counts_more_from_then_on():
     assert (module.logits[[0, 2]] < 0).all()
 
 
-def test_an_absent_task_keeps_its_state():
+@pytest.mark.parametrize("n_epochs", [0, 1])
+def test_an_absent_task_keeps_its_state(n_epochs):
     module = FAMO().build(3).double()
-    list(trained(module, some_losses(1, 5, 3)))
+    list(trained(module, some_losses(1, 5, 3).repeat(n_epochs, 1, 1)))
     before = {name: value.clone() for name, value in module.named_buffers()}
     present = torch.tensor([True, False, True])
-    module.after_step(LOSSES * present, 0.5 * LOSSES * present, present)
+    fall = torch.tensor([0.5, 1.0, 0.9])
+    module.after_step(LOSSES * present, fall * LOSSES * present, present)
     for name, value in module.named_buffers():
         assert (value != before[name]).tolist() == present.tolist()
+
+
+def test_training_prefers_the_task_whose_loss_falls_least():
+    est, _, _ = easy_and_noisy("famo")
+    easy, noisy = est.weighting_.logits.tolist()
+    assert noisy > 0.1 > -0.1 > easy
+    by_logarithms, _, _ = easy_and_noisy("log_sum")
+    assert est.task_weights_[1] > 1.2 * by_logarithms.task_weights_[1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from skmtl import MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.weighting import GLS, LogSum
 from tests._networks import SAME_STEPS, table
-from tests.weighting._helpers import gradient, normalised
+from tests.weighting._helpers import easy_and_noisy, gradient, normalised
 
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0], dtype=torch.float64)
 
@@ -29,6 +29,13 @@ def test_scales_of_losses_do_not_matter():
     torch.testing.assert_close(
         module(scales * LOSSES, None) * scales * LOSSES, expected
     )
+
+
+def test_training_weighs_tasks_by_their_inverse_losses():
+    est, _, _ = easy_and_noisy("log_sum", batch_size=400)
+    losses = np.array(est.history_[-1]["train_losses"])
+    expected = 2 * (1 / losses) / (1 / losses).sum()
+    np.testing.assert_allclose(est.task_weights_, expected)
 
 
 def test_sum_of_logarithms_and_geometric_mean_make_the_same_steps():

@@ -1,5 +1,6 @@
 """Facts of smooth Tchebycheff scalarisation."""
 
+import numpy as np
 import pytest
 import torch
 import torchjd.scalarization
@@ -7,7 +8,7 @@ import torchjd.scalarization
 from skmtl import MultiTaskClassifier
 from skmtl.weighting import STCH, LogSum
 from tests._networks import table
-from tests.weighting._helpers import gradient, normalised
+from tests.weighting._helpers import easy_and_noisy, gradient, normalised
 
 LOSSES = torch.tensor([0.5, 2.0, 1e-2, 7.0], dtype=torch.float64)
 FIRST = torch.tensor([1.0, 2.5, 3e-2, 9.0], dtype=torch.float64)
@@ -55,6 +56,15 @@ def test_losses_are_compared_with_those_of_a_task_s_own_first_epoch():
     torch.testing.assert_close(
         module(LOSSES, None), after_first_epoch(0.5)(LOSSES, None)
     )
+
+
+def test_training_keeps_the_losses_of_the_first_epoch():
+    est, _, _ = easy_and_noisy("stch", batch_size=400)
+    first, last = (np.array(est.history_[e]["train_losses"]) for e in (0, -1))
+    np.testing.assert_allclose(est.weighting_.nadir.numpy(), first)
+    shares = (last / first) ** 2 / last
+    np.testing.assert_allclose(est.task_weights_, 2 * shares / shares.sum())
+    assert est.task_weights_[1] > 1.5  # what falls least is the noise
 
 
 @pytest.mark.parametrize("mu", [0, -1.0, "low", None])

@@ -9,7 +9,12 @@ from torchjd.scalarization import UW
 from skmtl import MultiTaskClassifier
 from skmtl.weighting import IMTLL, UWSO, TaskLabels, Uncertainty
 from tests._networks import table
-from tests.weighting._helpers import gradient, normalised, trained
+from tests.weighting._helpers import (
+    easy_and_noisy,
+    gradient,
+    normalised,
+    trained,
+)
 
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0], dtype=torch.float64)
 LOGITS = torch.tensor([0.3, -0.2, 1.0, 0.0], dtype=torch.float64)
@@ -97,8 +102,35 @@ def test_the_analytic_form_is_a_softmax_of_inverse_losses():
     torch.testing.assert_close(weights, torch.tensor([1.0, 0.5, 2.0]).softmax(dim=0))
     equal = UWSO(temperature=1e6).build(3)(losses, None)
     torch.testing.assert_close(equal, torch.full((3,), 1 / 3))
-    first = UWSO(temperature=1e-30).build(3)(losses, None)
-    assert first.tolist() == [0, 0, 1]
+    lowest = UWSO(temperature=1e-35).build(3)(losses * torch.tensor([1, 1, 0]), None)
+    assert lowest.tolist() == [0, 0, 1]
+
+
+def test_sigma_becomes_the_noise_of_each_target():
+    est, X, Y = easy_and_noisy(
+        "uncertainty", noise=(0.1, 1.0), scale=(1.0, 20.0), max_iter=300
+    )
+    sigma = est.weighting_.sigma.numpy()
+    np.testing.assert_allclose(sigma, [0.1, 20.0], rtol=0.15)
+    errors = np.sqrt(np.square(Y - est.predict(X)).mean(axis=0))
+    np.testing.assert_allclose(sigma, errors, rtol=0.05)
+    variances = (sigma / Y.std(axis=0)) ** 2
+    expected = 2 * (1 / variances) / (1 / variances).sum()
+    np.testing.assert_allclose(est.task_weights_, expected, rtol=0.05)
+
+
+def test_learned_scales_become_the_inverses_of_losses():
+    est, _, _ = easy_and_noisy("imtl_l", max_iter=500)
+    losses = est.history_[-1]["train_losses"]
+    scales = est.weighting_.log_scales.detach().exp().numpy()
+    np.testing.assert_allclose(scales * losses, 1, rtol=0.1)
+
+
+def test_soft_weights_prefer_the_task_of_little_noise():
+    est, _, _ = easy_and_noisy("uw_so")
+    assert est.task_weights_[0] > est.task_weights_[1]
+    sharper, _, _ = easy_and_noisy(UWSO(temperature=3.0))
+    assert sharper.task_weights_[0] > est.task_weights_[0]
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, "high", None])
