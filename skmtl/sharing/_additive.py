@@ -74,8 +74,13 @@ class _Additive(SharingModule):
         self.strength = strength
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
+        features, H, _ = self.traced(X)
+        return features, H
+
+    def traced(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         H = self.common(X).transpose(0, 1)  # (n, 1, width)
-        return self.columns(X).transpose(0, 1) + H, H
+        weights = H.new_ones(self.columns.n_copies, 1)
+        return self.columns(X).transpose(0, 1) + H, H, weights
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         return self.common.parameters()

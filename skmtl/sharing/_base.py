@@ -70,6 +70,30 @@ class SharingModule(nn.Module):
             where nothing is shared.
         """
 
+    def traced(self, X: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return what ``forward`` does, and how features hold the shared ones.
+
+        Override it where each task's features are a weighted sum of shared features
+        plus what does not depend on them: its gradients at the shared features then
+        cost little.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+            A batch of inputs.
+
+        Returns
+        -------
+        features : Tensor of shape (n, n_tasks, width) or (n, width)
+            Features that each task's head reads.
+        shared : Tensor of shape (n, ...) or None
+            What more than one task depends on.
+        weights : Tensor of shape (n, n_tasks, n_shared) or (n_tasks, n_shared) or None
+            Weights of the sum, where it is one of shared features (n, n_shared, width);
+            None, the default, where it is not.
+        """
+        return *self.forward(X), None
+
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters that more than one task depends on.
 

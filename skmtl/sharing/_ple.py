@@ -108,8 +108,15 @@ class _PLE(SharingModule):
         )
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        features, shared, _ = self._last_level(X)
-        return features.transpose(0, 1), shared if self.n_tasks > 1 else None
+        features, shared, _ = self.traced(X)
+        return features, shared
+
+    def traced(self, X: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        H, shared, G = self._last_level(X)
+        features = H.transpose(0, 1)  # (n, tasks, width)
+        if shared is None or self.n_tasks == 1:
+            return features, None, None
+        return features, shared, G[..., self.n_own :].transpose(0, 1)
 
     def _last_level(self, X: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return tasks' features, outputs of the shared experts, and gates."""

@@ -109,7 +109,7 @@ class MultiTaskModule(nn.Module):
                 return Trace(self._coupled(outputs), shared, self._plain, mixing)
             features = mixing @ shared
         else:
-            features, shared = sharing(X)
+            features, shared, mixing = sharing.traced(X)
         if features is shared and features.ndim == 3:
             shared = None  # each task reads its own, so that gradients never meet
         heads_only = self._plain and (mixing is not None or features is shared)

@@ -87,18 +87,12 @@ class FairShares(SolverModule):
         C = R.T @ R + NOISE * np.eye(len(R))
         p, a = self.power, norms ** (self.power - 1)
 
-        def slope(v: NDArray[Any]) -> NDArray[Any]:
-            return C @ v - a * v**-p  # type: ignore[no-any-return]
-
         v = a ** (1 / (1 + p))  # the answer for orthogonal gradients
-        for _ in range(100):
-            now = slope(v)
-            step = np.linalg.solve(C + np.diag(p * a * v ** (-p - 1)), -now)
-            size = min(1, 0.9 / max((-step / v).max(), 1e-300))  # v stays positive
-            # Values would differ by less than their rounding errors; slopes do not.
-            while slope(v + size * step) @ step > -0.5 * (now @ step) and size > 1e-9:
-                size /= 2
-            v = v + size * step
+        for _ in range(200):
+            pull = a * v**-p
+            step = np.linalg.solve(C + np.diag(p * pull / v), pull - C @ v)
+            # Up to 0.9 of the way to where the first of v would be zero.
+            v = v + min(1, 0.9 / max((-step / v).max(), 1e-300)) * step
             if (np.abs(step) < 1e-7 * v.max()).all():  # the next is of its square
                 return v / norms  # type: ignore[no-any-return]
         raise RuntimeError("Newton's method did not converge.")

@@ -45,8 +45,9 @@ class PCD(GradientWeighting):
 
     References
     ----------
-    .. [1] "Not All Objectives Are Born Equal: Priority-Constrained Descent for
-       Hierarchical Multi-Objective Optimization", TMLR 2026 (arXiv:2606.29521).
+    .. [1] D. Varam and M. I. AlHajri, "Not All Objectives Are Born Equal:
+       Priority-Constrained Descent for Hierarchical Multi-Objective Optimization",
+       TMLR 2026.
 
     Examples
     --------

@@ -23,7 +23,8 @@ WEIGHTS = (0.5, 1.5, 0.25, 2.0, 0.75)
 #: Strategies in which tasks share parameters.
 SHARERS = sorted(set(SHARING) - {"independent", "soft"})
 #: Those whose shared features reach the outputs through heads alone.
-PLAIN = {"dselect_k", "hard", "grouped", "learned_branching", "mmoe"}
+PLAIN = {"additive", "cgc", "dselect_k", "grouped", "hard", "learned_branching", "mmoe"}
+PLAIN |= {"ple"}
 SPECS = {name: SHARING[name]() for name in SHARERS}
 SPECS["grouped"] = SHARING["grouped"]([[0, 2, 4], [1, 3]])
 SPECS["adapter"] = SHARING["adapter"](rank=2)
@@ -111,7 +112,7 @@ def test_gramian_does_not_depend_on_the_way_it_is_computed(name, monkeypatch):
 
 
 def test_tasks_that_do_not_fit_into_one_pass_take_turns(monkeypatch):
-    module, of = network("cgc")
+    module, of = network("cross_stitch")
     trace = module.trace(inputs(17))
     (D,) = torch.autograd.grad(of(trace.outputs).sum(), trace.outputs)
     gradients = TaskGradients(module, "representation")
@@ -182,7 +183,7 @@ ENCODERS = {
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 @pytest.mark.parametrize("at", ["representation", "parameters"])
-@pytest.mark.parametrize("sharing", ["hard", "cgc", "mmoe"])
+@pytest.mark.parametrize("sharing", ["hard", "cgc", "mmoe", "mtan"])
 def test_equal_weights_of_gradients_train_as_equal_weights(sharing, at, encoder):
     X, _ = table()
     settings = {"sharing": sharing, "encoder": encoder}
@@ -193,7 +194,7 @@ def test_equal_weights_of_gradients_train_as_equal_weights(sharing, at, encoder)
 
 @pytest.mark.parametrize("at", ["representation", "parameters"])
 @pytest.mark.parametrize("norm", ["layer", "batch"])
-@pytest.mark.parametrize("sharing", ["hard", "cgc"])
+@pytest.mark.parametrize("sharing", ["hard", "adatt"])
 def test_gradients_under_autocast(sharing, norm, at):
     encoder = MLP((8, 6), norm=norm)
     est = fitted(

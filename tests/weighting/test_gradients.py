@@ -120,9 +120,11 @@ def test_a_step_is_not_turned_round_to_make_weights_positive(name):
 
 
 @seeds
-@pytest.mark.parametrize("n_tasks", [2, 3, 6])
+@pytest.mark.parametrize(("n_tasks", "n"), [(2, 9), (3, 9), (6, 9), (6, 3)])
 @pytest.mark.parametrize("name", ["pcgrad", "gradvac"])
-def test_surgery_agrees_with_torchjd_in_every_order(name, n_tasks, seed, monkeypatch):
+def test_surgery_agrees_with_torchjd_in_every_order(
+    name, n_tasks, n, seed, monkeypatch
+):
     """One order serves both; torchjd's GradVac draws it among the other tasks."""
     rng = np.random.default_rng(seed)
     module = WEIGHTING[name]().build(n_tasks).double()
@@ -131,7 +133,7 @@ def test_surgery_agrees_with_torchjd_in_every_order(name, n_tasks, seed, monkeyp
         "gradvac": other.GradVacWeighting(eps=1e-12),
     }[name]
     for step in range(3):
-        J = gradients(n_tasks, seed=10 * seed + step, shift=0.0)
+        J = gradients(n_tasks, n, seed=10 * seed + step, shift=0.0)
         orders = torch.from_numpy(
             rng.permuted(np.tile(range(n_tasks), (n_tasks, 1)), axis=1)
         )
@@ -163,6 +165,31 @@ def test_a_vaccine_that_nothing_is_usual_for_is_surgery():
     # Each is turned by the other until their cosine is that of 45 degrees again.
     torch.testing.assert_close(weights, torch.ones(2).double())
     torch.testing.assert_close(module.usual[0, 1], torch.tensor(0.0).double())
+
+
+def test_usual_cosines_are_those_of_each_pair_of_tasks():
+    few, wide = GradVac().build(2).double(), GradVac().build(4).double()
+    there = torch.tensor([False, True, False, True])
+    for seed in range(4):
+        J = gradients(2, seed=seed)
+        spread = torch.zeros(4, 9).double()
+        spread[there] = J
+        alone = weigh(None, J, module=few)
+        found = weigh(None, spread, there, module=wide)
+        torch.testing.assert_close(found[there], alone)
+    torch.testing.assert_close(wide.usual[there][:, there], few.usual)
+    assert wide.usual[0, 1:].abs().max() == 0
+
+
+@seeds
+def test_a_vaccine_bears_gradients_along_one_line(seed):
+    module = GradVac().build(4)
+    for step in range(10):
+        J = gradients(4, 1, seed=10 * seed + step, shift=0.0).float()
+        weights = module.from_gramian(J @ J.T, torch.ones(4), None)
+        assert weights.isfinite().all()
+        assert module.usual.abs().max() <= 1
+    assert module.failures == 0
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -322,6 +349,28 @@ def test_pcd_agrees_with_torchjd_step_after_step(n_tasks):
         J = gradients(n_tasks, seed=seed, shift=0.0)
         found = weigh(None, J, module=module)
         torch.testing.assert_close(found, same_sum(reference(J @ J.T)))
+
+
+def test_pcd_knows_the_usual_length_of_a_task_that_was_away():
+    J = gradients(3, shift=0.0)
+    expected = weigh(PCD(tau=0.3), J)
+    module = PCD(tau=0.3).build(3).double()
+    for there in (False, True, False, True):
+        present = torch.tensor([True, True, there])
+        weights = weigh(None, J * present[:, None], present, module=module)
+    torch.testing.assert_close(weights, expected)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 10.0])
+def test_fair_shares_exist_also_where_gradients_are_opposite(alpha):
+    J = torch.tensor([[1.0, 0.0], [-0.01, 0.0]]).double()
+    balance = torch.tensor([0.01, 1.0]).double()
+    assert_solves(FairGrad(alpha=alpha), J, balance, tol=1e-3)
+    module = FairGrad(alpha=alpha).build(32)
+    for seed in range(20):
+        line = gradients(32, 1, seed=seed, shift=0.0).float()
+        module.from_gramian(line @ line.T, torch.ones(32), None)
+    assert module.failures == 0
 
 
 def test_pcd_without_a_way_to_keep_its_promises_follows_the_primary_task():

@@ -89,6 +89,11 @@ def test_absent_tasks_take_no_part():
     losses = LOSSES * torch.tensor([0.5, 0.9, 0.0, 0.2])
     alone = few.own_loss(losses[present], None)
     torch.testing.assert_close(wide.own_loss(losses, present), alone)
+    # It came back, but its gradient has not been looked at since.
+    back = losses + ~present
+    torch.testing.assert_close(wide.own_loss(back, None), alone)
+    everyone = torch.ones(4, dtype=torch.bool)
+    torch.testing.assert_close(wide.own_loss(back, everyone), alone)
     wide.own_loss(losses, present).backward()
     alone.backward()
     torch.testing.assert_close(wide.logits.grad[present], few.logits.grad)
