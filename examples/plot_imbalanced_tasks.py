@@ -12,8 +12,8 @@ helps, and what does it cost the other tasks?
 # Data
 # ----
 # Each handwritten digit has three tasks: whether it is odd, whether it is above four,
-# and whether it is an eight. Most eights are dropped from the training rows, so that two
-# percent are left, some sixteen. The test rows keep theirs.
+# and whether it is an eight. Most eights are dropped from the training rows, so that
+# two percent are left, some sixteen. The test rows keep theirs.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,7 +45,7 @@ def split(seed):
 # Tools
 # -----
 # ``sampling="tasks"`` is not among them: every row has labels of all three tasks, so no
-# draw of rows could favour one of them. A tool of another kind is there to compare with:
+# draw of rows could favour one of them. Beside them stands a tool of another kind:
 # train as ever, and call a digit an eight where its probability exceeds the two percent
 # that it has on average. That moves the threshold, not the network.
 
@@ -102,10 +102,10 @@ fig.tight_layout()
 plt.show()
 
 # %%
-# Moving the threshold does most for balanced accuracy, and costs the other tasks nothing.
-# Class weights and sampling gain more than ten points by training, but rank eights above
+# Moving the threshold does most for balanced accuracy and costs other tasks nothing.
+# Class weights and sampling gain some ten points by training, but rank eights above
 # other digits no better than equal treatment: they, too, mostly move the threshold.
 # Selection and noise improve the ranking, by about two points, and leave most of the
-# threshold where it was. So choose by what is asked for: probabilities to rank by or to
-# cut where costs say, or classes from ``predict``. For the other two tasks no difference
-# is much larger than chance.
+# threshold where it was. So choose by what is asked for: probabilities, to rank by or
+# to cut where costs say, or classes from ``predict``. The other two tasks win or lose
+# about a point, and win it with noise.

@@ -369,9 +369,7 @@ class Job:
         if self.resume:
             return resumed_net(estimator, plan, data, weight, self.callbacks)
         inputs = self._training_inputs(estimator._categories)
-        drawn = data
-        if self._odds is not None:
-            drawn = weighted_by(data, self._odds.of(data))
+        drawn = data if self._row_odds is None else weighted_by(data, self._row_odds)
         prior = prior_outputs(drawn, self.targets)
         return new_net(
             estimator,
@@ -400,6 +398,10 @@ class Job:
         return Odds(
             self.data, self._training_rows, targets.n_classes, sampling, trained
         )
+
+    @cached_property
+    def _row_odds(self) -> NDArray[np.float64] | None:
+        return None if self._odds is None else self._odds.of(self.data)
 
     def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
         data, rows = self.data, self._training_rows
@@ -430,24 +432,27 @@ class Job:
         rows, valid = self._packed(self.data, net), None
         if self.valid is not None:
             valid = self._packed(self.valid, net)
-            self._weigh_as_drawn(valid, self.valid, net)
         elif self.split is not None:
             rows, valid = map(rows.subset, self.split)
-            self._weigh_as_drawn(valid, self.data, net)
         if self._odds is not None:
-            odds = torch.from_numpy(self._odds.of(self.data))
-            rows.odds = odds if rows.index is None else odds[rows.index]
+            self._draw(self._odds, rows, valid, net)
         return rows, valid
 
-    def _weigh_as_drawn(self, rows: Rows, data: Data, net: MultiTaskNet) -> None:
-        """Weigh rows to validate on by how often they would be drawn."""
-        if self._odds is not None:
-            odds = torch.from_numpy(self._odds.of(data)[:, None])
-            odds = odds.to(self.plan.device, net.dtype)
-            rows.targets = [
-                (y, odds.expand_as(y) if w is None else w * odds)
-                for y, w in rows.targets
-            ]
+    def _draw(
+        self, odds: Odds, rows: Rows, valid: Rows | None, net: MultiTaskNet
+    ) -> None:
+        """Give rows their odds, and weigh those to validate on by theirs."""
+        of_rows = torch.from_numpy(self._row_odds)
+        rows.odds = of_rows if rows.index is None else of_rows[rows.index]
+        if valid is None:
+            return
+        if self.valid is not None:
+            of_rows = torch.from_numpy(odds.of(self.valid))
+        factors = of_rows[:, None].to(self.plan.device, net.dtype)
+        valid.targets = [
+            (y, factors.expand_as(y) if w is None else w * factors)
+            for y, w in valid.targets
+        ]
 
     def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
         device = self.plan.device

@@ -85,8 +85,9 @@ selection : {"loss", "margin"} or None, default=None
     all labels of a class are equally hard, all are kept. The recorded training loss is
     that of the labels kept; validation takes all.
 selection_fraction : float, default=0.5
-    Share of each task's labels in a batch that ``selection`` keeps, besides the hardest
-    label of every class in the batch; labels equally hard are kept together.
+    Share of the weight of each task's labels in a batch that its hardest labels, which
+    ``selection`` keeps, have at least. The hardest label of every class in the batch is
+    kept besides, and labels equally hard are kept together.
 record_gradients : bool, default=False
     Whether ``history_`` holds norms and cosines of the tasks' gradients also where the
     weighting does not look at gradients, which costs time; where it does, it always

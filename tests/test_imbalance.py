@@ -318,6 +318,18 @@ def test_keeping_all_labels_is_no_selection():
     assert_allclose(outputs(est), outputs(classifier().fit(X, Y)), atol=1e-9)
 
 
+@kinds
+@pytest.mark.parametrize("by", ["loss", "margin"])
+def test_integer_weights_are_repeated_rows(kind, by):
+    cls, y = ESTIMATORS[kind]
+    settings = SETTINGS | {"selection": by, "batch_size": 1000}
+    times = np.random.default_rng(1).integers(0, 4, N)
+    est = cls(**settings).fit(X, y, sample_weight=times)
+    rows = np.repeat(np.arange(N), times)
+    other = cls(**settings).fit(X[rows], y[rows])
+    assert_allclose(outputs(est), outputs(other), rtol=1e-6, atol=1e-8)
+
+
 def test_class_weights_keep_their_meaning():
     balanced = classifier(selection="loss", class_weight="balanced").fit(X, RARE)
     counts = np.bincount(RARE)

@@ -17,8 +17,8 @@ class Selection:
     by : {"loss", "margin"}
         Whether the largest losses or the smallest margins are kept.
     fraction : float
-        Share of each task's labels that is kept, rounded, but at least one label, and
-        at least one of every class in the batch.
+        Share that the hardest labels of each task, which are kept, have of the weight
+        of all its labels in the batch. The hardest label of each class is kept, too.
     """
 
     by: str
@@ -46,18 +46,20 @@ class Selection:
         Returns
         -------
         Tensor of bool of shape (n, n_block_tasks)
-            Anything where the label is missing.
+            Anything where the label is missing. A label of weight two counts as two,
+            and those as hard as a kept one are kept, so that weights are repetitions.
         """
         # Of two classes, and in regression, the order of margins is that of losses.
         by_margin = self.by == "margin" and block.kind == "multiclass"
         hardness = _negative_margin(Z, y) if by_margin else loss
-        labelled = w > 0
-        hardness = hardness.where(labelled, -torch.inf)
-        n_kept = (self.fraction * labelled.sum(dim=0)).round().clamp_min(1)  # (tasks,)
-        ordered = hardness.sort(dim=0, descending=True).values
-        bound = ordered.gather(0, n_kept.long().unsqueeze(0) - 1)
+        hardness = hardness.where(w > 0, -torch.inf)
+        hardest, order = hardness.sort(dim=0, descending=True)
+        weight = w.gather(0, order).cumsum(dim=0)
+        # Rounding aside, the first labels that have the share together.
+        lacking = weight < weight[-1] * (self.fraction - 1e-5)
+        bound = hardest.gather(0, lacking.sum(dim=0, keepdim=True))
         # What is not a number is kept, to be noticed.
-        kept = ~(hardness < bound)
+        kept = ~(hardness < _as_hard(bound))
         if block.kind == "regression":
             return kept
         return kept | _hardest(hardness, y, max(block.size, 2))
@@ -75,4 +77,9 @@ def _hardest(hardness: Tensor, y: Tensor, n_classes: int) -> Tensor:
     hardness, y = hardness.T, y.T.long()  # (tasks, n)
     best = hardness.new_full((len(y), n_classes), -torch.inf)
     best = best.scatter_reduce(1, y, hardness, "amax")
-    return (hardness >= best.gather(1, y)).T
+    return (hardness >= _as_hard(best.gather(1, y))).T
+
+
+def _as_hard(hardness: Tensor) -> Tensor:
+    """Return what counts as equally hard: twice the same row may be rounded apart."""
+    return hardness - hardness.abs() * torch.finfo(hardness.dtype).eps ** 0.5

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from skmtl.training import PackedLoss, Selection, pack_targets
-from tests.training.test_losses import CPU, LAYOUTS, draw
+from tests.training.test_losses import CPU, LAYOUTS, N, draw
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -45,7 +45,9 @@ def one_by_one(blocks, outputs, labels, weight, selection):
         loss, hardness = entries(outputs[present, start:stop], y, k)
         hardness = hardness if selection.by == "margin" else loss
         order = hardness.argsort(descending=True)
-        kept = order[: max(round(selection.fraction * len(y)), 1)].tolist()
+        shares = (w[order] / w.sum()).cumsum(0)
+        n_kept = int((shares < selection.fraction - 1e-9).sum()) + 1
+        kept = order[:n_kept].tolist()
         for c in [] if regression else y.unique():
             members = (y == c).nonzero().flatten()
             kept.append(int(members[hardness[members].argmax()]))
@@ -105,13 +107,32 @@ def test_labels_that_are_equally_hard_are_kept_together():
     assert kept == 2 + 6  # the rare class, and all that tie for the hardest of class 0
 
 
-def test_weights_do_not_make_labels_harder():
-    y, logits = torch.zeros(8), torch.arange(8.0)
-    w = torch.tensor([100.0, 1, 1, 1, 1, 1, 3, 5])
+def test_weights_count_labels_and_do_not_make_them_harder():
+    y, logits = torch.zeros(6), torch.arange(6.0)
+    w = torch.tensor([10.0, 1, 1, 3, 1, 4])
     losses, kept = binary(logits, y, w)
-    assert kept == 8
-    expected = (F.softplus(logits[6:]) * w[6:]).sum() / 8
+    assert kept == 5  # 4 + 1 are a quarter of 20
+    expected = (F.softplus(logits[4:]) * w[4:]).sum() / 5
     assert losses == pytest.approx(expected.item())
+
+
+@layouts
+@pytest.mark.parametrize("by", ["loss", "margin"])
+def test_integer_weights_are_repeated_rows(layout, by):
+    counts = LAYOUTS[layout]
+    blocks, outputs, labels, _ = draw(counts, 0.2)
+    loss, selection = (
+        PackedLoss(blocks, len(counts), "squared_error"),
+        Selection(by, 0.3),
+    )
+    times = np.random.default_rng(1).integers(0, 4, N)
+    weight = np.repeat(times[:, None].astype(float), len(counts), axis=1)
+    weighted = pack_targets(blocks, labels, weight, outputs.dtype, CPU)
+    rows = np.repeat(np.arange(N), times)
+    repeated = pack_targets(blocks, [y[rows] for y in labels], None, outputs.dtype, CPU)
+    torch.testing.assert_close(
+        loss(outputs, weighted, selection), loss(outputs[rows], repeated, selection)
+    )
 
 
 def test_margins_and_losses_choose_differently_among_several_classes():
