@@ -19,7 +19,7 @@ from tests._networks import SAME_STEPS, check_spec, state_of, strategy_files, ta
 from tests.weighting._helpers import normalised, some_losses, trained
 
 #: Weightings that draw at random.
-DRAWING = {"rlw"}
+DRAWING = {"graddrop", "gradvac", "pcgrad", "rlw"}
 DECIDED = [name for name in WEIGHTING if name not in DRAWING]
 
 weightings = pytest.mark.parametrize("name", WEIGHTING)
