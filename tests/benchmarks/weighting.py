@@ -36,7 +36,7 @@ from typing import Any
 
 import torch
 from measure import Contestant, Row, fits, print_report, ratio_row, use_cpu_time
-from sharing import Looped, mlp
+from sharing import mlp
 from speed import DECAY, LEARNING_RATE, Problem
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
@@ -76,16 +76,14 @@ def target(name: str, n_tasks: int, width: int) -> float | None:
 
 
 # -------------------------------------------------------------------------- peers
-class Trunk(Looped):
+class Network(nn.Module):
     """A trunk and one head of several classes per task."""
 
     def __init__(self, n_inputs: int, n_tasks: int, width: int) -> None:
-        super().__init__(n_tasks, width)
+        super().__init__()
         self.trunk = mlp(n_inputs, width)
         self.heads = nn.ModuleList(nn.Linear(width, N_CLASSES) for _ in range(n_tasks))
-        for (
-            parameter
-        ) in self.heads.parameters():  # not zero: solvers divide by gradients
+        for parameter in self.heads.parameters():  # not zero: solvers divide by lengths
             nn.init.normal_(parameter, std=1e-3)
 
     def losses(self, H: Tensor, y: Tensor) -> list[Tensor]:
@@ -106,21 +104,22 @@ def from_torchjd(name: str, kind: str = "") -> Any:
     return getattr(aggregation, PEERS[name] + kind)(**settings)
 
 
-def summed(network: Trunk) -> Backward:
+def summed(network: Network) -> Backward:
     return lambda H, losses: torch.stack(losses).sum().backward()
 
 
-def by_mtl_backward(network: Trunk, name: str) -> Backward:
+def by_mtl_backward(network: Network, name: str) -> Backward:
     aggregator, shared = from_torchjd(name), list(network.trunk.parameters())
+    own = [list(head.parameters()) for head in network.heads]
 
     def backward(H: Tensor, losses: list[Tensor]) -> None:
-        mtl_backward(losses, features=H)
+        mtl_backward(losses, features=H, tasks_params=own, shared_params=shared)
         jac_to_grad(shared, aggregator)
 
     return backward
 
 
-def by_autogram(network: Trunk, name: str) -> Backward:
+def by_autogram(network: Network, name: str) -> Backward:
     weighting = from_torchjd(name, "Weighting")
     engine = Engine(network.trunk, batch_dim=None)
 
@@ -131,7 +130,7 @@ def by_autogram(network: Trunk, name: str) -> Backward:
     return backward
 
 
-def at_features(network: Trunk, name: str) -> Backward:
+def at_features(network: Network, name: str) -> Backward:
     weighting = from_torchjd(name, "Weighting")
 
     def backward(H: Tensor, losses: list[Tensor]) -> None:
@@ -148,11 +147,9 @@ def at_features(network: Trunk, name: str) -> Backward:
     return backward
 
 
-def at_parameters(network: Trunk, name: str) -> Backward:
-    weighting, shared = (
-        from_torchjd(name, "Weighting"),
-        list(network.trunk.parameters()),
-    )
+def at_parameters(network: Network, name: str) -> Backward:
+    weighting = from_torchjd(name, "Weighting")
+    shared = list(network.trunk.parameters())
 
     def backward(H: Tensor, losses: list[Tensor]) -> None:
         rows = []
@@ -170,10 +167,10 @@ def at_parameters(network: Trunk, name: str) -> Backward:
     return backward
 
 
-def train(p: Problem, make: Callable[[Trunk], Backward], epochs: int) -> None:
+def train(p: Problem, make: Callable[[Network], Backward], epochs: int) -> None:
     """Train as the plain loop of speed.py does, whatever goes backward."""
     torch.manual_seed(0)
-    network = Trunk(p.n_features, p.n_tasks, p.layers[-1])
+    network = Network(p.n_features, p.n_tasks, p.layers[-1])
     backward = make(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=LEARNING_RATE, weight_decay=DECAY, fused=True
@@ -203,8 +200,7 @@ def contestants(p: Problem) -> dict[str, Contestant]:
         return lambda epochs: p.model(epochs, weighting=weighting)
 
     models = {"plain": p.plain} | {name: ours(name) for name in sorted(WEIGHTING)}
-    exact = [name for name in PEERS if name in WEIGHTING]
-    for name in exact:
+    for name in PEERS:
         models[f"{name} at parameters"] = ours(WEIGHTING[name](at="parameters"))
     models["heads in a loop"] = looped(summed)
     for name in PEERS:
@@ -231,7 +227,7 @@ def cost(n_tasks: int, width: int, quick: bool) -> list[Row]:
     p = Problem(n_steps * BATCH, 100, n_tasks, N_CLASSES, (width, width), BATCH)
     models = contestants(p)
     check_twins(p, models)
-    epochs, _ = fits(models, (1, 3), 2 if quick else 7)
+    epochs, _ = fits(models, (1, 3), 3 if quick else 9)
     times = {name: [t / n_steps for t in values] for name, values in epochs.items()}
     case, rows = f"T={n_tasks}, width {width}", []
     for name in models:
@@ -240,12 +236,9 @@ def cost(n_tasks: int, width: int, quick: bool) -> list[Row]:
             row = ratio_row(case, f"{name} / plain", times[name], times["plain"], limit)
             rows.append(row)
     for name in PEERS:
-        if name in WEIGHTING:
-            mine, other = f"{name} at parameters", f"mtl_backward, {name}"
-            row = ratio_row(
-                case, f"{mine} / mtl_backward", times[mine], times[other], 1.0
-            )
-            rows.append(row)
+        mine, theirs = times[f"{name} at parameters"], times[f"mtl_backward, {name}"]
+        measure = f"{name} at parameters / mtl_backward"
+        rows.append(ratio_row(case, measure, mine, theirs, 1.0))
     return rows
 
 
