@@ -22,9 +22,15 @@ def settings_alone(estimator: Any, number: int) -> Any:
     Returns
     -------
     estimator
-        What fits the task alone: of its kind and with its class weights.
+        What fits the task alone: of its kind, with its class weights, and with what
+        the weighting does to its labels.
     """
-    settings: dict[str, Any] = {"task_weight": None}
+    weighting = estimator.net_.given_weighting
+    alone = weighting.alone(number, estimator.task_names_[number])
+    settings: dict[str, Any] = {
+        "task_weight": None,
+        "weighting": "equal" if alone is None else alone,
+    }
     class_weight = getattr(estimator, "class_weight", None)
     if isinstance(class_weight, list | tuple):
         settings["class_weight"] = class_weight[number]

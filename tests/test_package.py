@@ -59,7 +59,7 @@ def readme_table(family):
 
 
 def test_readme_is_short():
-    assert len(README.splitlines()) <= 120
+    assert len(README.splitlines()) <= 150
 
 
 def test_readme_commands_are_one_line_each_and_make_their_environment():
@@ -152,14 +152,14 @@ def test_package_is_typed():
     assert (ROOT / "skmtl" / "py.typed").exists()
 
 
-def test_import_and_fit_work_without_optional_packages():
+def test_import_and_fit_work_without_packages_that_few_fits_need():
     code = """
 import builtins
 
 real = builtins.__import__
 
 def without(name, *args, **kwargs):
-    if name.split(".")[0] in {"pandas", "polars", "matplotlib", "rich"}:
+    if name.split(".")[0] in {"pandas", "polars", "matplotlib", "rich", "torchjd"}:
         raise ModuleNotFoundError(name)
     return real(name, *args, **kwargs)
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skmtl._gramian import LOWEST_SUM
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._module import MultiTaskModule, Trace
 from skmtl.training._runtime import reusable_graphs
@@ -54,12 +55,15 @@ class Balance:
         self.task_weight = task_weight
         self.n_active = int((task_weight > 0).sum())
         self.active = None if self.n_active == len(task_weight) else task_weight > 0
+        self.name = type(spec).__name__
         self.every = getattr(spec, "every", 1)
         self.gradients = self._task_gradients(spec, record_gradients)
         self.fixed: Tensor | None = None
         if weighting.fixed:
             self.fixed = self._rescaled(weighting(task_weight, None), None)
         self._n_steps = 0
+        self._failures = int(getattr(weighting, "failures", 0))
+        self._warned = False
         self._raw = torch.ones_like(task_weight)
         self.begin_epoch()
 
@@ -74,7 +78,7 @@ class Balance:
         if balances:
             reason = "one task trains" if self.n_active < 2 else "they share none"
             warnings.warn(
-                f"{type(spec).__name__} balances gradients of several tasks in the "
+                f"{self.name} balances gradients of several tasks in the "
                 f"parameters that they share, but {reason}: it works as 'equal'.",
                 UserWarning,
                 stacklevel=2,
@@ -99,9 +103,19 @@ class Balance:
             norms, cosines = self._seen.means()
             record["train_gradient_norms"] = norms.tolist()
             record["train_gradient_cosines"] = cosines.tolist()
-        failures = getattr(self.weighting, "failures", None)
-        if failures is not None:
-            record["solver_failures"] = int(failures)
+        failures = int(getattr(self.weighting, "failures", 0))
+        if hasattr(self.weighting, "failures"):
+            record["solver_failures"] = failures - self._failures
+        if failures > self._failures and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.name} found no weights in {failures - self._failures} of "
+                f"{len(self._weights)} steps of an epoch, which used equal ones: "
+                "history_ holds the number of each epoch.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._failures = failures
         with torch.no_grad():
             self.weighting.after_epoch(self.task_weight.new_tensor(losses))
         return record
@@ -195,7 +209,7 @@ class Balance:
         self._n_steps += 1
         if not isinstance(weighting, GradientWeightingModule):
             return self._by_losses(losses, counts, penalty)
-        weights = self._rescaled(self._raw, present)
+        weights = self._rescaled(self._usable(self._raw, present), present)
         even = self._rescaled(torch.ones_like(known), present)
         if isinstance(weighting, GradientCombiningModule):
             gradients.backward_combined(trace, D, penalty, even, weighting, present)
@@ -218,6 +232,16 @@ class Balance:
         if counts is None:
             return self.active
         return counts > 0 if self.active is None else (counts > 0) & self.active
+
+    def _usable(self, weights: Tensor, present: Tensor | None) -> Tensor:
+        """Return weights, or equal ones where they cannot be rescaled.
+
+        Weights from a step with other tasks, or after fixed factors, may cancel out.
+        """
+        left = weights * self.task_weight
+        left = left if present is None else left.where(present, 0)
+        usable = left.sum() > LOWEST_SUM * left.abs().sum()
+        return torch.where(usable, weights, torch.ones_like(weights))
 
     def _rescaled(self, weights: Tensor, present: Tensor | None) -> Tensor:
         weights = weights * self.task_weight

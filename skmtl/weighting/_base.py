@@ -272,6 +272,23 @@ class Weighting(Spec):
         """
         return None
 
+    def alone(self, number: int, name: Any) -> Weighting | None:
+        """Return the spec with which one of the tasks trains alone.
+
+        Parameters
+        ----------
+        number : int
+            Number of the task.
+        name : object
+            Its name.
+
+        Returns
+        -------
+        Weighting or None
+            None, the default, where there is then nothing to weigh.
+        """
+        return None
+
     @abstractmethod
     def build(self, n_tasks: int) -> WeightingModule:
         """Build the module.

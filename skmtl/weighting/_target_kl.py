@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -116,6 +116,16 @@ class TargetKL(Weighting):
         if self.mode == "tasks" or not self.shifts_:
             return None
         return self.shifts_[task].ratios(labels)
+
+    def alone(self, number: int, name: Any) -> Weighting:
+        """Return the spec with the target of one task."""
+        if isinstance(self.target, Mapping):
+            own = self.target.get(name)
+        else:
+            own = None if self.target is None else self.target[number]
+        spec: TargetKL = clone(self)
+        spec.target = None if own is None else [own]
+        return spec
 
     def build(self, n_tasks: int) -> WeightingModule:
         """Build the constant weights; equal ones where no labels were seen."""

@@ -360,3 +360,37 @@ def test_other_kinds_of_tasks_with_partial_fit_and_warm_start(cls, at):
     est.fit(X, Y.astype(object))
     assert est.n_iter_ > before
     np.testing.assert_allclose(est.task_weights_, [0.5, 1, 1.5], rtol=1e-6)
+
+
+def test_weights_that_no_longer_fit_the_tasks_present_give_way_to_equal_ones():
+    _, Y = table()
+    Y[20:, :2] = np.nan  # from the second batch on, only task 2 has labels
+    weighting = Given((2.0, 2.0, -1.0), every=3)
+    est = fitted(weighting=weighting, Y=Y, max_iter=1)
+    np.testing.assert_allclose(est.task_weights_, [0, 0, 1])
+    weighted = fitted(weighting=Given((2.0, 2.0, -1.0)), task_weight=[1, 1, 10])
+    np.testing.assert_allclose(weighted.task_weights_, [0.25, 0.25, 2.5], rtol=1e-6)
+
+
+class Failing(GradientWeighting):
+    """A solver that never finds weights."""
+
+    def build(self, n_tasks):
+        return _Failing()
+
+
+class _Failing(GradientWeightingModule):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("failures", torch.zeros((), dtype=torch.int64))
+
+    def from_gramian(self, gramian, losses, present):
+        self.failures += 1
+        return torch.ones_like(losses)
+
+
+def test_failures_of_a_solver_are_recorded_and_warned_of_once():
+    with pytest.warns(UserWarning, match=r"no weights in 3 of 3 steps") as caught:
+        est = fitted(weighting=Failing(), max_iter=4)
+    assert len(caught) == 1
+    assert [epoch["solver_failures"] for epoch in est.history_] == [3] * 4

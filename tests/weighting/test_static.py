@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from torchjd.scalarization import Constant
 
@@ -87,3 +88,10 @@ def test_bad_weights_are_refused_before_training(weights, message):
     _, Y = table()
     with pytest.raises(ValueError, match=message):
         fitted(pd.DataFrame(Y, columns=["a", "b", "c"]), weighting=Static(weights))
+
+
+def test_a_task_alone_has_nothing_to_weigh():
+    X, Y = table()
+    est = MultiTaskRegressor(weighting=Static([1, 2, 3]), max_iter=2).fit(X, Y)
+    alone = clone(est.task_estimator(1)).fit(X, Y[:, 1])
+    assert alone.predict(X).shape == (len(X),)

@@ -256,3 +256,17 @@ def test_tasks_of_both_kinds_have_targets():
 def test_a_bad_target_is_refused_before_training():
     with pytest.raises(ValueError, match="task 'task1' names the unknown class 7"):
         fitted(TargetKL([None, {7: 1.0}]))
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_a_task_alone_keeps_its_own_target(as_dict):
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    Y = np.column_stack([X[:, 0] > 1, X[:, 1] > 0])
+    own = {False: 0.3, True: 0.7}
+    target = {"task0": own} if as_dict else [own, None]
+    est = MultiTaskClassifier(weighting=TargetKL(target), max_iter=2).fit(X, Y)
+    alone = clone(est.task_estimator(0)).fit(X, Y[:, 0])
+    found = alone.estimator.weighting
+    assert found.target == [own]
+    other = clone(est.task_estimator(1)).fit(X, Y[:, 1])
+    assert other.estimator.weighting.target is None
