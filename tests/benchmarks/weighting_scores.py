@@ -1,11 +1,13 @@
 """Do weightings help? Scores of all of them with ``hard`` on real data sets.
 
     python tests/benchmarks/weighting_scores.py --data FOLDER [--sets NAME ...]
-        [--rows N] [--seeds N] [--only WEIGHTING ...] [--results FILE]
+        [--rows N] [--seeds N] [--only WEIGHTING ...] [--early-stopping]
+        [--results FILE]
 
 FOLDER holds a ``load.py`` with ``load(name)``, which returns a dict with X, Y (NaN
 where a label is missing) and task_types, and ``seeded_split(d, seed)``, which returns
-the rows to train and to test on. Estimators have their default settings.
+the rows to train and to test on. Estimators have their default settings, which stop
+early only where there are many rows; ``--early-stopping`` always stops early.
 ``independent`` is separate networks with equal weights.
 
 Prints one line per fit, then one table per data set: means over tasks and seeds of the
@@ -63,9 +65,13 @@ def rows_of(X: Any, rows: np.ndarray) -> Any:
     return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
 
 
-def estimator(data: dict[str, Any], name: str, seed: int) -> Any:
+def estimator(data: dict[str, Any], name: str, seed: int, stop: bool | str) -> Any:
     """Return the estimator of a weighting, or of separate networks."""
-    settings: dict[str, Any] = {"random_state": seed, "n_threads": 1}
+    settings: dict[str, Any] = {
+        "random_state": seed,
+        "n_threads": 1,
+        "early_stopping": stop,
+    }
     if name == "independent":
         settings["sharing"] = name
     else:
@@ -100,12 +106,17 @@ def auc(y: np.ndarray, P: np.ndarray, classes: np.ndarray) -> float:
 
 
 def fit(
-    data: dict[str, Any], module: ModuleType, name: str, seed: int, rows: int | None
+    data: dict[str, Any],
+    module: ModuleType,
+    name: str,
+    seed: int,
+    rows: int,
+    stop: bool | str,
 ) -> dict[str, Any]:
     """Train and test once."""
     train, test = module.seeded_split(data, seed=seed)
     train = np.random.default_rng(seed).permutation(train)[:rows]
-    X, est = table_of(data["X"]), estimator(data, name, seed)
+    X, est = table_of(data["X"]), estimator(data, name, seed, stop)
     start = time.process_time()
     est.fit(rows_of(X, train), data["Y"][train])
     spent = time.process_time() - start
@@ -148,6 +159,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5000, help="rows to train on")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--only", nargs="*", metavar="WEIGHTING", help="by name")
+    parser.add_argument("--early-stopping", action="store_true", help="on few rows too")
     parser.add_argument("--results", type=Path, help="finished fits, kept here")
     options = parser.parse_args()
     names = ["equal", "independent", *sorted(set(WEIGHTING) - {"equal"})]
@@ -158,17 +170,18 @@ def main() -> None:
         for line in options.results.read_text().splitlines():
             done |= json.loads(line)
     torch.set_num_threads(1)
+    stop = options.early_stopping or "auto"
     module, places = loader(options.data), []
     warm_up()
     for set_name in options.sets:
         data = module.load(set_name)
         fits: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for name, seed in [(n, s) for s in range(options.seeds) for n in names]:
-            key = f"{set_name} {name} {seed} {options.rows}"
+            key = f"{set_name} {name} {seed} {options.rows} {stop}"
             if key not in done:
                 with threadpool_limits(1), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    done[key] = fit(data, module, name, seed, options.rows)
+                    done[key] = fit(data, module, name, seed, options.rows, stop)
                 print(key, done[key], file=sys.stderr, flush=True)
                 if options.results is not None:
                     with options.results.open("a") as file:
