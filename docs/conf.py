@@ -52,7 +52,11 @@ autosummary_context = {"own_methods": own_methods}
 suppress_warnings = ["config.cache"]  # the context holds a function
 
 # Properties that numpydoc links from the list of attributes.
-nitpick_ignore = [("py:obj", "history_"), ("py:obj", "module_")]
+nitpick_ignore = [
+    ("py:obj", "history_"),
+    ("py:obj", "module_"),
+    ("py:obj", "weighting_"),
+]
 # Names of other projects, which are not linked, so that a build needs no network.
 nitpick_ignore_regex = [("py:.*", r"(numpy|pandas|sklearn|skorch|torch)\..*")]
 nitpicky = True

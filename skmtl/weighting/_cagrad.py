@@ -19,8 +19,8 @@ from skmtl.weighting._base import (
 class CAGrad(GradientWeighting):
     """Conflict-averse descent: what helps the worst task, near the mean gradient.
 
-    The direction d maximises min_t g_t . d within |d - g_0| <= c |g_0|, where g_0 is
-    the mean gradient [1]_.
+    The direction d maximises ``min_t g_t . d`` within ``|d - g_0| <= c |g_0|``, where
+    g_0 is the mean gradient [1]_.
 
     The paper solves the dual over the weights; here the level that min_t g_t . d can
     reach is found by bisection, where the nearest d to g_0 of each level is one

@@ -8,7 +8,7 @@ class ConFIG(GradientWeighting):
     """Conflict-free inverse gradients: the step has equal cosines with all gradients.
 
     The direction is pinv(U) 1, where the rows of U are the unit gradients [1]_; on the
-    Gramian, w_t = (pinv(U U^T) 1)_t / |g_t|. That is the direction of `IMTLG`. The
+    Gramian, ``w_t = (pinv(U U^T) 1)_t / |g_t|``. That is the direction of `IMTLG`. The
     paper's own length of the step, the sum of the gradients' projections on it, gives
     way to weights that sum to the number of tasks, as for every weighting here, so
     that both do the same. Where the weights almost cancel or sum to less than zero,

@@ -17,7 +17,7 @@ class DBMTL(GradientWeighting):
 
     Every task's gradient of its log loss, g_t / L_t, is scaled to the length of the
     longest and they are summed [1]_. As L_t cancels in what is scaled to one length,
-    and weights are rescaled to sum to the number of tasks, w_t = 1 / |g_t| is left.
+    and weights are rescaled to sum to the number of tasks, ``w_t = 1 / |g_t|`` is left.
 
     The paper balances moving averages of gradients, for which a copy of the shared
     parameters per task would be kept; here it is the gradients of the step. Heads keep

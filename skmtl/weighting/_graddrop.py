@@ -13,10 +13,10 @@ from skmtl.weighting._base import GradientCombiningModule, GradientWeighting
 class GradDrop(GradientWeighting):
     """Gradient sign dropout: each entry of the gradient follows one sign, at random.
 
-    With P = (1 + sum_t g_t / sum_t |g_t|) / 2 at an entry of the shared features, only
-    the positive gradients pass with probability P, and only the negative ones
-    otherwise [1]_. The expectation is the sum of gradients. Gradients are always
-    taken at the representation, in every step; weights of tasks are equal.
+    With ``P = (1 + sum_t g_t / sum_t |g_t|) / 2`` at an entry of the shared features,
+    only the positive gradients pass with probability P, and only the negative ones
+    otherwise [1]_. The expectation is the sum of gradients. Gradients are always taken
+    at the representation, in every step; weights of tasks are equal.
 
     The paper multiplies gradients by the signs of the features and sums them over the
     batch before it draws; here each entry of each sample is drawn for itself.

@@ -13,9 +13,9 @@ from skmtl.weighting._base import GradientWeighting, GradientWeightingModule
 class GradNorm(GradientWeighting):
     """Gradient normalisation: tasks that train slowly get longer gradients.
 
-    The weights are parameters that minimise sum_t |w_t |g_t| - m r_t^alpha|, where m
-    is the mean of w_t |g_t|, r_t = l_t / mean(l) and l_t is the loss divided by the
-    loss at the start; m and r are taken as constants [1]_.
+    The weights are parameters that minimise ``sum_t |w_t |g_t| - m r_t^alpha|``, where
+    m is the mean of ``w_t |g_t|``, r_t = l_t / mean(l) and l_t is the loss divided by
+    the loss at the start; m and r are taken as constants [1]_.
 
     Departures: weights are a softmax, so that they stay positive; the difference is
     divided by the mean norm, so that the scale of losses is no learning rate; and the

@@ -21,7 +21,7 @@ class GradVac(GradientWeighting):
 
     As `PCGrad`, but a gradient g_i that meets g_j at a cosine below its usual one,
     phi, is turned until the cosine is phi [1]_:
-    g_i <- g_i + |g_i| (phi s(c) - c s(phi)) / (|g_j| s(phi)) g_j, with c the cosine
+    ``g_i <- g_i + |g_i| (phi s(c) - c s(phi)) / (|g_j| s(phi)) g_j``, with c the cosine
     and s(x) = sqrt(1 - x^2). Usual cosines are moving averages that start at zero,
     where it is `PCGrad`.
 

@@ -17,7 +17,7 @@ class IMTLG(GradientWeighting):
     """Impartial gradients: the step has equal projections on all of them.
 
     The weights make d = sum_t w_t g_t have the same inner product with every unit
-    gradient g_t / |g_t| [1]_. Some may be negative, namely where a gradient lies
+    gradient ``g_t / |g_t|`` [1]_. Some may be negative, namely where a gradient lies
     between others. The paper makes the weights sum to one even where that turns d
     round, so that it raises every loss; such a step, and one whose weights almost
     cancel, has equal weights here and is counted as a failure.

@@ -17,14 +17,14 @@ from skmtl.weighting._base import (
 class MGDA(GradientWeighting):
     """Multiple-gradient descent: the shortest mean of the gradients.
 
-    The weights minimise |sum_t w_t g_t| among those that are not negative and sum to
-    one [1]_, which is a direction that lowers every loss, or zero where none does.
+    The weights minimise ``|sum_t w_t g_t|`` among those that are not negative and sum
+    to one [1]_, which is a direction that lowers every loss, or zero where none does.
     Taking gradients at the representation is the paper's own upper bound [2]_. Long
     gradients get little weight, so tasks with small losses lead.
 
     The papers iterate after Frank and Wolfe; here one problem of non-negative least
-    squares, min |sum_t u_t g_t|^2 + (1 - sum_t u_t)^2, gives the exact answer: its u
-    is a multiple of w.
+    squares, ``min |sum_t u_t g_t|^2 + (1 - sum_t u_t)^2``, gives the exact answer: its
+    u is a multiple of w.
 
     Parameters
     ----------

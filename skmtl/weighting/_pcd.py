@@ -24,8 +24,8 @@ class PCD(GradientWeighting):
     """Priority-constrained descent: follows one task, leaves none behind.
 
     The direction is the nearest to the primary task's gradient that gives each other
-    task at least the share tau of what a step along its own gradient would
-    [1]_: d minimises |d - g_p| under g_t . d >= tau |g_t|^2, where each gradient is
+    task at least the share tau of what a step along its own gradient would [1]_: d
+    minimises ``|d - g_p|`` under ``g_t . d >= tau |g_t|^2``, where each gradient is
     divided by the root of a moving average of its squared norm. Where no direction
     does, only the primary task counts; where it has no labels in a batch, the others
     count the same.

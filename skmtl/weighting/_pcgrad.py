@@ -16,9 +16,10 @@ from skmtl.weighting._base import (
 class PCGrad(GradientWeighting):
     """Gradient surgery: every gradient loses what opposes another's.
 
-    Each task's gradient meets the others in random order; where it has a negative
-    inner product with one, it is projected onto that one's normal plane,
-    g_i <- g_i - (g_i . g_j) / |g_j|^2 g_j. The step is the sum of what remains [1]_.
+    Each task's gradient meets the others in random order; where it has a negative inner
+    product with one, it is projected onto that one's normal plane,
+    ``g_i <- g_i - (g_i . g_j) / |g_j|^2 g_j``. The step is the sum of what remains
+    [1]_.
 
     Parameters
     ----------
