@@ -394,3 +394,15 @@ def test_failures_of_a_solver_are_recorded_and_warned_of_once():
         est = fitted(weighting=Failing(), max_iter=4)
     assert len(caught) == 1
     assert [epoch["solver_failures"] for epoch in est.history_] == [3] * 4
+
+
+def test_a_task_of_a_single_class_has_no_gradient(monkeypatch):
+    X, _ = table()
+    Y = np.column_stack([X[:, 0] > 0, np.zeros(len(X)), X[:, 1] > 0])
+    for many in (0, 4096):
+        monkeypatch.setattr(gradients_module, "MANY_OUTPUTS", many)
+        est = fitted(MultiTaskClassifier, Given((1.0, 2.0, 3.0)), Y)
+        np.testing.assert_allclose(est.task_weights_, [0.5, 0, 1.5])
+        G = est.weighting_.gramian.numpy()
+        assert (G[1] == 0).all()
+        assert (G[0, 0], G[2, 2]) > (0, 0)
