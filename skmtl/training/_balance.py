@@ -54,6 +54,7 @@ class Balance:
         self.weighting = weighting
         self.task_weight = task_weight
         self.n_active = int((task_weight > 0).sum())
+        self._alike = bool((task_weight == 1).all())
         self.active = None if self.n_active == len(task_weight) else task_weight > 0
         self.name = type(spec).__name__
         self.every = getattr(spec, "every", 1)
@@ -244,7 +245,8 @@ class Balance:
         return torch.where(usable, weights, torch.ones_like(weights))
 
     def _rescaled(self, weights: Tensor, present: Tensor | None) -> Tensor:
-        weights = weights * self.task_weight
+        if not self._alike:
+            weights = weights * self.task_weight
         if present is None:
             return weights * (self.n_active / weights.sum())
         weights = weights.where(present, 0)

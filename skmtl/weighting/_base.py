@@ -356,4 +356,6 @@ def softmax_of_present(
     """Return the softmax over the tasks present, of shape (n_tasks,)."""
     if present is not None:
         logits = logits.masked_fill(~present, torch.finfo(logits.dtype).min)
+    if temperature == 1:
+        return logits.softmax(dim=0)
     return ((logits - logits.max()) / temperature).softmax(dim=0)
