@@ -209,6 +209,7 @@ class TaskGradients:
         D = D * own_weights[self.module.heads.task_of_output]
         if features is not None and features.requires_grad:
             combined = weighting.combine(self.at_features(trace, D), present)
+            combined = combined.to(features.dtype)  # lower under autocast
             features.register_hook(lambda _: combined)  # goes with the graph
         roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]
         torch.autograd.backward(roots, [D, None][: len(roots)])

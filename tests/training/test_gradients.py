@@ -344,9 +344,10 @@ def test_a_combined_gradient_goes_on_below_the_shared_features_alone(name):
         torch.testing.assert_close(grad, all_of_it - 2 * below, msg=key)
 
 
-def test_combined_gradients_train_an_estimator():
+@pytest.mark.parametrize("precision", ["float64", "bf16"])
+def test_combined_gradients_train_an_estimator(precision):
     X, _Y = table()
-    est = fitted(weighting=Flipped(), max_iter=3)
+    est = fitted(weighting=Flipped(), max_iter=3, precision=precision)
     assert np.isfinite(est.predict(X)).all()
 
 
