@@ -964,6 +964,14 @@ def test_global_states_are_given_back_after_ctrl_c(interrupting):
     assert before[2] == random.getstate()
 
 
+@pytest.fixture
+def listening():
+    """Hear Ctrl-C also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class PressSoon(Callback):
     """Press Ctrl-C some time after training began."""
 
@@ -976,6 +984,7 @@ class PressSoon(Callback):
         self.timer_.start()
 
 
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("verbose", [0, 1])
 @pytest.mark.parametrize("delay", [0.01, 0.05, 0.1])
 def test_a_real_signal_stops_the_fit(verbose, delay):
@@ -987,6 +996,7 @@ def test_a_real_signal_stops_the_fit(verbose, delay):
     assert_unfitted(est)
 
 
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_batch_end", "on_epoch_end"])
 def test_a_signal_that_arrives_inside_a_callback_is_no_wish_to_stop(hook):
     class Slow(Callback):
