@@ -133,10 +133,8 @@ class _TaskToken(SharingModule):
         H = self.encoder.single(X)  # (n, encoder width)
         H = F.pad(H, (0, -H.shape[1] % self.size)).view(len(X), -1, self.size)
         start = self.tokens(H.transpose(0, 1)).transpose(0, 1)  # (n, tokens, width)
-        tokens, tasks = (
-            start,
-            self.tasks.unsqueeze(0),
-        )  # at first the same for all samples
+        tokens = start
+        tasks = self.tasks.unsqueeze(0)  # at first the same for all samples
         for block in self.blocks:
             tokens, tasks = block(tokens, tasks)
         return self.norm(tasks), start

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from torch import Tensor
 
 from skmtl._distributions import Shift, label_shifts
 from skmtl._validation import Interval, StrOptions
 from skmtl.weighting._base import TaskLabels, Weighting, WeightingModule
+from skmtl.weighting._equal import _Fixed
 
 
 class TargetKL(Weighting):
@@ -135,19 +135,12 @@ class TargetKL(Weighting):
         )
 
 
-class _TargetKL(WeightingModule):
-    fixed = True
-    weights: Tensor
-
+class _TargetKL(_Fixed):
     def __init__(self, shifts: Sequence[Shift], scale: float) -> None:
-        super().__init__()
         divergences = torch.tensor([s.divergence for s in shifts], dtype=torch.float64)
+        super().__init__((scale * divergences).softmax(dim=0))
         self.register_buffer("divergences", divergences)
-        self.register_buffer("weights", (scale * divergences).softmax(dim=0))
         for name in ("P", "Q"):
             rows = [torch.from_numpy(getattr(shift, name)) for shift in shifts]
             padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
             self.register_buffer(name, padded)  # (tasks, values)
-
-    def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        return self.weights
