@@ -59,7 +59,7 @@ class MultiTaskNet(NeuralNet):
     autocast : bool
         Whether to run the module in bfloat16 where torch finds it safe.
     weight_decay : float
-        Decay of weights; biases have none.
+        Decay of the network's parameters; learned task weights have none.
     **kwargs : dict
         As in `skorch.NeuralNet`.
     """

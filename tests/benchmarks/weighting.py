@@ -227,7 +227,8 @@ def cost(n_tasks: int, width: int, quick: bool) -> list[Row]:
     p = Problem(n_steps * BATCH, 100, n_tasks, N_CLASSES, (width, width), BATCH)
     models = contestants(p)
     check_twins(p, models)
-    epochs, _ = fits(models, (1, 3), 3 if quick else 9)
+    longer = 3 if n_tasks <= 32 else 2  # autogram takes seconds per step
+    epochs, _ = fits(models, (1, longer), 3 if quick else 9)
     times = {name: [t / n_steps for t in values] for name, values in epochs.items()}
     case, rows = f"T={n_tasks}, width {width}", []
     for name in models:
