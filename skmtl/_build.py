@@ -1,7 +1,7 @@
 """From an estimator's parameters to a skorch net that is ready to train."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -9,10 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from skmtl._categories import Categories
-from skmtl._data import Data, count_labels, prior_outputs, row_weight
+from skmtl._data import Data, count_labels
 from skmtl._registry import resolve
-from skmtl._sampling import Odds, weighted_by
 from skmtl._targets import Targets
 from skmtl._validation import check_device
 from skmtl.encoder import ENCODER, Encoder, ModuleEncoder, TrainingInputs
@@ -20,13 +18,11 @@ from skmtl.relation import RELATION, Relation
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (
     Augmentation,
+    MembersNet,
     MultiTaskModule,
     MultiTaskNet,
     PackedLoss,
-    Rows,
     Selection,
-    Source,
-    pack_targets,
     resolve_augmentation,
 )
 from skmtl.weighting import WEIGHTING, Weighting
@@ -44,10 +40,6 @@ FLOAT64_WORK = 2**22
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
 #: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
-
-
-#: Positions of rows to train on and to hold out.
-Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -150,6 +142,7 @@ def new_net(
     inputs: TrainingInputs,
     targets: Targets,
     prior: NDArray[np.float64],
+    member_priors: list[NDArray[np.float64]] | None,
     task_weight: NDArray[np.float64],
     callbacks: list[Any],
 ) -> MultiTaskNet:
@@ -171,6 +164,8 @@ def new_net(
         The tasks.
     prior : ndarray of shape (n_outputs,)
         Outputs before anything is learned from the inputs.
+    member_priors : list of ndarray of shape (n_outputs,) or None
+        The same for the training rows of each member; None for a single network.
     task_weight : ndarray of shape (n_tasks,)
         Fixed weights of the tasks.
     callbacks : list
@@ -181,7 +176,10 @@ def new_net(
     MultiTaskNet
         The net.
     """
-    net = MultiTaskNet(
+    kind: Any = MultiTaskNet
+    if member_priors is not None:
+        kind = partial(MembersNet, priors=member_priors)
+    net: MultiTaskNet = kind(
         MultiTaskModule,
         module__sharing=plan.sharing,
         module__encoder=plan.encoder.prepared(inputs),
@@ -208,6 +206,7 @@ def new_net(
     )
     net.initialize()
     n_parameters = sum(p.numel() for p in net.module_.parameters())
+    n_parameters //= 1 if member_priors is None else len(member_priors)
     dtype = DTYPES.get(estimator.precision, torch.float32)
     small = len(data.rows) * n_parameters <= FLOAT64_WORK
     if estimator.precision == "auto" and plan.device.type == "cpu" and small:
@@ -308,157 +307,3 @@ def threads(estimator: Any, net: MultiTaskNet) -> int | None:
         return int(estimator.n_threads)
     work = net.batch_size * sum(p.numel() for p in net.module_.parameters())
     return 1 if work <= ONE_THREAD_WORK else None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A fit whose parameters and data are checked.
-
-    Attributes
-    ----------
-    plan : Plan
-        Strategies and device.
-    weighting : Weighting
-        How tasks are balanced, after a look at the labels.
-    seed : int
-        Seed of everything random in it.
-    targets : Targets
-        The tasks.
-    data : Data
-        The training data.
-    task_weight : ndarray of shape (n_tasks,)
-        Fixed weights of the tasks.
-    valid : Data or None
-        A validation set.
-    split : (ndarray of int, ndarray of int) or None
-        Positions of rows to train on and to hold out.
-    callbacks : list
-        skorch callbacks.
-    resume : bool
-        Whether to train a fitted net on.
-    one_pass : bool
-        Whether to make one pass only.
-    """
-
-    plan: Plan
-    weighting: Weighting
-    seed: int
-    targets: Targets
-    data: Data
-    task_weight: NDArray[np.float64]
-    valid: Data | None
-    split: Split | None
-    callbacks: list[Any]
-    resume: bool
-    one_pass: bool
-
-    def net(self, estimator: Any) -> MultiTaskNet:
-        """Return the net to train; draws from torch's random state.
-
-        Parameters
-        ----------
-        estimator : estimator
-            Holds the training parameters, and the net to train on where there is one.
-
-        Returns
-        -------
-        MultiTaskNet
-            The net.
-        """
-        plan, data, weight = self.plan, self.data, self.task_weight
-        if self.resume:
-            return resumed_net(estimator, plan, data, weight, self.callbacks)
-        inputs = self._training_inputs(estimator._categories)
-        drawn = data if self._row_odds is None else weighted_by(data, self._row_odds)
-        prior = prior_outputs(drawn, self.targets)
-        return new_net(
-            estimator,
-            plan,
-            self.weighting,
-            data,
-            inputs,
-            self.targets,
-            prior,
-            weight,
-            self.callbacks,
-        )
-
-    @cached_property
-    def _training_rows(self) -> NDArray[np.int64]:
-        rows = self.data.rows
-        return rows if self.split is None else np.sort(rows[self.split[0]])
-
-    @cached_property
-    def _odds(self) -> Odds | None:
-        """How often rows are drawn; None where each epoch has every row once."""
-        sampling, targets = self.plan.sampling, self.targets
-        if sampling is None:
-            return None
-        trained = targets.active & (self.task_weight > 0)
-        return Odds(
-            self.data, self._training_rows, targets.n_classes, sampling, trained
-        )
-
-    @cached_property
-    def _row_odds(self) -> NDArray[np.float64] | None:
-        return None if self._odds is None else self._odds.of(self.data)
-
-    def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
-        data, rows = self.data, self._training_rows
-        weight = row_weight(data, rows)
-        if weight is not None and weight.any():  # class weights may leave some at zero
-            rows, weight = rows[weight > 0], weight[weight > 0]
-        else:
-            weight = None
-        n_features = data.X.shape[1]
-        sizes = () if categories is None else categories.sizes(n_features)
-        return TrainingInputs(data.X, rows, weight, sizes)
-
-    def rows(self, net: MultiTaskNet) -> tuple[Rows, Rows | None]:
-        """Return the rows to train on and those to validate on, as the net reads them.
-
-        Parameters
-        ----------
-        net : MultiTaskNet
-            Decides the types of inputs and labels.
-
-        Returns
-        -------
-        train : Rows
-            Rows with a label.
-        valid : Rows or None
-            Those of the validation set or of the hold-out.
-        """
-        rows, valid = self._packed(self.data, net), None
-        if self.valid is not None:
-            valid = self._packed(self.valid, net)
-        elif self.split is not None:
-            rows, valid = map(rows.subset, self.split)
-        if self._odds is not None:
-            self._draw(self._odds, rows, valid, net)
-        return rows, valid
-
-    def _draw(
-        self, odds: Odds, rows: Rows, valid: Rows | None, net: MultiTaskNet
-    ) -> None:
-        """Give rows their odds, and weigh those to validate on by theirs."""
-        of_rows = torch.from_numpy(self._row_odds)
-        rows.odds = of_rows if rows.index is None else of_rows[rows.index]
-        if valid is None:
-            return
-        if self.valid is not None:
-            of_rows = torch.from_numpy(odds.of(self.valid))
-        factors = of_rows[:, None].to(self.plan.device, net.dtype)
-        valid.targets = [
-            (y, factors.expand_as(y) if w is None else w * factors)
-            for y, w in valid.targets
-        ]
-
-    def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
-        device = self.plan.device
-        packed = pack_targets(
-            self.targets.blocks, data.labels, data.weight, net.dtype, device
-        )
-        source = Source(data.X, net.module_.input_dtype, device)
-        every = len(data.rows) == data.X.shape[0]
-        return Rows(source, packed, None if every else data.rows)

@@ -89,6 +89,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
+        n_members: int = 1,
+        members: str = "crossfit",
+        calibrate: bool = True,
         class_weight: Any = None,
         task_weight: Any = None,
         missing_label: Any = np.nan,
@@ -119,6 +122,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.n_members = n_members
+        self.members = members
+        self.calibrate = calibrate
         self.class_weight = class_weight
         self.task_weight = task_weight
         self.missing_label = missing_label

@@ -10,12 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skmtl._build import (
-    Job,
-    Plan,
-    Split,
-    threads,
-)
+from skmtl._build import Plan, threads
 from skmtl._categories import Categories
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
@@ -27,12 +22,16 @@ from skmtl._data import (
     reweighted,
     task_labels,
 )
+from skmtl._folds import Part, bootstrap_parts, crossfit_parts
+from skmtl._job import Job, Split
+from skmtl._oof import out_of_fold
 from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
 from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
 from skmtl.training import (
+    MemberStopping,
     MultiTaskNet,
     Progress,
     SklearnCallbacks,
@@ -53,6 +52,9 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
 
 #: Labelled rows from which early_stopping="auto" holds some out.
 EARLY_STOPPING_ROWS = 500
+#: Labelled rows from which members have rows held out of them: an eighth of fewer says
+#: little.
+CROSSFIT_ROWS = 150
 
 Validation = tuple[Any, Any, Any]
 
@@ -145,8 +147,10 @@ class MultiTaskFit(CallbackSupportMixin):
                     if job.targets.blocks:
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                     if job.targets.blocks and not job.one_pass:
-                        warn_of_collapse(net, rows)
+                        warn_of_collapse(net, rows[0] if job.parts else rows)
+                    oof = out_of_fold(net, job, self.calibrate)
             self._publish(net, job)
+            self._publish_oof(oof)
         except BaseException:
             for name in [k for k in vars(self) if _is_fitted_attribute(k)]:
                 delattr(self, name)
@@ -188,12 +192,16 @@ class MultiTaskFit(CallbackSupportMixin):
         valid_data = self._read_validation(valid, targets, encoder, shape, trained)
         if valid_data is not None:
             valid_data = reweighted(valid_data, weighting)
-        split = None
-        if valid_data is None and not one_pass:
+        split, parts, stops = None, None, valid_data is not None
+        if self.n_members > 1:
+            parts = self._parts(data, targets, random_state, one_pass, resume)
+            held = parts[0][1] is not None
+            out_of_fold = held and self.members != "all"
+            stops = stops or (held and self.early_stopping is not False)
+        elif valid_data is None and not one_pass:
             split = self._hold_out(data, random_state)
-        callbacks = self._callbacks(
-            (X, y, sample_weight), targets, valid_data or split, one_pass
-        )
+            stops = split is not None
+        callbacks = self._callbacks((X, y, sample_weight), targets, stops, one_pass)
         return Job(
             plan=plan,
             weighting=weighting,
@@ -203,9 +211,12 @@ class MultiTaskFit(CallbackSupportMixin):
             task_weight=task_weight,
             valid=valid_data,
             split=split,
+            parts=parts,
             callbacks=callbacks,
             resume=resume,
             one_pass=one_pass,
+            stops=stops,
+            out_of_fold=parts is not None and out_of_fold,
         )
 
     def _read(
@@ -324,8 +335,33 @@ class MultiTaskFit(CallbackSupportMixin):
         labels = [task[data.rows] for task in data.labels]
         return holdout_split(labels, self.validation_fraction, random_state)
 
+    def _parts(
+        self,
+        data: Data,
+        targets: Targets,
+        random_state: np.random.RandomState,
+        one_pass: bool,
+        resume: bool,
+    ) -> list[Part]:
+        """Return positions of rows to train on and to hold out for each member."""
+        n_rows, n_members = len(data.rows), self.n_members
+        alike: Part = (np.arange(n_rows), None)
+        if one_pass:
+            return [alike] * n_members
+        if self.members == "all":
+            return [self._hold_out(data, random_state) or alike] * n_members
+        before = getattr(self, "_parts_of_fit", None) if resume else None
+        if before is not None and before[0] == n_rows:
+            return before[1]  # type: ignore[no-any-return]
+        if self.members == "bootstrap":
+            return bootstrap_parts(n_rows, n_members, random_state)
+        if n_rows < CROSSFIT_ROWS and self.early_stopping is not True:
+            return [alike] * n_members
+        labels = [task[data.rows] for task in data.labels]
+        return crossfit_parts(labels, targets.names, n_members, random_state)
+
     def _callbacks(
-        self, given: tuple[Any, Any, Any], targets: Targets, valid: Any, one_pass: bool
+        self, given: tuple[Any, Any, Any], targets: Targets, stops: bool, one_pass: bool
     ) -> list[Any]:
         """Return skorch callbacks: scikit-learn's, progress, stopping, the user's."""
         callbacks: list[Any] = []
@@ -346,10 +382,12 @@ class MultiTaskFit(CallbackSupportMixin):
             )
         if self.verbose and not one_pass:
             callbacks.append(Progress(self.max_iter))
-        if not one_pass:
-            monitor = "train_loss" if valid is None else "valid_loss"
-            patience = self.n_iter_no_change
-            callbacks.append(Stopping(monitor, patience, self.tol, valid is not None))
+        patience, tol = self.n_iter_no_change, self.tol
+        if not one_pass and self.n_members > 1:
+            callbacks.append(MemberStopping(patience, tol, stops))
+        elif not one_pass:
+            monitor = "valid_loss" if stops else "train_loss"
+            callbacks.append(Stopping(monitor, patience, tol, stops))
         return callbacks + list(self.callbacks or [])
 
     def _publish(self, net: MultiTaskNet, job: Job) -> None:
@@ -361,6 +399,17 @@ class MultiTaskFit(CallbackSupportMixin):
             # Rounding of float32 would depend on which rows are predicted together.
             net.cast(torch.float64)
         self._describe(net, targets)
+
+    def _publish_oof(self, oof: Any) -> None:
+        """Set what members say of the training rows that they have not seen."""
+        for name in ("_oof", "_parts_of_fit"):
+            self.__dict__.pop(name, None)
+        if oof is not None:
+            self._oof = oof
+            self.oof_prediction_ = oof.predictions(self._targets)
+            self.oof_scores_ = oof.scores(self._targets)
+            known = ~np.isnan(self.oof_scores_)
+            self.oof_score_ = float(self.oof_scores_[known].mean())
 
     def _attributes(self, net: MultiTaskNet, targets: Targets) -> dict[str, Any]:
         """Return the fitted attributes that the estimator would have by now."""

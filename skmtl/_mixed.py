@@ -106,6 +106,9 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
+        n_members: int = 1,
+        members: str = "crossfit",
+        calibrate: bool = True,
         task_types: Any = None,
         loss: str = "squared_error",
         class_weight: Any = None,
@@ -138,6 +141,9 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.n_members = n_members
+        self.members = members
+        self.calibrate = calibrate
         self.task_types = task_types
         self.loss = loss
         self.class_weight = class_weight

@@ -41,6 +41,9 @@ PARAMETERS: dict[str, Any] = {
         Interval(Integral, 1, None, closed="left"),
         Options(Real, {np.inf}),
     ],
+    "n_members": [Interval(Integral, 1, None, closed="left")],
+    "members": [StrOptions({"crossfit", "bootstrap", "all"})],
+    "calibrate": ["boolean"],
     "task_weight": [dict, "array-like", None],
     "missing_label": "no_validation",
     "augmentation": [

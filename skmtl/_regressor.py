@@ -75,6 +75,9 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
+        n_members: int = 1,
+        members: str = "crossfit",
+        calibrate: bool = True,
         loss: str = "squared_error",
         task_weight: Any = None,
         missing_label: Any = np.nan,
@@ -105,6 +108,9 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.n_members = n_members
+        self.members = members
+        self.calibrate = calibrate
         self.loss = loss
         self.task_weight = task_weight
         self.missing_label = missing_label

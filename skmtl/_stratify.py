@@ -73,3 +73,71 @@ def _codes(labels: NDArray[Any]) -> NDArray[Any]:
     edges = np.quantile(labels[present], np.arange(1, N_BINS) / N_BINS)
     codes[present] = np.searchsorted(edges, labels[present])
     return codes
+
+
+def stratified_folds(
+    labels: Sequence[NDArray[Any]], n_folds: int, random_state: RandomState
+) -> NDArray[np.int64]:
+    """Deal rows to folds of equal size, stratified over several tasks.
+
+    Labels are served from the rarest to the most common: rows that carry one go, one
+    after the other, to the fold that has fewest of it, as in iterative stratification
+    [1]_; of equal folds, to the one with most room.
+
+    Parameters
+    ----------
+    labels : sequence of ndarray of shape (n_samples,)
+        For each task, codes (negative where missing) or numbers (NaN where missing).
+    n_folds : int
+        Number of folds, at most one per row.
+    random_state : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        The fold of each row; their sizes differ by one at most.
+
+    References
+    ----------
+    .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of
+       Multi-Label Data", ECML PKDD 2011.
+    """
+    n = len(labels[0])
+    order = random_state.permutation(n)
+    codes = [_codes(task)[order] for task in labels]
+    groups = [
+        (t, c, int((code == c).sum()))
+        for t, code in enumerate(codes)
+        for c in np.unique(code[code >= 0])
+    ]
+    fold = np.full(n, -1)
+    room = np.full(n_folds, n // n_folds)
+    room[random_state.permutation(n_folds)[: n % n_folds]] += 1
+    for t, c, _ in sorted(groups, key=lambda group: group[2]):
+        carriers = codes[t] == c
+        rows = np.flatnonzero(carriers & (fold < 0))
+        have = np.bincount(fold[carriers & (fold >= 0)], minlength=n_folds)
+        _deal(fold, rows, have, room)
+    _deal(fold, np.flatnonzero(fold < 0), np.zeros(n_folds, dtype=int), room)
+    folds = np.empty(n, dtype=np.int64)
+    folds[order] = fold
+    return folds
+
+
+def _deal(
+    fold: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    have: NDArray[np.int64],
+    room: NDArray[np.int64],
+) -> None:
+    """Give each of some rows to the fold that then has fewest of its label."""
+    if not len(rows):
+        return
+    places = np.minimum(room, len(rows))
+    of_fold = np.repeat(np.arange(len(room)), places)
+    nth = np.arange(len(of_fold)) - np.repeat(places.cumsum() - places, places)
+    # A place counts as what its fold has by then; larger folds fill up first.
+    first = np.lexsort((-(room[of_fold] - nth), have[of_fold] + nth))[: len(rows)]
+    fold[rows] = of_fold[first]
+    room -= np.bincount(of_fold[first], minlength=len(room))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from skmtl.encoder import EncoderModule
-from skmtl.training import MultiTaskModule, MultiTaskNet, seeded
+from skmtl.training import Members, MultiTaskModule, MultiTaskNet, seeded
 
 
 def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
@@ -23,7 +23,9 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     dict of str to tuple of four int
         By layer: shared, of single tasks, both, and of separate networks.
     """
-    module: MultiTaskModule = net.module_
+    module, n_members = net.module_, 1
+    if isinstance(module, Members):
+        module, n_members = module.member(0), module.n_members
     alone = _encoder_alone(net)
     shared, per_task, separate = Counter[str](), Counter[str](), Counter[str]()
     common = set(module.shared_parameters())
@@ -39,8 +41,12 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
         row: (shared[row], per_task[row], shared[row] + per_task[row], separate[row])
         for row in dict.fromkeys([*rows, *separate])
     }
-    a, b, c, d = (sum(column) for column in zip(*table.values(), strict=True))
-    return {**table, "total": (a, b, c, d)}
+    totals = (sum(column) for column in zip(*table.values(), strict=True))
+    table["total"] = tuple(totals)  # type: ignore[assignment]
+    return {
+        row: tuple(n_members * count for count in counts)  # type: ignore[misc]
+        for row, counts in table.items()
+    }
 
 
 def _encoder_alone(net: MultiTaskNet) -> EncoderModule:

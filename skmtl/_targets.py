@@ -228,7 +228,7 @@ class Targets:
                 p = Z.sigmoid()
                 codes[:, block.tasks] = (p > 1 - p).numpy()
             elif block.kind == "multiclass":
-                codes[:, block.tasks] = _padded(block, Z).argmax(dim=2).numpy()
+                codes[:, block.tasks] = padded(block, Z).argmax(dim=2).numpy()
         return codes
 
     def values(self, outputs: Tensor) -> NDArray[np.float64]:
@@ -276,16 +276,39 @@ def _block_probabilities(block: Block, Z: Tensor) -> Tensor:
     if block.kind == "binary":
         p = Z.T.sigmoid()
         return torch.stack([1 - p, p], dim=2)
-    return _padded(block, Z).transpose(0, 1).softmax(dim=2)
+    return padded(block, Z).transpose(0, 1).softmax(dim=2)
 
 
-def _padded(block: Block, Z: Tensor) -> Tensor:
-    """Return logits of shape (n, n_tasks, size); a class that is none has -inf."""
+def padded(block: Block, Z: Tensor, fill: float = -torch.inf) -> Tensor:
+    """Return packed outputs of a block with an axis for its tasks.
+
+    Parameters
+    ----------
+    block : Block
+        Tasks of several classes.
+    Z : Tensor of shape (..., sum of the tasks' sizes)
+        Their outputs.
+    fill : float, default=-inf
+        What stands for classes that a task does not have.
+
+    Returns
+    -------
+    Tensor of shape (..., n_block_tasks, size)
+        The outputs.
+    """
     if block.ragged:
-        wide = Z.new_full((len(Z), len(block.tasks) * block.size), -torch.inf)
-        wide[:, torch.from_numpy(block.padded_columns)] = Z
-        Z = wide
-    return Z.unflatten(1, (-1, block.size))
+        columns = torch.from_numpy(block.padded_columns).to(Z.device)
+        wide = Z.new_full((*Z.shape[:-1], len(block.tasks) * block.size), fill)
+        Z = wide.index_copy(-1, columns, Z)
+    return Z.unflatten(-1, (-1, block.size))
+
+
+def unpadded(block: Block, Z: Tensor) -> Tensor:
+    """Undo ``padded``."""
+    Z = Z.flatten(-2)
+    if not block.ragged:
+        return Z
+    return Z.index_select(-1, torch.from_numpy(block.padded_columns).to(Z.device))
 
 
 def _code_dtype(n_classes: int) -> type[np.signedinteger[Any]]:

@@ -97,9 +97,7 @@ class Balance:
 
     def end_epoch(self, losses: NDArray[np.float64]) -> dict[str, Any]:
         """Let the weighting see an epoch's mean losses; return what to record."""
-        record: dict[str, Any] = {
-            "train_weights": torch.stack(self._weights).mean(dim=0).tolist()
-        }
+        record: dict[str, Any] = {"train_weights": self._mean_weights().tolist()}
         if self._seen.n_looks:
             norms, cosines = self._seen.means()
             record["train_gradient_norms"] = norms.tolist()
@@ -120,6 +118,11 @@ class Balance:
         with torch.no_grad():
             self.weighting.after_epoch(self.task_weight.new_tensor(losses))
         return record
+
+    def _mean_weights(self) -> Tensor:
+        """Return the mean over steps, and over members where there are any."""
+        weights = torch.stack(self._weights)  # (steps, ..., tasks)
+        return weights.reshape(-1, weights.shape[-1]).mean(dim=0)
 
     def weights(self, losses: Tensor, counts: Tensor | None) -> Tensor:
         """Return the tasks' weights in a step.
@@ -177,12 +180,13 @@ class Balance:
         own = self._own_loss(losses, counts)
         extra = [term for term in (penalty, own) if term is not None]
         if weights.requires_grad and own is None:
-            sum(extra, weights @ losses).backward()
+            sum(extra, (weights * losses).sum()).backward()
         elif extra:
-            seeds = [weights.detach(), *[None] * len(extra)]
+            weights = weights.detach().expand_as(losses)
+            seeds = [weights, *[None] * len(extra)]
             torch.autograd.backward([losses, *extra], seeds)
         else:
-            losses.backward(weights)
+            losses.backward(weights.expand_as(losses))
         return weights.detach()
 
     def _by_gradients(
@@ -248,6 +252,9 @@ class Balance:
         if not self._alike:
             weights = weights * self.task_weight
         if present is None:
-            return weights * (self.n_active / weights.sum())
+            return weights * (self.n_active / weights.sum(dim=-1, keepdim=True))
         weights = weights.where(present, 0)
-        return weights * (present.sum() / weights.sum().clamp_min(1e-30))
+        n_present = present.sum(dim=-1, keepdim=True)
+        return weights * (
+            n_present / weights.sum(dim=-1, keepdim=True).clamp_min(1e-30)
+        )

@@ -129,24 +129,30 @@ class Rows(torch.utils.data.Dataset[Batch]):
         return self.source.n_samples if self.index is None else len(self.index)
 
     def __getitem__(self, rows: Any) -> Batch:
-        every = torch.arange(len(self))
-        return self.take(
-            (every if self.index is None else self.index)[rows].reshape(-1)
-        )
+        return self.take(self.numbers()[rows].reshape(-1))
+
+    def numbers(self) -> Tensor:
+        """Return which samples of the source the rows are."""
+        return torch.arange(len(self)) if self.index is None else self.index
+
+    def first(self, n: int) -> "Rows":
+        """Return the first rows."""
+        return self.subset(np.arange(min(n, len(self))))
 
     def take(self, index: Tensor | None) -> Batch:
         """Return the batch of some samples of the source; None for all of them."""
         if index is None:
             return self.source.span(0, self.source.n_samples), self.targets
-        index_on = index.to(self.targets[0][0].device) if self.targets else index
-        targets = [
-            (
-                y.index_select(0, index_on),
-                None if w is None else w.index_select(0, index_on),
-            )
+        return self.source.take(index), self.labels(index)
+
+    def labels(self, index: Tensor) -> list[BlockTarget]:
+        """Return labels and weights of some samples of the source."""
+        if self.targets:
+            index = index.to(self.targets[0][0].device)
+        return [
+            (y.index_select(0, index), None if w is None else w.index_select(0, index))
             for y, w in self.targets
         ]
-        return self.source.take(index), targets
 
 
 class Batches:
@@ -175,26 +181,32 @@ class Batches:
         self.generator = generator
 
     def __len__(self) -> int:
-        return len(self._sizes())
+        return len(sizes(*self._counts))
 
     def __iter__(self) -> Iterator[Batch]:
-        n = len(self.rows)
-        index = self.rows.index
-        drawn = self.generator is not None and self.rows.odds is not None
-        if n <= self.batch_size and not drawn:  # the order of one batch does not matter
-            yield self.rows.take(index)
+        if len(self.rows) <= self.batch_size and not self._draws:
+            yield self.rows.take(self.rows.index)  # the order in a batch is no matter
             return
-        if self.generator is not None:
-            order = (
-                self._draw() if drawn else torch.randperm(n, generator=self.generator)
-            )
-            index = order if index is None else index[order]
-        elif index is None:
-            index = torch.arange(n)
-        if isinstance(self.rows.source.data, Tensor):
-            index = index.to(self.rows.source.data.device)  # once, not per batch
-        for part in index.split(self._sizes()):
+        for part in on_device(self.order(), self.rows).split(sizes(*self._counts)):
             yield self.rows.take(part)
+
+    def order(self) -> Tensor:
+        """Return which samples of the source the next epoch has, in its order."""
+        index, n = self.rows.index, len(self.rows)
+        if self.generator is None:
+            return self.rows.numbers()
+        order = (
+            self._draw() if self._draws else torch.randperm(n, generator=self.generator)
+        )
+        return order if index is None else index[order]
+
+    @property
+    def _draws(self) -> bool:
+        return self.generator is not None and self.rows.odds is not None
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        return len(self.rows), self.batch_size
 
     def _draw(self) -> Tensor:
         """Return positions drawn with replacement: torch.multinomial takes fewer."""
@@ -204,10 +216,18 @@ class Batches:
         drawn = torch.searchsorted(bounds, places * bounds[-1], right=True)
         return drawn.clamp_max(len(bounds) - 1)  # where a product is rounded up
 
-    def _sizes(self) -> list[int]:
-        full, rest = divmod(len(self.rows), self.batch_size)
-        sizes = [self.batch_size] * full + ([rest] if rest else [])
-        return [*sizes[:-2], self.batch_size + 1] if full and rest == 1 else sizes
+
+def sizes(n_rows: int, batch_size: int) -> list[int]:
+    """Return the sizes of the batches of an epoch."""
+    full, rest = divmod(n_rows, batch_size)
+    sizes = [batch_size] * full + ([rest] if rest else [])
+    return [*sizes[:-2], batch_size + 1] if full and rest == 1 else sizes
+
+
+def on_device(index: Tensor, rows: Rows) -> Tensor:
+    """Return numbers of samples where they are used: once, not per batch."""
+    data = rows.source.data
+    return index.to(data.device) if isinstance(data, Tensor) else index
 
 
 def pack_targets(

@@ -59,6 +59,59 @@ class Stopping(Callback):
             self.state_ = None
 
 
+class MemberStopping(Callback):
+    """Stop each member when its loss no longer falls; bring back its best epoch.
+
+    Members that have stopped may train on beside the others: what counts is their
+    state at the best epoch, or where they stopped if that is not to be restored.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement to wait for.
+    tol : float
+        Smallest improvement that counts.
+    restore : bool
+        Whether to load the weights of the epoch with the lowest loss at the end.
+    """
+
+    def __init__(self, patience: int, tol: float, restore: bool) -> None:
+        self.patience = patience
+        self.tol = tol
+        self.restore = restore
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Forget earlier trainings."""
+        self.best_losses_ = np.full(net.n_members, np.inf)
+        self.best_epochs_ = np.zeros(net.n_members, dtype=int)
+        self.waited_ = np.zeros(net.n_members, dtype=int)
+        self.states_: dict[int, dict[str, torch.Tensor]] = {}
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Compare the epoch of each member with its best so far."""
+        losses, trains = net.member_losses, ~net.done
+        improved = losses < self.best_losses_ - self.tol
+        self.waited_ = np.where(improved, 0, self.waited_ + 1)
+        better = (losses < self.best_losses_) & trains
+        self.best_losses_ = np.where(better, losses, self.best_losses_)
+        self.best_epochs_[better] = len(net.history)
+        net.done |= self.waited_ >= self.patience
+        kept = better if self.restore else net.done & trains
+        states = net.module_.states()
+        for i in np.flatnonzero(kept).tolist():
+            self.states_[i] = {name: v.clone() for name, v in states[i].items()}
+        if net.done.all():
+            net.stop_training_ = True
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Bring back the states that count."""
+        states = net.module_.states()
+        for i, kept in self.states_.items():
+            for name, value in kept.items():
+                states[i][name].copy_(value)
+        self.states_ = {}
+
+
 class Progress(Callback):
     """A progress bar over epochs.
 

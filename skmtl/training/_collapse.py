@@ -7,6 +7,7 @@ import torch
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import SharingModule
 from skmtl.training._batches import Rows
+from skmtl.training._members import Members
 from skmtl.training._net import MultiTaskNet
 
 #: Training rows to look at, at most.
@@ -18,6 +19,8 @@ N_NAMES = 3
 def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
     """Warn once, by name, of tasks whose gate has collapsed onto one expert.
 
+    Of several members, all must have done so.
+
     Parameters
     ----------
     net : MultiTaskNet
@@ -25,15 +28,22 @@ def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
     rows : Rows
         Its training data.
     """
-    sharing = net.module_.sharing
-    kinds = {type(sharing).gates, type(sharing).collapsed}
+    module = net.module_
+    several = isinstance(module, Members)
+    sharing = type((module.together if several else module).sharing)
+    kinds = {sharing.gates, sharing.collapsed}
     if kinds == {SharingModule.gates, SharingModule.collapsed}:
         return  # without gates, no row is read
     X, _ = rows[:: -(-len(rows) // N_ROWS)]
-    net.module_.eval()
+    module.eval()
+    each = map(module.member, range(module.n_members)) if several else [module]
     with torch.inference_mode():
-        collapsed = sharing.collapsed(net.module_.staged(X))
-    if collapsed is None or not collapsed.any():
+        X = module.staged(X)
+        found = [one.sharing.collapsed(X) for one in each]
+    if found[0] is None:
+        return
+    collapsed = torch.stack(found).all(dim=0)  # type: ignore[arg-type]
+    if not collapsed.any():
         return
     names = [repr(net.task_names[t]) for t in collapsed.nonzero().flatten().tolist()]
     listed = ", ".join(names[:N_NAMES])

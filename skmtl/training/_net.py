@@ -158,13 +158,17 @@ class MultiTaskNet(NeuralNet):
         for _ in range(epochs):
             start = perf_counter()
             self.notify("on_epoch_begin", **data)
-            self.run_single_epoch(batches, True, "train", self.train_step)
-            self.run_single_epoch(checks, False, "valid", self.validation_step)
+            self._epoch(batches, checks)
             self.history.record("dur", perf_counter() - start)
             self.history.new_batch()  # skorch's Checkpoint looks at the last one
             self.notify("on_epoch_end", **data)
             if self.stop_training_:
                 return
+
+    def _epoch(self, batches: Any, checks: Any) -> None:
+        """Train for an epoch, and look at what is held out."""
+        self.run_single_epoch(batches, True, "train", self.train_step)
+        self.run_single_epoch(checks, False, "valid", self.validation_step)
 
     def _check_last(self, rows: Rows) -> None:
         """Look at the losses once more: the last step may have been the one too far."""
@@ -206,7 +210,7 @@ class MultiTaskNet(NeuralNet):
             if self._batch_events:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            tally.add(step["losses"], step["counts"], batch[0].shape[0])
+            tally.add(step["losses"], step["counts"], step["y_pred"].shape[-2])
             if self._batch_events:
                 self.notify("on_batch_end", batch=batch, training=training, **step)
             if training and len(tally.losses) == CHECK_EVERY:
@@ -261,7 +265,7 @@ class MultiTaskNet(NeuralNet):
         losses = losses.detach()
         loss = losses
         if self._batch_events or self._needs_closure:
-            loss = weights @ losses
+            loss = (weights * losses).sum()
             loss = loss if penalty is None else loss + penalty
         return {
             "loss": loss,

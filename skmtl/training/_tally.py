@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Tally:
-    """Mean losses of the tasks over an epoch.
+    """Mean losses of the tasks over an epoch, of one network or of several.
 
     Losses of batches are kept on the device and added up many at a time: neither a
     read-back nor an addition per batch.
@@ -17,8 +17,8 @@ class Tally:
         self.counted = counted
         self.losses: list[Tensor] = []
         self.counts: list[Tensor | int] = []
-        self.sum = np.zeros(len(counted))
-        self.count = np.zeros(len(counted))
+        self.sum: NDArray[np.float64] = np.zeros(len(counted))
+        self.count: NDArray[np.float64] = np.zeros(len(counted))
 
     def add(self, losses: Tensor, counts: Tensor | None, n: int) -> None:
         """Add a batch's mean losses, each over its weight of labels."""
@@ -28,22 +28,22 @@ class Tally:
     def flush(self) -> NDArray[np.float64]:
         """Return means so far: NaN without labels, inf where one was not finite."""
         if self.losses:
-            L = torch.stack(self.losses).cpu().numpy()  # (batches, tasks)
+            L = torch.stack(self.losses).cpu().numpy()  # (batches, ..., tasks)
             with np.errstate(invalid="ignore", over="ignore"):  # told of below
                 if isinstance(self.counts[0], Tensor):
                     C = torch.stack(self.counts).cpu().numpy()  # type: ignore[arg-type]
-                    self.sum += (L * C).sum(axis=0)
-                    self.count += C.sum(axis=0)
+                    self.sum = self.sum + (L * C).sum(axis=0)
+                    self.count = self.count + C.sum(axis=0)
                 else:
                     n = np.array(self.counts, dtype=np.float64)
-                    self.sum += n @ L
-                    self.count += n.sum()
+                    self.sum = self.sum + np.tensordot(n, L, axes=1)
+                    self.count = self.count + np.full(L.shape[1:], n.sum())
             if not np.isfinite(self.sum.sum()):
                 self.sum[~np.isfinite(self.sum)] = np.inf
             self.losses, self.counts = [], []
         known = self.counted & (self.count > 0)
         return np.divide(
-            self.sum, self.count, out=np.full(len(known), np.nan), where=known
+            self.sum, self.count, out=np.full(known.shape, np.nan), where=known
         )
 
     def mean(self) -> float:

@@ -1,0 +1,248 @@
+"""A fit whose parameters and data are checked, and what it builds."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skmtl._build import Plan, new_net, resumed_net
+from skmtl._categories import Categories
+from skmtl._data import Data, prior_outputs, row_weight
+from skmtl._folds import Part
+from skmtl._sampling import Odds, weighted_by
+from skmtl._targets import Targets
+from skmtl.encoder import TrainingInputs
+from skmtl.training import MultiTaskNet, Rows, Source, pack_targets
+from skmtl.weighting import Weighting
+
+#: Positions of rows to train on and to hold out.
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fit whose parameters and data are checked.
+
+    Attributes
+    ----------
+    plan : Plan
+        Strategies and device.
+    weighting : Weighting
+        How tasks are balanced, after a look at the labels.
+    seed : int
+        Seed of everything random in it.
+    targets : Targets
+        The tasks.
+    data : Data
+        The training data.
+    task_weight : ndarray of shape (n_tasks,)
+        Fixed weights of the tasks.
+    valid : Data or None
+        A validation set.
+    split : (ndarray of int, ndarray of int) or None
+        Positions of rows to train on and to hold out.
+    parts : list of (ndarray of int, ndarray of int or None) or None
+        The same for each member; None for a single network.
+    callbacks : list
+        skorch callbacks.
+    resume : bool
+        Whether to train a fitted net on.
+    one_pass : bool
+        Whether to make one pass only.
+    stops : bool
+        Whether members stop by the rows held out of them.
+    out_of_fold : bool
+        Whether these rows differ, so that they make out-of-fold predictions.
+    """
+
+    plan: Plan
+    weighting: Weighting
+    seed: int
+    targets: Targets
+    data: Data
+    task_weight: NDArray[np.float64]
+    valid: Data | None
+    split: Split | None
+    parts: list[Part] | None
+    callbacks: list[Any]
+    resume: bool
+    one_pass: bool
+    stops: bool = False
+    out_of_fold: bool = False
+
+    def net(self, estimator: Any) -> MultiTaskNet:
+        """Return the net to train; draws from torch's random state.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Holds the training parameters, and the net to train on where there is one.
+
+        Returns
+        -------
+        MultiTaskNet
+            The net.
+        """
+        plan, data, weight = self.plan, self.data, self.task_weight
+        if self.resume:
+            return resumed_net(estimator, plan, data, weight, self.callbacks)
+        inputs = self._training_inputs(estimator._categories)
+        drawn = data if self._row_odds is None else weighted_by(data, self._row_odds)
+        prior = prior_outputs(drawn, self.targets)
+        priors = None
+        if self.parts is not None:
+            rows = [data.rows[train] for train, _ in self.parts]
+            priors = [prior_outputs(of_rows(drawn, own), self.targets) for own in rows]
+        return new_net(
+            estimator,
+            plan,
+            self.weighting,
+            data,
+            inputs,
+            self.targets,
+            prior,
+            priors,
+            weight,
+            self.callbacks,
+        )
+
+    @cached_property
+    def _training_rows(self) -> NDArray[np.int64]:
+        rows = self.data.rows
+        if self.parts is not None:  # together, crossfitted members train on all rows
+            used = np.unique(np.concatenate([train for train, _ in self.parts]))
+            return rows[used]
+        return rows if self.split is None else np.sort(rows[self.split[0]])
+
+    @cached_property
+    def _odds(self) -> Odds | None:
+        """How often rows are drawn; None where each epoch has every row once."""
+        sampling, targets = self.plan.sampling, self.targets
+        if sampling is None:
+            return None
+        trained = targets.active & (self.task_weight > 0)
+        return Odds(
+            self.data, self._training_rows, targets.n_classes, sampling, trained
+        )
+
+    @cached_property
+    def _row_odds(self) -> NDArray[np.float64] | None:
+        return None if self._odds is None else self._odds.of(self.data)
+
+    def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
+        data, rows = self.data, self._training_rows
+        weight = row_weight(data, rows)
+        if weight is not None and weight.any():  # class weights may leave some at zero
+            rows, weight = rows[weight > 0], weight[weight > 0]
+        else:
+            weight = None
+        n_features = data.X.shape[1]
+        sizes = () if categories is None else categories.sizes(n_features)
+        return TrainingInputs(data.X, rows, weight, sizes)
+
+    def rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
+        """Return the rows to train on and those to validate on, as the net reads them.
+
+        Parameters
+        ----------
+        net : MultiTaskNet
+            Decides the types of inputs and labels.
+
+        Returns
+        -------
+        train : Rows, or list of Rows
+            Rows with a label, of each member where there are several.
+        valid : Rows, list of Rows or None
+            Those of the validation set or of the hold-out.
+        """
+        rows, valid = self._packed(self.data, net), None
+        if self.parts is not None:
+            return self._rows_of_members(net, rows)
+        if self.valid is not None:
+            valid = self._packed(self.valid, net)
+        elif self.split is not None:
+            rows, valid = map(rows.subset, self.split)
+        if self._odds is not None:
+            self._draw(self._odds, rows, valid, net)
+        return rows, valid
+
+    def _rows_of_members(
+        self, net: MultiTaskNet, rows: Rows
+    ) -> tuple[list[Rows], list[Rows] | None]:
+        parts = self.parts or []
+        trains = [rows.subset(train) for train, _ in parts]
+        valid: list[Rows] | None = None
+        if self.valid is not None:
+            valid = [self._packed(self.valid, net)] * len(parts)
+        elif self.stops:
+            valid = [rows.subset(held) for _, held in parts if held is not None]
+        if self._odds is not None:
+            for i, own in enumerate(trains):  # what is held out has one set of labels
+                self._draw(self._odds, own, valid[0] if valid and not i else None, net)
+        return trains, valid or None
+
+    def held_rows(self, net: MultiTaskNet) -> list[Rows] | None:
+        """Return the rows that each member has not seen; None where there are none.
+
+        Parameters
+        ----------
+        net : MultiTaskNet
+            Decides the types of inputs and labels.
+
+        Returns
+        -------
+        list of Rows or None
+            The rows of each member.
+        """
+        if not self.out_of_fold:
+            return None
+        rows = self._packed(self.data, net)
+        return [rows.subset(held) for _, held in self.parts or [] if held is not None]
+
+    def _draw(
+        self, odds: Odds, rows: Rows, valid: Rows | None, net: MultiTaskNet
+    ) -> None:
+        """Give rows their odds, and weigh those to validate on by theirs."""
+        of_rows = torch.from_numpy(self._row_odds)
+        rows.odds = of_rows if rows.index is None else of_rows[rows.index]
+        if valid is None:
+            return
+        if self.valid is not None:
+            of_rows = torch.from_numpy(odds.of(self.valid))
+        factors = of_rows[:, None].to(self.plan.device, net.dtype)
+        valid.targets = [
+            (y, factors.expand_as(y) if w is None else w * factors)
+            for y, w in valid.targets
+        ]
+
+    def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
+        device = self.plan.device
+        packed = pack_targets(
+            self.targets.blocks, data.labels, data.weight, net.dtype, device
+        )
+        source = Source(data.X, net.module_.input_dtype, device)
+        every = len(data.rows) == data.X.shape[0]
+        return Rows(source, packed, None if every else data.rows)
+
+
+def of_rows(data: Data, rows: NDArray[np.int64]) -> Data:
+    """Return labels and weights of some rows only, for what looks at no inputs.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    rows : ndarray of int
+        Which rows.
+
+    Returns
+    -------
+    Data
+        Their labels and weights; the inputs stay.
+    """
+    weight = None if data.weight is None else data.weight[rows]
+    labels = [task[rows] for task in data.labels]
+    return replace(data, labels=labels, weight=weight, rows=np.arange(len(rows)))

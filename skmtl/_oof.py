@@ -1,0 +1,122 @@
+"""Out-of-fold predictions: what members say of rows that they have not seen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import r2_score
+from torch import Tensor
+
+from skmtl._data import Data, is_present
+from skmtl._job import Job
+from skmtl._targets import Targets
+from skmtl.training import MembersNet, fitted_slopes, pack_targets, refined
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions for the training rows, each by the members that have not seen it.
+
+    Attributes
+    ----------
+    outputs : Tensor of shape (n_samples, n_outputs)
+        Packed outputs, NaN where there is none.
+    data : Data
+        The training data, for their labels and weights.
+    """
+
+    outputs: Tensor
+    data: Data
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which rows have a prediction."""
+        known: NDArray[np.bool_] = ~self.outputs.isnan().any(dim=1).numpy()
+        return known
+
+    def predictions(self, targets: Targets) -> list[NDArray[Any]]:
+        """Return probabilities and values of each task, NaN where there is none.
+
+        Parameters
+        ----------
+        targets : Targets
+            The tasks.
+
+        Returns
+        -------
+        list of ndarray of shape (n_samples, n_classes) or (n_samples,)
+            One array per task.
+        """
+        probabilities = targets.predict_proba(self.outputs)
+        values = targets.values(self.outputs)
+        predictions = [
+            values[:, t] if p is None else p.copy() for t, p in enumerate(probabilities)
+        ]
+        for prediction in predictions:  # those of a single class too
+            prediction[~self.known] = np.nan
+        return predictions
+
+    def scores(self, targets: Targets) -> NDArray[np.float64]:
+        """Return each task's accuracy or R², without weights.
+
+        Parameters
+        ----------
+        targets : Targets
+            The tasks.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks,)
+            NaN for a task that has too few labels.
+        """
+        codes, values = targets.codes(self.outputs), targets.values(self.outputs)
+        values = (values - targets.mean) / targets.scale
+        scores = np.full(targets.n_tasks, np.nan)
+        for t, labels in enumerate(self.data.labels):
+            rows = self.known & is_present(labels)
+            if targets.classes[t] is not None and rows.any():
+                scores[t] = np.mean(codes[rows, t] == labels[rows])
+            elif targets.classes[t] is None and rows.sum() > 1:
+                scores[t] = r2_score(labels[rows], values[rows, t])
+        return scores
+
+
+def out_of_fold(net: Any, job: Job, calibrate: bool) -> OutOfFold | None:
+    """Predict the rows held out of each member, and calibrate the net by them.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        A trained net.
+    job : Job
+        Its fit.
+    calibrate : bool
+        Whether to draw predictions towards the priors by the slope that makes those
+        for held-out rows fit best.
+
+    Returns
+    -------
+    OutOfFold or None
+        None where no member has rows held out that others have not.
+    """
+    held = job.held_rows(net)
+    if held is None or not isinstance(net, MembersNet):
+        return None
+    data, blocks = job.data, job.targets.blocks
+    outputs = net.held_out_outputs(held, data.X.shape[0]).double()
+    oof = OutOfFold(outputs, data)
+    if not calibrate or not blocks or not oof.known.any():
+        return oof
+    rows = oof.known
+    weight = None if data.weight is None else data.weight[rows]
+    labels = [task[rows] for task in data.labels]
+    targets = pack_targets(blocks, labels, weight, outputs.dtype, outputs.device)
+    prior = torch.from_numpy(net.module__prior).unsqueeze(0)
+    a, b = fitted_slopes(outputs[torch.from_numpy(rows)], targets, blocks, prior)
+    if net.criterion__regression_loss != "squared_error":
+        b = torch.ones_like(b)
+    # A mean of members is less sure than each of them: half of the way is left to go.
+    net.slopes = (a.sqrt(), b)
+    return OutOfFold(refined(outputs, (a, b), blocks, prior), data)

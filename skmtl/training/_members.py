@@ -1,0 +1,214 @@
+"""Several members of one model: networks and weightings alike but for their state."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skmtl.training._module import MultiTaskModule
+from skmtl.training._stack import Stack
+from skmtl.weighting import WeightingModule
+
+
+class Members(nn.Module):
+    """Networks that are averaged, on what one input stage makes of the inputs.
+
+    Parameters
+    ----------
+    modules : sequence of MultiTaskModule
+        The networks, which it takes over.
+    stacked : bool
+        Whether to compute them at once; see `stackable`.
+    """
+
+    def __init__(self, modules: Sequence[MultiTaskModule], stacked: bool) -> None:
+        super().__init__()
+        self.n_members = len(modules)
+        self.inputs = modules[0].inputs
+        for module in modules:
+            module.inputs = None if stacked else self.inputs
+        self.penalised = modules[0].penalty() is not None
+        self.stack = Stack(modules) if stacked else None
+        self.separate = None if stacked else nn.ModuleList(modules)
+
+    @property
+    def together(self) -> MultiTaskModule:
+        """A network with the structure of all, not for calling."""
+        if self.stack is None:
+            return self.separate[0]  # type: ignore[index, return-value]
+        return self.stack.together  # type: ignore[return-value]
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return outputs (n_members, n, n_outputs) for inputs that all see."""
+        if self.stack is None:
+            return torch.stack([module(X) for module in self.separate])  # type: ignore[union-attr]
+        return self.stack.bound("forward", None)(self.staged(X))  # type: ignore[no-any-return]
+
+    def each(self) -> Callable[[Tensor], Tensor]:
+        """Return the map from inputs of each, (n_members, n, ...), to their outputs."""
+        if self.stack is None:
+            modules = self.separate
+            return lambda X: torch.stack(
+                [module(x) for module, x in zip(modules, X, strict=True)]
+            )
+        run = self.stack.bound("forward", 0)
+        if self.inputs is None:
+            return run
+        return lambda X: run(self.staged(X.flatten(0, 1)).unflatten(0, X.shape[:2]))
+
+    def staged(self, X: Tensor) -> Tensor:
+        """Return raw inputs as the networks read them."""
+        return X if self.inputs is None else self.inputs(X)
+
+    def penalty(self) -> Tensor | None:
+        """Return the sum of what the networks add to their losses, or None."""
+        if not self.penalised:
+            return None
+        if self.stack is None:
+            penalties = [module.penalty() for module in self.separate]  # type: ignore[operator, union-attr]
+            return torch.stack(penalties).sum()
+        return self.stack.bound("penalty")().sum()  # type: ignore[no-any-return]
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """Return views of the state of every network."""
+        if self.stack is not None:
+            return self.stack.states()
+        return [
+            {name: value.detach() for name, value in module.state_dict().items()}
+            for module in self.separate  # type: ignore[union-attr]
+        ]
+
+    def member(self, i: int) -> MultiTaskModule:
+        """Return a copy of one network, whole.
+
+        Parameters
+        ----------
+        i : int
+            Its number.
+
+        Returns
+        -------
+        MultiTaskModule
+            The network.
+        """
+        if self.stack is None:
+            return copy.deepcopy(self.separate[i])  # type: ignore[index, return-value]
+        module: MultiTaskModule = self.stack.module(i)  # type: ignore[assignment]
+        module.inputs = copy.deepcopy(self.inputs)
+        return module
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Type that inputs must have."""
+        if self.inputs is not None and self.inputs.needs_float64:
+            return torch.float64
+        return self.together.heads.weight.dtype
+
+    @property
+    def code_columns(self) -> Tensor | None:
+        """Columns of the raw inputs that hold codes of categories, if any do."""
+        return None if self.inputs is None else self.inputs.code_columns
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of all tasks together."""
+        return len(self.together.heads.task_of_output)
+
+    def gate_usage(self, X: Any) -> NDArray[np.float64]:
+        """Return the mean weight of each expert in each task, over members.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks, n_experts)
+            As `MultiTaskModule.gate_usage`; experts of different members have nothing
+            in common but their number.
+        """
+        usage = [self.member(i).gate_usage(X) for i in range(self.n_members)]
+        return np.mean(usage, axis=0)  # type: ignore[no-any-return]
+
+
+class StackedWeighting(WeightingModule):
+    """Weightings of several members, computed at once.
+
+    Parameters
+    ----------
+    modules : sequence of WeightingModule
+        One for each member.
+    """
+
+    def __init__(self, modules: Sequence[WeightingModule]) -> None:
+        super().__init__()
+        self.stack = Stack(modules, every_buffer=True)
+        own_loss = type(modules[0]).own_loss
+        self.has_own_loss = own_loss is not WeightingModule.own_loss
+
+    def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
+        """Return weights (n_members, n_tasks) for losses of that shape."""
+        return self._called("forward", losses, present)  # type: ignore[return-value]
+
+    def own_loss(self, losses: Tensor, present: Tensor | None) -> Tensor | None:
+        """Return the sum of what the weightings minimise, or None."""
+        if not self.has_own_loss:
+            return None
+        return self._called("own_loss", losses, present).sum()
+
+    def _called(self, method: str, losses: Tensor, present: Tensor | None) -> Tensor:
+        axis = 0 if present is not None and present.ndim == 2 else None
+        return self.stack.bound(method, 0, axis)(losses, present)  # type: ignore[no-any-return]
+
+    def after_epoch(self, losses: Tensor) -> None:
+        """Show each weighting its losses, of shape (n_members, n_tasks)."""
+        for i, state in enumerate(self.stack.states()):
+            module: WeightingModule = self.stack.module(i)  # type: ignore[assignment]
+            module.after_epoch(losses[i])
+            for name, value in module.state_dict().items():
+                state[f"module.{name}"].copy_(value)
+
+
+def stackable(modules: Sequence[MultiTaskModule], input_shape: tuple[int, ...]) -> bool:
+    """Tell whether networks can be computed at once, by trying it.
+
+    Parameters
+    ----------
+    modules : sequence of MultiTaskModule
+        Networks alike but for their weights.
+    input_shape : tuple of int
+        Shape of one raw sample.
+
+    Returns
+    -------
+    bool
+        False where training changes more than parameters, as statistics of batches
+        do, where the networks do what `torch.vmap` cannot, or where they end up with
+        other outputs.
+    """
+    device = modules[0].heads.weight.device
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        trial = [copy.deepcopy(module).double() for module in modules[:2]]
+        X = torch.randn(2, 3, *input_shape, device=device, dtype=torch.float64)
+        if trial[0].code_columns is not None:
+            X[..., trial[0].code_columns] = 0
+        for module in trial:  # heads start at zero, which would hide the rest
+            nn.init.normal_(module.heads.weight)
+        before = [b.clone() for b in trial[0].buffers()]
+        trial[0].train()(X[0])
+        if not all(map(torch.equal, before, trial[0].buffers())):
+            return False
+        try:
+            expected = [m.eval()(x) for m, x in zip(trial, X, strict=True)]
+            members = Members([module.train() for module in trial], stacked=True)
+            members.each()(X).sum().backward()
+            found = members.eval().each()(X)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+            return False  # vmap names no type of its own
+        return torch.allclose(found, torch.stack(expected), rtol=1e-3, atol=1e-4)

@@ -1,0 +1,187 @@
+"""Outputs drawn towards the priors by one slope: stopping, calibration, averages."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from skmtl._targets import Block, padded, unpadded
+from skmtl.training._batches import BlockTarget
+
+#: Bounds of the slopes, which the best of them rarely reach.
+LOWEST, HIGHEST = 0.05, 1.3
+#: Steps of the search for the slope of classification.
+N_STEPS = 8
+
+#: One slope for all classification tasks and one for all of regression.
+Slopes = tuple[Tensor, Tensor]
+
+
+def fitted_slopes(
+    outputs: Tensor,
+    targets: Sequence[BlockTarget],
+    blocks: Sequence[Block],
+    prior: Tensor,
+) -> Slopes:
+    r"""Return the slopes that make outputs fit best.
+
+    The slope a scales what outputs add to the prior,
+    :math:`z_0 + a (z - z_0)`. It minimises the mean over tasks of the log-loss, and of
+    the squared error in regression.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (..., n, n_outputs)
+        Packed outputs of one network, or of several on axes before the rows.
+    targets : sequence of (Tensor of shape (..., n, n_block_tasks), Tensor or None)
+        Labels and weights of each block.
+    blocks : sequence of Block
+        Layout of the outputs.
+    prior : Tensor of shape (..., 1, n_outputs)
+        Outputs of a model that has learned nothing.
+
+    Returns
+    -------
+    classification, regression : Tensor of shape (...)
+        The slopes of each network; one where there are no labels.
+    """
+    ones = outputs.new_ones(outputs.shape[:-2])
+    a, low, high = ones, LOWEST * ones, HIGHEST * ones
+    classified = [
+        _LogLoss(block, outputs, prior, y, w)
+        for block, (y, w) in zip(blocks, targets, strict=True)
+        if block.kind != "regression"
+    ]
+    for _ in range(N_STEPS if classified else 0):
+        found = [loss.derivatives(a) for loss in classified]
+        g, h = (torch.stack(terms).sum(dim=0) for terms in zip(*found, strict=True))
+        high, low = torch.where(g > 0, a, high), torch.where(g > 0, low, a)
+        newton = a - g / h.clamp_min(torch.finfo(h.dtype).tiny)
+        inside = (newton > low) & (newton < high)
+        # The loss is convex: what Newton's method oversteps, halving finds.
+        a = torch.where(inside, newton, (low + high) / 2).where(h > 0, a)
+    return a, _least_squares(outputs, targets, blocks, ones)
+
+
+def refined(
+    outputs: Tensor, slopes: Slopes, blocks: Sequence[Block], prior: Tensor
+) -> Tensor:
+    """Return outputs drawn towards the prior.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (..., n, n_outputs)
+        Packed outputs.
+    slopes : (Tensor of shape (...), Tensor of shape (...))
+        Slopes of classification and of regression.
+    blocks : sequence of Block
+        Layout of the outputs.
+    prior : Tensor of shape (..., 1, n_outputs)
+        Outputs of a model that has learned nothing.
+
+    Returns
+    -------
+    Tensor of shape (..., n, n_outputs)
+        The new outputs.
+    """
+    numbers = outputs.new_zeros(outputs.shape[-1], dtype=torch.bool)
+    for block in blocks:
+        numbers[block.start : block.stop] = block.kind == "regression"
+    a, b = (slope[..., None, None].to(outputs) for slope in slopes)
+    return prior + torch.where(numbers, b, a) * (outputs - prior)
+
+
+def averaged(
+    outputs: Tensor, blocks: Sequence[Block], share: Tensor | None = None
+) -> Tensor:
+    """Return outputs that stand for mean probabilities and mean values.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (n_members, n, n_outputs)
+        Packed outputs of several networks.
+    blocks : sequence of Block
+        Layout of the outputs.
+    share : Tensor of shape (n_members, n) or None, default=None
+        How much each network counts in each row; None where all count the same.
+
+    Returns
+    -------
+    Tensor of shape (n, n_outputs)
+        Log-odds or logarithms of mean probabilities, and means for regression.
+    """
+    if share is None:
+        share = outputs.new_full((len(outputs), 1), 1 / len(outputs))
+    share = share.unsqueeze(2)
+    parts = [outputs.new_empty(outputs.shape[1], 0)]
+    for block in blocks:
+        Z = outputs[..., block.start : block.stop]
+        if block.kind == "regression":
+            parts.append((share * Z).sum(dim=0))
+        elif block.kind == "binary":
+            yes, no = F.logsigmoid(Z), F.logsigmoid(-Z)
+            parts.append(_log_mean(yes, share) - _log_mean(no, share))
+        else:
+            logs = unpadded(block, padded(block, Z).log_softmax(dim=-1))
+            parts.append(_log_mean(logs, share))
+    return torch.cat(parts, dim=1)
+
+
+def _log_mean(L: Tensor, share: Tensor) -> Tensor:
+    return (L + share.log()).logsumexp(dim=0)
+
+
+def _shares(y: Tensor, w: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Return weights that sum to one for each task with labels."""
+    w = torch.ones_like(y, dtype=dtype) if w is None else w.to(dtype)
+    total = w.sum(dim=-2, keepdim=True)
+    return w / total.where(total > 0, 1.0)
+
+
+def _least_squares(
+    outputs: Tensor,
+    targets: Sequence[BlockTarget],
+    blocks: Sequence[Block],
+    ones: Tensor,
+) -> Tensor:
+    products, squares = torch.zeros_like(ones), torch.zeros_like(ones)
+    for block, (y, w) in zip(blocks, targets, strict=True):
+        if block.kind == "regression":
+            Z, share = outputs[..., block.start : block.stop], _shares(y, w, ones.dtype)
+            products = products + (share * Z * y).sum((-2, -1))
+            squares = squares + (share * Z**2).sum((-2, -1))
+    b = products / squares.where(squares > 0, 1.0)
+    return b.clamp(LOWEST, HIGHEST).where(squares > 0, ones)
+
+
+class _LogLoss:
+    """Derivatives of the log-loss of a block by the slope."""
+
+    def __init__(
+        self, block: Block, outputs: Tensor, prior: Tensor, y: Tensor, w: Tensor | None
+    ) -> None:
+        span = slice(block.start, block.stop)
+        self.block = block
+        self.prior = prior[..., span]
+        self.added = outputs[..., span] - self.prior
+        self.share = _shares(y, w, outputs.dtype)
+        self.y = y
+        if block.kind == "multiclass":
+            self.prior = padded(block, self.prior)
+            self.added = padded(block, self.added, 0.0)
+
+    def derivatives(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first and the second for slopes of shape (...)."""
+        d = self.added
+        a = a.view(*a.shape, *[1] * (d.ndim - a.ndim))
+        Z = self.prior + a * d
+        if self.block.kind == "binary":
+            p = Z.sigmoid()
+            first, second = (p - self.y) * d, p * (1 - p) * d**2
+        else:
+            p = Z.softmax(dim=-1)
+            mean = (p * d).sum(dim=-1)
+            chosen = d.gather(-1, self.y.long().unsqueeze(-1)).squeeze(-1)
+            first, second = mean - chosen, (p * d**2).sum(dim=-1) - mean**2
+        return (first * self.share).sum((-2, -1)), (second * self.share).sum((-2, -1))

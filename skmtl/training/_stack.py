@@ -1,0 +1,109 @@
+"""Modules of one kind, evaluated at once on stacked parameters."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+
+class Stack(nn.Module):
+    """Modules alike but for their weights, evaluated at once.
+
+    It holds one of them, whose parameters have the modules on a new first axis.
+    Modules must not change state in ``forward`` nor branch on values of tensors.
+
+    Parameters
+    ----------
+    modules : sequence of torch.nn.Module
+        The modules.
+    every_buffer : bool, default=False
+        Whether to stack buffers too that are the same in all modules.
+    """
+
+    def __init__(
+        self, modules: Sequence[nn.Module], every_buffer: bool = False
+    ) -> None:
+        super().__init__()
+        self.n_modules = len(modules)
+        parameters, buffers = stack_module_state(list(modules))
+        self._own = [
+            name
+            for name, (first, *others) in (
+                (name, list(values)) for name, values in buffers.items()
+            )
+            if every_buffer or not all(torch.equal(first, other) for other in others)
+        ]
+        memo: dict[int, Any] = {
+            id(parameter): nn.Parameter(parameters[name])
+            for name, parameter in modules[0].named_parameters()
+        }
+        first_buffers = dict(modules[0].named_buffers())
+        memo |= {id(first_buffers[name]): buffers[name] for name in self._own}
+        self._called = _Called(copy.deepcopy(modules[0], memo))
+
+    @property
+    def together(self) -> nn.Module:
+        """The module with stacked parameters, for its structure."""
+        return self._called.module
+
+    def bound(self, method: str, *in_dims: int | None) -> Callable[..., Any]:
+        """Return a method that calls all modules at once.
+
+        Parameters
+        ----------
+        method : str
+            Its name.
+        *in_dims : int or None
+            Axis of the modules in each argument; None for what all get.
+
+        Returns
+        -------
+        callable
+            Returns what the method does, with the modules on a first axis. It sees the
+            tensors that parameters are now, and no others that may replace them.
+        """
+        parameters = dict(self._called.named_parameters())
+        buffers = self._own_buffers()
+
+        def one(parameters: Any, buffers: Any, *arguments: Any) -> Any:
+            return functional_call(
+                self._called, (parameters, buffers), (method, *arguments)
+            )
+
+        every = torch.vmap(one, in_dims=(0, 0, *in_dims), randomness="different")
+        return lambda *arguments: every(parameters, buffers, *arguments)
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """Return views of the parameters and own buffers of every module."""
+        named = dict(self._called.named_parameters()) | self._own_buffers()
+        return [
+            {name: value.detach()[i] for name, value in named.items()}
+            for i in range(self.n_modules)
+        ]
+
+    def module(self, i: int) -> nn.Module:
+        """Return a copy of one of the modules."""
+        memo: dict[int, Any] = {
+            id(p): nn.Parameter(p.detach()[i].clone(), p.requires_grad)
+            for p in self._called.parameters()
+        }
+        memo |= {id(b): b[i].clone() for b in self._own_buffers().values()}
+        return copy.deepcopy(self.together, memo)
+
+    def _own_buffers(self) -> dict[str, Tensor]:
+        own = {f"module.{name}" for name in self._own}
+        return {n: b for n, b in self._called.named_buffers() if n in own}
+
+
+class _Called(nn.Module):
+    """Lets ``functional_call`` reach every method of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, method: str, *arguments: Any) -> Any:
+        return getattr(self.module, method)(*arguments)
