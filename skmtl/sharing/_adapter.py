@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skmtl._layers import Stateless
 from skmtl._validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
-from skmtl.sharing._hard import _Hard
+from skmtl.sharing._hard import HardModule
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder, EncoderModule
@@ -73,7 +73,7 @@ class Adapter(Sharing):
         """Build the shared weights and what each task adds to them."""
         shared = encoder.build(input_shape, 1)
         if n_tasks == 1 or not self.rank:
-            return _Hard(shared)
+            return HardModule(shared)
         columns = encoder.build(input_shape, n_tasks)
         shapes = [stack.shape[1:] for stack in columns.stacks().values()]
         tables = _embeddings(shared)
@@ -83,7 +83,7 @@ class Adapter(Sharing):
             if min(_as_matrix(shapes[i])) > 1 and id(parameter) not in tables
         ]
         if not adapted:
-            return _Hard(shared)
+            return HardModule(shared)
         narrowest = min(shapes[i][0] for i in adapted)
         if self.rank > narrowest:
             raise ValueError(

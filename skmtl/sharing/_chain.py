@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skmtl._validation import SEQUENCES, Interval, StrOptions, task_numbers
 from skmtl.sharing._base import Sharing, SharingModule
-from skmtl.sharing._hard import _Hard
+from skmtl.sharing._hard import HardModule
 
 if TYPE_CHECKING:
     from skmtl._targets import Block
@@ -93,7 +93,7 @@ class Chain(Sharing):
         return _Chain(encoder.build(input_shape, 1), orders, self.n_stages)
 
 
-class _Chain(_Hard):
+class _Chain(HardModule):
     def __init__(self, encoder: EncoderModule, orders: Any, n_stages: int) -> None:
         super().__init__(encoder)
         self.orders = orders

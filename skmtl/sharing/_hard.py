@@ -36,10 +36,12 @@ class Hard(Sharing):
         self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int
     ) -> SharingModule:
         """Build the one encoder."""
-        return _Hard(encoder.build(input_shape, 1))
+        return HardModule(encoder.build(input_shape, 1))
 
 
-class _Hard(SharingModule):
+class HardModule(SharingModule):
+    """One encoder that all tasks share."""
+
     def __init__(self, encoder: EncoderModule) -> None:
         super().__init__()
         self.encoder = encoder

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skmtl.encoder import Encoder, EncoderModule
 from skmtl.training._module import MultiTaskModule
 from skmtl.training._stack import Stack
 from skmtl.weighting import WeightingModule
@@ -23,9 +24,17 @@ class Members(nn.Module):
         The networks, which it takes over.
     stacked : bool
         Whether to compute them at once; see `stackable`.
+    encoder : Encoder or None, default=None
+        What has built their encoders. Where tasks share all but their heads, it builds
+        one for all members, which is faster than `torch.vmap`.
     """
 
-    def __init__(self, modules: Sequence[MultiTaskModule], stacked: bool) -> None:
+    def __init__(
+        self,
+        modules: Sequence[MultiTaskModule],
+        stacked: bool,
+        encoder: Encoder | None = None,
+    ) -> None:
         super().__init__()
         self.n_members = len(modules)
         self.inputs = modules[0].inputs
@@ -34,6 +43,22 @@ class Members(nn.Module):
         self.penalised = modules[0].penalty() is not None
         self.stack = Stack(modules) if stacked else None
         self.separate = None if stacked else nn.ModuleList(modules)
+        self.encoder: EncoderModule | None = None
+        if encoder is not None and stacked and modules[0].hard_shared:
+            self.encoder = self._joined(encoder)
+
+    def _joined(self, encoder: Encoder) -> EncoderModule | None:
+        """Return encoders of all members as one module on the stacked parameters."""
+        alone = self.together.sharing.encoder
+        joined = encoder.build(self.together.staged_shape, self.n_members)
+        own = dict(alone.named_parameters())
+        shapes = {name: p.shape for name, p in joined.named_parameters()}
+        if shapes != {name: p.shape for name, p in own.items()}:
+            return None
+        for name, parameter in own.items():
+            path, _, last = name.rpartition(".")
+            setattr(joined.get_submodule(path), last, parameter)
+        return joined
 
     @property
     def together(self) -> MultiTaskModule:
@@ -46,7 +71,10 @@ class Members(nn.Module):
         """Return outputs (n_members, n, n_outputs) for inputs that all see."""
         if self.stack is None:
             return torch.stack([module(X) for module in self.separate])  # type: ignore[union-attr]
-        return self.stack.bound("forward", None)(self.staged(X))  # type: ignore[no-any-return]
+        X = self.staged(X)
+        if self.encoder is not None:
+            return self._run_joined(X)
+        return self.stack.bound("forward", None)(X)  # type: ignore[no-any-return]
 
     def each(self) -> Callable[[Tensor], Tensor]:
         """Return the map from inputs of each, (n_members, n, ...), to their outputs."""
@@ -55,10 +83,17 @@ class Members(nn.Module):
             return lambda X: torch.stack(
                 [module(x) for module, x in zip(modules, X, strict=True)]
             )
-        run = self.stack.bound("forward", 0)
+        run = self._run_joined
+        if self.encoder is None:
+            run = self.stack.bound("forward", 0)
         if self.inputs is None:
             return run
         return lambda X: run(self.staged(X.flatten(0, 1)).unflatten(0, X.shape[:2]))
+
+    def _run_joined(self, X: Tensor) -> Tensor:
+        heads = self.together.heads
+        b = (heads.bias + heads.prior).unsqueeze(1)
+        return torch.baddbmm(b, self.encoder(X), heads.weight.mT)  # type: ignore[misc]
 
     def staged(self, X: Tensor) -> Tensor:
         """Return raw inputs as the networks read them."""
@@ -174,41 +209,58 @@ class StackedWeighting(WeightingModule):
                 state[f"module.{name}"].copy_(value)
 
 
-def stackable(modules: Sequence[MultiTaskModule], input_shape: tuple[int, ...]) -> bool:
-    """Tell whether networks can be computed at once, by trying it.
+def joined(
+    modules: Sequence[MultiTaskModule], encoder: Encoder, input_shape: tuple[int, ...]
+) -> Members | None:
+    """Return networks that are computed at once, where a trial goes well.
 
     Parameters
     ----------
     modules : sequence of MultiTaskModule
         Networks alike but for their weights.
+    encoder : Encoder
+        What has built their encoders.
     input_shape : tuple of int
         Shape of one raw sample.
 
     Returns
     -------
-    bool
-        False where training changes more than parameters, as statistics of batches
+    Members or None
+        None where training changes more than parameters, as statistics of batches
         do, where the networks do what `torch.vmap` cannot, or where they end up with
         other outputs.
     """
     device = modules[0].heads.weight.device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        trial = [copy.deepcopy(module).double() for module in modules[:2]]
-        X = torch.randn(2, 3, *input_shape, device=device, dtype=torch.float64)
-        if trial[0].code_columns is not None:
-            X[..., trial[0].code_columns] = 0
-        for module in trial:  # heads start at zero, which would hide the rest
-            nn.init.normal_(module.heads.weight)
-        before = [b.clone() for b in trial[0].buffers()]
-        trial[0].train()(X[0])
-        if not all(map(torch.equal, before, trial[0].buffers())):
-            return False
-        try:
-            expected = [m.eval()(x) for m, x in zip(trial, X, strict=True)]
-            members = Members([module.train() for module in trial], stacked=True)
-            members.each()(X).sum().backward()
-            found = members.eval().each()(X)
-        except (RuntimeError, TypeError, ValueError, NotImplementedError):
-            return False  # vmap names no type of its own
-        return torch.allclose(found, torch.stack(expected), rtol=1e-3, atol=1e-4)
+        for spec in (encoder, None):
+            if _tried(modules, spec, input_shape):
+                return Members(modules, stacked=True, encoder=spec)
+    return None
+
+
+def _tried(
+    modules: Sequence[MultiTaskModule],
+    encoder: Encoder | None,
+    input_shape: tuple[int, ...],
+) -> bool:
+    """Tell whether two of the networks do at once what they do one by one."""
+    trial = [copy.deepcopy(module).double() for module in modules[:2]]
+    for module in trial:  # heads start at zero, which would hide the rest
+        nn.init.normal_(module.heads.weight)
+    X = torch.randn(2, 3, *input_shape, device=module.heads.weight.device).double()
+    if module.code_columns is not None:
+        X[..., module.code_columns] = 0
+    before = [b.clone() for b in module.buffers()]
+    module.train()(X[0])
+    if not all(map(torch.equal, before, module.buffers())):
+        return False
+    try:
+        expected = torch.stack([m.eval()(x) for m, x in zip(trial, X, strict=True)])
+        members = Members([m.train() for m in trial], stacked=True, encoder=encoder)
+        members.double().each()(X).sum().backward()
+        found = members.eval().each()(X)
+        seen_by_all = members(X[0])[0]
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        return False  # what vmap or a layer cannot do has no type of its own
+    return torch.allclose(found, expected) and torch.allclose(seen_by_all, expected[0])

@@ -18,7 +18,7 @@ from skmtl.training._batches import (
     on_device,
     sizes,
 )
-from skmtl.training._members import Members, StackedWeighting, stackable
+from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._module import Trace
 from skmtl.training._net import PREDICT_ROWS, MultiTaskNet
 from skmtl.training._refine import Slopes, averaged, fitted_slopes, refined
@@ -73,10 +73,12 @@ class MembersNet(MultiTaskNet):
             self.initialized_instance(self.module, {**kwargs, "prior": prior})
             for prior in self.priors
         ]
-        self.stacked = self._may_stack() and stackable(
-            modules, self.module__input_shape
-        )
-        self.module_ = Members(modules, self.stacked)
+        members = None
+        if self._may_stack():
+            shape = self.module__input_shape
+            members = joined(modules, self.module__encoder, shape)
+        self.stacked = members is not None
+        self.module_ = members or Members(modules, stacked=False)
         return self
 
     def initialize_criterion(self) -> "MembersNet":

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from skmtl._targets import Block
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
-from skmtl.sharing import MixtureModule, Sharing
+from skmtl.sharing import HardModule, MixtureModule, Sharing
 
 
 class Trace(NamedTuple):
@@ -85,6 +85,7 @@ class MultiTaskModule(nn.Module):
         )
         inputs = encoder.input_stage()
         input_shape = input_shape if inputs is None else inputs.shape
+        self.staged_shape = input_shape
         self.sharing = sharing.build(encoder, input_shape, n_tasks)
         width = self.sharing.width
         self.relation = None if relation is None else relation.build(n_tasks, width)
@@ -118,6 +119,11 @@ class MultiTaskModule(nn.Module):
             features = self._related(features)
         outputs = self._coupled(self.heads(features))
         return Trace(outputs, shared, heads_only, mixing)
+
+    @property
+    def hard_shared(self) -> bool:
+        """Whether tasks share everything but their heads."""
+        return type(self.sharing) is HardModule and self._plain
 
     @property
     def _plain(self) -> bool:
