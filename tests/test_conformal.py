@@ -129,6 +129,36 @@ def test_a_task_of_one_class_and_one_without_prediction_keep_all_classes():
     assert_array_equal(some.sum(axis=1), np.ones(28))
 
 
+def test_tasks_of_both_kinds_have_regions_of_their_own():
+    """Missing labels of one task change nothing for the other."""
+    size = np.arange(1.0, 41)
+    color = np.array(["red", "green"] * 20, dtype=object)
+    columns = read_columns(np.column_stack([size.astype(object), color]))
+    targets = Targets(columns, ["regression", "classification"])
+    labels = targets.encode(columns)
+    start = {block.tasks[0]: block.start for block in targets.blocks}
+    outputs = torch.zeros(40, 2)
+    outputs[:, start[0]] = torch.from_numpy(
+        (size - 2 - targets.mean[0]) / targets.scale[0]
+    )
+    outputs[:, start[1]] = torch.tensor([1.0, -1.0] * 20)
+    for missing in ([], np.arange(10)):
+        labels[1] = labels[1].copy()
+        labels[1][missing] = -1
+        conformal = Conformal.fit(targets, outputs, labels, None)
+        interval, classes = conformal.intervals(outputs[20:], 0.9)
+        assert_allclose(interval, size[20:, None] - 2 + [-2, 2], rtol=1e-5)
+        assert_array_equal(classes, np.eye(2)[[1, 0] * 10])
+
+
+def test_only_tasks_of_one_class():
+    targets, labels = classification(np.zeros((5, 2)))
+    outputs = torch.zeros(5, 0)
+    conformal = Conformal.fit(targets, outputs, labels, None)
+    for classes in conformal.intervals(outputs, 0.5):
+        assert_array_equal(classes, np.ones((5, 1), dtype=bool))
+
+
 def test_equal_weights_and_their_scale_do_not_matter():
     errors = np.random.RandomState(0).randn(40)
     weight = np.random.RandomState(1).uniform(0.5, 2, 40)
