@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from skmtl._build import threads
 from skmtl._columns import read_columns
+from skmtl._conformal import Conformal, check_coverage
 from skmtl._data import read_weighted
 from skmtl._fit import MultiTaskFit
+from skmtl._oof import NEEDS_FOLDS, OutOfFold
 from skmtl._score import task_scores
 from skmtl._summary import sharing_counts
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
+from skmtl._thresholds import thresholded_codes
 from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
@@ -90,6 +93,91 @@ class MultiTaskBase(MultiTaskFit):
         with n_threads(threads(self, net)):
             return net.outputs(Source(X, dtype, device, resident=False))
 
+    def _codes(self, outputs: Tensor) -> NDArray[np.int64]:
+        """Return the class that each task predicts, of shape (n_samples, n_tasks)."""
+        if hasattr(self, "thresholds_"):
+            return thresholded_codes(self._targets, outputs, self.thresholds_)
+        return self._targets.codes(outputs)
+
+    @property
+    def oof_prediction_(self) -> list[NDArray[Any]]:
+        """What members say of training rows that they have not seen, task by task."""
+        return self._out_of_fold("oof_prediction_").predictions(self._targets)
+
+    @property
+    def oof_scores_(self) -> NDArray[np.float64]:
+        """Each task's accuracy or R² of these predictions, of shape (n_tasks,)."""
+        return self._out_of_fold("oof_scores_").scores(self._targets)
+
+    @property
+    def oof_score_(self) -> float:
+        """The mean of these scores over tasks."""
+        return float(np.nanmean(self._out_of_fold("oof_score_").scores(self._targets)))
+
+    def _out_of_fold(self, what: str) -> OutOfFold:
+        check_is_fitted(self)
+        if self._oof is None:
+            raise AttributeError(f"{what} needs {NEEDS_FOLDS}.")
+        return self._oof
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> Any:
+        r"""Predict regions that hold the true labels with a chosen probability.
+
+        Cross-conformal prediction [1]_ from the out-of-fold predictions, around the
+        mean of all members. For regression a region is the prediction plus and minus
+        the :math:`\lceil (n + 1) c
+        ceil`-th smallest error of the n out-of-fold
+        predictions, for the coverage c. For classification it holds the classes whose
+        probability is not below that which the true class had in a share c of them
+        [2]_, and always the most probable one.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+        coverage : float, default=0.9
+            Share of true labels that regions are to hold, in (0, 1). It is kept on
+            average over rows like those of training, not in every class.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            One array per task: lower and upper ends of shape (n_samples, 2) for
+            regression; for classification, of shape (n_samples, n_classes), which
+            classes the set holds. The array itself where y had one column.
+
+        Raises
+        ------
+        ValueError
+            If there are no out-of-fold predictions.
+
+        References
+        ----------
+        .. [1] V. Vovk, "Cross-conformal predictors", Annals of Mathematics and
+           Artificial Intelligence 2015.
+        .. [2] M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued
+           Classifiers with Bounded Error Levels", Journal of the American Statistical
+           Association 2019.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skmtl import MultiTaskRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> est = MultiTaskRegressor(n_members=4, random_state=0).fit(X, y)
+        >>> est.predict_interval(X[:3], coverage=0.8).shape
+        (3, 2)
+        """
+        check_is_fitted(self)
+        check_coverage(coverage)
+        oof = self._oof
+        if oof is None:
+            raise ValueError(f"predict_interval needs {NEEDS_FOLDS}.")
+        conformal = Conformal.fit(self._targets, oof.outputs, oof.labels, oof.weight)
+        regions = conformal.intervals(self._outputs(X), coverage)
+        return regions[0] if self._targets.one_d else regions
+
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the labels of all tasks.
 
@@ -106,7 +194,7 @@ class MultiTaskBase(MultiTaskFit):
             tasks of different types share an array of type object.
         """
         outputs = self._outputs(X)
-        return self._targets.predict(outputs)
+        return self._targets.predict(outputs, self._codes(outputs))
 
     def predict_frame(self, X: Any) -> Any:
         """Predict the labels of all tasks as a DataFrame.
@@ -124,7 +212,7 @@ class MultiTaskBase(MultiTaskFit):
         """
         pd = _pandas("predict_frame")
         outputs = self._outputs(X)
-        columns = self._targets.predict_columns(outputs)
+        columns = self._targets.predict_columns(outputs, self._codes(outputs))
         index = X.index if hasattr(X, "iloc") else None
         named = dict(zip(self.task_names_, columns, strict=True))
         return pd.DataFrame(named, index=index)
@@ -174,7 +262,8 @@ class MultiTaskBase(MultiTaskFit):
         columns = read_columns(y, self.missing_label)
         self._check_tasks(columns, self._targets)
         columns, weight = read_weighted(outputs, columns, sample_weight)
-        scores = task_scores(self._targets, outputs, columns, weight)
+        codes = self._codes(outputs)
+        scores = task_scores(self._targets, outputs, codes, columns, weight)
         if np.isnan(scores).all():
             raise ValueError("y has too few labels to score: every task's are missing.")
         return float(np.nanmean(scores))

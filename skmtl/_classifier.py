@@ -17,6 +17,8 @@ from skmtl._columns import Columns
 from skmtl._data import ClassWeight
 from skmtl._docs import shared_docs
 from skmtl._targets import Kind, Targets
+from skmtl._thresholds import SCORES
+from skmtl._validation import StrOptions
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
 from skmtl.weighting import Weighting
@@ -32,6 +34,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     %(strategies)s
+    %(threshold)s
     class_weight : dict, "balanced" or list, default=None
         Weights of the classes, as ``{label: weight}`` (labels left out weigh one) or
         "balanced", which makes the classes of a task weigh the same in total; for all
@@ -45,6 +48,8 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         Labels of each task; one array where y has one column.
     n_classes_ : int or list of int
         Number of classes of each task.
+    thresholds_ : ndarray of shape (n_tasks,)
+        With ``threshold``, the threshold of each task; NaN where it is not binary.
     %(attributes)s
 
     See Also
@@ -70,6 +75,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **MultiTaskBase._parameter_constraints,
         "class_weight": CLASS_WEIGHT,
+        "threshold": [StrOptions(set(SCORES)), None],
     }
 
     def __init__(
@@ -92,6 +98,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         n_members: int = 1,
         members: str = "crossfit",
         calibrate: bool = True,
+        threshold: str | None = None,
         class_weight: Any = None,
         task_weight: Any = None,
         missing_label: Any = np.nan,
@@ -125,6 +132,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.n_members = n_members
         self.members = members
         self.calibrate = calibrate
+        self.threshold = threshold
         self.class_weight = class_weight
         self.task_weight = task_weight
         self.missing_label = missing_label

@@ -31,12 +31,15 @@ class Data:
         Weights of the labels; None where all count the same.
     rows : ndarray of int
         Rows that have at least one label.
+    given_weight : ndarray of shape (n_samples, n_tasks) or None, default=None
+        Weights as the user gave them, without those of classes.
     """
 
     X: Any
     labels: list[NDArray[Any]]
     weight: NDArray[np.float64] | None
     rows: NDArray[np.int64]
+    given_weight: NDArray[np.float64] | None = None
 
 
 def read_weighted(
@@ -104,7 +107,7 @@ def encode(
     Data
         What training needs.
     """
-    labels = targets.encode(columns)
+    labels, given = targets.encode(columns), weight
     rows = np.flatnonzero(columns.present().any(axis=1))
     if class_weight is not None and any(entry is not None for entry in class_weight):
         weight = (
@@ -119,7 +122,7 @@ def encode(
                 codes = labels[t][present]
                 per_class = _per_class(entry, classes, codes, weight[present, t])
                 weight[present, t] *= per_class[codes]
-    return Data(X, labels, weight, rows)
+    return Data(X, labels, weight, rows, given)
 
 
 def _per_class(

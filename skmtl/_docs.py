@@ -41,7 +41,31 @@ early_stopping : bool or "auto", default="auto"
 validation_fraction : float, default=0.1
     Share of the labelled rows to hold out, stratified over tasks as far as possible.
 n_iter_no_change : int or inf, default=10
-    Epochs without improvement after which training stops."""
+    Epochs without improvement after which training stops; each member stops by itself.
+n_members : int, default=1
+    Number of copies of the model, each with its own initial weights and batches, whose
+    probabilities, or values, are averaged (deep ensembles: Lakshminarayanan et al.,
+    NeurIPS 2017). They train as one computation where the strategies allow it, else in
+    turns. 1 is a single network.
+members : {"crossfit", "bootstrap", "all"}, default="crossfit"
+    What each of several members trains on. "crossfit" holds one of ``n_members`` folds
+    out of each, "bootstrap" the rows that it does not draw with replacement; each then
+    stops on its own held-out rows (``early_stopping=False``: not), and these make
+    out-of-fold predictions. "all" trains all of them on the same rows, less those that
+    ``early_stopping`` holds out. With fewer than 150 labelled rows an eighth says too
+    little, so that "crossfit" works as "all" unless ``early_stopping=True``.
+calibrate : bool, default=True
+    Whether predictions are drawn towards the priors, or away from them, by the one
+    slope that makes out-of-fold predictions fit best ("refine, then calibrate": Berta
+    et al., 2025); its square root for probabilities, since averaging has gone half of
+    the way. It changes nothing where there are no out-of-fold predictions."""
+
+THRESHOLD = """\
+threshold : str, default=None
+    A score of scikit-learn that compares predicted labels, such as "f1" or
+    "balanced_accuracy": binary tasks predict their second class where its probability
+    is above the threshold that is best for that score out of fold. None predicts the
+    most probable class. Probabilities stay as they are."""
 
 WEIGHTS = """\
 task_weight : array-like of shape (n_tasks,) or dict, default=None
@@ -140,6 +164,14 @@ weighting_ : torch.nn.Module
     What has weighed the tasks, with its state.
 net_ : skorch.NeuralNet
     The skorch net that holds it.
+oof_prediction_ : list of ndarray
+    With members "crossfit" or "bootstrap", predictions for the training rows by the
+    members that have not seen them: per task probabilities of shape (n_samples,
+    n_classes), or values of shape (n_samples,); NaN where there are none.
+oof_scores_ : ndarray of shape (n_tasks,)
+    The accuracy, or R², of each task in these predictions.
+oof_score_ : float
+    Their mean.
 history_ : skorch.history.History
     One record per epoch, with for each task its loss ("train_losses", "valid_losses")
     and mean weight ("train_weights"), and where gradients are looked at their mean
@@ -150,6 +182,7 @@ def shared_docs(cls: C) -> C:
     """Fill ``%(strategies)s`` and the other shared passages into a docstring."""
     cls.__doc__ = inspect.cleandoc(cls.__doc__ or "") % {
         "strategies": STRATEGIES,
+        "threshold": THRESHOLD,
         "weights": WEIGHTS,
         "training": TRAINING,
         "attributes": ATTRIBUTES,

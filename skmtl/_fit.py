@@ -24,10 +24,11 @@ from skmtl._data import (
 )
 from skmtl._folds import Part, bootstrap_parts, crossfit_parts
 from skmtl._job import Job, Split
-from skmtl._oof import out_of_fold
+from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
 from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
+from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
 from skmtl.training import (
@@ -150,7 +151,7 @@ class MultiTaskFit(CallbackSupportMixin):
                         warn_of_collapse(net, rows[0] if job.parts else rows)
                     oof = out_of_fold(net, job, self.calibrate)
             self._publish(net, job)
-            self._publish_oof(oof)
+            self._publish_oof(oof, job)
         except BaseException:
             for name in [k for k in vars(self) if _is_fitted_attribute(k)]:
                 delattr(self, name)
@@ -193,6 +194,7 @@ class MultiTaskFit(CallbackSupportMixin):
         if valid_data is not None:
             valid_data = reweighted(valid_data, weighting)
         split, parts, stops = None, None, valid_data is not None
+        out_of_fold = False
         if self.n_members > 1:
             parts = self._parts(data, targets, random_state, one_pass, resume)
             held = parts[0][1] is not None
@@ -201,6 +203,8 @@ class MultiTaskFit(CallbackSupportMixin):
         elif valid_data is None and not one_pass:
             split = self._hold_out(data, random_state)
             stops = split is not None
+        if getattr(self, "threshold", None) is not None and not out_of_fold:
+            raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         callbacks = self._callbacks((X, y, sample_weight), targets, stops, one_pass)
         return Job(
             plan=plan,
@@ -216,7 +220,7 @@ class MultiTaskFit(CallbackSupportMixin):
             resume=resume,
             one_pass=one_pass,
             stops=stops,
-            out_of_fold=parts is not None and out_of_fold,
+            out_of_fold=out_of_fold,
         )
 
     def _read(
@@ -400,16 +404,15 @@ class MultiTaskFit(CallbackSupportMixin):
             net.cast(torch.float64)
         self._describe(net, targets)
 
-    def _publish_oof(self, oof: Any) -> None:
-        """Set what members say of the training rows that they have not seen."""
-        for name in ("_oof", "_parts_of_fit"):
-            self.__dict__.pop(name, None)
-        if oof is not None:
-            self._oof = oof
-            self.oof_prediction_ = oof.predictions(self._targets)
-            self.oof_scores_ = oof.scores(self._targets)
-            known = ~np.isnan(self.oof_scores_)
-            self.oof_score_ = float(self.oof_scores_[known].mean())
+    def _publish_oof(self, oof: OutOfFold | None, job: Job) -> None:
+        """Keep what members say of the training rows that they have not seen."""
+        self._oof = oof
+        self._parts_of_fit = None if oof is None else (len(job.data.rows), job.parts)
+        self.__dict__.pop("thresholds_", None)
+        threshold = getattr(self, "threshold", None)
+        if threshold is not None and oof is not None:
+            known = (self._targets, oof.outputs, oof.labels, oof.weight)
+            self.thresholds_ = tune_thresholds(*known, threshold)
 
     def _attributes(self, net: MultiTaskNet, targets: Targets) -> dict[str, Any]:
         """Return the fitted attributes that the estimator would have by now."""
@@ -472,6 +475,6 @@ def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
 
 
 def _is_fitted_attribute(name: str) -> bool:
-    return name in ("_targets", "_categories") or (
+    return name in ("_targets", "_categories", "_oof", "_parts_of_fit") or (
         name.endswith("_") and not name.startswith("_")
     )

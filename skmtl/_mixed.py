@@ -18,6 +18,7 @@ from skmtl._columns import Columns
 from skmtl._data import ClassWeight
 from skmtl._docs import shared_docs
 from skmtl._targets import Kind, Targets
+from skmtl._thresholds import SCORES
 from skmtl._validation import StrOptions
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
@@ -41,6 +42,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     Parameters
     ----------
     %(strategies)s
+    %(threshold)s
     task_types : dict or list, default=None
         Kind of each task, "classification" or "regression", as ``{task name: kind}`` or
         as a list with one entry per task. A task left out is of the kind that its
@@ -62,6 +64,8 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         Number of classes of each task, zero for regression.
     task_types_ : list of {"classification", "regression"}
         Kind of each task.
+    thresholds_ : ndarray of shape (n_tasks,)
+        With ``threshold``, the threshold of each task; NaN where it is not binary.
     %(attributes)s
 
     See Also
@@ -87,6 +91,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         "task_types": [dict, "array-like", None],
         "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "class_weight": CLASS_WEIGHT,
+        "threshold": [StrOptions(set(SCORES)), None],
     }
 
     def __init__(
@@ -109,6 +114,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         n_members: int = 1,
         members: str = "crossfit",
         calibrate: bool = True,
+        threshold: str | None = None,
         task_types: Any = None,
         loss: str = "squared_error",
         class_weight: Any = None,
@@ -144,6 +150,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.n_members = n_members
         self.members = members
         self.calibrate = calibrate
+        self.threshold = threshold
         self.task_types = task_types
         self.loss = loss
         self.class_weight = class_weight

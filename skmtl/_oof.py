@@ -1,6 +1,6 @@
 """Out-of-fold predictions: what members say of rows that they have not seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,16 @@ from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 from torch import Tensor
 
-from skmtl._data import Data, is_present
+from skmtl._data import is_present
 from skmtl._job import Job
 from skmtl._targets import Targets
 from skmtl.training import MembersNet, fitted_slopes, pack_targets, refined
+
+#: How to have out-of-fold predictions, for errors.
+NEEDS_FOLDS = (
+    "out-of-fold predictions: fit with n_members of 2 or more and members='crossfit' "
+    "or 'bootstrap', on at least 150 labelled rows or with early_stopping=True"
+)
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,16 @@ class OutOfFold:
     ----------
     outputs : Tensor of shape (n_samples, n_outputs)
         Packed outputs, NaN where there is none.
-    data : Data
-        The training data, for their labels and weights.
+    labels : list of ndarray of shape (n_samples,)
+        The training labels of each task: codes (negative where missing) or
+        standardised values (NaN where missing).
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels, as the user gave them.
     """
 
     outputs: Tensor
-    data: Data
+    labels: list[NDArray[Any]]
+    weight: NDArray[np.float64] | None
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -74,7 +84,7 @@ class OutOfFold:
         codes, values = targets.codes(self.outputs), targets.values(self.outputs)
         values = (values - targets.mean) / targets.scale
         scores = np.full(targets.n_tasks, np.nan)
-        for t, labels in enumerate(self.data.labels):
+        for t, labels in enumerate(self.labels):
             rows = self.known & is_present(labels)
             if targets.classes[t] is not None and rows.any():
                 scores[t] = np.mean(codes[rows, t] == labels[rows])
@@ -106,7 +116,7 @@ def out_of_fold(net: Any, job: Job, calibrate: bool) -> OutOfFold | None:
         return None
     data, blocks = job.data, job.targets.blocks
     outputs = net.held_out_outputs(held, data.X.shape[0]).double()
-    oof = OutOfFold(outputs, data)
+    oof = OutOfFold(outputs, data.labels, data.given_weight)
     if not calibrate or not blocks or not oof.known.any():
         return oof
     rows = oof.known
@@ -119,4 +129,4 @@ def out_of_fold(net: Any, job: Job, calibrate: bool) -> OutOfFold | None:
         b = torch.ones_like(b)
     # A mean of members is less sure than each of them: half of the way is left to go.
     net.slopes = (a.sqrt(), b)
-    return OutOfFold(refined(outputs, (a, b), blocks, prior), data)
+    return replace(oof, outputs=refined(outputs, (a, b), blocks, prior))

@@ -12,6 +12,7 @@ from skmtl._targets import Targets, numeric
 def task_scores(
     targets: Targets,
     outputs: Tensor,
+    codes: NDArray[np.int64],
     columns: Columns,
     weight: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
@@ -23,6 +24,8 @@ def task_scores(
         The tasks.
     outputs : Tensor of shape (n_samples, n_outputs)
         Packed outputs of the model.
+    codes : ndarray of int of shape (n_samples, n_tasks)
+        The classes that it predicts.
     columns : Columns
         True labels; one that training never saw counts as an error.
     weight : ndarray of shape (n_samples, n_tasks) or None
@@ -33,7 +36,7 @@ def task_scores(
     ndarray of shape (n_tasks,)
         NaN for a task without a label, and for R² of a single label.
     """
-    codes, values = targets.codes(outputs), targets.values(outputs)
+    values = targets.values(outputs)
     scores = np.full(targets.n_tasks, np.nan)
     for t, column in enumerate(columns.columns):
         present = column.present

@@ -25,7 +25,7 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     """
     module, n_members = net.module_, 1
     if isinstance(module, Members):
-        module, n_members = module.member(0), module.n_members
+        n_members, module = module.n_members, module.member(0)
     alone = _encoder_alone(net)
     shared, per_task, separate = Counter[str](), Counter[str](), Counter[str]()
     common = set(module.shared_parameters())

@@ -241,23 +241,25 @@ class Targets:
                 values[:, tasks] = raw * self.scale[tasks] + self.mean[tasks]
         return values
 
-    def predict(self, outputs: Tensor) -> NDArray[Any]:
+    def predict(self, outputs: Tensor, codes: NDArray[np.int64]) -> NDArray[Any]:
         """Return labels and values, of shape (n,) for one task, else (n, n_tasks)."""
         if self.one_d:
             if self.classes[0] is None:
                 return self.values(outputs)[:, 0]
-            return self.classes[0][self.codes(outputs)[:, 0]]
+            return self.classes[0][codes[:, 0]]
         regression = np.array([kind == "regression" for kind in self.kinds])
         if regression.all():
             return self.values(outputs)
-        labels = self.class_table[np.arange(self.n_tasks), self.codes(outputs)]
+        labels = self.class_table[np.arange(self.n_tasks), codes]
         if regression.any():
             labels[:, regression] = self.values(outputs)[:, regression]
         return labels
 
-    def predict_columns(self, outputs: Tensor) -> list[NDArray[Any]]:
+    def predict_columns(
+        self, outputs: Tensor, codes: NDArray[np.int64]
+    ) -> list[NDArray[Any]]:
         """Return the predictions of each task in the task's own type."""
-        codes, values = self.codes(outputs), self.values(outputs)
+        values = self.values(outputs)
         return [
             values[:, t] if classes is None else classes[codes[:, t]]
             for t, classes in enumerate(self.classes)

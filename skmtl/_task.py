@@ -93,7 +93,9 @@ class _TaskView(BaseEstimator):
         """
         check_is_fitted(self)
         outputs = self.estimator_._outputs(X)
-        return self.estimator_._targets.predict_columns(outputs)[self._number]  # type: ignore[no-any-return]
+        codes = self.estimator_._codes(outputs)
+        columns = self.estimator_._targets.predict_columns(outputs, codes)
+        return columns[self._number]  # type: ignore[no-any-return]
 
     @property
     def n_features_in_(self) -> int:

@@ -49,7 +49,7 @@ class Members(nn.Module):
 
     def _joined(self, encoder: Encoder) -> EncoderModule | None:
         """Return encoders of all members as one module on the stacked parameters."""
-        alone = self.together.sharing.encoder
+        alone: Any = self.together.sharing.encoder
         joined = encoder.build(self.together.staged_shape, self.n_members)
         own = dict(alone.named_parameters())
         shapes = {name: p.shape for name, p in joined.named_parameters()}
@@ -79,7 +79,7 @@ class Members(nn.Module):
     def each(self) -> Callable[[Tensor], Tensor]:
         """Return the map from inputs of each, (n_members, n, ...), to their outputs."""
         if self.stack is None:
-            modules = self.separate
+            modules: Any = self.separate
             return lambda X: torch.stack(
                 [module(x) for module, x in zip(modules, X, strict=True)]
             )

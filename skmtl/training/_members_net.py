@@ -122,29 +122,27 @@ class MembersNet(MultiTaskNet):
         """Return the net of one member that takes its turn."""
         net: MultiTaskNet = object.__new__(MultiTaskNet)
         net.__dict__.update(vars(self))
-        net.__dict__["module_"] = self.module_.separate[i]
+        net.__dict__["module_"] = self.module_.separate[i]  # type: ignore[index]
         net.initialize_criterion()
         net.initialize_history()
         net.initialize_optimizer()
         return net
 
     # ------------------------------------------------------------------ training
-    def train(
-        self, rows: Sequence[Rows], valid: Sequence[Rows] | None, epochs: int
-    ) -> None:
+    def train(self, rows: Any, valid: Any, epochs: int) -> None:
         """Train for some epochs, or until every member has stopped.
 
         Parameters
         ----------
-        rows : sequence of Rows
+        rows : list of Rows
             Training data of each member.
-        valid : sequence of Rows or None
+        valid : list of Rows or None
             Validation data of each member.
         epochs : int
             Number of passes at most.
         """
         self.done = np.zeros(self.n_members, dtype=bool)
-        super().train(rows, valid, epochs)  # type: ignore[arg-type]
+        super().train(rows, valid, epochs)
 
     def _constants(self) -> None:
         """Keep what every step needs."""
@@ -330,7 +328,7 @@ class MembersNet(MultiTaskNet):
         """Drop what only training needs, keeping the user's own callbacks."""
         super().strip(callbacks, keep_optimizer)
         for name in ("_run", "_priors", "done", "member_losses"):
-            vars(self).pop(name, None)
+            vars(self).pop(name, None)  # type: ignore[attr-defined]
         for net in self._workers:
             net.strip(callbacks, keep_optimizer)
 

@@ -121,7 +121,7 @@ class MultiTaskNet(NeuralNet):
         self.optimizer_ = self.optimizer(parameters + learned, **kwargs)
         return self
 
-    def train(self, rows: Rows, valid: Rows | None, epochs: int) -> None:
+    def train(self, rows: Any, valid: Any, epochs: int) -> None:
         """Train for some epochs, or until a callback asks to stop.
 
         Parameters
@@ -151,7 +151,7 @@ class MultiTaskNet(NeuralNet):
             self._check_last(rows)
         self.notify("on_train_end", X=None, y=None)
 
-    def _epochs(self, rows: Rows, valid: Rows | None, epochs: int) -> None:
+    def _epochs(self, rows: Any, valid: Any, epochs: int) -> None:
         data = {"dataset_train": rows, "dataset_valid": valid}
         batches = self.get_iterator(rows, training=True)
         checks = None if valid is None else self.get_iterator(valid, training=False)
@@ -170,7 +170,7 @@ class MultiTaskNet(NeuralNet):
         self.run_single_epoch(batches, True, "train", self.train_step)
         self.run_single_epoch(checks, False, "valid", self.validation_step)
 
-    def _check_last(self, rows: Rows) -> None:
+    def _check_last(self, rows: Any) -> None:
         """Look at the losses once more: the last step may have been the one too far."""
         self._set_training(False)
         batch = next(iter(Batches(rows, self.batch_size)))
