@@ -83,3 +83,153 @@ def test_schemes(monkeypatch, members):
     if members != "all":
         assert_same(stacked, other, X)
     assert hasattr(stacked, "oof_prediction_") is (members != "all")
+
+
+@pytest.mark.parametrize("encoder", [CNN((3,)), MLP((8, 8), residual=True, norm="layer")])
+def test_encoders_stack(monkeypatch, encoder):
+    X, Y = digits()
+    X = X.reshape(-1, 1, 8, 8) if isinstance(encoder, CNN) else X
+    est = MultiTaskClassifier(**SETTINGS | {"encoder": encoder})
+    stacked = clone(est).fit(X, Y)
+    assert stacked.net_.stacked
+    assert_same(stacked, in_turns(monkeypatch, est, X, Y), X)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weighting": "upgrad"},
+        {"weighting": "famo"},
+        {"augmentation": "mixup"},
+        {"selection": "loss"},
+        {"record_gradients": True},
+        {"encoder": MLP((8,), norm="batch")},
+        {"optimizer": torch.optim.LBFGS},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_stacked_trains_in_turns(settings):
+    X, Y = digits()
+    est = MultiTaskClassifier(**SETTINGS | settings).fit(X, Y)
+    assert not est.net_.stacked
+    assert est.score(X, Y) > 0.3
+    assert est.oof_prediction_[0].shape == (200, 10)
+    again = est.set_params(warm_start=True).fit(X, Y)
+    assert again.n_iter_ == 8
+
+
+def test_members_of_one_fold_are_networks_that_stop_on_it():
+    X, Y = digits(missing=0)
+    est = MultiTaskClassifier(**SETTINGS | {"max_iter": 30}).fit(X, Y)
+    folds = [held for _, held in est._parts_of_fit[1]]
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(200))
+    member = est.module_.member(1).eval()
+    with torch.no_grad():
+        Z = member(torch.from_numpy(X[folds[1]]))
+    raw = clone(est).set_params(calibrate=False).fit(X, Y)
+    expected = raw._targets.predict_proba(Z)
+    for t in range(4):
+        np.testing.assert_allclose(
+            raw.oof_prediction_[t][folds[1]], expected[t], atol=1e-9
+        )
+
+
+def test_probabilities_not_logits_are_averaged():
+    X, Y = digits()
+    est = MultiTaskClassifier(calibrate=False, **SETTINGS).fit(X, Y)
+    alone = [est.module_.member(i).eval() for i in range(3)]
+    with torch.no_grad():
+        each = [est._targets.predict_proba(m(torch.from_numpy(X))) for m in alone]
+    for t, proba in enumerate(est.predict_proba(X)):
+        expected = np.mean([p[t] for p in each], axis=0)
+        np.testing.assert_allclose(proba, expected, atol=1e-9)
+
+
+def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
+    X, Y = digits(missing=0)
+    fold = np.arange(200) % 3
+    parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
+    monkeypatch.setattr("skmtl._fit.crossfit_parts", lambda *args: parts)
+    other = Y.copy()
+    other[fold == 0] = Y[fold == 0][::-1]
+    est = MultiTaskClassifier(early_stopping=False, **SETTINGS)
+    a, b = clone(est).fit(X, Y).module_, clone(est).fit(X, other).module_
+    for i, same in enumerate([True, False, False]):
+        p, q = (list(module.member(i).parameters()) for module in (a, b))
+        assert all(map(torch.equal, p, q)) is same
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("members", ["crossfit", "bootstrap", "all"])
+def test_small_data(n_members, members):
+    X, Y = load_linnerud(return_X_y=True)
+    est = MultiTaskRegressor(n_members=n_members, members=members, random_state=0)
+    est.fit(X, Y)
+    assert est.predict(X).shape == (20, 3)
+    folds = n_members > 1 and members == "bootstrap"
+    assert hasattr(est, "oof_prediction_") is folds
+
+
+def test_regression_and_both_kinds():
+    X, Y = load_linnerud(return_X_y=True)
+    X, Y = np.tile(X, (10, 1)), np.tile(Y, (10, 1))
+    X = X + np.random.default_rng(0).normal(size=X.shape)
+    Y = np.column_stack([Y + 0.5, Y[:, 0] > 180, np.digitize(Y[:, 1], [34, 37])])
+    est = MultiTaskEstimator(n_members=3, max_iter=30, random_state=0).fit(X, Y)
+    assert est.task_types_ == ["regression"] * 3 + ["classification"] * 2
+    shapes = [p.shape for p in est.oof_prediction_]
+    assert shapes == [(200,)] * 3 + [(200, 2), (200, 3)]
+    assert est.oof_scores_.shape == (5,)
+    assert est.oof_score_ == pytest.approx(est.oof_scores_.mean())
+    assert est.oof_score_ > 0.2
+    intervals = est.predict_interval(X, coverage=0.8)
+    low, high = intervals[0].T
+    assert 0.75 < np.mean((low <= Y[:, 0]) & (Y[:, 0] <= high)) <= 1
+
+
+def test_partial_fit_and_warm_start():
+    X, Y = digits()
+    est = MultiTaskClassifier(**SETTINGS)
+    classes = [np.unique(y[~np.isnan(y)]) for y in Y.T]
+    for _ in range(3):
+        est.partial_fit(X, Y, classes=classes)
+    assert est.n_iter_ == 3
+    assert not hasattr(est, "oof_prediction_")
+    warm = MultiTaskClassifier(warm_start=True, **SETTINGS).fit(X, Y)
+    folds = warm._parts_of_fit
+    first = warm.oof_score_
+    warm.set_params(max_iter=10).fit(X, Y)
+    assert warm._parts_of_fit is not None
+    for (_, a), (_, b) in zip(folds[1], warm._parts_of_fit[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert warm.oof_score_ > first
+
+
+def test_attributes_without_folds_say_how_to_get_them():
+    X, Y = digits()
+    est = MultiTaskClassifier(max_iter=1).fit(X, Y)
+    with pytest.raises(AttributeError, match="oof_prediction_ needs out-of-fold.*n_mem"):
+        est.oof_prediction_
+    with pytest.raises(ValueError, match="predict_interval needs out-of-fold"):
+        est.predict_interval(X)
+    with pytest.raises(ValueError, match="'threshold' parameter needs out-of-fold"):
+        MultiTaskClassifier(threshold="f1").fit(X, Y)
+
+
+def test_few_labels_of_a_task_warn_by_name():
+    X, Y = digits(missing=0)
+    Y[2:, 1] = np.nan
+    with pytest.warns(UserWarning, match="Task 'task1' has 2 labelled rows, fewer than"):
+        MultiTaskClassifier(**SETTINGS).fit(X, Y)
+
+
+def test_thresholds_move_predictions_and_not_probabilities():
+    X, Y = digits(missing=0)
+    plain = MultiTaskClassifier(**SETTINGS).fit(X, Y)
+    tuned = MultiTaskClassifier(threshold="balanced_accuracy", **SETTINGS).fit(X, Y)
+    cut = tuned.thresholds_[1]
+    assert np.isnan(tuned.thresholds_[[0, 3]]).all()
+    np.testing.assert_array_equal(plain.predict_proba(X)[1], tuned.predict_proba(X)[1])
+    expected = tuned.predict_proba(X)[1][:, 1] > cut
+    np.testing.assert_array_equal(tuned.predict(X)[:, 1], expected)
+    np.testing.assert_array_equal(tuned.task_estimator("task1").predict(X), expected)
