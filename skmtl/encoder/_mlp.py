@@ -7,7 +7,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from skmtl._layers import StackedBatchNorm, StackedLayerNorm, StackedLinear
+from skmtl._layers import (
+    Dropout,
+    StackedBatchNorm,
+    StackedLayerNorm,
+    StackedLinear,
+)
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._table import Stem, TableEncoder
@@ -173,7 +178,7 @@ def norm_and_activation(
 
 def dropout(spec: Any) -> list[nn.Module]:
     """Return dropout where the spec asks for it."""
-    return [nn.Dropout(spec.dropout)] if spec.dropout else []
+    return [Dropout(spec.dropout)] if spec.dropout else []
 
 
 class _Residual(nn.Module):
