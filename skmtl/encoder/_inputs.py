@@ -94,7 +94,8 @@ class TrainingInputs:
     def nonzero_share(self) -> Array:
         """Share of entries of each column of the sample that are not zero."""
         X = self.sample()
-        return np.asarray((X != 0).sum(axis=0)).ravel() / X.shape[0]
+        share: Array = np.asarray((X != 0).sum(axis=0)).ravel() / X.shape[0]
+        return share
 
     def chunks(self) -> Iterator[tuple[Any, Array | None]]:
         """Iterate over the rows, some at a time.

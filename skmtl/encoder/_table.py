@@ -30,8 +30,6 @@ class TableEncoder(Encoder):
     categories: str
     min_frequency: int | float | str
     max_levels: int | None
-    #: Whether continuous numbers come first, and only they are embedded.
-    continuous_first: bool = False
     stage_: TableStage | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "scale": [StrOptions(set(SCALERS)), None],
@@ -53,6 +51,11 @@ class TableEncoder(Encoder):
     def allow_nan(self) -> bool:
         """Whether inputs may hold NaN."""
         return self.missing_inputs == "impute"
+
+    @property
+    def continuous_first(self) -> bool:
+        """Whether continuous numbers come first, and only they are embedded."""
+        return False
 
     def fit_stage(self, inputs: TrainingInputs) -> TableStage | None:
         """Learn scales, medians and categories of a table."""
