@@ -28,7 +28,7 @@ class NumberKinds:
     Attributes
     ----------
     continuous : ndarray of bool of shape (n_features,)
-        Columns with many values, most of them not zero.
+        Columns of more than two values without levels, at most 80% of them zeros.
     columns : ndarray of int of shape (n_levels,)
         The column of each level of integers.
     levels : ndarray of shape (n_levels,)
@@ -59,13 +59,14 @@ class NumberKinds:
         looked = np.flatnonzero(~sparse & ~inputs.categorical)
         counts = [_n_distinct(block) for block in inputs.blocks(looked)]
         count = np.concatenate([np.empty(0), *counts])
-        continuous = np.zeros(inputs.shape[0], dtype=bool)
-        continuous[looked] = count > max(2, max_levels)
         few = looked[(count > 2) & (count <= max_levels)]
         least = max(3 / inputs.n, 1 / 200)
         values = (column for block in inputs.blocks(few) for column in block.T)
         levels = [_whole_levels(column, least) for column in values]
         columns = few.repeat([len(level) for level in levels])
+        continuous = np.zeros(inputs.shape[0], dtype=bool)
+        continuous[looked] = count > 2
+        continuous[columns] = False
         return cls(continuous, columns, np.concatenate([np.empty(0), *levels]))
 
 

@@ -82,9 +82,10 @@ class MLP(TableEncoder):
         and ones too, beside the scaled number: those of 3 rows and of a share of 1/200
         at least, unless more than 80% of the column are zeros. 0 or None does without.
     numeric_embedding : "pbld" or None, default=None
-        Whether columns of more values than ``max_levels``, at most 80% of them zeros,
-        also become :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, with 8 learned
-        frequencies c and phases s and 3 outputs per column: "PBLD" of [3]_ with a ReLU.
+        Whether columns of more than two values, at most 80% of them zeros, that have no
+        such levels also become :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, with
+        8 learned frequencies c and phases s and 3 outputs per column: "PBLD" of [3]_
+        with a ReLU.
 
     References
     ----------
