@@ -1,5 +1,7 @@
-"""Columns of categories in X: codes instead of labels."""
+"""Columns of a table: numbers, or categories, which get codes instead of labels."""
 
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +13,7 @@ from skmtl._columns import native_values, series_of
 
 #: Types of categories in pandas and polars.
 TYPES = {"category", "Categorical", "Enum"}
+NUMBERS = Real | Decimal | np.bool_
 
 
 class Categories:
@@ -44,10 +47,7 @@ class Categories:
         Categories or None
             None where the table has no column of categories.
         """
-        types = list(getattr(X, "dtypes", [])) if hasattr(X, "columns") else []
-        columns = [
-            i for i, dtype in enumerate(types) if str(dtype).split("(")[0] in TYPES
-        ]
+        columns = [i for i, s in enumerate(_series(X)) if _kind(s) == "categories"]
         if not columns:
             return None
         self = cls()
@@ -76,6 +76,19 @@ class Categories:
         sizes[self.columns] = [sum(label == label for label in k) for k in known]
         return tuple(sizes.tolist())
 
+    def labels(self) -> dict[int, list[Any]]:
+        """Return the categories of each column of categories, without missing ones.
+
+        Returns
+        -------
+        dict of int to list
+            Labels by the position of the column.
+        """
+        known = [
+            [label for label in k if label == label] for k in self.encoder.categories_
+        ]
+        return dict(zip(self.columns, known, strict=True))
+
     def coded(self, X: Any) -> Any:
         """Return a table with codes in place of categories.
 
@@ -95,16 +108,8 @@ class Categories:
         labels = self._labels(X)
         codes = self.encoder.transform(labels) + 1
         codes[labels != labels] = np.nan  # also where fit saw none missing
-        if hasattr(X, "with_columns"):  # polars
-            return X.with_columns(
-                type(X[:, i])(X.columns[i], code)
-                for i, code in zip(self.columns, codes.T, strict=True)
-            )
-        if hasattr(X, "isetitem"):  # pandas
-            X = X.copy(deep=False)
-            for i, code in zip(self.columns, codes.T, strict=True):
-                X.isetitem(i, code)
-            return X
+        if hasattr(X, "columns"):
+            return _replaced(X, dict(zip(self.columns, codes.T, strict=True)))
         X = np.array(X, dtype=object)
         X[:, self.columns] = codes
         return X
@@ -122,3 +127,118 @@ class Categories:
             labels[:, j] = values.tolist()
             labels[slice(0) if mask is None else mask, j] = np.nan
         return labels
+
+
+def coded(X: Any, categories: Categories | None) -> Any:
+    """Return a table of numbers: codes for categories, floats for numbers in objects.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like
+        The table.
+    categories : Categories or None
+        What fit has read of its columns.
+
+    Returns
+    -------
+    DataFrame or array-like
+        The table.
+    """
+    known = set() if categories is None else set(categories.columns)
+    objects = {
+        i: _floats(series)
+        for i, series in enumerate(_series(X))
+        if i not in known and str(series.dtype) in ("object", "Object")
+    }
+    X = _replaced(X, objects) if objects else X
+    return X if categories is None else categories.coded(X)
+
+
+def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
+    """Refuse a table whose columns are categories where fit had numbers, or vice versa.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like
+        The table.
+    categories : Categories or None
+        What fit has read of its columns.
+    names : array-like of str or None
+        Names of the columns of fit; others are refused later.
+    """
+    series = _series(X)
+    if not series or (names is not None and list(names) != list(X.columns)):
+        return
+    labels = {} if categories is None else categories.labels()
+    for i, column in enumerate(series):
+        kind = _kind(column)
+        if i not in labels and kind == "categories":
+            raise ValueError(
+                f"Column {X.columns[i]!r} of X holds categories, but held numbers when "
+                "the model was fitted: give numbers."
+            )
+        strings = i in labels and all(isinstance(label, str) for label in labels[i])
+        if strings and kind == "numbers" and not _is_empty(column):
+            raise ValueError(
+                f"Column {X.columns[i]!r} of X holds numbers, but held categories such "
+                f"as {labels[i][0]!r} when the model was fitted: give such categories."
+            )
+
+
+def _series(X: Any) -> list[Any]:
+    """Return the columns of a DataFrame; none of what is no DataFrame."""
+    return series_of(X) if hasattr(X, "columns") and hasattr(X, "dtypes") else []
+
+
+def _kind(series: Any) -> str:
+    """Return whether a column holds "categories" or "numbers"; refuse anything else."""
+    dtype = series.dtype
+    typed = str(dtype).split("(")[0] in TYPES
+    numeric = getattr(dtype, "is_numeric", None)  # polars
+    if numeric() if numeric else getattr(dtype, "kind", "") in "biufc":
+        return "numbers"
+    if typed and not hasattr(series, "isna"):  # polars has categories of strings alone
+        return "categories"
+    labels = series.cat.categories.to_series() if typed else series
+    values, mask = native_values(labels)
+    present = values if mask is None else values[~mask]
+    # As objects, dates in nanoseconds would be integers.
+    dates = present.dtype.kind in "mM"
+    types = {present.dtype.type} if dates else set(map(type, present.tolist()))
+    strings = [issubclass(t, str) for t in types]
+    if (types and all(strings)) or (typed and not any(strings)):
+        return "categories"
+    if not dates and all(issubclass(t, NUMBERS) for t in types):
+        return "numbers"
+    raise ValueError(
+        f"Column {series.name!r} of X holds values of type "
+        f"{' and '.join(sorted(t.__name__ for t in types))}, which are neither numbers "
+        "nor strings alone: give numbers, such as days since a date, or strings for "
+        "categories."
+    )
+
+
+def _is_empty(series: Any) -> bool:
+    mask = native_values(series)[1]
+    return mask is not None and bool(mask.all())
+
+
+def _floats(series: Any) -> NDArray[np.float64]:
+    """Return numbers that come as objects, NaN where missing."""
+    values, mask = native_values(series)
+    floats = values.astype(np.float64)
+    if mask is not None:
+        floats[mask] = np.nan
+    return floats
+
+
+def _replaced(X: Any, columns: dict[int, NDArray[Any]]) -> Any:
+    """Return a DataFrame with other columns of numbers in some places."""
+    if hasattr(X, "with_columns"):  # polars
+        return X.with_columns(
+            type(X[:, i])(X.columns[i], values) for i, values in columns.items()
+        )
+    X = X.copy(deep=False)
+    for i, values in columns.items():
+        X.isetitem(i, values)
+    return X

@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skmtl._build import Plan, threads
-from skmtl._categories import Categories
+from skmtl._categories import Categories, check_kinds, coded
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
     ClassWeight,
@@ -304,9 +304,11 @@ class MultiTaskFit(CallbackSupportMixin):
         if reset:
             self._categories = Categories.of(X)
             _check_categories(self._categories, encoder)
+        else:
+            check_kinds(X, self._categories, getattr(self, "feature_names_in_", None))
         X = validate_data(
             self,
-            X if self._categories is None else self._categories.coded(X),
+            coded(X, self._categories),
             reset=reset,
             accept_sparse="csr",
             dtype=(np.float64, np.float32),

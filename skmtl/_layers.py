@@ -1,4 +1,4 @@
-"""Layers of several copies, computed as one product, and of transformers."""
+"""Layers of several copies, computed as one product, of transformers, and dropout."""
 
 from __future__ import annotations
 
@@ -245,6 +245,39 @@ class StackedBatchNorm(nn.Module):
             self.bias.flatten(),
             self.training,
         )
+
+
+class Dropout(nn.Dropout):
+    """Dropout [1]_ that draws a byte, not a float, for each feature on the CPU.
+
+    There ``p`` is rounded to a multiple of 1/256, from 1/256 to 255/256, and what is
+    kept is divided by the share that is kept after rounding, so that expectations are
+    exact. Other devices have torch's own dropout.
+
+    Parameters
+    ----------
+    p : float
+        Probability of zeroing a feature while training.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks
+       from Overfitting", JMLR 2014.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p)
+        self.threshold = min(max(round(256 * p), 1), 255)
+
+    def forward(self, H: Tensor) -> Tensor:
+        """Zero features at random."""
+        if not (self.training and self.p) or H.device.type != "cpu":
+            return super().forward(H)
+        n = H.numel()
+        drawn = torch.randint(-(2**63), 2**63 - 1, (-(-n // 8),))  # eight bytes each
+        drawn = drawn.view(torch.uint8)[:n].view(H.shape)
+        kept = (drawn >= self.threshold).to(H.dtype)
+        return H * kept.mul_(256 / (256 - self.threshold))
 
 
 class TokenBlock(nn.Module):

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import (
     Interval,
     Options,
+    RealNotInt,
     StrOptions,
     validate_params,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "SEQUENCES",
     "Interval",
     "Options",
+    "RealNotInt",
     "StrOptions",
     "check_device",
     "check_sample_shape",

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from skmtl._layers import (
+    Dropout,
     StackedBatchNorm,
     StackedConv2d,
     StackedLayerNorm,
@@ -152,3 +153,36 @@ def test_normalisation_starts_without_effect_of_its_own():
         torch.testing.assert_close(
             out.mean(axis), torch.zeros_like(out.mean(axis)), atol=1e-9, rtol=0
         )
+
+
+@pytest.mark.parametrize("p", [0.001, 0.3, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropout_zeroes_a_share_and_keeps_expectations(p, dtype):
+    torch.manual_seed(0)
+    layer = Dropout(p)
+    H = torch.ones(1001, 301, dtype=dtype, requires_grad=True)
+    out = layer(H)
+    share = min(max(round(256 * p), 1), 255) / 256
+    error = (share * (1 - share) / H.numel()) ** 0.5
+    dropped = (out == 0).double().mean().item()
+    assert abs(dropped - share) < 5 * error
+    assert out.dtype == dtype
+    kept = torch.tensor([0, 1 / (1 - share)], dtype=dtype)
+    torch.testing.assert_close(out.unique(), kept, rtol=1e-6, atol=0)
+    out.sum().backward()
+    assert torch.equal(H.grad, out)
+    assert layer.eval()(H) is H
+
+
+def test_dropout_draws_for_each_network_row_and_feature_alone():
+    torch.manual_seed(0)
+    layer = Dropout(0.5)
+    out = torch.vmap(layer, randomness="different")(torch.ones(3, 80, 70)) / 2
+    for axes in [(1, 2), (0, 2), (0, 1)]:  # no slice is all the same or another's twin
+        share = out.mean(dim=axes)
+        assert ((share > 0.3) & (share < 0.7)).all()
+    flat = out.view(-1, 70)
+    correlation = torch.corrcoef(flat).fill_diagonal_(0)
+    assert correlation.abs().max() < 0.7
+    same = torch.vmap(layer, randomness="same")(torch.ones(3, 80, 70))
+    assert torch.equal(same[0], same[1])

@@ -73,6 +73,30 @@ class TrainingInputs:
             return np.zeros(self.shape[0], dtype=bool)
         return np.array(self.n_categories) > 0
 
+    @cached_property
+    def rows_per_weight(self) -> float:
+        """How many rows a weight of one counts for.
+
+        Weights that are whole numbers say how often rows occur; others have mean one.
+        """
+        w = self.weight
+        whole = w is None or (w == w.round()).all()
+        return 1.0 if whole else len(self.rows) / w.sum()  # type: ignore[union-attr]
+
+    @cached_property
+    def n(self) -> float:
+        """Number of rows, with their weights."""
+        if self.weight is None:
+            return float(len(self.rows))
+        return float(self.weight.sum()) * self.rows_per_weight
+
+    @cached_property
+    def nonzero_share(self) -> Array:
+        """Share of entries of each column of the sample that are not zero."""
+        X = self.sample()
+        share: Array = np.asarray((X != 0).sum(axis=0)).ravel() / X.shape[0]
+        return share
+
     def chunks(self) -> Iterator[tuple[Any, Array | None]]:
         """Iterate over the rows, some at a time.
 
@@ -109,8 +133,13 @@ class TrainingInputs:
         drawn = total.searchsorted(places, side="right")
         return self.X[self.rows[drawn.clip(max=len(total) - 1)]]
 
-    def blocks(self) -> Iterator[Array]:
-        """Iterate over the columns of the sample, some at a time.
+    def blocks(self, columns: NDArray[np.int64] | None = None) -> Iterator[Array]:
+        """Iterate over columns of the sample, some at a time.
+
+        Parameters
+        ----------
+        columns : ndarray of int or None, default=None
+            Which columns; None for all.
 
         Yields
         ------
@@ -119,6 +148,7 @@ class TrainingInputs:
         """
         X = self.sample()
         X = X.tocsc() if issparse(X) else X
+        X = X if columns is None else X[:, columns]
         size = max(1, CHUNK // X.shape[0])
         for start in range(0, X.shape[1], size):
             block = X[:, start : start + size]

@@ -7,10 +7,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from skmtl._layers import StackedBatchNorm, StackedLayerNorm, StackedLinear
+from skmtl._layers import (
+    Dropout,
+    StackedBatchNorm,
+    StackedLayerNorm,
+    StackedLinear,
+)
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
-from skmtl.encoder._table import Stem, TableEncoder
+from skmtl.encoder._pbld import PBLD
+from skmtl.encoder._table import Embedding, Stem, TableEncoder
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -29,8 +35,9 @@ NORMS = {"batch": StackedBatchNorm, "layer": StackedLayerNorm}
 class MLP(TableEncoder):
     r"""Multilayer perceptron for raw tables.
 
-    Columns of a DataFrame that have a type of categories are embedded. A category that
-    training did not see has an embedding of its own, which is zero.
+    Columns of a DataFrame that hold strings or have a type of categories become zeros
+    and ones, or embeddings; all are zero for a category that training did not see.
+    Columns of bools are numbers.
 
     Parameters
     ----------
@@ -56,13 +63,29 @@ class MLP(TableEncoder):
         `sklearn.preprocessing.QuantileTransformer` does. Scaled numbers are kept in
         [-5, 5], which flattens what is linear in rare extreme numbers: scale before,
         with None here, to keep it. "robust" and "quantile" look at 10,000 rows at most.
-    missing_inputs : "impute" or None, default=None
+    missing_inputs : "impute" or None, default="impute"
         Whether inputs may be NaN: a missing number becomes the median of its column,
         with one more column that tells so where training had missing ones; a missing
         category becomes a category of its own.
     embedding_dim : int or "auto", default="auto"
-        Width of embeddings. "auto" is :math:`\min(32, 1.6 n^{0.56})`, rounded, for
-        the largest number n of categories of a column.
+        Width of embeddings, for ``categories="embed"``. "auto" is
+        :math:`\min(32, 1.6 n^{0.56})`, rounded, for the largest number n of categories
+        of a column.
+    categories : {"one_hot", "embed"}, default="one_hot"
+        Whether categories become columns of zeros and ones, or learned embeddings.
+    min_frequency : int, float or "auto", default="auto"
+        Number of rows that a category needs to be told from unknown ones, or their
+        share. "auto" is :math:`\min(10, \max(2, n / 200))` for n rows. Weights count
+        where they are whole numbers; others are scaled to mean one.
+    max_levels : int or None, default=16
+        Numbers of columns of integers with 3 to so many values become columns of zeros
+        and ones too, beside the scaled number: those of 3 rows and of a share of 1/200
+        at least, unless more than 80% of the column are zeros. 0 or None does without.
+    numeric_embedding : "pbld" or None, default=None
+        Whether columns of more than two values, at most 80% of them zeros, that have no
+        such levels also become :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, with
+        8 learned frequencies c and phases s and 3 outputs per column: "PBLD" of [3]_
+        with a ReLU.
 
     References
     ----------
@@ -70,6 +93,8 @@ class MLP(TableEncoder):
        from Overfitting", JMLR 2014.
     .. [2] Y. Gorishniy, I. Rubachev, V. Khrulkov and A. Babenko, "Revisiting Deep
        Learning Models for Tabular Data", NeurIPS 2021.
+    .. [3] D. Holzmueller, L. Grinsztajn and I. Steinwart, "Better by Default: Strong
+       Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024.
 
     Examples
     --------
@@ -80,6 +105,8 @@ class MLP(TableEncoder):
     """
 
     name = "mlp"
+    #: Whether ``embedding_dim`` is the width of embeddings of numbers, too.
+    embeds_numbers: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": [
             "array-like",
@@ -90,6 +117,7 @@ class MLP(TableEncoder):
         "norm": [StrOptions(set(NORMS)), None],
         "residual": ["boolean"],
         **TableEncoder._parameter_constraints,
+        "numeric_embedding": [StrOptions({"pbld"}), None],
     }
 
     def __init__(
@@ -100,8 +128,12 @@ class MLP(TableEncoder):
         norm: str | None = None,
         residual: bool = False,
         scale: str | None = "standard",
-        missing_inputs: str | None = None,
+        missing_inputs: str | None = "impute",
         embedding_dim: int | str = "auto",
+        categories: str = "one_hot",
+        min_frequency: int | float | str = "auto",
+        max_levels: int | None = 16,
+        numeric_embedding: str | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -111,6 +143,10 @@ class MLP(TableEncoder):
         self.scale = scale
         self.missing_inputs = missing_inputs
         self.embedding_dim = embedding_dim
+        self.categories = categories
+        self.min_frequency = min_frequency
+        self.max_levels = max_levels
+        self.numeric_embedding = numeric_embedding
 
     def validated(self) -> "MLP":
         """Return the spec itself after checking its settings."""
@@ -123,7 +159,23 @@ class MLP(TableEncoder):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} are: repeat a width, "
                 "or set residual=False."
             )
+        embeds = self.embeds_numbers or self.categories == "embed"
+        if self.embedding_dim != "auto" and not embeds:
+            raise ValueError(
+                "The 'embedding_dim' parameter of MLP is for categories='embed'. Got "
+                f"{self.embedding_dim!r} with categories={self.categories!r}: set "
+                "categories='embed', or leave it at 'auto'."
+            )
         return self
+
+    @property
+    def continuous_first(self) -> bool:
+        """Whether continuous numbers come first, and only they are embedded."""
+        return self.numeric_embedding is not None
+
+    def embedding(self, n_features: int, n_copies: int) -> Embedding | None:
+        """Build the embedding of numbers."""
+        return PBLD(n_copies, n_features) if self.numeric_embedding else None
 
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
         """Build the stacked perceptrons."""
@@ -173,7 +225,7 @@ def norm_and_activation(
 
 def dropout(spec: Any) -> list[nn.Module]:
     """Return dropout where the spec asks for it."""
-    return [nn.Dropout(spec.dropout)] if spec.dropout else []
+    return [Dropout(spec.dropout)] if spec.dropout else []
 
 
 class _Residual(nn.Module):

@@ -30,6 +30,8 @@ class PeriodicEmbedding(MLP):
     embedding_dim : int or "auto", default="auto"
         Width of embeddings, of categories too. "auto" is 8 for numbers and as in `MLP`
         for categories.
+    categories, min_frequency, max_levels : optional
+        As in `MLP`. Columns of zeros and ones are not embedded.
     n_frequencies : int, default=16
         Number of frequencies of each column.
     frequency_scale : float, default=0.03
@@ -51,6 +53,7 @@ class PeriodicEmbedding(MLP):
     """
 
     name = "periodic_embedding"
+    embeds_numbers = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **MLP._parameter_constraints,
         "n_frequencies": [Interval(Integral, 1, None, closed="left")],
@@ -65,8 +68,11 @@ class PeriodicEmbedding(MLP):
         norm: str | None = None,
         residual: bool = False,
         scale: str | None = "standard",
-        missing_inputs: str | None = None,
+        missing_inputs: str | None = "impute",
         embedding_dim: int | str = "auto",
+        categories: str = "one_hot",
+        min_frequency: int | float | str = "auto",
+        max_levels: int | None = 16,
         n_frequencies: int = 16,
         frequency_scale: float = 0.03,
     ) -> None:
@@ -79,6 +85,9 @@ class PeriodicEmbedding(MLP):
             scale=scale,
             missing_inputs=missing_inputs,
             embedding_dim=embedding_dim,
+            categories=categories,
+            min_frequency=min_frequency,
+            max_levels=max_levels,
         )
         self.n_frequencies = n_frequencies
         self.frequency_scale = frequency_scale

@@ -39,6 +39,8 @@ class PiecewiseLinearEmbedding(MLP):
     embedding_dim : int or "auto", default="auto"
         Width of embeddings, of categories too. "auto" is 8 for numbers and as in `MLP`
         for categories.
+    categories, min_frequency, max_levels : optional
+        As in `MLP`. Columns of zeros and ones are not embedded.
     n_bins : int, default=16
         Number of bins of each column; equal quantiles count once.
 
@@ -57,6 +59,7 @@ class PiecewiseLinearEmbedding(MLP):
     """
 
     name = "piecewise_linear_embedding"
+    embeds_numbers = True
     #: Edges of the bins of each column, known to a prepared spec.
     edges_: list[NDArray[np.float64]] | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -72,8 +75,11 @@ class PiecewiseLinearEmbedding(MLP):
         norm: str | None = None,
         residual: bool = False,
         scale: str | None = "standard",
-        missing_inputs: str | None = None,
+        missing_inputs: str | None = "impute",
         embedding_dim: int | str = "auto",
+        categories: str = "one_hot",
+        min_frequency: int | float | str = "auto",
+        max_levels: int | None = 16,
         n_bins: int = 16,
     ) -> None:
         super().__init__(
@@ -85,6 +91,9 @@ class PiecewiseLinearEmbedding(MLP):
             scale=scale,
             missing_inputs=missing_inputs,
             embedding_dim=embedding_dim,
+            categories=categories,
+            min_frequency=min_frequency,
+            max_levels=max_levels,
         )
         self.n_bins = n_bins
 
@@ -93,7 +102,7 @@ class PiecewiseLinearEmbedding(MLP):
         spec = super().prepared(inputs)
         X = inputs.sample()
         Z = torch.from_numpy(X.toarray() if issparse(X) else np.array(X)).double()
-        Z = Z if spec.stage_ is None else spec.stage_(Z)
+        Z = Z if spec.stage_ is None else spec.stage_(Z)[:, : spec.stage_.n_numbers]
         shares = np.linspace(0, 1, self.n_bins + 1)
         spec.edges_ = [_distinct(q) for q in np.quantile(Z.numpy(), shares, axis=0).T]
         return spec

@@ -1,6 +1,4 @@
-"""What a raw table goes through before any network: fill, scale, number categories."""
-
-from typing import Any
+"""What raw inputs go through before any network: fill, scale, make levels columns."""
 
 import numpy as np
 import torch
@@ -12,6 +10,13 @@ from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardSca
 from torch import Tensor, nn
 
 from skmtl.encoder._inputs import Array, InputStage, TrainingInputs
+from skmtl.encoder._levels import (
+    CategoryCodes,
+    NumberKinds,
+    OneHot,
+    least_rows,
+    missing_and_counts,
+)
 
 #: Scaled inputs further from zero than this are moved there.
 BOUND = 5.0
@@ -101,44 +106,68 @@ class ToNormal(InputStage):
 class TableStage(InputStage):
     """Fill, scale and order the columns of a table.
 
-    Returns ``[numbers | indicators of missing ones | numbers of categories]``.
+    Returns ``[numbers | indicators of missing ones | levels as zeros and ones | numbers
+    of categories]``.
 
     Parameters
     ----------
     scaler : InputStage or None
         Scales the columns of numbers.
-    numeric : ndarray of int or None
-        Which columns are numbers; None for all.
+    numeric : ndarray of int
+        Which columns are numbers.
+    in_order : bool
+        Whether these are all columns in their order.
+    n_continuous : int
+        How many of them are continuous.
     fill : ndarray of shape (n_numeric,) or None
         What stands for missing numbers; None where none may be missing.
     flagged : ndarray of int
         Columns of numbers that get an indicator.
+    levels : list of OneHot
+        Make zeros and ones of levels.
     codes : CategoryCodes or None
         Numbers categories.
+    code_columns : ndarray of int
+        Columns of the raw inputs that hold categories or levels.
+
+    Attributes
+    ----------
     shape : tuple of int
         Shape of one sample after it.
+    n_numbers : int
+        Number of columns of numbers and indicators.
     """
 
     numeric: Tensor | None
     fill: Tensor | None
     flagged: Tensor | None
+    held: Tensor | None
 
     def __init__(
         self,
         scaler: InputStage | None,
-        numeric: NDArray[np.int64] | None,
+        numeric: NDArray[np.int64],
+        in_order: bool,
+        n_continuous: int,
         fill: Array | None,
         flagged: NDArray[np.int64],
-        codes: "CategoryCodes | None",
-        shape: tuple[int, ...],
+        levels: list[OneHot],
+        codes: CategoryCodes | None,
+        code_columns: NDArray[np.int64],
     ) -> None:
         super().__init__()
-        self.shape = shape
         self.scaler = scaler
+        self.levels = nn.ModuleList(levels)
         self.codes = codes
+        self.n_continuous = n_continuous
+        self.n_numbers = len(numeric) + len(flagged)
+        n_levels = sum(len(level.levels) for level in levels)
+        n_codes = 0 if codes is None else len(codes.sizes)
+        self.shape = (self.n_numbers + n_levels + n_codes,)
         self.needs_float64 = scaler is not None and scaler.needs_float64
-        self.register_buffer("numeric", _tensor(numeric))
-        self.register_buffer("flagged", _tensor(flagged if len(flagged) else None))
+        self.register_buffer("numeric", None if in_order else torch.from_numpy(numeric))
+        self.register_buffer("flagged", _some(flagged))
+        self.register_buffer("held", _some(code_columns))
         # Numbers are filled once they are scaled.
         filled = None if fill is None else torch.from_numpy(fill).unsqueeze(0)
         if filled is not None and scaler is not None:
@@ -147,7 +176,7 @@ class TableStage(InputStage):
 
     @property
     def code_columns(self) -> Tensor | None:
-        return None if self.codes is None else self.codes.columns
+        return self.held
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_features) to (n, *shape)."""
@@ -159,57 +188,20 @@ class TableStage(InputStage):
             parts = [torch.where(missing, self.fill, Z)]
             if self.flagged is not None:
                 parts.append(missing.index_select(1, self.flagged).to(Z.dtype))
+        parts += [level(X).to(Z.dtype) for level in self.levels]
         if self.codes is not None:
             parts.append(self.codes(X).to(Z.dtype))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-class CategoryCodes(nn.Module):
-    """Number the categories of all columns without a gap.
-
-    Each column has a number for unknown categories, which come first, one for each
-    category seen in training, and one for missing ones where training had some.
-
-    Parameters
-    ----------
-    columns : ndarray of int
-        Which columns hold categories.
-    seen : list of ndarray of bool
-        For each of them, which codes training has seen; the last entry stands for
-        missing ones.
-    """
-
-    columns: Tensor
-    starts: Tensor
-    missing: Tensor
-    numbers: Tensor
-
-    def __init__(
-        self, columns: NDArray[np.int64], seen: list[NDArray[np.bool_]]
-    ) -> None:
-        super().__init__()
-        #: How many numbers each column has.
-        self.sizes = tuple(1 + int(s[1:].sum()) for s in seen)
-        firsts = np.cumsum([0, *self.sizes[:-1]])
-        numbers = []
-        for first, known in zip(firsts, seen, strict=True):
-            known = np.concatenate([[False], known[1:]])
-            numbers.append(first + np.where(known, known.cumsum(), 0))
-        widths = np.array([len(s) for s in seen])
-        self.register_buffer("columns", torch.from_numpy(columns))
-        self.register_buffer("starts", torch.from_numpy(widths.cumsum() - widths))
-        self.register_buffer("missing", torch.from_numpy(widths - 1))
-        self.register_buffer("numbers", torch.from_numpy(np.concatenate(numbers)))
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Map (n, n_features) to numbers of shape (n, n_columns)."""
-        C = X.index_select(1, self.columns)
-        C = torch.where(C.isnan(), self.missing.to(C.dtype), C).long() + self.starts
-        return self.numbers.index_select(0, C.flatten()).view(C.shape)
-
-
 def fit_table(
-    inputs: TrainingInputs, scale: str | None, impute: bool
+    inputs: TrainingInputs,
+    scale: str | None,
+    impute: bool,
+    max_levels: int,
+    embed: bool,
+    min_frequency: str | float,
+    continuous_first: bool,
 ) -> TableStage | None:
     """Learn the first stage of a table.
 
@@ -221,29 +213,59 @@ def fit_table(
         How to scale columns of numbers.
     impute : bool
         Whether inputs may be missing.
+    max_levels : int
+        Number of values up to which integers are levels too.
+    embed : bool
+        Whether categories become numbers, for an embedding, not zeros and ones.
+    min_frequency : "auto", int or float
+        Rows that a category needs to count, or their share.
+    continuous_first : bool
+        Whether continuous numbers come before others.
 
     Returns
     -------
     TableStage or None
         The stage; None where there is nothing to do.
     """
-    categorical = inputs.categorical
-    columns, numeric = np.flatnonzero(categorical), np.flatnonzero(~categorical)
-    if scale is None and not impute and not len(columns):
+    kinds = NumberKinds.of(inputs, max_levels)
+    columns = np.flatnonzero(inputs.categorical)
+    numeric = np.flatnonzero(~inputs.categorical)
+    if continuous_first:
+        numeric = numeric[np.argsort(~kinds.continuous[numeric], kind="stable")]
+    in_order = len(columns) == 0 and (np.diff(numeric) == 1).all()
+    if scale is None and not impute and not len(kinds.columns) and in_order:
         return None
-    missing, seen = _looked_through(inputs, columns, impute)
-    flagged = np.flatnonzero(missing[numeric])
-    scaler = None
-    if scale is not None and len(numeric):
-        scaler = SCALERS[scale](inputs, numeric)
-    codes = CategoryCodes(columns, seen) if len(columns) else None
+    missing, levels, codes = np.zeros(inputs.shape[0], dtype=bool), [], None
+    if len(kinds.columns):
+        levels.append(OneHot(kinds.columns, kinds.levels))
+    if impute or len(columns):
+        missing, counts = missing_and_counts(inputs, columns)
+        least = least_rows(min_frequency, inputs.n)
+        frequent = [count >= least for count in counts]
+        if embed and len(columns):
+            codes = CategoryCodes(columns, frequent)
+        elif any(f[1:].any() for f in frequent):
+            levels.append(OneHot.of_codes(columns, frequent))
+        elif not len(numeric):
+            raise _nothing_to_learn(least)
     return TableStage(
-        scaler,
-        numeric if len(columns) else None,
+        None if scale is None or not len(numeric) else SCALERS[scale](inputs, numeric),
+        numeric,
+        in_order,
+        int(kinds.continuous.sum()),
         _medians(inputs)[numeric] if impute else None,
-        flagged,
+        np.flatnonzero(missing[numeric]),
+        levels,
         codes,
-        (len(numeric) + len(flagged) + len(columns),),
+        np.union1d(columns, kinds.columns),
+    )
+
+
+def _nothing_to_learn(least: float) -> ValueError:
+    return ValueError(
+        "X has nothing to learn from: its columns hold categories, none of which has "
+        f"{least:g} rows or more. Set the encoder's 'min_frequency' lower, or give "
+        "columns whose values repeat."
     )
 
 
@@ -270,25 +292,6 @@ def fit_images(inputs: TrainingInputs) -> Affine:
     stage = _affine(*(values[:, None, None] for values in known))
     stage.shape = inputs.shape
     return stage
-
-
-def _looked_through(
-    inputs: TrainingInputs, columns: NDArray[np.int64], impute: bool
-) -> tuple[NDArray[np.bool_], list[NDArray[np.bool_]]]:
-    """Return which columns have missing entries, and which codes occur in some."""
-    missing = np.zeros(inputs.shape[0], dtype=bool)
-    seen = [np.zeros(inputs.n_categories[c] + 2, dtype=bool) for c in columns]
-    if not impute and not len(columns):
-        return missing, seen
-    for X, _ in inputs.chunks():
-        if issparse(X):
-            missing[X.indices[np.isnan(X.data)]] = True
-        else:
-            missing |= np.isnan(X).any(axis=0)
-        for c, known in zip(columns, seen, strict=True):
-            codes = X[:, [c]].toarray()[:, 0] if issparse(X) else X[:, c]
-            known[np.nan_to_num(codes, nan=-1).astype(np.int64)] = True
-    return missing, seen
 
 
 def _standard(inputs: TrainingInputs, numeric: NDArray[np.int64]) -> Affine:
@@ -325,13 +328,12 @@ SCALERS = {"quantile": _quantile, "robust": _robust, "standard": _standard}
 
 
 def _medians(inputs: TrainingInputs) -> Array:
-    medians = [
-        SimpleImputer(strategy="median", keep_empty_features=True)
-        .fit(block)
-        .statistics_
-        for block in inputs.blocks()
-    ]
-    return np.concatenate(medians)
+    medians = np.zeros(inputs.shape[0])  # of what is zero in more than half of the rows
+    columns = np.flatnonzero((inputs.nonzero_share >= 0.5) & ~inputs.categorical)
+    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    found = [imputer.fit(block).statistics_ for block in inputs.blocks(columns)]
+    medians[columns] = np.concatenate([np.empty(0), *found])
+    return medians
 
 
 def _affine(center: Array, scale: Array, varies: NDArray[np.bool_]) -> Affine:
@@ -352,5 +354,5 @@ def _offset(center: Array, scale: Array) -> tuple[bool, Array]:
     return bool((far | (scale > LARGE)).any()), np.where(far, rounded, 0.0)
 
 
-def _tensor(array: NDArray[Any] | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array)
+def _some(indices: NDArray[np.int64]) -> Tensor | None:
+    return torch.from_numpy(indices) if len(indices) else None

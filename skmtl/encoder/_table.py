@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skmtl._layers import StackedEmbedding
-from skmtl._validation import Interval, StrOptions
+from skmtl._validation import Interval, RealNotInt, StrOptions
 from skmtl.encoder._base import Encoder
 from skmtl.encoder._inputs import TrainingInputs
 from skmtl.encoder._stage import SCALERS, TableStage, fit_table
@@ -18,8 +18,8 @@ from skmtl.encoder._stage import SCALERS, TableStage, fit_table
 class TableEncoder(Encoder):
     """Base class of encoders that take raw tables.
 
-    They have the parameters ``scale``, ``missing_inputs`` and ``embedding_dim``, and
-    begin their networks with ``stem``.
+    They have the parameters that are declared here, and begin their networks with
+    ``stem``.
     """
 
     input_ndim = 2
@@ -27,6 +27,9 @@ class TableEncoder(Encoder):
     scale: str | None
     missing_inputs: str | None
     embedding_dim: int | str
+    categories: str
+    min_frequency: int | float | str
+    max_levels: int | None
     stage_: TableStage | None = None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "scale": [StrOptions(set(SCALERS)), None],
@@ -35,6 +38,13 @@ class TableEncoder(Encoder):
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "categories": [StrOptions({"embed", "one_hot"})],
+        "min_frequency": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+        ],
+        "max_levels": [Interval(Integral, 0, None, closed="left"), None],
     }
 
     @property
@@ -42,9 +52,22 @@ class TableEncoder(Encoder):
         """Whether inputs may hold NaN."""
         return self.missing_inputs == "impute"
 
+    @property
+    def continuous_first(self) -> bool:
+        """Whether continuous numbers come first, and only they are embedded."""
+        return False
+
     def fit_stage(self, inputs: TrainingInputs) -> TableStage | None:
         """Learn scales, medians and categories of a table."""
-        return fit_table(inputs, self.scale, self.allow_nan)
+        return fit_table(
+            inputs,
+            self.scale,
+            self.allow_nan,
+            self.max_levels or 0,
+            self.categories == "embed",
+            self.min_frequency,
+            self.continuous_first,
+        )
 
     def stem(self, n_inputs: int, n_copies: int) -> Stem | None:
         """Return what turns columns into the inputs of the first layer.
@@ -61,10 +84,14 @@ class TableEncoder(Encoder):
         Stem or None
             None where the columns are these inputs.
         """
-        codes = None if self.stage_ is None else self.stage_.codes
-        sizes = () if codes is None else codes.sizes
-        n_numeric = n_inputs - len(sizes)
-        numbers = self.embedding(n_numeric, n_copies) if n_numeric else None
+        stage = self.stage_
+        sizes = () if stage is None or stage.codes is None else stage.codes.sizes
+        n_read = n_inputs - len(sizes)
+        n_embedded = n_read
+        if stage is not None:
+            first = self.continuous_first
+            n_embedded = stage.n_continuous if first else stage.n_numbers
+        numbers = self.embedding(n_embedded, n_copies) if n_embedded else None
         if numbers is None and not sizes:
             return None
         categories = None
@@ -73,7 +100,8 @@ class TableEncoder(Encoder):
             with torch.no_grad():  # what no row has trained adds nothing
                 unknown = torch.tensor([sum(sizes[:c]) for c in range(len(sizes))])
                 categories.weight[:, unknown] = 0
-        return Stem(n_copies, n_numeric, numbers, categories, len(sizes))
+        n_embedded = 0 if numbers is None else n_embedded
+        return Stem(n_copies, n_read, n_embedded, numbers, categories, len(sizes))
 
     def embedding(self, n_features: int, n_copies: int) -> Embedding | None:
         """Return what embeds columns of numbers.
@@ -117,9 +145,12 @@ class Embedding(nn.Module):
     ----------
     dim : int
         Width of the embedding of each column.
+    beside : bool
+        Whether networks also read the columns as they are.
     """
 
     dim: int
+    beside: bool = False
 
 
 class Stem(nn.Module):
@@ -129,12 +160,14 @@ class Stem(nn.Module):
     ----------
     n_copies : int
         Number of networks.
-    n_numeric : int
-        Number of columns of numbers, which come first.
+    n_read : int
+        Number of columns before those of categories.
+    n_embedded : int
+        How many of them, which come first, are embedded.
     numbers : Embedding or None
         Embeds them.
     categories : StackedEmbedding or None
-        Embeds the numbers of categories in the columns after them.
+        Embeds the numbers of categories in the last columns.
     n_categorical : int
         How many columns that are.
     """
@@ -142,36 +175,50 @@ class Stem(nn.Module):
     def __init__(
         self,
         n_copies: int,
-        n_numeric: int,
+        n_read: int,
+        n_embedded: int,
         numbers: Embedding | None,
         categories: StackedEmbedding | None,
         n_categorical: int,
     ) -> None:
         super().__init__()
         self.n_copies = n_copies
-        self.n_numeric = n_numeric
+        self.n_read = n_read
+        self.n_embedded = n_embedded
         self.numbers = numbers
         self.categories = categories
+        #: First column that networks read as it is.
+        self.first = 0 if numbers is None or numbers.beside else n_embedded
         #: Number of outputs per sample.
-        self.width = n_numeric * (1 if numbers is None else numbers.dim)
+        self.width = n_read - self.first
+        if numbers is not None:
+            self.width += n_embedded * numbers.dim
         if categories is not None:
             self.width += n_categorical * categories.weight.shape[2]
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_inputs) to (n_copies, n, width), or (n, width) of one copy."""
-        Z = X if self.categories is None else X[:, : self.n_numeric]
-        H = Z.expand(self.n_copies, -1, -1)
+        parts = []
         if self.numbers is not None:
-            H = self.numbers(Z).flatten(2)
+            parts.append(self.numbers(X[:, : self.n_embedded]).flatten(2))
+        if self.first < self.n_read:
+            read = X[:, self.first : self.n_read]
+            parts.append(read.expand(self.n_copies, -1, -1))
         if self.categories is not None:
-            E = self.categories(X[:, self.n_numeric :].long()).flatten(2)
-            H = torch.cat([H, E], dim=2)
+            parts.append(self.categories(X[:, self.n_read :].long()).flatten(2))
+        H = parts[0] if len(parts) == 1 else self._joined(parts)
         return H.squeeze(0) if self.n_copies == 1 else H
+
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        """Put parts side by side, feature by feature where embeddings come so."""
+        if self.numbers is None or not self.numbers.beside:
+            return torch.cat(parts, dim=2)
+        return torch.cat([part.mT for part in parts], dim=1).mT
 
     def one_hot(self, X: Tensor) -> Tensor:
         """Return numbers as they are, and categories as zeros and ones."""
         if self.categories is None:
             return X
-        codes = X[:, self.n_numeric :].long()
+        codes = X[:, self.n_read :].long()
         zeros = X.new_zeros(len(X), self.categories.weight.shape[1])
-        return torch.cat([X[:, : self.n_numeric], zeros.scatter(1, codes, 1.0)], dim=1)
+        return torch.cat([X[:, : self.n_read], zeros.scatter(1, codes, 1.0)], dim=1)

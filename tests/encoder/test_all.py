@@ -27,9 +27,9 @@ def built(encoder, n_copies, seed=0):
 
 
 def test_every_file_is_one_registered_encoder_of_that_name():
-    # What wraps a user's own module is no encoder that a string could name; three
+    # What wraps a user's own module is no encoder that a string could name; five
     # files hold what encoders of tables have in common.
-    known = {*ENCODER, "module", "inputs", "stage", "table"}
+    known = {*ENCODER, "module", "inputs", "levels", "pbld", "stage", "table"}
     assert strategy_files("skmtl.encoder") == known
     for name, cls in ENCODER.items():
         assert cls.name == name

@@ -1,6 +1,7 @@
 """Raw tables: scales, missing inputs and columns of categories."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -43,10 +44,12 @@ def raw(n=200, seed=0):
     return X, Y
 
 
-def stage_of(X, scale="standard", missing_inputs=None, rows=None, weight=None, k=()):
+def stage_of(
+    X, scale="standard", missing_inputs=None, rows=None, weight=None, k=(), **settings
+):
     """Return the first stage that an encoder learns."""
     rows = np.arange(X.shape[0]) if rows is None else rows
-    encoder = MLP(scale=scale, missing_inputs=missing_inputs)
+    encoder = MLP(scale=scale, missing_inputs=missing_inputs, **settings)
     return encoder.prepared(TrainingInputs(X, rows, weight, k)).input_stage()
 
 
@@ -55,7 +58,7 @@ def through(stage, X):
 
 
 def fitted(X, Y, cls=MultiTaskRegressor, **kwargs):
-    names = {"scale", "missing_inputs", "embedding_dim"} & set(kwargs)
+    names = set(inspect.signature(MLP).parameters) & set(kwargs)
     encoder = MLP((16,), **{name: kwargs.pop(name) for name in names})
     weight = kwargs.pop("sample_weight", None)
     est = cls(encoder=encoder, **SETTINGS | kwargs)
@@ -289,7 +292,7 @@ def test_a_memory_map_is_read_by_chunks(scale, tmp_path, monkeypatch):
 
 def test_without_scale_nothing_is_added():
     X, Y = raw()
-    est = fitted(X, Y, scale=None, max_iter=1)
+    est = fitted(X, Y, scale=None, missing_inputs=None, max_iter=1)
     assert est.module_.inputs is None
     assert stage_of(X, None) is None
 
@@ -434,31 +437,31 @@ def test_missing_inputs_work_without_a_scale():
     assert_allclose(found, imputer.fit_transform(X))
 
 
-def test_missing_and_infinite_inputs_are_errors_by_default():
+def test_infinite_inputs_are_errors_and_missing_ones_where_nothing_imputes():
     X, Y = raw()
     X[0, 0] = np.nan
     with pytest.raises(ValueError, match="Input X contains NaN"):
-        fitted(X, Y)
-    est = fitted(X, Y, missing_inputs="impute")
+        fitted(X, Y, missing_inputs=None)
+    est = fitted(X, Y)
     X[1, 0] = np.inf
     with pytest.raises(ValueError, match="Input X contains infinity"):
         est.predict(X)
     with pytest.raises(ValueError, match="Input X contains infinity"):
-        fitted(X, Y, missing_inputs="impute")
+        fitted(X, Y)
 
 
-class Tolerant(MLP):
-    def __init__(self, missing_inputs="impute"):
+class Strict(MLP):
+    def __init__(self, missing_inputs=None):
         super().__init__(missing_inputs=missing_inputs)
 
 
 def test_the_tag_tells_whether_inputs_may_be_missing(monkeypatch):
-    monkeypatch.setitem(ENCODER, "tolerant", Tolerant)
-    tolerant = [MLP(missing_inputs="impute"), "tolerant"]
-    for encoder in tolerant:
+    monkeypatch.setitem(ENCODER, "strict", Strict)
+    for encoder in ("mlp", MLP(), "periodic_embedding"):
         est = MultiTaskClassifier(encoder=encoder)
         assert get_tags(est).input_tags.allow_nan
-    for encoder in ("mlp", MLP(), nn.Linear, MLP, "unknown", None):
+    strict = [MLP(missing_inputs=None), "strict"]
+    for encoder in (*strict, "cnn", nn.Linear, MLP, "unknown", None):
         assert not get_tags(MultiTaskClassifier(encoder=encoder)).input_tags.allow_nan
     X, Y = raw()
     X[::9] = np.nan
@@ -500,7 +503,8 @@ def test_categories_are_learned(library, sharing):
 
 def test_all_copies_embed_by_one_tensor():
     X, Y = frame()
-    est = fitted(X, Y, MultiTaskClassifier, sharing="independent", embedding_dim=5)
+    settings = {"categories": "embed", "embedding_dim": 5}
+    est = fitted(X, Y, MultiTaskClassifier, sharing="independent", **settings)
     shapes = [p.shape for n, p in est.module_.named_parameters() if "categories" in n]
     assert shapes == [(2, 1 + 3 + 1 + 4, 5)]
     stage = est.module_.inputs
@@ -528,7 +532,7 @@ def test_all_copies_embed_by_one_tensor():
 
 def test_an_unknown_category_adds_nothing():
     X, Y = frame()
-    est = fitted(X, Y, MultiTaskClassifier)
+    est = fitted(X, Y, MultiTaskClassifier, categories="embed")
     new, _ = frame(seed=1)
     new["color"] = new["color"].astype(str).replace("r", "violet").astype("category")
     stem = est.module_.sharing.encoder.layers[0][0]
@@ -553,19 +557,20 @@ def test_only_categories_of_rows_that_train_are_known():
         assert_allclose(found, expected, rtol=1e-7)
 
 
-def test_a_missing_category_is_an_error_or_a_category():
+@pytest.mark.parametrize("categories", ["one_hot", "embed"])
+def test_a_missing_category_is_an_error_or_a_category(categories):
     X, Y = frame()
     X.loc[::9, "color"] = None
     with pytest.raises(ValueError, match="Input X contains NaN"):
-        fitted(X, Y, MultiTaskClassifier)
+        fitted(X, Y, MultiTaskClassifier, missing_inputs=None)
     Y[::9, 0] = 1
-    est = fitted(X, Y, MultiTaskClassifier, missing_inputs="impute", max_iter=100)
+    est = fitted(X, Y, MultiTaskClassifier, categories=categories, max_iter=100)
     assert (est.predict(X)[::9, 0] == 1).all()
     known, Y = frame()
-    est = fitted(known, Y, MultiTaskClassifier)
+    est = fitted(known, Y, MultiTaskClassifier, missing_inputs=None)
     with pytest.raises(ValueError, match="Input X contains NaN"):
         est.predict(X)
-    est = fitted(known, Y, MultiTaskClassifier, missing_inputs="impute")
+    est = fitted(known, Y, MultiTaskClassifier, categories=categories)
     unseen = known.assign(color=pd.Categorical(["?"] * 200))
     assert_array_equal(
         est.predict(unseen)[::9],
@@ -607,7 +612,7 @@ def test_scikit_learn_s_tools_take_categories():
     X, Y = frame()
     est = MultiTaskClassifier(encoder=MLP((16,)), **SETTINGS)
     assert cross_val_score(est, X, Y, cv=2).mean() > 0.6
-    search = GridSearchCV(est, {"encoder__embedding_dim": [2, "auto"]}, cv=2).fit(X, Y)
+    search = GridSearchCV(est, {"encoder__min_frequency": [2, 0.1]}, cv=2).fit(X, Y)
     assert search.predict(X).shape == Y.shape
     columns = ColumnTransformer(
         [("one hot", OneHotEncoder(), ["color", "size"])], remainder="passthrough"
@@ -655,7 +660,8 @@ def test_other_encoders_refuse_categories_in_one_sentence(encoder):
 
 
 @pytest.mark.parametrize("n_copies", [1, 3])
-def test_gates_read_numbers_and_one_hot_categories(n_copies):
+@pytest.mark.parametrize("categories", ["one_hot", "embed"])
+def test_gates_read_numbers_and_one_hot_categories(n_copies, categories):
     X, _ = frame()
     codes = np.column_stack(
         [X["color"].cat.codes + 1, X["number"], X["size"].cat.codes]
@@ -663,15 +669,223 @@ def test_gates_read_numbers_and_one_hot_categories(n_copies):
     codes[:, 2] += 1
     codes[0, [0, 2]] = 0  # unknown
     inputs = TrainingInputs(codes, np.arange(1, 200), None, (3, 0, 4))
-    encoder = MLP((8,)).prepared(inputs)
+    encoder = MLP((8,), categories=categories).prepared(inputs)
     stage = encoder.input_stage()
     network = encoder.build(stage.shape, n_copies).double().probed(stage.shape)
     Z = stage(torch.from_numpy(codes))
     found = network.gate_inputs(Z).numpy()
     hot = OneHotEncoder(sparse_output=False).fit_transform(codes[:, [0, 2]])
+    if categories == "one_hot":
+        hot = hot[:, hot.sum(axis=0) > 1]  # nothing for what is not known
     assert_allclose(found, np.column_stack([Z[:, 0], hot]))
-    assert network.gate_inputs(torch.zeros(1, *stage.shape)).shape == (1, 10)
+    assert network.gate_inputs(torch.zeros(1, *stage.shape)).shape == found[:1].shape
     assert network.step(0, Z).shape == (n_copies, 200, 8)
+
+
+# ------------------------------------------------------- columns of other types
+
+
+def mixed(n=200, seed=0):
+    """Return columns of many types with the numbers that they stand for."""
+    rng = np.random.default_rng(seed)
+    flag, number = rng.uniform(size=n) < 0.5, rng.normal(size=n)
+    color = rng.choice(list("rgb"), n)
+    gone = np.arange(n) % 9 == 0
+    X = pd.DataFrame(
+        {
+            "flag": flag,
+            "perhaps": pd.array(np.where(gone, None, flag), dtype="boolean"),
+            "flags": np.where(gone, None, flag),
+            "objects": np.where(gone, pd.NA, number.astype(object)),
+            "integers": pd.array(np.where(gone, None, np.arange(n)), dtype="Int64"),
+            "strings": pd.array(np.where(gone, None, color), dtype="string"),
+            "labels": np.where(gone, np.nan, color.astype(object)),
+        }
+    )
+    expected = np.column_stack(
+        [
+            flag,
+            *[np.where(gone, np.nan, flag)] * 2,
+            np.where(gone, np.nan, number),
+            np.where(gone, np.nan, np.arange(n)),
+            *[np.where(gone, np.nan, 1 + np.searchsorted(["b", "g", "r"], color))] * 2,
+        ]
+    )
+    return X, expected, np.column_stack([color == "g", number > 0]).astype(int)
+
+
+def test_every_column_of_a_table_is_read_as_what_it_holds():
+    X, expected, Y = mixed()
+    est = fitted(X, Y, MultiTaskClassifier, max_iter=2)
+    assert est._categories.names == ["strings", "labels"]
+    assert_array_equal(est._check_X(X, est.net_.module__encoder, False), expected)
+    assert X["objects"].dtype.kind == "O"  # the table itself stays as it was
+
+
+def test_polars_columns_are_read_as_what_they_hold():
+    X, expected, Y = mixed()
+    X = pl.DataFrame(
+        {
+            "flag": X["flag"].to_list(),
+            "perhaps": [None if pd.isna(v) else v for v in X["perhaps"]],
+            "strings": [None if pd.isna(v) else v for v in X["strings"]],
+        }
+    )
+    est = fitted(X, Y, MultiTaskClassifier, max_iter=2)
+    found = est._check_X(X, est.net_.module__encoder, False)
+    assert_array_equal(found, expected[:, [0, 1, 5]])
+
+
+@pytest.mark.parametrize(
+    ("column", "types"),
+    [
+        (pd.to_datetime(["2020-01-01"] * 20), "datetime64"),
+        (pd.to_timedelta(range(20)), "timedelta64"),
+        (pd.period_range("2020", periods=20, freq="D"), "Period"),
+        (["a", 1] * 10, "int and str"),
+        (pd.Categorical(["a", 1] * 10), "int and str"),
+        ([True, "yes"] * 10, "bool and str"),
+        ([{}, 1] * 10, "dict and int"),
+        (pl.Series([[1, 2]] * 20), "ndarray"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_columns_that_cannot_be_read_are_named(column, types):
+    library = pl if isinstance(column, pl.Series) else pd
+    X = library.DataFrame({"number": range(20), "when": column})
+    message = f"Column 'when' of X holds values of type {types}, which are neither"
+    with pytest.raises(ValueError, match=message):
+        MultiTaskClassifier().fit(X, [0, 1] * 10)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_column_must_stay_what_it_was(library):
+    X, Y = frame(library=library)
+    est = fitted(X, Y, MultiTaskClassifier, max_iter=1)
+
+    def changed(**columns):
+        if library == "polars":
+            return X.with_columns(**{k: pl.Series(v) for k, v in columns.items()})
+        return X.assign(**columns)
+
+    message = "Column 'number' of X holds categories, but held numbers"
+    with pytest.raises(ValueError, match=message):
+        est.predict(changed(number=["a", "b"] * 100))
+    message = "Column 'color' of X holds numbers, but held categories such as 'b'"
+    with pytest.raises(ValueError, match=message):
+        est.predict(changed(color=[1.0, 2.0] * 100))
+    assert est.predict(changed(color=[None] * 200)).shape == (200, 2)
+    numbers = fitted(X[["number"]], Y, MultiTaskClassifier, max_iter=1)
+    with pytest.raises(ValueError, match="Column 'number' of X holds categories"):
+        numbers.predict(changed(number=["a"] * 200)[["number"]])
+    with pytest.raises(ValueError, match="Column 'number' of X holds categories"):
+        numbers.partial_fit(changed(number=["a"] * 200)[["number"]], Y)
+
+
+def test_arrays_of_strings_are_refused_as_scikit_learn_does():
+    X, Y = frame()
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        fitted(X.to_numpy(dtype=object), Y, MultiTaskClassifier)
+
+
+# ------------------------------------------------------------------------ levels
+
+
+def coded_table(n=400, seed=0):
+    """Return codes of 300 categories, few of them frequent, beside a number."""
+    rng = np.random.default_rng(seed)
+    codes = np.where(rng.uniform(size=n) < 0.5, rng.integers(1, 5, n), 5.0)
+    rare = rng.uniform(size=n) < 0.4
+    codes[rare] = rng.integers(6, 301, n)[rare]
+    return np.column_stack([rng.normal(size=n), codes])
+
+
+@pytest.mark.parametrize("categories", ["one_hot", "embed"])
+@pytest.mark.parametrize("min_frequency", ["auto", 7, 0.05])
+def test_frequent_categories_are_one_hot_as_in_scikit_learn(categories, min_frequency):
+    X = coded_table()
+    settings = {"categories": categories, "min_frequency": min_frequency}
+    stage = stage_of(X, k=(0, 300), **settings)
+    least = 2 if min_frequency == "auto" else min_frequency  # 400 / 200
+    theirs = OneHotEncoder(
+        min_frequency=least, handle_unknown="ignore", sparse_output=False
+    ).fit(X[:, 1:])
+    kept = np.setdiff1d(theirs.categories_[0], theirs.infrequent_categories_[0])
+    new = np.vstack([X, [[0.0, 0.0], [0.0, 300.0]]])  # unknown, rare
+    expected = new[:, 1:] == kept
+    found = through(stage, new)[:, 1:]
+    if categories == "embed":  # 0 for what is unknown or rare
+        assert stage.codes.sizes == (1 + len(kept),)
+        found = found == np.arange(1, 1 + len(kept))
+    assert 5 <= len(kept) < 300
+    assert_array_equal(found, expected)
+
+
+def test_weights_count_for_categories():
+    X = coded_table()
+    weight = np.random.default_rng(1).integers(1, 4, size=400)
+    whole = stage_of(X.repeat(weight, axis=0), k=(0, 300), min_frequency=0.02)
+    for factor in (1.0, 0.3):  # those that are no whole numbers have mean one
+        weighted = stage_of(X, weight=factor * weight, k=(0, 300), min_frequency=0.02)
+        assert_allclose(through(weighted, X), through(whole, X), rtol=1e-9)
+    assert stage_of(X, weight=weight / weight.sum(), k=(0, 300)).shape[0] > 5
+
+
+def test_a_table_of_ids_alone_has_nothing_to_learn_from():
+    X = pd.DataFrame({"id": [f"id{i}" for i in range(20)]})
+    with pytest.raises(ValueError, match="none of which has 2 rows or more"):
+        MultiTaskClassifier().fit(X, [0, 1] * 10)
+    est = MultiTaskClassifier(max_iter=1).fit(X.assign(x=range(20)), [0, 1] * 10)
+    assert est.module_.inputs.shape == (1,)
+
+
+def test_integers_with_few_values_are_levels_too():
+    rng = np.random.default_rng(0)
+    X = np.column_stack(
+        [
+            rng.normal(size=600),
+            rng.integers(-2, 3, 600),  # 5 levels
+            rng.integers(0, 2, 600),  # 0/1: nothing but scaled
+            rng.integers(0, 17, 600),  # too many
+            rng.integers(0, 4, 600) / 2,  # no integers
+            rng.integers(0, 5, 600) * (rng.uniform(size=600) < 0.1),  # sparse
+            np.where(np.arange(600) < 2, 7, rng.integers(1, 4, 600)),  # 7 is rare
+        ]
+    ).astype(float)
+    X[:50, 1] = np.nan
+    stage = stage_of(X, missing_inputs="impute")
+    hot = np.column_stack([X[:, [1]] == np.arange(-2, 3), X[:, [6]] == [1, 2, 3]])
+    found = through(stage, X)
+    assert_array_equal(found[:, 8:], hot)
+    assert_array_equal(found[:, 7], np.isnan(X[:, 1]))
+    assert stage.code_columns.tolist() == [1, 6]  # which augmentation leaves alone
+    assert stage_of(X, missing_inputs="impute", max_levels=17).shape == (8 + 8 + 17,)
+    for none in (0, None):
+        assert stage_of(X, missing_inputs="impute", max_levels=none).shape == (8,)
+    same = stage_of(sparse.csr_array(np.nan_to_num(X)), missing_inputs="impute")
+    dense = stage_of(np.nan_to_num(X), missing_inputs="impute")
+    assert_allclose(through(same, X[50:]), through(dense, X[50:]), atol=1e-9)
+
+
+def test_levels_are_learned_where_numbers_have_no_order():
+    rng = np.random.default_rng(0)
+    X, new = rng.integers(0, 12, (2, 500, 1)).astype(float)
+    odd = X[:, 0] % 2, new[:, 0] % 2
+    for max_levels, right in ((16, True), (0, False)):
+        encoder = MLP((), max_levels=max_levels)
+        est = MultiTaskClassifier(encoder=encoder, **SETTINGS).fit(X, odd[0])
+        assert (est.score(new, odd[1]) > 0.95) == right
+
+
+def test_wide_sparse_tables_are_not_looked_through_densely(monkeypatch):
+    X = sparse.csr_array(sparse.random(500, 2_000, density=0.01, random_state=0))
+
+    def toarray(self, *args, **kwargs):
+        raise AssertionError
+
+    for cls in (sparse.csr_array, sparse.csc_array):
+        monkeypatch.setattr(cls, "toarray", toarray)
+    assert stage_of(X, "standard", "impute").shape == (2_000,)
 
 
 @pytest.mark.parametrize(
@@ -680,8 +894,14 @@ def test_gates_read_numbers_and_one_hot_categories(n_copies):
         (MLP(scale="minmax"), "'scale' parameter of MLP must be a str among"),
         (MLP(missing_inputs="drop"), "'missing_inputs' parameter of MLP must be"),
         (MLP(embedding_dim=0), "'embedding_dim' parameter of MLP must be"),
+        (MLP(embedding_dim=3), "'embedding_dim' parameter of MLP is for"),
+        (MLP(categories="hash"), "'categories' parameter of MLP must be"),
+        (MLP(min_frequency=0), "'min_frequency' parameter of MLP must be"),
+        (MLP(min_frequency=1.5), "'min_frequency' parameter of MLP must be"),
+        (MLP(max_levels=-1), "'max_levels' parameter of MLP must be"),
+        (MLP(numeric_embedding="plr"), "'numeric_embedding' parameter of MLP must"),
     ],
-    ids=["scale", "missing_inputs", "embedding_dim"],
+    ids=str,
 )
 def test_bad_settings_are_refused_before_training(bad, message):
     X, Y = raw()

@@ -75,7 +75,7 @@ def test_numbers_and_categories_of_a_raw_table_are_embedded():
     X = pd.DataFrame({"c": pd.Categorical(list("ab") * 60), "x": rng.normal(size=120)})
     X.loc[::9, "x"] = np.nan
     Y = np.column_stack([X["c"] == "b", X["x"].fillna(3)]).astype(float)
-    encoder = PeriodicEmbedding((16,), missing_inputs="impute", embedding_dim=3)
+    encoder = PeriodicEmbedding((16,), categories="embed", embedding_dim=3)
     est = MultiTaskRegressor("independent", encoder=encoder, **SETTINGS).fit(X, Y)
     assert est.score(X, Y) > 0.95
     stem = est.module_.sharing.columns.layers[0][0]
