@@ -1,0 +1,2 @@
+BASELINES = ("LR", "RF", "HGB", "MLP")
+def show(*a): pass
