@@ -5,8 +5,8 @@
         [--max-rows N] [--jobs N] [--again | --retry] [--focus NAME ...]
         [--report FOLDER]
 
-FOLDER of ``--data`` holds a ``load.py`` with ``names()``, ``load(name)``, which returns a
-dict with X, Y (NaN where a label is missing), task_types and perhaps the names of
+FOLDER of ``--data`` holds a ``load.py`` with ``names()``, ``load(name)``, which returns
+a dict with X, Y (NaN where a label is missing), task_types and perhaps the names of
 categorical columns, and perhaps ``seeded_split(d, seed)``, which returns the rows to
 train and to test on. Without it, scikit-learn's own data are used, and without a split
 a quarter of the rows, drawn by the seed, is tested on.
@@ -16,12 +16,12 @@ a quarter of the rows, drawn by the seed, is tested on.
 ``--model "wide=Estimator(encoder=MLP((512,)))"``. To add one for good, see
 quality_models.py.
 
-Finished fits are kept in the file of ``--out``, one JSON object per line, and are not run
-again; nor are failed ones, whose message is kept (``--retry`` runs those, ``--again`` all
-that are asked for). Everything that the file has for the sets, models and seeds asked
-for is in the tables. ``--focus`` names the models that are held against the baselines, and
-``--report`` writes the tables as reStructuredText, and plots. ``--models`` without a name
-runs nothing, and shows all that there is.
+Finished fits are kept in the file of ``--out``, one JSON object per line, and are not
+run again; nor are failed ones, whose message is kept. ``--retry`` runs those,
+``--again`` all that are asked for. The tables hold what the file has of the models
+named and of the baselines, or of all models with ``--models`` and no name, which runs
+nothing. ``--focus`` names those that are held against the baselines, and ``--report``
+writes the tables of the first as reStructuredText, and plots.
 
 Every fit has one thread, and ``--jobs`` of them run at once, each on a set of its own;
 seconds are of CPU time.
@@ -35,22 +35,22 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-from joblib import Parallel, delayed
-from threadpoolctl import threadpool_limits
-
-import skmtl
 import quality_data
 import quality_models
 import quality_report
+import torch
+from joblib import Parallel, delayed
 from quality_data import DataSet
 from quality_scores import scores
+from threadpoolctl import threadpool_limits
+
+import skmtl
 
 Cell = dict[str, Any]
 
 #: Rows to train on with --quick.
 QUICK_ROWS = 300
-#: What tells cells apart; the last of two that are alike counts.
+#: What tells cells apart.
 KEY = ("set", "model", "expression", "seed", "max_rows")
 
 
@@ -59,11 +59,10 @@ def key(cell: Cell) -> tuple[Any, ...]:
 
 
 def read(path: Path) -> list[Cell]:
-    """Return the cells that are kept, the latest of each."""
+    """Return the cells that are kept, in the order in which they were run."""
     if not path.exists():
         return []
-    cells = [json.loads(line) for line in path.read_text().splitlines()]
-    return list({key(cell): cell for cell in cells}.values())
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def measured(data: DataSet, cell: Cell) -> Cell:
@@ -126,8 +125,11 @@ def run(options: argparse.Namespace) -> None:
     kept = {key(cell): cell for cell in read(options.out)}
     cells = wanted(options)
     if not options.again:
-        cells = [c for c in cells if key(c) not in kept or (
-            options.retry and "error" in kept[key(c)])]
+        cells = [
+            c
+            for c in cells
+            if key(c) not in kept or (options.retry and "error" in kept[key(c)])
+        ]
     sets: dict[str, list[Cell]] = {}
     for cell in cells:
         sets.setdefault(cell["set"], []).append(cell)
@@ -138,17 +140,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def chosen(options: argparse.Namespace) -> list[Cell]:
-    """Return the kept cells that the options name."""
-    models = {*options.models, *options.model} or None
+    """Return the kept cells that the options name, the latest of each model."""
+    models = {*options.models, *options.model}
+    shown = models | {*options.focus, *quality_report.BASELINES}
     sets = options.sets or quality_data.names(options.data)
-    return [
-        cell
+    latest = {
+        (cell["set"], cell["seed"], cell["model"]): cell
         for cell in read(options.out)
         if cell["set"] in sets
         and cell["seed"] in options.seeds
         and cell["max_rows"] == options.max_rows
-        and (models is None or cell["model"] in models | set(quality_report.BASELINES))
-    ]
+        and (cell["model"] in shown or not models)
+    }
+    return list(latest.values())
 
 
 def expression(text: str) -> tuple[str, str]:
@@ -181,7 +185,9 @@ def parsed() -> argparse.Namespace:
     if options.quick:
         options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
     for name in set(options.models) - set(quality_models.MODELS):
-        parser.error(f"--models must be of {list(quality_models.MODELS)}. Got {name!r}.")
+        parser.error(
+            f"--models must be of {list(quality_models.MODELS)}. Got {name!r}."
+        )
     return options
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from quality_data import DataSet
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.dummy import DummyClassifier
@@ -34,7 +35,6 @@ import skmtl.encoder
 import skmtl.relation
 import skmtl.sharing
 import skmtl.weighting
-from quality_data import DataSet
 
 Factory = Callable[[DataSet], Any]
 

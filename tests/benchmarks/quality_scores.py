@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
-
 from quality_data import DataSet
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 Array = NDArray[np.float64]
 
