@@ -11,6 +11,8 @@ from scipy.stats import studentized_range
 
 COLOURS = {"LR": "#7f7f7f", "RF": "#2a9d5c", "HGB": "#d98c1f", "MLP": "#8c6bb1"}
 OURS = "#1f5fa8"
+#: Heights of the labels of neighbours, so that they don't overlap.
+HEIGHTS = (14, -14, 28, -28, 14)
 #: Sets whose difference is larger are drawn at the edge, with the number.
 LIMITS = {"points": 12.0, "%": 60.0}
 
@@ -30,16 +32,16 @@ def rank_axis(ax: Any, metric: Metric, ranks: pd.DataFrame) -> None:
     means = ranks.mean().sort_values()
     width = critical_difference(ranks.shape[1], len(ranks))
     ax.plot([means.iloc[0], means.iloc[0] + width], [0, 0], color="#dddddd", lw=9)
-    for i, (model, rank) in enumerate(means.items()):
-        colour, up = COLOURS.get(model, OURS), i % 2 == 0
+    for (model, rank), height in zip(means.items(), HEIGHTS, strict=False):
+        colour = COLOURS.get(model, OURS)
         ax.plot(rank, 0, "o", color=colour, ms=8)
         ax.annotate(
             f"{model} {rank:.2f}",
             (rank, 0),
-            xytext=(0, 9 if up else -9),
+            xytext=(0, height),
             textcoords="offset points",
             ha="center",
-            va="bottom" if up else "top",
+            va="center",
             color=colour,
         )
     ax.set(xlim=(0.8, 5.2), ylim=(-1, 1), yticks=[], xticks=range(1, 6))
@@ -54,11 +56,17 @@ def ranks(results: Results, focus: str) -> Any:
         if len(scores) > 1:
             found[metric] = metric.ranks(scores)
     figure, axes = plt.subplots(
-        len(found), figsize=(8, 1.25 * len(found)), squeeze=False, sharex=True
+        len(found),
+        figsize=(8, 1.35 * len(found)),
+        squeeze=False,
+        sharex=True,
+        layout="constrained",
     )
     for ax, (metric, values) in zip(axes[:, 0], found.items(), strict=True):
         rank_axis(ax, metric, values)
-    axes[-1, 0].set_xlabel("mean rank, 1 is best; grey: not told from the best (5 %)")
+    axes[-1, 0].set_xlabel(
+        "mean rank, 1 is best; grey: not different from the best (5 %)"
+    )
     return figure
 
 
@@ -92,10 +100,13 @@ def differences(results: Results, focus: str) -> Any:
         if len(scores):
             found[metric] = scores
     width = 4.2 * len(found)
-    figure, axes = plt.subplots(1, len(found), figsize=(width, 4.6), squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(width, 4.6), squeeze=False, layout="constrained"
+    )
     for ax, (metric, scores) in zip(axes[0], found.items(), strict=True):
         difference_axis(ax, metric, scores, focus)
-    axes[0, 0].legend(frameon=False, title="than", loc="lower right")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, ncols=4, loc="outside upper center")
     return figure
 
 
@@ -123,7 +134,11 @@ def times(results: Results, focus: str) -> Any:
     shown = [METRICS[name] for name in ("auc", "arrmse")]
     shown = [m for m in shown if len(results.table(m.name, [focus, *BASELINES]))]
     figure, axes = plt.subplots(
-        1, len(shown), figsize=(4.8 * len(shown), 4), squeeze=False
+        1,
+        len(shown),
+        figsize=(4.8 * len(shown), 4),
+        squeeze=False,
+        layout="constrained",
     )
     for ax, metric in zip(axes[0], shown, strict=True):
         time_axis(ax, metric, results, focus)
@@ -136,6 +151,5 @@ def draw(results: Results, focus: str, folder: Path) -> None:
     plots = {"ranks": ranks, "differences": differences, "seconds": times}
     for name, plot in plots.items():
         figure = plot(results, focus)
-        figure.tight_layout()
         figure.savefig(folder / f"{name}.png", dpi=110)
         plt.close(figure)

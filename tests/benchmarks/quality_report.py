@@ -256,7 +256,7 @@ def against(results: Results, focus: str) -> Table:
     head = [f"{metric.label}, {metric.unit}" for metric in METRICS.values()]
     note = (
         "Mean difference, its interval, and the sets on which the first is better; "
-        "more is better for points, less for percent. Seconds: geometric mean of ratios."
+        "more is better for points, less for percent. Seconds: geometric mean ratio."
     )
     title = f"{focus} against each other model"
     return Table(title, ["other", *head, "seconds"], rows, note)
