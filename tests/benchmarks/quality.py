@@ -184,6 +184,8 @@ def parsed() -> argparse.Namespace:
     options.model = dict(options.model)
     if options.quick:
         options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
+    if not {*options.focus, *options.model}.isdisjoint(quality_report.BASELINES):
+        parser.error(f"--focus and --model must not be of {quality_report.BASELINES}.")
     for name in set(options.models) - set(quality_models.MODELS):
         parser.error(
             f"--models must be of {list(quality_models.MODELS)}. Got {name!r}."

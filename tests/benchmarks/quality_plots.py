@@ -53,7 +53,7 @@ def ranks(results: Results, focus: str) -> Any:
     found = {}
     for metric in METRICS.values():
         scores = results.table(metric.name, [focus, *metric.baselines])
-        if len(scores) > 1:
+        if len(scores):
             found[metric] = metric.ranks(scores)
     figure, axes = plt.subplots(
         len(found),
@@ -146,7 +146,13 @@ def times(results: Results, focus: str) -> Any:
 
 
 def draw(results: Results, focus: str, folder: Path) -> None:
-    """Write all plots to a folder."""
+    """Write all plots to a folder, where a set has all models."""
+    if all(
+        results.table(metric.name, [focus, *metric.baselines]).empty
+        for metric in METRICS.values()
+    ):
+        print("No set has all models of a plot.")
+        return
     plt.switch_backend("agg")
     plots = {"ranks": ranks, "differences": differences, "seconds": times}
     for name, plot in plots.items():
