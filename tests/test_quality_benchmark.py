@@ -58,10 +58,8 @@ def test_report_writes_tables_and_plots(monkeypatch, tmp_path, capsys):
     )
     assert "net against each other model" in capsys.readouterr().out
     assert '"iris", "' in (tmp_path / "results.inc").read_text()
-    assert {p.name for p in tmp_path.glob("*.png")} == {
-        "differences.png",
-        "seconds.png",
-    }
+    plots = {"differences.png", "ranks.png", "seconds.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == plots
 
 
 def test_per_task_with_missing_labels_and_gaps_in_codes():
