@@ -19,6 +19,8 @@ SEPARATE = "skmtl-separate"
 
 Cells = list[dict[str, Any]]
 
+COLUMNS = ["set", "model", "seed", "fit_s", "predict_s", "n_train", "n_tasks"]
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -100,9 +102,7 @@ class Results:
 
     def __post_init__(self) -> None:
         worked = [cell for cell in self.cells if "error" not in cell]
-        self.frame = pd.DataFrame(worked).reindex(
-            columns=["set", "model", "seed", "fit_s", "predict_s", *METRICS]
-        )
+        self.frame = pd.DataFrame(worked).reindex(columns=[*COLUMNS, *METRICS])
 
     @property
     def models(self) -> list[str]:
@@ -274,6 +274,23 @@ def per_set(results: Results, focus: str, metric: Metric) -> Table:
     return Table(f"{metric.label} per set", ["set", *models], rows)
 
 
+def losses(results: Results, focus: str) -> Table:
+    """List the sets on which a baseline is better, the worst of each score first."""
+    sizes = results.frame.groupby("set")[["n_train", "n_tasks"]].max()
+    rows = []
+    for metric in METRICS.values():
+        scores = results.table(metric.name, [focus, *metric.baselines])
+        others = scores.drop(columns=focus)
+        gaps = -metric.sign * metric.difference(scores[focus], metric.best(others))
+        for name, gap in gaps[gaps > 0].sort_values(ascending=False).items():
+            winner = (metric.sign * others.loc[name]).idxmax()
+            shown = f"{gap:.1f} {metric.unit}"
+            size = [f"{value:.0f}" for value in sizes.loc[name]]
+            rows.append([metric.label, name, winner, shown, *size])
+    head = ["score", "set", "best", "behind by", "rows to train on", "tasks"]
+    return Table(f"Where {focus} is not the best", head, rows)
+
+
 def seconds(results: Results, focus: str) -> Table:
     models = [focus, *BASELINES]
     fit = results.table("fit_s", models)
@@ -318,7 +335,7 @@ def tables(results: Results, focus: str) -> list[Table]:
     models = [m for m in results.models if m != focus]
     found = [goals(results, focus), mean_ranks(results, focus), against(results, focus)]
     found += [per_set(results, focus, metric) for metric in METRICS.values()]
-    found.append(seconds(results, focus))
+    found += [losses(results, focus), seconds(results, focus)]
     if SEPARATE in models:
         found.append(sharing(results, focus))
     return [table for table in found if table.rows]
