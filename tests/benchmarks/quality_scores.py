@@ -1,0 +1,82 @@
+"""Scores of the benchmark of quality: means over tasks, of the labels there are."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from quality_data import DataSet
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+Array = NDArray[np.float64]
+
+#: No probability counts as less in the log-loss.
+LEAST = 1e-3
+
+
+def scores(data: DataSet, est: Any, predicted: Array, rows: Any) -> dict[str, float]:
+    """Return the mean over tasks of each score on the rows to test on.
+
+    Parameters
+    ----------
+    rows : tuple of array
+        The rows that trained, and those to test on.
+    """
+    train, test = (data.Y[part] for part in rows)
+    known = "classification" in data.kinds
+    P = est.predict_proba(data.rows(rows[1])) if known else None
+    found: dict[str, list[float]] = {}
+    for t, kind in enumerate(data.kinds):
+        seen = ~np.isnan(test[:, t])
+        y, z = test[seen, t], np.asarray(predicted)[seen, t]
+        if kind == "regression":
+            task = {"arrmse": relative_error(y, z, np.nanmean(train[:, t]))}
+        else:
+            classes = np.unique(data.Y[~np.isnan(data.Y[:, t]), t])
+            probabilities = aligned(P[t][seen], est.classes_[t], classes)
+            task = of_classes(np.searchsorted(classes, y), y == z, probabilities)
+        for name, value in task.items():
+            found.setdefault(name, []).append(value)
+    means = {name: np.nanmean(values) for name, values in found.items() if values}
+    return {name: float(value) for name, value in means.items() if np.isfinite(value)}
+
+
+def relative_error(y: Array, z: Array, mean: float) -> float:
+    """Return the root of the squared error over that of the mean that was trained on.
+
+    Its mean over targets is the average relative RMSE (aRRMSE).
+    """
+    spread = ((y - mean) ** 2).sum()
+    return float(np.sqrt(((y - z) ** 2).sum() / spread)) if spread else np.nan
+
+
+def aligned(P: Array, known: Array, classes: Array) -> Array:
+    """Return probabilities of all classes, zero for those that training had not."""
+    full = np.zeros((len(P), len(classes)))
+    full[:, np.searchsorted(classes, known)] = P
+    return full
+
+
+def of_classes(codes: Any, right: Any, P: Array) -> dict[str, float]:
+    """Return the scores of a task, from codes of classes, one per column of P.
+
+    The AUC is the mean over classes against the rest, of those that some rows are of
+    and some are not; average precision is of two classes.
+    """
+    if not len(codes):
+        return {}
+    classes = np.arange(P.shape[1])
+    clipped = np.clip(P, LEAST, None)
+    clipped /= clipped.sum(axis=1, keepdims=True)
+    found = {
+        "accuracy": float(np.mean(right)),
+        "log_loss": float(-np.log(clipped[np.arange(len(codes)), codes]).mean()),
+    }
+    parts = [k for k in classes if 0 < (codes == k).sum() < len(codes)]
+    if len(classes) == 2 and parts:
+        found["ap"] = float(average_precision_score(codes == 1, P[:, 1]))
+        parts = [1]
+    if parts:
+        found["auc"] = float(
+            np.mean([roc_auc_score(codes == k, P[:, k]) for k in parts])
+        )
+    return found
