@@ -1,5 +1,6 @@
 """From an estimator's parameters to a skorch net that is ready to train."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -37,6 +38,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 #: Rows times parameters up to which precision="auto" means float64: an epoch then costs
 #: about a fifth of a millisecond more.
 FLOAT64_WORK = 2**22
+#: Labelled rows below which a batch is all of them.
+SMALL = 150
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
 #: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
@@ -275,7 +278,9 @@ def _settings(
     settings = {
         "lr": estimator.learning_rate_init,
         "weight_decay": estimator.alpha,
-        "batch_size": min(200, n_rows) if batch_size == "auto" else batch_size,
+        "batch_size": _auto_batch(estimator, n_rows)
+        if batch_size == "auto"
+        else batch_size,
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
         "selection": plan.selection,
@@ -286,6 +291,15 @@ def _settings(
         "callbacks": callbacks,
     }
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}
+
+
+def _auto_batch(estimator: Any, n_rows: int) -> int:
+    """Return a power of two that makes twelve batches, as far as bounds allow."""
+    if estimator.n_members == 1:
+        return min(200, n_rows)
+    if n_rows < SMALL:
+        return n_rows
+    return int(np.clip(2 ** round(math.log2(n_rows / 12)), 16, 512))
 
 
 def threads(estimator: Any, net: MultiTaskNet) -> int | None:

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skmtl._build import Plan, threads
+from skmtl._build import SMALL, Plan, threads
 from skmtl._categories import Categories, check_kinds, coded
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
@@ -53,9 +53,6 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
 
 #: Labelled rows from which early_stopping="auto" holds some out.
 EARLY_STOPPING_ROWS = 500
-#: Labelled rows from which members have rows held out of them: an eighth of fewer says
-#: little.
-CROSSFIT_ROWS = 150
 
 Validation = tuple[Any, Any, Any]
 
@@ -361,7 +358,7 @@ class MultiTaskFit(CallbackSupportMixin):
             return before[1]  # type: ignore[no-any-return]
         if self.members == "bootstrap":
             return bootstrap_parts(n_rows, n_members, random_state)
-        if n_rows < CROSSFIT_ROWS and self.early_stopping is not True:
+        if n_rows < SMALL and self.early_stopping is not True:
             return [alike] * n_members
         labels = [task[data.rows] for task in data.labels]
         return crossfit_parts(labels, targets.names, n_members, random_state)

@@ -47,9 +47,12 @@ class PBLD(Embedding):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Map (n, n_features) to (n_copies, n, n_features, dim)."""
+        """Map (n, n_features), or such of every copy, to their embeddings.
+
+        Embeddings have shape (n_copies, n, n_features, dim).
+        """
         lines = 2 * math.pi * torch.cat([self.frequency, self.phase], dim=3)
-        points = torch.stack([X.T, torch.ones_like(X.T)], dim=1)  # (features, 2, n)
+        points = torch.stack([X.mT, torch.ones_like(X.mT)], dim=-2)  # (features, 2, n)
         v = lines @ points  # (copies, features, frequencies, n)
         H = self.weight @ v.cos() + self.bias  # (copies, features, dim, n)
         return H.relu().permute(0, 3, 1, 2)

@@ -197,15 +197,18 @@ class Stem(nn.Module):
             self.width += n_categorical * categories.weight.shape[2]
 
     def forward(self, X: Tensor) -> Tensor:
-        """Map (n, n_inputs) to (n_copies, n, width), or (n, width) of one copy."""
+        """Map (n, n_inputs) to (n_copies, n, width), or (n, width) of one copy.
+
+        Copies may have inputs of their own, (n_copies, n, n_inputs).
+        """
         parts = []
         if self.numbers is not None:
-            parts.append(self.numbers(X[:, : self.n_embedded]).flatten(2))
+            parts.append(self.numbers(X[..., : self.n_embedded]).flatten(2))
         if self.first < self.n_read:
-            read = X[:, self.first : self.n_read]
+            read = X[..., self.first : self.n_read]
             parts.append(read.expand(self.n_copies, -1, -1))
         if self.categories is not None:
-            parts.append(self.categories(X[:, self.n_read :].long()).flatten(2))
+            parts.append(self.categories(X[..., self.n_read :].long()).flatten(2))
         H = parts[0] if len(parts) == 1 else self._joined(parts)
         return H.squeeze(0) if self.n_copies == 1 else H
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from skmtl.encoder import Encoder, EncoderModule
 from skmtl.training._module import MultiTaskModule
@@ -43,6 +44,7 @@ class Members(nn.Module):
         self.penalised = modules[0].penalty() is not None
         self.stack = Stack(modules) if stacked else None
         self.separate = None if stacked else nn.ModuleList(modules)
+        self._squeezed: dict[str, nn.Parameter] = {}
         self.encoder: EncoderModule | None = None
         if encoder is not None and stacked and modules[0].hard_shared:
             self.encoder = self._joined(encoder)
@@ -53,11 +55,17 @@ class Members(nn.Module):
         joined = encoder.build(self.together.staged_shape, self.n_members)
         own = dict(alone.named_parameters())
         shapes = {name: p.shape for name, p in joined.named_parameters()}
-        if shapes != {name: p.shape for name, p in own.items()}:
+        if shapes.keys() != own.keys():
             return None
         for name, parameter in own.items():
             path, _, last = name.rpartition(".")
-            setattr(joined.get_submodule(path), last, parameter)
+            if parameter.shape == shapes[name]:
+                setattr(joined.get_submodule(path), last, parameter)
+            elif parameter.squeeze(1).shape == shapes[name]:  # an axis for one copy
+                setattr(joined.get_submodule(path), last, None)
+                self._squeezed[name] = parameter
+            else:
+                return None
         return joined
 
     @property
@@ -91,9 +99,14 @@ class Members(nn.Module):
         return lambda X: run(self.staged(X.flatten(0, 1)).unflatten(0, X.shape[:2]))
 
     def _run_joined(self, X: Tensor) -> Tensor:
-        heads = self.together.heads
+        heads, encoder = self.together.heads, self.encoder
         b = (heads.bias + heads.prior).unsqueeze(1)
-        return torch.baddbmm(b, self.encoder(X), heads.weight.mT)  # type: ignore[misc]
+        if not self._squeezed:
+            H = encoder(X)  # type: ignore[misc]
+        else:
+            own = {name: p.squeeze(1) for name, p in self._squeezed.items()}
+            H = functional_call(encoder, own, (X,), tie_weights=False)  # type: ignore[arg-type]
+        return torch.baddbmm(b, H, heads.weight.mT)
 
     def staged(self, X: Tensor) -> Tensor:
         """Return raw inputs as the networks read them."""
