@@ -52,6 +52,11 @@ class DataSet:
         """Whether no label is missing and all tasks are of one kind."""
         return len(set(self.kinds)) == 1 and not np.isnan(self.Y).any()
 
+    @property
+    def sparse(self) -> bool:
+        """Whether inputs are mostly zero, as bits and counts of words are."""
+        return not self.categorical and float(np.mean(np.asarray(self.X) == 0)) > 0.8
+
     def rows(self, rows: NDArray[np.intp]) -> Any:
         return self.X.iloc[rows] if isinstance(self.X, pd.DataFrame) else self.X[rows]
 

@@ -28,7 +28,12 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 
 import skmtl
 import skmtl.encoder
@@ -138,11 +143,13 @@ MIN_STOPPING = 400
 
 
 def dense(data: DataSet) -> Any:
-    """Return what makes scaled numbers without NaN of a table."""
+    """Return what makes numbers without NaN of a table, and scales all but bits."""
     imputer = SimpleImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
     )
-    numbers = make_pipeline(imputer, StandardScaler())
+    # Standardised bits are outliers: 1,024 of them cost LR six points of AUC on tox21.
+    scaler = MaxAbsScaler() if data.sparse else StandardScaler()
+    numbers = make_pipeline(imputer, scaler)
     one_hot = OneHotEncoder(
         handle_unknown="infrequent_if_exist", min_frequency=10, sparse_output=False
     )

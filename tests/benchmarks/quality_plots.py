@@ -13,7 +13,7 @@ COLOURS = {"LR": "#7f7f7f", "RF": "#2a9d5c", "HGB": "#d98c1f", "MLP": "#8c6bb1"}
 OURS = "#1f5fa8"
 #: Heights of the labels of neighbours, so that they don't overlap.
 HEIGHTS = (14, -14, 28, -28, 14)
-#: Sets whose difference is larger are drawn at the edge, with the number.
+#: Larger differences are drawn at the edge.
 LIMITS = {"points": 12.0, "%": 60.0}
 
 

@@ -359,5 +359,6 @@ def show(cells: Cells, focus: Sequence[str], folder: Path | None) -> None:
 
         folder.mkdir(parents=True, exist_ok=True)
         parts = [versions(), ""] + [t.rst() for t in tables(results, focus[0])]
-        (folder / "results.inc").write_text("\n".join(parts))
+        parts += [f"- Failed: {line}" for line in results.missing(results.models)]
+        (folder / "results.inc").write_text("\n".join(parts).strip() + "\n")
         quality_plots.draw(results, focus[0], folder)
