@@ -299,7 +299,7 @@ def _auto_batch(estimator: Any, n_rows: int) -> int:
         return min(200, n_rows)
     if n_rows < SMALL:
         return n_rows
-    return int(np.clip(2 ** round(math.log2(n_rows / 12)), 16, 512))
+    return int(np.clip(2 ** round(math.log2(n_rows / 12)), 32, 512))
 
 
 def threads(estimator: Any, net: MultiTaskNet) -> int | None:
