@@ -55,5 +55,5 @@ class PBLD(Embedding):
         v = torch.addcmul(turn * self.phase, turn * self.frequency, X.T.unsqueeze(1))
         waves = v.cos().flatten(0, 1)  # (copies x features, frequencies, n)
         H = torch.baddbmm(self.bias.flatten(0, 1), self.weight.flatten(0, 1), waves)
-        H = H.relu().unflatten(0, self.phase.shape[:2])  # (copies, features, dim, n)
+        H = H.relu().view(*self.bias.shape[:3], -1)  # (copies, features, dim, n)
         return H.permute(0, 3, 1, 2)
