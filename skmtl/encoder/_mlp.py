@@ -15,7 +15,7 @@ from skmtl._layers import (
 )
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
-from skmtl.encoder._pbld import PBLD
+from skmtl.encoder._pbld import MOST, PBLD
 from skmtl.encoder._table import Embedding, Stem, TableEncoder
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -85,7 +85,7 @@ class MLP(TableEncoder):
         Whether columns of more than two values, at most 80% of them zeros, that have no
         such levels also become :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, with
         8 learned frequencies c and phases s and 3 outputs per column: "PBLD" of [3]_
-        with a ReLU.
+        with a ReLU. Tables of more than 500 such columns do without, for speed.
 
     References
     ----------
@@ -175,7 +175,8 @@ class MLP(TableEncoder):
 
     def embedding(self, n_features: int, n_copies: int) -> Embedding | None:
         """Build the embedding of numbers."""
-        return PBLD(n_copies, n_features) if self.numeric_embedding else None
+        embeds = self.numeric_embedding is not None and n_features <= MOST
+        return PBLD(n_copies, n_features) if embeds else None
 
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
         """Build the stacked perceptrons."""

@@ -9,6 +9,9 @@ from skmtl.encoder._table import Embedding
 
 #: Frequencies per column, width of its embedding, deviation of the frequencies.
 N_FREQUENCIES, DIM, SCALE = 8, 3, 0.3
+#: Number of columns above which embeddings would cost too much: they multiply the cost
+#: of a step by 2 at 72 columns, 5 at 300 and 9 at 1000.
+MOST = 500
 
 
 class PBLD(Embedding):
@@ -51,8 +54,9 @@ class PBLD(Embedding):
 
         Embeddings have shape (n_copies, n, n_features, dim).
         """
-        lines = 2 * math.pi * torch.cat([self.frequency, self.phase], dim=3)
-        points = torch.stack([X.mT, torch.ones_like(X.mT)], dim=-2)  # (features, 2, n)
-        v = lines @ points  # (copies, features, frequencies, n)
-        H = self.weight @ v.cos() + self.bias  # (copies, features, dim, n)
-        return H.relu().permute(0, 3, 1, 2)
+        turn = 2 * math.pi
+        v = torch.addcmul(turn * self.phase, turn * self.frequency, X.mT.unsqueeze(-2))
+        waves = v.cos().flatten(0, 1)  # (copies x features, frequencies, n)
+        H = torch.baddbmm(self.bias.flatten(0, 1), self.weight.flatten(0, 1), waves)
+        H = H.relu().view(*self.bias.shape[:3], -1)  # (copies, features, dim, n)
+        return H.permute(0, 3, 1, 2)

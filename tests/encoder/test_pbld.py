@@ -112,6 +112,12 @@ def test_without_a_continuous_column_nothing_is_embedded(scale):
     assert encoder.stem(4, 1) is None
 
 
+def test_very_wide_tables_do_without():
+    encoder = MLP((8,), numeric_embedding="pbld")
+    assert encoder.stem(500, 1).width == 4 * 500
+    assert encoder.stem(501, 1) is None
+
+
 def test_networks_are_stacked_by_torch_s_vmap():
     encoder = MLP((5,), dropout=0.3, numeric_embedding="pbld")
     modules = [encoder.build((N_FEATURES,)).double() for _ in range(3)]
