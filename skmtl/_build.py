@@ -14,7 +14,14 @@ from skmtl._data import Data, count_labels
 from skmtl._registry import resolve
 from skmtl._targets import Targets
 from skmtl._validation import check_device
-from skmtl.encoder import ENCODER, Encoder, ModuleEncoder, TrainingInputs
+from skmtl.encoder import (
+    ENCODER,
+    SMALL,
+    Encoder,
+    ModuleEncoder,
+    TableEncoder,
+    TrainingInputs,
+)
 from skmtl.relation import RELATION, Relation
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (
@@ -38,8 +45,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 #: Rows times parameters up to which precision="auto" means float64: an epoch then costs
 #: about a fifth of a millisecond more.
 FLOAT64_WORK = 2**22
-#: Labelled rows below which a batch is all of them.
-SMALL = 150
+#: Members of a model of tables, where the number is left open.
+N_MEMBERS = 8
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
 #: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
@@ -65,6 +72,8 @@ class Plan:
         What decides how often each row is drawn.
     selection : Selection or None
         Which labels of a batch train.
+    n_members : int
+        Number of members.
     """
 
     sharing: Sharing
@@ -77,6 +86,7 @@ class Plan:
     device: torch.device
     sampling: str | float | None
     selection: Selection | None
+    n_members: int
 
     @classmethod
     def of(cls, estimator: Any) -> Self:
@@ -98,9 +108,12 @@ class Plan:
         if estimator.selection is not None:
             selection = Selection(estimator.selection, estimator.selection_fraction)
         optimizer, settings = _optimizer(estimator.optimizer)
+        encoder, n_members = _encoder(estimator.encoder), estimator.n_members
+        if n_members == "auto":
+            n_members = N_MEMBERS if isinstance(encoder, TableEncoder) else 1
         return cls(
             resolve(estimator.sharing, SHARING),
-            _encoder(estimator.encoder),
+            encoder,
             resolve(estimator.weighting, WEIGHTING),
             None if relation is None else resolve(relation, RELATION),
             resolve_augmentation(estimator.augmentation),
@@ -109,6 +122,7 @@ class Plan:
             device,
             estimator.sampling,
             selection,
+            n_members,
         )
 
 
@@ -253,6 +267,7 @@ def resumed_net(
         "relation": net.module__relation,
         "weighting": net.given_weighting,
         "loss": net.criterion__regression_loss,
+        "n_members": getattr(net, "n_members", 1),
     }
     now = {**vars(plan), "loss": _regression_loss(estimator)}
     for name, spec in built.items():
@@ -278,7 +293,7 @@ def _settings(
     settings = {
         "lr": estimator.learning_rate_init,
         "weight_decay": estimator.alpha,
-        "batch_size": _auto_batch(estimator, n_rows)
+        "batch_size": _auto_batch(plan.n_members, n_rows)
         if batch_size == "auto"
         else batch_size,
         "iterator_train__shuffle": estimator.shuffle,
@@ -293,9 +308,9 @@ def _settings(
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}
 
 
-def _auto_batch(estimator: Any, n_rows: int) -> int:
+def _auto_batch(n_members: int, n_rows: int) -> int:
     """Return a power of two that makes twelve batches, as far as bounds allow."""
-    if estimator.n_members == 1:
+    if n_members == 1:
         return min(200, n_rows)
     if n_rows < SMALL:
         return n_rows

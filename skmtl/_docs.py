@@ -27,8 +27,10 @@ alpha : float, default=0.01
     with "adamw", an L2 term in the gradient with "adam" and "sgd". An optimizer class
     without ``weight_decay`` has none.
 batch_size : int or "auto", default="auto"
-    Rows per step; "auto" means ``min(200, n_samples)``.
-max_iter : int, default=200
+    Rows per step. "auto" means for several members the power of two next to a twelfth
+    of the rows, between 32 and 512, or all rows where they are fewer than 50; for a
+    single network ``min(200, n_samples)``.
+max_iter : int, default=100
     Number of epochs at most.
 tol : float, default=0.0001
     Smallest decrease of the loss that counts as an improvement.
@@ -36,23 +38,23 @@ shuffle : bool, default=True
     Whether to draw the batches of each epoch in a new order.
 early_stopping : bool or "auto", default="auto"
     Whether to stop on the loss of held-out rows and to bring back the best epoch;
-    "auto" does with 500 labelled rows or more, and where ``X_val`` is given. Without
-    it all rows train, and the training loss decides when to stop.
+    "auto" does so where members have such rows or ``X_val`` is given, and for others
+    with 500 labelled rows or more. Without it the training loss decides when to stop.
 validation_fraction : float, default=0.1
     Share of the labelled rows to hold out, stratified over tasks as far as possible.
-n_iter_no_change : int or inf, default=10
+n_iter_no_change : int or inf, default=16
     Epochs without improvement after which training stops; each member stops by itself.
-n_members : int, default=1
+n_members : int or "auto", default="auto"
     Number of copies of the model, each with its own initial weights and batches, whose
     probabilities, or values, are averaged (deep ensembles: Lakshminarayanan et al.,
     NeurIPS 2017). They train as one computation where the strategies allow it, else in
-    turns. 1 is a single network.
+    turns. "auto" is 8 where the encoder reads tables, else 1, a single network.
 members : {"crossfit", "bootstrap", "all"}, default="crossfit"
     What each of several members trains on. "crossfit" holds one of ``n_members`` folds
     out of each, "bootstrap" the rows that it does not draw with replacement; each then
     stops on its own held-out rows (``early_stopping=False``: not), and these make
     out-of-fold predictions. "all" trains all of them on the same rows, less those that
-    ``early_stopping`` holds out. With fewer than 150 labelled rows an eighth says too
+    ``early_stopping`` holds out. With fewer than 50 labelled rows an eighth says too
     little, so that "crossfit" works as "all" unless ``early_stopping=True``.
 calibrate : bool, default=True
     Whether predictions are drawn towards the priors, or away from them, by the one
@@ -138,6 +140,8 @@ verbose : int, default=0
     Whether to show a progress bar with losses and validation scores."""
 
 ATTRIBUTES = """\
+n_members_ : int
+    Number of members.
 n_tasks_, n_outputs_ : int
     Number of tasks.
 task_names_ : list

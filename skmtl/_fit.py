@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skmtl._build import SMALL, Plan, threads
+from skmtl._build import Plan, threads
 from skmtl._categories import Categories, check_kinds, coded
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
@@ -30,7 +30,7 @@ from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
 from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
-from skmtl.encoder import Encoder
+from skmtl.encoder import SMALL, Encoder
 from skmtl.training import (
     MemberStopping,
     MultiTaskNet,
@@ -192,8 +192,8 @@ class MultiTaskFit(CallbackSupportMixin):
             valid_data = reweighted(valid_data, weighting)
         split, parts, stops = None, None, valid_data is not None
         out_of_fold = False
-        if self.n_members > 1:
-            parts = self._parts(data, targets, random_state, one_pass, resume)
+        if plan.n_members > 1:
+            parts = self._parts(plan, data, targets, random_state, one_pass, resume)
             held = parts[0][1] is not None
             out_of_fold = held and self.members != "all"
             stops = stops or (held and self.early_stopping is not False)
@@ -202,7 +202,8 @@ class MultiTaskFit(CallbackSupportMixin):
             stops = split is not None
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
-        callbacks = self._callbacks((X, y, sample_weight), targets, stops, one_pass)
+        several, data_given = parts is not None, (X, y, sample_weight)
+        callbacks = self._callbacks(data_given, targets, stops, one_pass, several)
         return Job(
             plan=plan,
             weighting=weighting,
@@ -340,6 +341,7 @@ class MultiTaskFit(CallbackSupportMixin):
 
     def _parts(
         self,
+        plan: Plan,
         data: Data,
         targets: Targets,
         random_state: np.random.RandomState,
@@ -347,7 +349,7 @@ class MultiTaskFit(CallbackSupportMixin):
         resume: bool,
     ) -> list[Part]:
         """Return positions of rows to train on and to hold out for each member."""
-        n_rows, n_members = len(data.rows), self.n_members
+        n_rows, n_members = len(data.rows), plan.n_members
         alike: Part = (np.arange(n_rows), None)
         if one_pass:
             return [alike] * n_members
@@ -364,7 +366,12 @@ class MultiTaskFit(CallbackSupportMixin):
         return crossfit_parts(labels, targets.names, n_members, random_state)
 
     def _callbacks(
-        self, given: tuple[Any, Any, Any], targets: Targets, stops: bool, one_pass: bool
+        self,
+        given: tuple[Any, Any, Any],
+        targets: Targets,
+        stops: bool,
+        one_pass: bool,
+        several: bool,
     ) -> list[Any]:
         """Return skorch callbacks: scikit-learn's, progress, stopping, the user's."""
         callbacks: list[Any] = []
@@ -386,7 +393,7 @@ class MultiTaskFit(CallbackSupportMixin):
         if self.verbose and not one_pass:
             callbacks.append(Progress(self.max_iter))
         patience, tol = self.n_iter_no_change, self.tol
-        if not one_pass and self.n_members > 1:
+        if not one_pass and several:
             callbacks.append(MemberStopping(patience, tol, stops))
         elif not one_pass:
             monitor = "valid_loss" if stops else "train_loss"
@@ -425,6 +432,7 @@ class MultiTaskFit(CallbackSupportMixin):
             self.__dict__.pop(name, None)
         self.net_ = net
         self._targets = targets
+        self.n_members_ = getattr(net, "n_members", 1)
         self.n_tasks_ = self.n_outputs_ = targets.n_tasks
         self.task_names_ = list(targets.names)
         history = net.history

@@ -17,7 +17,7 @@ from skmtl.training import MembersNet, fitted_slopes, pack_targets, refined
 #: How to have out-of-fold predictions, for errors.
 NEEDS_FOLDS = (
     "out-of-fold predictions: fit with n_members of 2 or more and members='crossfit' "
-    "or 'bootstrap', on at least 150 labelled rows or with early_stopping=True"
+    "or 'bootstrap', on at least 50 labelled rows or with early_stopping=True"
 )
 
 

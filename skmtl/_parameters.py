@@ -41,7 +41,7 @@ PARAMETERS: dict[str, Any] = {
         Interval(Integral, 1, None, closed="left"),
         Options(Real, {np.inf}),
     ],
-    "n_members": [Interval(Integral, 1, None, closed="left")],
+    "n_members": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "members": [StrOptions({"crossfit", "bootstrap", "all"})],
     "calibrate": ["boolean"],
     "task_weight": [dict, "array-like", None],

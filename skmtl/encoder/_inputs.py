@@ -14,6 +14,9 @@ Array: TypeAlias = NDArray[np.float64]
 
 #: Rows from which medians and quantiles are read, as many as QuantileTransformer takes.
 SAMPLE = 10_000
+#: Training rows below which nothing is held out of members and nothing drops out: all
+#: of a fit is then a function of the weighted rows.
+SMALL = 50
 #: Numbers that are read, or made dense, at a time.
 CHUNK = 2**22
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral, Real
 from operator import eq
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from skmtl._layers import (
 )
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
+from skmtl.encoder._inputs import SMALL, TrainingInputs
 from skmtl.encoder._pbld import MOST, PBLD
 from skmtl.encoder._table import Embedding, Stem, TableEncoder
 
@@ -29,6 +30,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
+#: Dropout where it is chosen by the number of rows.
+DROPOUT = 0.3
 NORMS = {"batch": StackedBatchNorm, "layer": StackedLayerNorm}
 
 
@@ -41,14 +44,15 @@ class MLP(TableEncoder):
 
     Parameters
     ----------
-    hidden_layer_sizes : int or sequence of int, default=(128, 128)
+    hidden_layer_sizes : int or sequence of int, default=(256, 256)
         Width of each hidden layer; the last is the number of features. An empty
         sequence leaves the scaled input as it is, which makes linear models.
     activation : str, default="relu"
         One of "elu", "gelu", "identity", "leaky_relu", "mish", "relu", "selu",
         "silu" and "tanh".
-    dropout : float, default=0.0
+    dropout : float or "auto", default="auto"
         Probability of zeroing a feature after each hidden layer while training [1]_.
+        "auto" is 0.3, or 0 where fewer than 50 rows train.
     norm : {"batch", "layer"} or None, default=None
         Normalisation before each activation.
     residual : bool, default=False
@@ -105,6 +109,8 @@ class MLP(TableEncoder):
     """
 
     name = "mlp"
+    #: Rows that train, known to a prepared spec.
+    n_rows_: int | None = None
     #: Whether ``embedding_dim`` is the width of embeddings of numbers, too.
     embeds_numbers: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -113,7 +119,7 @@ class MLP(TableEncoder):
             Interval(Integral, 1, None, closed="left"),
         ],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "norm": [StrOptions(set(NORMS)), None],
         "residual": ["boolean"],
         **TableEncoder._parameter_constraints,
@@ -122,9 +128,9 @@ class MLP(TableEncoder):
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = (128, 128),
+        hidden_layer_sizes: int | Sequence[int] = (256, 256),
         activation: str = "relu",
-        dropout: float = 0.0,
+        dropout: float | str = "auto",
         norm: str | None = None,
         residual: bool = False,
         scale: str | None = "standard",
@@ -133,7 +139,7 @@ class MLP(TableEncoder):
         categories: str = "one_hot",
         min_frequency: int | float | str = "auto",
         max_levels: int | None = 16,
-        numeric_embedding: str | None = None,
+        numeric_embedding: str | None = "pbld",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -177,6 +183,12 @@ class MLP(TableEncoder):
         """Build the embedding of numbers."""
         embeds = self.numeric_embedding is not None and n_features <= MOST
         return PBLD(n_copies, n_features) if embeds else None
+
+    def prepared(self, inputs: TrainingInputs) -> Self:
+        """Return a copy that also knows how many rows train."""
+        spec = super().prepared(inputs)
+        spec.n_rows_ = len(inputs.rows)
+        return spec
 
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
         """Build the stacked perceptrons."""
@@ -226,7 +238,10 @@ def norm_and_activation(
 
 def dropout(spec: Any) -> list[nn.Module]:
     """Return dropout where the spec asks for it."""
-    return [Dropout(spec.dropout)] if spec.dropout else []
+    p = spec.dropout
+    if p == "auto":
+        p = 0.0 if spec.n_rows_ is not None and spec.n_rows_ < SMALL else DROPOUT
+    return [Dropout(p)] if p else []
 
 
 class _Residual(nn.Module):

@@ -23,7 +23,7 @@ class PeriodicEmbedding(MLP):
 
     Parameters
     ----------
-    hidden_layer_sizes : int or sequence of int, default=(128, 128)
+    hidden_layer_sizes : int or sequence of int, default=(256, 256)
         As in `MLP`.
     activation, dropout, norm, residual, scale, missing_inputs : optional
         As in `MLP`.
@@ -62,9 +62,9 @@ class PeriodicEmbedding(MLP):
 
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = (128, 128),
+        hidden_layer_sizes: int | Sequence[int] = (256, 256),
         activation: str = "relu",
-        dropout: float = 0.0,
+        dropout: float | str = "auto",
         norm: str | None = None,
         residual: bool = False,
         scale: str | None = "standard",

@@ -22,7 +22,7 @@ def digits(n=200, missing=0.2):
 
 
 SETTINGS = {
-    "encoder": MLP((12, 10)),
+    "encoder": MLP((12, 10), dropout=0),
     "n_members": 3,
     "max_iter": 4,
     "batch_size": 64,
@@ -85,7 +85,7 @@ def test_schemes(monkeypatch, members):
     assert hasattr(stacked, "oof_prediction_") is (members != "all")
 
 
-@pytest.mark.parametrize("encoder", [CNN((3,)), MLP((8, 8), residual=True, norm="layer")])
+@pytest.mark.parametrize("encoder", [CNN((3,)), MLP((8, 8), "relu", 0, "layer", True)])
 def test_encoders_stack(monkeypatch, encoder):
     X, Y = digits()
     X = X.reshape(-1, 1, 8, 8) if isinstance(encoder, CNN) else X
@@ -207,19 +207,23 @@ def test_partial_fit_and_warm_start():
 
 def test_attributes_without_folds_say_how_to_get_them():
     X, Y = digits()
-    est = MultiTaskClassifier(max_iter=1).fit(X, Y)
-    with pytest.raises(AttributeError, match="oof_prediction_ needs out-of-fold.*n_mem"):
+    est = MultiTaskClassifier(n_members=1, max_iter=1).fit(X, Y)
+    with pytest.raises(
+        AttributeError, match="oof_prediction_ needs out-of-fold.*n_mem"
+    ):
         est.oof_prediction_
     with pytest.raises(ValueError, match="predict_interval needs out-of-fold"):
         est.predict_interval(X)
     with pytest.raises(ValueError, match="'threshold' parameter needs out-of-fold"):
-        MultiTaskClassifier(threshold="f1").fit(X, Y)
+        MultiTaskClassifier(threshold="f1", members="all").fit(X, Y)
 
 
 def test_few_labels_of_a_task_warn_by_name():
     X, Y = digits(missing=0)
     Y[2:, 1] = np.nan
-    with pytest.warns(UserWarning, match="Task 'task1' has 2 labelled rows, fewer than"):
+    with pytest.warns(
+        UserWarning, match="Task 'task1' has 2 labelled rows, fewer than"
+    ):
         MultiTaskClassifier(**SETTINGS).fit(X, Y)
 
 
