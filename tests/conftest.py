@@ -13,6 +13,16 @@ from sklearn.datasets import load_digits
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def one_network(request, monkeypatch):
+    """Let the default be one network, but for tests of members and of the default.
+
+    Most tests are of what happens in a network; eight of them would tell no more.
+    """
+    if request.node.get_closest_marker("members") is None:
+        monkeypatch.setattr("skmtl._build.N_MEMBERS", 1)
+
+
 @pytest.fixture(scope="session")
 def digits_tasks():
     """Return 300 digits and three tasks: the digit, odd or even, closed loops."""

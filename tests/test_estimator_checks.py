@@ -16,12 +16,20 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, TaskToken
 
+pytestmark = pytest.mark.members
+
 DEFAULT = [MultiTaskClassifier(), MultiTaskRegressor()]
 SHARINGS = {name: name for name in SHARING if name != "hard"}  # which is the default
 # Smaller networks and fewer epochs than by default, for less time.
 SHARINGS["task_token"] = TaskToken(token_width=16, n_tokens=4, n_blocks=1)
 BY_SHARING = [
-    cls(sharing=sharing, encoder=MLP((32, 32)), learning_rate_init=5e-3, max_iter=60)
+    cls(
+        sharing=sharing,
+        encoder=MLP((32, 32)),
+        n_members=1,
+        learning_rate_init=5e-3,
+        max_iter=60,
+    )
     for cls in (MultiTaskClassifier, MultiTaskRegressor)
     for sharing in SHARINGS.values()
 ]

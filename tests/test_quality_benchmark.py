@@ -19,6 +19,8 @@ import quality_report
 import quality_scores
 from quality_data import DataSet
 
+pytestmark = pytest.mark.members
+
 IRIS = load_iris()
 
 

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits, load_linnerud
 from sklearn.base import clone
+from sklearn.datasets import load_digits, load_linnerud
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import CNN, MLP
 from skmtl.sharing import SHARING
 from skmtl.training import MembersNet
 from skmtl.weighting import WEIGHTING
+
+pytestmark = pytest.mark.members
 
 
 def digits(n=200, missing=0.2):
