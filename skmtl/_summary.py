@@ -51,8 +51,10 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
 
 def _encoder_alone(net: MultiTaskNet) -> EncoderModule:
     """Build the encoder as a network of one task has it."""
+    stage = net.module_.inputs
+    shape = net.module__input_shape if stage is None else stage.shape
     with seeded(0, torch.device("cpu")):
-        return net.module__encoder.build(net.module__input_shape, 1)  # type: ignore[no-any-return]
+        return net.module__encoder.build(shape, 1)  # type: ignore[no-any-return]
 
 
 def _rows(module: MultiTaskModule) -> Iterator[tuple[nn.Parameter, str]]:

@@ -40,13 +40,13 @@ from measure import (
     seconds,
     use_cpu_time,
 )
-from speed import DECAY, LEARNING_RATE, Problem
+from speed import DECAY, LEARNING_RATE, Problem, plain_mlp
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skmtl import MultiTaskClassifier
-from skmtl.encoder import CNN, MLP
+from skmtl.encoder import CNN
 from skmtl.sharing import (
     CGC,
     MTAN,
@@ -96,7 +96,7 @@ def contestants(n_tasks: int) -> dict[str, tuple[str | Sharing, int]]:
 
 
 def fitted(p: Problem, sharing: str | Sharing, width: int) -> Contestant:
-    encoder = MLP((width, width), scale=None)
+    encoder = plain_mlp((width, width))
     return lambda epochs: p.model(epochs, sharing=sharing, encoder=encoder)
 
 

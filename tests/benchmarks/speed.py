@@ -38,6 +38,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import disk_usage
@@ -74,6 +75,18 @@ MEMMAP_SHAPES = [(1_000_000, 1_000), (10_000_000, 100)]
 
 
 # ---------------------------------------------------------------- the problem
+def plain_mlp(layers: Sequence[int]) -> MLP:
+    """Return an encoder with nothing but layers, as the other contestants have."""
+    return MLP(
+        layers,
+        dropout=0,
+        scale=None,
+        missing_inputs=None,
+        max_levels=0,
+        numeric_embedding=None,
+    )
+
+
 @dataclass
 class Problem:
     """Random tasks that depend on the inputs, and the network for them."""
@@ -175,7 +188,8 @@ class Problem:
     def model(self, epochs: int, **settings: object) -> MultiTaskClassifier:
         defaults: dict[str, object] = {
             "sharing": "hard",
-            "encoder": MLP(self.layers, scale=None),  # which the others have not
+            "encoder": plain_mlp(self.layers),
+            "n_members": 1,
             "batch_size": self.batch_size,
             "max_iter": epochs,
             "alpha": DECAY,
