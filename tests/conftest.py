@@ -15,12 +15,14 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def one_network(request, monkeypatch):
-    """Let the default be one network, but for tests of members and of the default.
+    """Let the default be one network without dropout, but for tests marked "members".
 
-    Most tests are of what happens in a network; eight of them would tell no more.
+    Most tests are of what happens in a network; eight of them would tell no more, and
+    what is drawn at random would hide what is the same.
     """
     if request.node.get_closest_marker("members") is None:
         monkeypatch.setattr("skmtl._build.N_MEMBERS", 1)
+        monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
 
 
 @pytest.fixture(scope="session")
