@@ -14,15 +14,16 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def one_network(request, monkeypatch):
-    """Let the default be one network without dropout, but for tests marked "members".
+def plain_network(request, monkeypatch):
+    """Let the default be one plain network, but for tests marked "defaults".
 
-    Most tests are of what happens in a network; eight of them would tell no more, and
-    what is drawn at random would hide what is the same.
+    Most tests are of what happens in a network: eight of them would tell no more,
+    dropout would hide what is the same, and embeddings of numbers what is small.
     """
-    if request.node.get_closest_marker("members") is None:
+    if request.node.get_closest_marker("defaults") is None:
         monkeypatch.setattr("skmtl._build.N_MEMBERS", 1)
         monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
+        monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
 
 
 @pytest.fixture(scope="session")

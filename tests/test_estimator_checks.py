@@ -16,7 +16,7 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, TaskToken
 
-pytestmark = pytest.mark.members
+pytestmark = pytest.mark.defaults
 
 DEFAULT = [MultiTaskClassifier(), MultiTaskRegressor()]
 SHARINGS = {name: name for name in SHARING if name != "hard"}  # which is the default

@@ -1032,7 +1032,7 @@ def test_bad_input_after_a_fit_changes_nothing():
     for data, y, fit in [
         (IMAGES[:150], bad, {}),
         (IMAGES[:150], Y, {"sample_weight": [1]}),
-        (np.full_like(X, np.nan), Y, {}),
+        (np.full_like(X, np.inf), Y, {}),
         (pd.DataFrame(X, columns=list("abcd")), bad, {}),
     ]:
         with pytest.raises(ValueError, match=r"y|X|task|sample_weight"):

@@ -16,7 +16,7 @@ from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
 from skmtl.weighting import WEIGHTING
 
-pytestmark = pytest.mark.members
+pytestmark = pytest.mark.defaults
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

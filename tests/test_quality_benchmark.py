@@ -19,7 +19,7 @@ import quality_report
 import quality_scores
 from quality_data import DataSet
 
-pytestmark = pytest.mark.members
+pytestmark = pytest.mark.defaults
 
 IRIS = load_iris()
 

@@ -16,6 +16,8 @@ from skmtl.encoder import MLP, TrainingInputs
 from skmtl.encoder._pbld import PBLD
 from tests._networks import N_FEATURES, inputs, randomised
 
+pytestmark = pytest.mark.defaults
+
 SETTINGS = {"learning_rate_init": 1e-2, "random_state": 0}
 
 

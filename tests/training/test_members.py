@@ -12,7 +12,7 @@ from skmtl.sharing import SHARING
 from skmtl.training import MembersNet
 from skmtl.weighting import WEIGHTING
 
-pytestmark = pytest.mark.members
+pytestmark = pytest.mark.defaults
 
 
 def digits(n=200, missing=0.2):
