@@ -1226,6 +1226,7 @@ def test_a_random_state_instance_goes_on():
     assert_array_equal(again.predict_proba(X)[0], first)
 
 
+@pytest.mark.defaults  # which other processes have
 @pytest.mark.parametrize("n_jobs", [2])
 def test_jobs_around_a_fit_change_nothing(n_jobs):
     est = classifier(batch_size=32)

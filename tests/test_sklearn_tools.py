@@ -270,6 +270,7 @@ def _mean_score(est, X, y):
     return est.score(X, y)
 
 
+@pytest.mark.defaults  # which other processes have
 @every_case
 def test_two_jobs_find_what_one_does(name):
     if name not in ("classifier, missing labels", "mixed"):
@@ -284,6 +285,7 @@ def test_two_jobs_find_what_one_does(name):
     np.testing.assert_array_equal(two.predict(X), one.predict(X))
 
 
+@pytest.mark.defaults
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_two_jobs_of_every_backend(backend):
     import joblib

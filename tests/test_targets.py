@@ -17,7 +17,8 @@ from skmtl._columns import read_columns
 from skmtl._targets import Targets, make_blocks
 from skmtl.encoder import MLP
 
-SMALL = {"encoder": MLP((16,)), "random_state": 0}
+PLAIN = MLP((16,), dropout=0, numeric_embedding=None)
+SMALL = {"encoder": PLAIN, "n_members": 1, "random_state": 0}
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 BIG = (X[:, 0] > 0).astype(int)

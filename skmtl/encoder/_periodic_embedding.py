@@ -88,6 +88,7 @@ class PeriodicEmbedding(MLP):
             categories=categories,
             min_frequency=min_frequency,
             max_levels=max_levels,
+            numeric_embedding=None,
         )
         self.n_frequencies = n_frequencies
         self.frequency_scale = frequency_scale

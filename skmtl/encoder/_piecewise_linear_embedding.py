@@ -94,6 +94,7 @@ class PiecewiseLinearEmbedding(MLP):
             categories=categories,
             min_frequency=min_frequency,
             max_levels=max_levels,
+            numeric_embedding=None,
         )
         self.n_bins = n_bins
 

@@ -49,6 +49,7 @@ def stage_of(
 ):
     """Return the first stage that an encoder learns."""
     rows = np.arange(X.shape[0]) if rows is None else rows
+    settings = {"numeric_embedding": None} | settings
     encoder = MLP(scale=scale, missing_inputs=missing_inputs, **settings)
     return encoder.prepared(TrainingInputs(X, rows, weight, k)).input_stage()
 
