@@ -274,9 +274,10 @@ class MultiTaskBase(MultiTaskFit):
         Returns
         -------
         pandas.DataFrame
-            Numbers of parameters. The rows are the layers of the encoder ("layer 1",
-            "layer 2", …; over all its copies), what the sharing strategy adds to it, by
-            name, "relation", "heads", "coupling" and "total". The columns are
+            Numbers of parameters, of all members together. The rows are the layers of
+            the encoder ("layer 1", "layer 2", …; over all its copies), what the sharing
+            strategy adds to it, by name, "relation", "heads", "coupling" and "total".
+            The columns are
 
             - "shared": parameters that several tasks use, as those of a relation or a
               coupling of outputs do;
@@ -291,12 +292,12 @@ class MultiTaskBase(MultiTaskFit):
         >>> from sklearn.datasets import load_linnerud
         >>> from skmtl import MultiTaskRegressor
         >>> X, Y = load_linnerud(return_X_y=True)
-        >>> MultiTaskRegressor(max_iter=1).fit(X, Y).sharing_summary()
+        >>> MultiTaskRegressor(n_members=1, max_iter=1).fit(X, Y).sharing_summary()
                  shared  per_task  total  separate
-        layer 1     512         0    512      1536
-        layer 2   16512         0  16512     49536
-        heads         0       387    387       387
-        total     17024       387  17411     51459
+        layer 1    2347         0   2347      7041
+        layer 2   65792         0  65792    197376
+        heads         0       771    771       771
+        total     68139       771  68910    205188
         """
         pd = _pandas("sharing_summary")
         check_is_fitted(self)

@@ -16,12 +16,12 @@ from skmtl._targets import Targets
 from skmtl._validation import check_device
 from skmtl.encoder import (
     ENCODER,
-    SMALL,
     Encoder,
     ModuleEncoder,
-    TableEncoder,
     TrainingInputs,
 )
+from skmtl.encoder._inputs import SMALL
+from skmtl.encoder._table import TableEncoder
 from skmtl.relation import RELATION, Relation
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (

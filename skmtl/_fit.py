@@ -30,7 +30,8 @@ from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
 from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
-from skmtl.encoder import SMALL, Encoder
+from skmtl.encoder import Encoder
+from skmtl.encoder._inputs import SMALL
 from skmtl.training import (
     MemberStopping,
     MultiTaskNet,

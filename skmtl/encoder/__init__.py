@@ -4,7 +4,6 @@ from skmtl._registry import by_name
 from skmtl.encoder._base import Encoder as Encoder
 from skmtl.encoder._base import EncoderModule as EncoderModule
 from skmtl.encoder._cnn import CNN as CNN
-from skmtl.encoder._inputs import SMALL as SMALL
 from skmtl.encoder._inputs import InputStage as InputStage
 from skmtl.encoder._inputs import TrainingInputs as TrainingInputs
 from skmtl.encoder._mlp import MLP as MLP
@@ -13,7 +12,6 @@ from skmtl.encoder._periodic_embedding import PeriodicEmbedding as PeriodicEmbed
 from skmtl.encoder._piecewise_linear_embedding import (
     PiecewiseLinearEmbedding as PiecewiseLinearEmbedding,
 )
-from skmtl.encoder._table import TableEncoder as TableEncoder
 
 #: Encoders that a string can name.
 ENCODER = by_name(Encoder, {k: v for k, v in globals().items() if k != "ModuleEncoder"})

@@ -13,7 +13,6 @@ from skmtl.sharing._cross_stitch import CrossStitch as CrossStitch
 from skmtl.sharing._dselect_k import DSelectK as DSelectK
 from skmtl.sharing._grouped import Grouped as Grouped
 from skmtl.sharing._hard import Hard as Hard
-from skmtl.sharing._hard import HardModule as HardModule
 from skmtl.sharing._independent import Independent as Independent
 from skmtl.sharing._learned_branching import LearnedBranching as LearnedBranching
 from skmtl.sharing._mmoe import MMoE as MMoE

@@ -52,7 +52,7 @@ class CrossStitch(Sharing):
     >>> from skmtl.sharing import CrossStitch
     >>> X, Y = [[0.0], [1.0], [2.0], [3.0]], [[0, 3], [1, 2], [2, 1], [3, 0]]
     >>> est = MultiTaskRegressor(CrossStitch(), max_iter=1, random_state=0).fit(X, Y)
-    >>> est.module_.sharing.mixing().shape  # layers, tasks, tasks
+    >>> est.module_.member(0).sharing.mixing().shape  # layers, tasks, tasks
     torch.Size([2, 2, 2])
     """
 

@@ -60,7 +60,7 @@ class LearnedBranching(Sharing):
     >>> X, Y = make_regression(60, n_features=5, n_targets=3, random_state=0)
     >>> sharing = LearnedBranching(n_branches=2)
     >>> est = MultiTaskRegressor(sharing, encoder=MLP((8, 8)), max_iter=5).fit(X, Y)
-    >>> [parents.shape for parents in est.module_.sharing.tree()]
+    >>> [parents.shape for parents in est.module_.member(0).sharing.tree()]
     [(2,), (3,)]
     """
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from skmtl._targets import Block
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
-from skmtl.sharing import HardModule, MixtureModule, Sharing
+from skmtl.sharing import MixtureModule, Sharing
+from skmtl.sharing._hard import HardModule
 
 
 class Trace(NamedTuple):

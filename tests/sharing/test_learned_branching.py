@@ -160,6 +160,7 @@ def test_a_fit_decides_and_learns():
         encoder=MLP((32,), scale=None),
         learning_rate_init=5e-3,
         early_stopping=False,
+        max_iter=200,
         random_state=0,
     ).fit(X[:400], Y[:400])
     module = est.module_.sharing
