@@ -55,6 +55,9 @@ suppress_warnings = ["config.cache"]  # the context holds a function
 nitpick_ignore = [
     ("py:obj", "history_"),
     ("py:obj", "module_"),
+    ("py:obj", "oof_prediction_"),
+    ("py:obj", "oof_score_"),
+    ("py:obj", "oof_scores_"),
     ("py:obj", "weighting_"),
 ]
 # Names of other projects, which are not linked, so that a build needs no network.
