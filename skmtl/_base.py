@@ -121,11 +121,11 @@ class MultiTaskBase(MultiTaskFit):
         return self._oof
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Any:
-        r"""Predict regions that hold the true labels with a chosen probability.
+        """Predict regions that hold the true labels with a chosen probability.
 
         Cross-conformal prediction [1]_ from the out-of-fold predictions, around the
         mean of all members. For regression a region is the prediction plus and minus
-        the :math:`\lceil (n + 1) c
+        the :math:`\\lceil (n + 1) c
         ceil`-th smallest error of the n out-of-fold
         predictions, for the coverage c. For classification it holds the classes whose
         probability is not below that which the true class had in a share c of them
