@@ -121,21 +121,19 @@ class MultiTaskBase(MultiTaskFit):
         return self._oof
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Any:
-        """Predict regions that hold the true labels with a chosen probability.
+        r"""Predict regions that hold the true labels with a chosen probability.
 
         Cross-conformal prediction [1]_ from the out-of-fold predictions, around the
         mean of all members. For regression a region is the prediction plus and minus
-        the :math:`\\lceil (n + 1) c
-        ceil`-th smallest error of the n out-of-fold
+        the :math:`\lceil (n + 1) c \rceil`-th smallest error of the n out-of-fold
         predictions, for the coverage c. For classification it holds the classes whose
         probability is not below that which the true class had in a share c of them
         [2]_, and always the most probable one.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features) or \
-                (n_samples, channels, height, width)
-            Inputs.
+        X : array-like or sparse matrix of shape (n_samples, ...)
+            Inputs, as for ``predict``.
         coverage : float, default=0.9
             Share of true labels that regions are to hold, in (0, 1). It is kept on
             average over rows like those of training, not in every class.
