@@ -58,7 +58,7 @@ def fitted_slopes(
         g, h = (torch.stack(terms).sum(dim=0) for terms in zip(*found, strict=True))
         high, low = torch.where(g > 0, a, high), torch.where(g > 0, low, a)
         newton = a - g / h.clamp_min(torch.finfo(h.dtype).tiny)
-        inside = (newton > low) & (newton < high)
+        inside = (newton >= low) & (newton <= high)
         # The loss is convex: what Newton's method oversteps, halving finds.
         a = torch.where(inside, newton, (low + high) / 2).where(h > 0, a)
     return a, _least_squares(outputs, targets, blocks, ones)
