@@ -1,4 +1,4 @@
-"""A hold-out split that keeps every task's labels in proportion."""
+"""Hold-out splits and folds that keep every task's labels in proportion."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,15 +43,10 @@ def holdout_split(
     n_held_out = min(max(round(fraction * n), 1), n - 1)
     order = random_state.permutation(n)
     codes = [_codes(task)[order] for task in labels]
-    groups = [
-        (t, c, int((code == c).sum()))
-        for t, code in enumerate(codes)
-        for c in np.unique(code[code >= 0])
-    ]
+    groups = _groups(codes)
     held_out = np.zeros(n, dtype=bool)
     placed = np.full(n, len(groups))  # rank of the label that placed a row
-    by_count = sorted(groups, key=lambda group: group[2])
-    for rank, (t, c, count) in enumerate(by_count):
+    for rank, (t, c, count) in enumerate(groups):
         carriers = codes[t] == c
         rows = np.flatnonzero(carriers & (placed == len(groups)))
         lacking = round(fraction * count) - int((held_out & carriers).sum())
@@ -63,6 +58,16 @@ def holdout_split(
     rest = rest[np.argsort(-placed[rest], kind="stable")]
     held_out[rest[: n_held_out - int(held_out.sum())]] = True
     return np.sort(order[~held_out]), np.sort(order[held_out])
+
+
+def _groups(codes: Sequence[NDArray[Any]]) -> list[tuple[int, int, int]]:
+    """Return task, code and number of carriers of each label, the rarest first."""
+    groups = [
+        (t, c, int((code == c).sum()))
+        for t, code in enumerate(codes)
+        for c in np.unique(code[code >= 0])
+    ]
+    return sorted(groups, key=lambda group: group[2])
 
 
 def _codes(labels: NDArray[Any]) -> NDArray[Any]:
@@ -106,15 +111,10 @@ def stratified_folds(
     n = len(labels[0])
     order = random_state.permutation(n)
     codes = [_codes(task)[order] for task in labels]
-    groups = [
-        (t, c, int((code == c).sum()))
-        for t, code in enumerate(codes)
-        for c in np.unique(code[code >= 0])
-    ]
     fold = np.full(n, -1)
     room = np.full(n_folds, n // n_folds)
     room[random_state.permutation(n_folds)[: n % n_folds]] += 1
-    for t, c, _ in sorted(groups, key=lambda group: group[2]):
+    for t, c, _ in _groups(codes):
         carriers = codes[t] == c
         rows = np.flatnonzero(carriers & (fold < 0))
         have = np.bincount(fold[carriers & (fold >= 0)], minlength=n_folds)
