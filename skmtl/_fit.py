@@ -147,7 +147,7 @@ class MultiTaskFit(CallbackSupportMixin):
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                     if job.targets.blocks and not job.one_pass:
                         warn_of_collapse(net, rows[0] if job.parts else rows)
-                    oof = out_of_fold(net, job, self.calibrate)
+                    oof = out_of_fold(net, job, rows, self.calibrate)
             self._publish(net, job)
             self._publish_oof(oof, job)
         except BaseException:

@@ -184,13 +184,13 @@ class Job:
                 self._draw(self._odds, own, valid[0] if valid and not i else None, net)
         return trains, valid or None
 
-    def held_rows(self, net: MultiTaskNet) -> list[Rows] | None:
+    def held_rows(self, rows: list[Rows]) -> list[Rows] | None:
         """Return the rows that each member has not seen; None where there are none.
 
         Parameters
         ----------
-        net : MultiTaskNet
-            Decides the types of inputs and labels.
+        rows : list of Rows
+            Those that each member trains on.
 
         Returns
         -------
@@ -199,8 +199,9 @@ class Job:
         """
         if not self.out_of_fold:
             return None
-        rows = self._packed(self.data, net)
-        return [rows.subset(held) for _, held in self.parts or [] if held is not None]
+        source, targets, of = rows[0].source, rows[0].targets, self.data.rows
+        held = [held for _, held in self.parts or [] if held is not None]
+        return [Rows(source, targets, of[positions]) for positions in held]
 
     def _draw(
         self, odds: Odds, rows: Rows, valid: Rows | None, net: MultiTaskNet

@@ -64,8 +64,9 @@ class OutOfFold:
         predictions = [
             values[:, t] if p is None else p.copy() for t, p in enumerate(probabilities)
         ]
+        unknown = ~self.known
         for prediction in predictions:  # those of a single class too
-            prediction[~self.known] = np.nan
+            prediction[unknown] = np.nan
         return predictions
 
     def scores(self, targets: Targets) -> NDArray[np.float64]:
@@ -83,9 +84,9 @@ class OutOfFold:
         """
         codes, values = targets.codes(self.outputs), targets.values(self.outputs)
         values = (values - targets.mean) / targets.scale
-        scores = np.full(targets.n_tasks, np.nan)
+        scores, known = np.full(targets.n_tasks, np.nan), self.known
         for t, labels in enumerate(self.labels):
-            rows = self.known & is_present(labels)
+            rows = known & is_present(labels)
             if targets.classes[t] is not None and rows.any():
                 scores[t] = np.mean(codes[rows, t] == labels[rows])
             elif targets.classes[t] is None and rows.sum() > 1:
@@ -93,7 +94,7 @@ class OutOfFold:
         return scores
 
 
-def out_of_fold(net: Any, job: Job, calibrate: bool) -> OutOfFold | None:
+def out_of_fold(net: Any, job: Job, rows: Any, calibrate: bool) -> OutOfFold | None:
     """Predict the rows held out of each member, and calibrate the net by them.
 
     Parameters
@@ -102,6 +103,8 @@ def out_of_fold(net: Any, job: Job, calibrate: bool) -> OutOfFold | None:
         A trained net.
     job : Job
         Its fit.
+    rows : list of Rows or Rows
+        What its members, or the single network, have trained on.
     calibrate : bool
         Whether to draw predictions towards the priors by the slope that makes those
         for held-out rows fit best.
@@ -111,20 +114,20 @@ def out_of_fold(net: Any, job: Job, calibrate: bool) -> OutOfFold | None:
     OutOfFold or None
         None where no member has rows held out that others have not.
     """
-    held = job.held_rows(net)
+    held = job.held_rows(rows)
     if held is None or not isinstance(net, MembersNet):
         return None
     data, blocks = job.data, job.targets.blocks
     outputs = net.held_out_outputs(held, data.X.shape[0]).double()
     oof = OutOfFold(outputs, data.labels, data.given_weight)
-    if not calibrate or not blocks or not oof.known.any():
+    known = oof.known
+    if not calibrate or not blocks or not known.any():
         return oof
-    rows = oof.known
-    weight = None if data.weight is None else data.weight[rows]
-    labels = [task[rows] for task in data.labels]
+    weight = None if data.weight is None else data.weight[known]
+    labels = [task[known] for task in data.labels]
     targets = pack_targets(blocks, labels, weight, outputs.dtype, outputs.device)
     prior = torch.from_numpy(net.module__prior).unsqueeze(0)
-    a, b = fitted_slopes(outputs[torch.from_numpy(rows)], targets, blocks, prior)
+    a, b = fitted_slopes(outputs[torch.from_numpy(known)], targets, blocks, prior)
     if net.criterion__regression_loss != "squared_error":
         b = torch.ones_like(b)
     # A mean of members is less sure than each of them: half of the way is left to go.
