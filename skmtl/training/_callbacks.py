@@ -83,7 +83,6 @@ class MemberStopping(Callback):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Forget earlier trainings."""
         self.best_losses_ = np.full(net.n_members, np.inf)
-        self.best_epochs_ = np.zeros(net.n_members, dtype=int)
         self.waited_ = np.zeros(net.n_members, dtype=int)
         self.states_: dict[int, dict[str, torch.Tensor]] = {}
 
@@ -94,7 +93,6 @@ class MemberStopping(Callback):
         self.waited_ = np.where(improved, 0, self.waited_ + 1)
         better = (losses < self.best_losses_) & trains
         self.best_losses_ = np.where(better, losses, self.best_losses_)
-        self.best_epochs_[better] = len(net.history)
         net.done |= self.waited_ >= self.patience
         kept = better if self.restore else net.done & trains
         states = net.module_.states()

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from skmtl.encoder import Encoder, EncoderModule
-from skmtl.training._module import MultiTaskModule
+from skmtl.training._module import Heads, MultiTaskModule, StagedModule
 from skmtl.training._stack import Stack
 from skmtl.weighting import WeightingModule
 
 
-class Members(nn.Module):
+class Members(StagedModule):
     """Networks that are averaged, on what one input stage makes of the inputs.
 
     Parameters
@@ -24,7 +24,7 @@ class Members(nn.Module):
     modules : sequence of MultiTaskModule
         The networks, which it takes over.
     stacked : bool
-        Whether to compute them at once; see `stackable`.
+        Whether to compute them at once; see `joined`.
     encoder : Encoder or None, default=None
         What has built their encoders. Where tasks share all but their heads, it builds
         one for all members, which is faster than `torch.vmap`.
@@ -75,6 +75,11 @@ class Members(nn.Module):
             return self.separate[0]  # type: ignore[index, return-value]
         return self.stack.together  # type: ignore[return-value]
 
+    @property
+    def heads(self) -> Heads:
+        """The heads of all networks, not for calling."""
+        return self.together.heads
+
     def forward(self, X: Tensor) -> Tensor:
         """Return outputs (n_members, n, n_outputs) for inputs that all see."""
         if self.stack is None:
@@ -99,7 +104,7 @@ class Members(nn.Module):
         return lambda X: run(self.staged(X.flatten(0, 1)).unflatten(0, X.shape[:2]))
 
     def _run_joined(self, X: Tensor) -> Tensor:
-        heads, encoder = self.together.heads, self.encoder
+        heads, encoder = self.heads, self.encoder
         b = (heads.bias + heads.prior).unsqueeze(1)
         if not self._squeezed:
             H = encoder(X)  # type: ignore[misc]
@@ -107,10 +112,6 @@ class Members(nn.Module):
             own = {name: p.squeeze(1) for name, p in self._squeezed.items()}
             H = functional_call(encoder, own, (X,), tie_weights=False)  # type: ignore[arg-type]
         return torch.baddbmm(b, H, heads.weight.mT)
-
-    def staged(self, X: Tensor) -> Tensor:
-        """Return raw inputs as the networks read them."""
-        return X if self.inputs is None else self.inputs(X)
 
     def penalty(self) -> Tensor | None:
         """Return the sum of what the networks add to their losses, or None."""
@@ -148,23 +149,6 @@ class Members(nn.Module):
         module: MultiTaskModule = self.stack.module(i)  # type: ignore[assignment]
         module.inputs = copy.deepcopy(self.inputs)
         return module
-
-    @property
-    def input_dtype(self) -> torch.dtype:
-        """Type that inputs must have."""
-        if self.inputs is not None and self.inputs.needs_float64:
-            return torch.float64
-        return self.together.heads.weight.dtype
-
-    @property
-    def code_columns(self) -> Tensor | None:
-        """Columns of the raw inputs that hold codes of categories, if any do."""
-        return None if self.inputs is None else self.inputs.code_columns
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs of all tasks together."""
-        return len(self.together.heads.task_of_output)
 
     def gate_usage(self, X: Any) -> NDArray[np.float64]:
         """Return the mean weight of each expert in each task, over members.

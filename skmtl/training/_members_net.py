@@ -178,8 +178,8 @@ class MembersNet(MultiTaskNet):
     def _take_turns(self, batches: "MemberBatches") -> None:
         """Train one member after the other for an epoch."""
         rate = [group["lr"] for group in self.optimizer_.param_groups]
-        for net, own in zip(self._alone, batches.turns(), strict=True):
-            if self.done[self._alone.index(net)]:
+        for net, own, done in zip(self._alone, batches.turns(), self.done, strict=True):
+            if done:
                 continue
             for group, lr in zip(net.optimizer_.param_groups, rate, strict=True):
                 group["lr"] = lr  # schedulers know the first member's
@@ -205,7 +205,14 @@ class MembersNet(MultiTaskNet):
         return Trace(outputs.float() if self.autocast else outputs, None, False, None)
 
     def _validate(self, checks: "Checks") -> None:
-        """Record the losses of held-out rows, as they are once outputs are refined."""
+        """Record the losses of held-out rows."""
+        losses = self._refined_losses(checks)
+        self._check_finite(losses)
+        mean = _mean_known(losses, self.task_weight > 0).mean()
+        self._record("valid", losses, float(mean))
+
+    def _refined_losses(self, checks: "Checks") -> NDArray[np.float64]:
+        """Return losses (n_members, n_tasks), as they are once outputs are refined."""
         Z = self._outputs_of_each(checks)
         blocks = self.criterion_.blocks
         slopes = fitted_slopes(Z, checks.targets, blocks, self._priors)
@@ -213,9 +220,7 @@ class MembersNet(MultiTaskNet):
         losses, counts = self.criterion_(Z, checks.targets)
         known = torch.ones_like(losses) if counts is None else counts
         L = losses.where(known > 0, torch.nan).double().cpu().numpy()
-        L = np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L)
-        self._check_finite(L)
-        self._record("valid", L, float(np.mean(_mean_known(L, self.task_weight > 0))))
+        return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L)  # type: ignore[no-any-return]
 
     def _outputs_of_each(self, checks: "Checks") -> Tensor:
         """Return the outputs of members for their held-out rows."""
@@ -243,29 +248,23 @@ class MembersNet(MultiTaskNet):
 
     def _check_last(self, rows: Any) -> None:
         """Look at the losses once more: the last step may have been the one too far."""
-        self._validate(Checks([r.first(self.batch_size) for r in rows]))
+        checks = Checks([r.first(self.batch_size) for r in rows])
+        self._check_finite(self._refined_losses(checks))
 
     # ----------------------------------------------------------------- prediction
     def outputs(self, source: Source) -> Tensor:
         """Return packed outputs of the mean prediction, (n, n_outputs), on the CPU."""
-        n, blocks = source.n_samples, self.criterion_.blocks
-        outputs = torch.empty(n, self.module_.n_outputs, dtype=self.dtype)
-        training = self.module_.training
-        if training:  # a callback predicts
-            self.module_.eval()
-        rows = PREDICT_ROWS if source.device.type == "cpu" else 64 * PREDICT_ROWS
-        rows = max(64, rows // self.n_members)
-        with torch.inference_mode(), self._precision():
-            for start in range(0, n, rows):
-                stop = min(start + rows, n)
-                Z = self.module_(source.span(start, stop))
-                outputs[start:stop] = averaged(Z.to(self.dtype), blocks)
-        if training:
-            self.module_.train()
+        outputs, blocks = super().outputs(source), self.criterion_.blocks
         if self.slopes is None:
             return outputs
         prior = torch.from_numpy(self.module__prior).to(outputs).unsqueeze(0)
         return refined(outputs, self.slopes, blocks, prior)
+
+    def _predicted(self, X: Tensor) -> Tensor:
+        return averaged(self.module_(X).to(self.dtype), self.criterion_.blocks)
+
+    def _rows_at_once(self, device: torch.device) -> int:
+        return max(64, super()._rows_at_once(device) // self.n_members)
 
     def held_out_outputs(self, rows: Sequence[Rows], n_samples: int) -> Tensor:
         """Return predictions for samples by the members that have not seen them.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skmtl._targets import Block
-from skmtl.encoder import Encoder
+from skmtl.encoder import Encoder, InputStage
 from skmtl.relation import Relation
 from skmtl.sharing import MixtureModule, Sharing
 from skmtl.sharing._hard import HardModule
@@ -38,7 +38,30 @@ class Trace(NamedTuple):
     mixing: Tensor | None
 
 
-class MultiTaskModule(nn.Module):
+class StagedModule(nn.Module):
+    """Base class of what has ``heads``, and ``inputs`` that raw inputs go through."""
+
+    inputs: InputStage | None
+
+    def staged(self, X: Tensor) -> Tensor:
+        """Return raw inputs as the networks read them."""
+        return X if self.inputs is None else self.inputs(X)  # type: ignore[no-any-return]
+
+    @property
+    def code_columns(self) -> Tensor | None:
+        """Columns of the raw inputs that hold codes of categories, if any do."""
+        return None if self.inputs is None else self.inputs.code_columns
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Type that inputs must have."""
+        if self.inputs is not None and self.inputs.needs_float64:
+            return torch.float64
+        heads: Any = self.heads
+        return heads.weight.dtype  # type: ignore[no-any-return]
+
+
+class MultiTaskModule(StagedModule):
     """Maps a batch of inputs to the packed outputs of all tasks.
 
     Parameters
@@ -149,22 +172,6 @@ class MultiTaskModule(nn.Module):
         cheap = 4 * n_mixed * self.heads.n_outputs <= self.n_tasks * width
         return n_mixed > 1 and cheap
 
-    def staged(self, X: Tensor) -> Tensor:
-        """Return raw inputs as the networks read them."""
-        return X if self.inputs is None else self.inputs(X)
-
-    @property
-    def code_columns(self) -> Tensor | None:
-        """Columns of the raw inputs that hold codes of categories, if any do."""
-        return None if self.inputs is None else self.inputs.code_columns
-
-    @property
-    def input_dtype(self) -> torch.dtype:
-        """Type that inputs must have."""
-        if self.inputs is not None and self.inputs.needs_float64:
-            return torch.float64
-        return self.heads.weight.dtype
-
     def gate_usage(self, X: Any) -> NDArray[np.float64]:
         """Return the mean weight of each expert in each task.
 
@@ -266,7 +273,7 @@ class Heads(nn.Module):
     @property
     def n_outputs(self) -> int:
         """Number of outputs of all tasks together."""
-        return len(self.weight)
+        return len(self.task_of_output)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (n, n_tasks, width) or (n, width) to outputs (n, n_outputs)."""

@@ -369,15 +369,22 @@ class MultiTaskNet(NeuralNet):
         training = self.module_.training
         if training:  # a callback predicts
             self.module_.eval()
-        # Other devices have no such cache, but each pass waits for them.
-        rows = PREDICT_ROWS if source.device.type == "cpu" else 64 * PREDICT_ROWS
+        rows = self._rows_at_once(source.device)
         with torch.inference_mode(), self._precision():
             for start in range(0, n, rows):
                 stop = min(start + rows, n)
-                outputs[start:stop] = self.module_(source.span(start, stop))
+                outputs[start:stop] = self._predicted(source.span(start, stop))
         if training:
             self.module_.train()
         return outputs
+
+    def _predicted(self, X: Tensor) -> Tensor:
+        """Return the packed outputs of some rows."""
+        return self.module_(X)  # type: ignore[no-any-return]
+
+    def _rows_at_once(self, device: torch.device) -> int:
+        # Other devices have no such cache, but each pass waits for them.
+        return PREDICT_ROWS if device.type == "cpu" else 64 * PREDICT_ROWS
 
     def cast(self, dtype: torch.dtype) -> None:
         """Change the type of the parameters."""

@@ -171,6 +171,7 @@ def test_small_data(n_members, members):
     est.fit(X, Y)
     assert est.predict(X).shape == (20, 3)
     folds = n_members > 1 and members == "bootstrap"
+    assert hasattr(est, "validation_scores_") is folds
     assert hasattr(est, "oof_prediction_") is folds
 
 
