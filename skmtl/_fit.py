@@ -191,16 +191,15 @@ class MultiTaskFit(CallbackSupportMixin):
         valid_data = self._read_validation(valid, targets, encoder, shape, trained)
         if valid_data is not None:
             valid_data = reweighted(valid_data, weighting)
-        split, parts, stops = None, None, valid_data is not None
-        out_of_fold = False
+        split, parts = None, None
         if plan.n_members > 1:
             parts = self._parts(plan, data, targets, random_state, one_pass, resume)
-            held = parts[0][1] is not None
-            out_of_fold = held and self.members != "all"
-            stops = stops or (held and self.early_stopping is not False)
         elif valid_data is None and not one_pass:
             split = self._hold_out(data, random_state)
-            stops = split is not None
+        held = parts is not None and parts[0][1] is not None
+        stops = valid_data is not None or split is not None
+        stops = stops or (held and self.early_stopping is not False)
+        out_of_fold = held and self.members != "all"
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         several, data_given = parts is not None, (X, y, sample_weight)
