@@ -62,8 +62,8 @@ class Stopping(Callback):
 class MemberStopping(Callback):
     """Stop each member when its loss no longer falls; bring back its best epoch.
 
-    Members that have stopped may train on beside the others: what counts is their
-    state at the best epoch, or where they stopped if that is not to be restored.
+    What counts is a member's state at the best epoch, or where it stopped if that is
+    not to be restored.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class MemberStopping(Callback):
         self.best_losses_ = np.where(better, losses, self.best_losses_)
         net.done |= self.waited_ >= self.patience
         kept = better if self.restore else net.done & trains
-        states = net.module_.states()
+        states = net.active.states()
         for i in np.flatnonzero(kept).tolist():
             self.states_[i] = {name: v.clone() for name, v in states[i].items()}
         if net.done.all():
@@ -103,7 +103,7 @@ class MemberStopping(Callback):
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the states that count."""
-        states = net.module_.states()
+        states = net.active.states()
         for i, kept in self.states_.items():
             for name, value in kept.items():
                 states[i][name].copy_(value)

@@ -44,10 +44,15 @@ class Members(StagedModule):
         self.penalised = modules[0].penalty() is not None
         self.stack = Stack(modules) if stacked else None
         self.separate = None if stacked else nn.ModuleList(modules)
+        joins = encoder is not None and stacked and modules[0].hard_shared
+        self._encoder_spec = encoder if joins else None
+        self._join_encoders()
+
+    def _join_encoders(self) -> None:
         self._squeezed: dict[str, nn.Parameter] = {}
         self.encoder: EncoderModule | None = None
-        if encoder is not None and stacked and modules[0].hard_shared:
-            self.encoder = self._joined(encoder)
+        if self._encoder_spec is not None and self.n_members > 1:
+            self.encoder = self._joined(self._encoder_spec)
 
     def _joined(self, encoder: Encoder) -> EncoderModule | None:
         """Return encoders of all members as one module on the stacked parameters."""
@@ -112,6 +117,21 @@ class Members(StagedModule):
             own = {name: p.squeeze(1) for name, p in self._squeezed.items()}
             H = functional_call(encoder, own, (X,), tie_weights=False)  # type: ignore[arg-type]
         return torch.baddbmm(b, H, heads.weight.mT)
+
+    def first(self, n: int) -> "Members":
+        """Return the first of stacked networks, on the same memory."""
+        memo: dict[int, Any] = {id(self.encoder): None, id(self._squeezed): {}}
+        memo |= {id(x): x for x in (self.inputs, self._encoder_spec)}
+        memo |= {id(self.stack): self.stack.first(n)}  # type: ignore[union-attr]
+        members = copy.deepcopy(self, memo)
+        members.n_members = n
+        members._join_encoders()
+        return members
+
+    def reorder(self, order: NDArray[np.intp]) -> None:
+        """Put stacked networks into another order, in the memory where they are."""
+        if self.stack is not None:
+            self.stack.reorder(order)
 
     def penalty(self) -> Tensor | None:
         """Return the sum of what the networks add to their losses, or None."""
@@ -196,6 +216,10 @@ class StackedWeighting(WeightingModule):
     def _called(self, method: str, losses: Tensor, present: Tensor | None) -> Tensor:
         axis = 0 if present is not None and present.ndim == 2 else None
         return self.stack.bound(method, 0, axis)(losses, present)  # type: ignore[no-any-return]
+
+    def first(self, n: int) -> "StackedWeighting":
+        """Return the first weightings, on the same memory."""
+        return copy.deepcopy(self, {id(self.stack): self.stack.first(n)})
 
     def after_epoch(self, losses: Tensor) -> None:
         """Show each weighting its losses, of shape (n_members, n_tasks)."""

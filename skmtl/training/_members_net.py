@@ -1,7 +1,7 @@
 """The skorch net that trains several members at once, or in turn."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl.training._batches import (
-    Batch,
-    Batches,
-    BlockTarget,
-    Rows,
-    Source,
-    on_device,
-    sizes,
-)
+from skmtl.training._active import Active
+from skmtl.training._batches import Rows, Source
 from skmtl.training._members import Members, StackedWeighting, joined
+from skmtl.training._members_data import Checks, MemberBatches
 from skmtl.training._module import Trace
 from skmtl.training._net import PREDICT_ROWS, MultiTaskNet
 from skmtl.training._refine import Slopes, averaged, fitted_slopes, refined
@@ -41,6 +35,17 @@ ELEMENTWISE = {
 }
 
 
+#: What only training needs.
+OF_TRAINING = (
+    "_run",
+    "_priors",
+    "_losses_of_members",
+    "active",
+    "done",
+    "member_losses",
+)
+
+
 class MembersNet(MultiTaskNet):
     """A net of several members, each with its own weights, batches and held-out rows.
 
@@ -58,6 +63,7 @@ class MembersNet(MultiTaskNet):
     def __init__(self, *args: Any, priors: Sequence[Any], **kwargs: Any) -> None:
         self.priors = priors
         self.slopes: Slopes | None = None
+        self._own: tuple[MemberBatches, Checks | None] | None = None
         super().__init__(*args, **kwargs)
 
     @property
@@ -142,12 +148,35 @@ class MembersNet(MultiTaskNet):
             Number of passes at most.
         """
         self.done = np.zeros(self.n_members, dtype=bool)
+        self._losses_of_members: dict[str, NDArray[np.float64]] = {}
         super().train(rows, valid, epochs)
+
+    def _epochs(self, rows: Any, valid: Any, epochs: int) -> None:
+        try:
+            super()._epochs(rows, valid, epochs)
+        finally:
+            self.active.restore()
+
+    def _drop_stopped(self) -> None:
+        """Train on with those stacked members only that have not stopped."""
+        if self.active.drop(self.done, self.optimizer_):
+            super()._constants()
+            module, self._balance.weighting = self.active.modules
+            self._balance.module = module  # type: ignore[assignment]
+            self._run = self.active.members.each()
+            self._own = None
+
+    def _set_training(self, training: bool = True) -> None:
+        super()._set_training(training)
+        if "active" in vars(self):
+            self.active.members.train(training)
 
     def _constants(self) -> None:
         """Keep what every step needs."""
         prior = torch.tensor(np.stack(self.priors), device=self.device)
         self._priors = prior.to(self.dtype).unsqueeze(1)  # (members, 1, outputs)
+        self.active = Active(self.module_, self.weighting_)
+        self._own = None
         if self.stacked:
             super()._constants()
             self._run = self.module_.each()
@@ -168,14 +197,19 @@ class MembersNet(MultiTaskNet):
 
     def _epoch(self, batches: Any, checks: Any) -> None:
         """Train for an epoch, and look at what is held out."""
-        if self.stacked:
-            self.run_single_epoch(batches, True, "train", self.train_step)
-        else:
+        if not self.stacked:
             self._take_turns(batches)
+        else:
+            self._drop_stopped()
+            if self._own is None:
+                some = self.active.numbers
+                self._own = batches.of(some), checks and checks.of(some)
+            batches, checks = self._own
+            self.run_single_epoch(batches, True, "train", self.train_step)
         if checks is not None:
             self._validate(checks)
 
-    def _take_turns(self, batches: "MemberBatches") -> None:
+    def _take_turns(self, batches: MemberBatches) -> None:
         """Train one member after the other for an epoch."""
         rate = [group["lr"] for group in self.optimizer_.param_groups]
         for net, own, done in zip(self._alone, batches.turns(), self.done, strict=True):
@@ -187,9 +221,7 @@ class MembersNet(MultiTaskNet):
             net.run_single_epoch(own, True, "train", net.train_step)
         records = [net.history[-1] for net in self._alone]
         losses = np.array([record["train_losses"] for record in records])
-        self._record(
-            "train", losses, float(np.mean([r["train_loss"] for r in records]))
-        )
+        self._record("train", losses)
         for name in ("train_weights", "train_gradient_norms", "train_gradient_cosines"):
             if name in records[0]:
                 values = np.mean([record[name] for record in records], axis=0)
@@ -204,29 +236,28 @@ class MembersNet(MultiTaskNet):
             outputs = self._run(X)
         return Trace(outputs.float() if self.autocast else outputs, None, False, None)
 
-    def _validate(self, checks: "Checks") -> None:
+    def _validate(self, checks: Checks) -> None:
         """Record the losses of held-out rows."""
         losses = self._refined_losses(checks)
         self._check_finite(losses)
-        mean = _mean_known(losses, self.task_weight > 0).mean()
-        self._record("valid", losses, float(mean))
+        self._record("valid", losses)
 
-    def _refined_losses(self, checks: "Checks") -> NDArray[np.float64]:
+    def _refined_losses(self, checks: Checks) -> NDArray[np.float64]:
         """Return losses (n_members, n_tasks), as they are once outputs are refined."""
-        Z = self._outputs_of_each(checks)
-        blocks = self.criterion_.blocks
-        slopes = fitted_slopes(Z, checks.targets, blocks, self._priors)
-        Z = refined(Z, slopes, blocks, self._priors)
+        Z = self._outputs_of_each(checks, self.active.members)
+        blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
+        slopes = fitted_slopes(Z, checks.targets, blocks, priors)
+        Z = refined(Z, slopes, blocks, priors)
         losses, counts = self.criterion_(Z, checks.targets)
         known = torch.ones_like(losses) if counts is None else counts
         L = losses.where(known > 0, torch.nan).double().cpu().numpy()
         return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L)  # type: ignore[no-any-return]
 
-    def _outputs_of_each(self, checks: "Checks") -> Tensor:
+    def _outputs_of_each(self, checks: Checks, members: Members) -> Tensor:
         """Return the outputs of members for their held-out rows."""
-        if self.module_.training:
+        if members.training:
             self._set_training(False)
-        run, parts = self.module_.each(), []
+        run, parts = members.each(), []
         rows = max(1, PREDICT_ROWS // self.n_members)
         with torch.no_grad(), self._precision():
             for index in checks.index.split(rows, dim=1):
@@ -234,16 +265,22 @@ class MembersNet(MultiTaskNet):
                 parts.append(run(X.unflatten(0, index.shape)))
         return torch.cat(parts, dim=1).to(self.dtype)
 
-    def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
-        self.member_losses = _mean_known(losses, self.task_weight > 0)
-        known = ~np.isnan(losses).all(axis=0)
+    def _record(
+        self, prefix: str, losses: NDArray[np.float64], mean: float | None = None
+    ) -> None:
+        """Record the losses of those that train, beside the last ones of the others."""
+        shape = self.n_members, losses.shape[1]
+        every = self._losses_of_members.setdefault(prefix, np.empty(shape))
+        every[self.active.numbers] = losses
+        self.member_losses = _mean_known(every, self.task_weight > 0)
+        known = ~np.isnan(every).all(axis=0)
         means = np.full(losses.shape[1], np.nan)
-        means[known] = np.nanmean(losses[:, known], axis=0)
-        super()._record(prefix, means, mean)
+        means[known] = np.nanmean(every[:, known], axis=0)
+        super()._record(prefix, means, float(self.member_losses.mean()))
 
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
         """Refuse losses that are not finite of a member that still trains."""
-        bad = np.isinf(losses[~self.done]).any(axis=0)
+        bad = np.isinf(losses[~self.done[self.active.numbers]]).any(axis=0)
         super()._check_finite(np.where(bad, np.inf, 0.0))
 
     def _check_last(self, rows: Any) -> None:
@@ -282,7 +319,7 @@ class MembersNet(MultiTaskNet):
             Packed outputs, NaN where every member has trained on the sample.
         """
         checks = Checks(rows)
-        Z, mask = self._outputs_of_each(checks).cpu(), checks.mask
+        Z, mask = self._outputs_of_each(checks, self.module_).cpu(), checks.mask
         of_sample = Z.new_zeros(self.n_members, n_samples, Z.shape[2])
         share = Z.new_zeros(self.n_members, n_samples)
         member = torch.arange(self.n_members).unsqueeze(1).expand_as(mask)[mask]
@@ -326,86 +363,11 @@ class MembersNet(MultiTaskNet):
     def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
         """Drop what only training needs, keeping the user's own callbacks."""
         super().strip(callbacks, keep_optimizer)
-        for name in ("_run", "_priors", "done", "member_losses"):
+        self._own = None
+        for name in OF_TRAINING:
             vars(self).pop(name, None)  # type: ignore[attr-defined]
         for net in self._workers:
             net.strip(callbacks, keep_optimizer)
-
-
-class MemberBatches:
-    """Iterates over batches of all members.
-
-    Each member has rows and an order of its own; one with fewer rows meets the first
-    of its epoch again.
-
-    Parameters
-    ----------
-    parts : sequence of Batches
-        The batches of each member.
-    """
-
-    def __init__(self, parts: Sequence[Batches]) -> None:
-        self.parts = parts
-        self.rows = parts[0].rows
-        self.batch_size = parts[0].batch_size
-
-    def _orders(self) -> list[Tensor]:
-        """Return the order of each member's samples, all of one length."""
-        orders = [part.order() for part in self.parts]
-        n = max(map(len, orders))
-        return [order.repeat(-(-n // len(order)))[:n] for order in orders]
-
-    def __iter__(self) -> Iterator[Batch]:
-        index = on_device(torch.stack(self._orders()), self.rows)  # (members, n)
-        for part in index.split(sizes(index.shape[1], self.batch_size), dim=1):
-            X, targets = self.rows.take(part.flatten())
-            yield X.unflatten(0, part.shape), _unflattened(targets, part)
-
-    def turns(self) -> Iterator[list[Batch]]:
-        """Yield the batches of an epoch, member by member."""
-        for order in self._orders():
-            parts = on_device(order, self.rows).split(
-                sizes(len(order), self.batch_size)
-            )
-            yield (self.rows.take(part) for part in parts)  # type: ignore[misc]
-
-
-class Checks:
-    """What is held out of every member.
-
-    Parameters
-    ----------
-    rows : sequence of Rows
-        The rows of each member.
-    """
-
-    def __init__(self, rows: Sequence[Rows]) -> None:
-        self.rows = rows[0]
-        own = [r.numbers() for r in rows]
-        n = max(map(len, own))
-        # Shorter ones repeat their first row, which does not count.
-        padded = [torch.cat([o, o[:1].expand(n - len(o))]) for o in own]
-        self.index = torch.stack(padded)  # (members, n)
-        lengths = torch.tensor([len(o) for o in own])
-        self.mask = torch.arange(n) < lengths[:, None]
-        targets = _unflattened(self.rows.labels(self.index.flatten()), self.index)
-        self.targets = targets
-        if not self.mask.all():
-            self.targets = [(y, self._masked(y, w)) for y, w in targets]
-
-    def _masked(self, y: Tensor, w: Tensor | None) -> Tensor:
-        mask = self.mask.unsqueeze(2).to(y.device)
-        return mask.expand_as(y) if w is None else w * mask
-
-
-def _unflattened(targets: list[BlockTarget], index: Tensor) -> list[BlockTarget]:
-    return [
-        (
-            y.unflatten(0, index.shape),
-            None if w is None else w.unflatten(0, index.shape),
-        )
-        for y, w in targets
-    ]
 
 
 def _mean_known(

@@ -4,7 +4,9 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
@@ -86,12 +88,26 @@ class Stack(nn.Module):
 
     def module(self, i: int) -> nn.Module:
         """Return a copy of one of the modules."""
+        return copy.deepcopy(self.together, self._memo(lambda t: t[i].clone()))
+
+    def first(self, n: int) -> "Stack":
+        """Return the first modules, on the same memory."""
+        stack = copy.deepcopy(self, self._memo(lambda t: t[:n]))
+        stack.n_modules = n
+        return stack
+
+    def reorder(self, order: NDArray[np.intp]) -> None:
+        """Put the modules into another order, in the memory where they are."""
+        for values in (*self.parameters(), *self._own_buffers().values()):
+            values.data.copy_(values.data[torch.from_numpy(order)])
+
+    def _memo(self, part: Callable[[Tensor], Tensor]) -> dict[int, Any]:
+        """Return what copies of the module have in place of its stacked tensors."""
         memo: dict[int, Any] = {
-            id(p): nn.Parameter(p.detach()[i].clone(), p.requires_grad)
-            for p in self._called.parameters()
+            id(p): nn.Parameter(part(p.detach()), p.requires_grad)
+            for p in self.parameters()
         }
-        memo |= {id(b): b[i].clone() for b in self._own_buffers().values()}
-        return copy.deepcopy(self.together, memo)
+        return memo | {id(b): part(b) for b in self._own_buffers().values()}
 
     def _own_buffers(self) -> dict[str, Tensor]:
         own = {f"module.{name}" for name in self._own}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_linnerud
+from skorch.callbacks import Callback
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import CNN, MLP
@@ -87,6 +88,36 @@ def test_schemes(monkeypatch, members):
     if members != "all":
         assert_same(stacked, other, X)
     assert hasattr(stacked, "oof_prediction_") is (members != "all")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"weighting": "uncertainty"},
+        {"sharing": "mmoe"},
+        {"optimizer": torch.optim.SGD, "learning_rate_init": 0.5},
+        {"encoder": CNN((3,))},
+    ],
+    ids=str,
+)
+def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
+    X, Y = digits()
+    X = X.reshape(-1, 1, 8, 8) if "encoder" in settings else X
+    stops = {"n_members": 5, "max_iter": 60, "n_iter_no_change": 3, "batch_size": 32}
+    fast = {"learning_rate_init": 0.02}
+    stopped = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            stopped.append(int(net.done.sum()))
+
+    watch = {"callbacks": [Watch()]}
+    est = MultiTaskClassifier(**SETTINGS | stops | fast | watch | settings)
+    stacked = clone(est).fit(X, Y)
+    assert stacked.net_.stacked
+    assert len(set(stopped)) > 2  # they stop one after the other
+    assert_same(stacked, in_turns(monkeypatch, est, X, Y), X)
 
 
 @pytest.mark.parametrize("encoder", [CNN((3,)), MLP((8, 8), "relu", 0, "layer", True)])

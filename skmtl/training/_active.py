@@ -1,0 +1,124 @@
+"""Stacked members that still train, among those that have stopped."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skmtl.training._members import Members, StackedWeighting
+from skmtl.weighting import WeightingModule
+
+
+class Active:
+    """The members that still train, as views of the first of all.
+
+    All of them stay in one place, whole, for callbacks to see; members that stop are
+    moved behind the others.
+
+    Parameters
+    ----------
+    members : Members
+        All members.
+    weighting : WeightingModule
+        Their weightings, or the one of all.
+    """
+
+    def __init__(self, members: Members, weighting: WeightingModule) -> None:
+        self.every = members, weighting
+        self.members = members
+        self.weighting = weighting
+        #: Numbers of all members in the order in which they are computed.
+        self.order = np.arange(members.n_members)
+        self.n_members = members.n_members
+
+    @property
+    def numbers(self) -> NDArray[np.intp]:
+        """Numbers of the members that train, in the order of their outputs."""
+        return self.order[: self.n_members]
+
+    @property
+    def modules(self) -> tuple[Members, WeightingModule]:
+        """Members that train, and their weightings."""
+        return self.members, self.weighting
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """Return views of the state of every member, by its number."""
+        states = self.every[0].states()
+        return [states[place] for place in np.argsort(self.order)]
+
+    def drop(self, done: NDArray[np.bool_], optimizer: torch.optim.Optimizer) -> bool:
+        """Go on without members that are done; tell whether there were any.
+
+        Parameters
+        ----------
+        done : ndarray of bool of shape (n_members,)
+            Which of all members have stopped.
+        optimizer : torch.optim.Optimizer
+            It will train what is left. It must treat each number by itself.
+
+        Returns
+        -------
+        bool
+            Whether members have been dropped.
+        """
+        stopped = done[self.order]
+        n = len(stopped) - int(stopped.sum())
+        if n == self.n_members:
+            return False
+        before, members_first = self.modules, np.argsort(stopped, kind="stable")
+        self._reorder(members_first)
+        members, weighting = self.every
+        self.n_members, self.members = n, members.first(n)
+        if isinstance(weighting, StackedWeighting):
+            self.weighting = weighting.first(n)
+        kept = torch.from_numpy(members_first[:n])
+        _train_instead(optimizer, before, self.modules, kept)
+        return True
+
+    def restore(self) -> None:
+        """Put all members back to where they were at first."""
+        self._reorder(np.argsort(self.order))
+        self.members, self.weighting = self.every
+        self.n_members = len(self.order)
+
+    def _reorder(self, index: NDArray[np.intp]) -> None:
+        members, weighting = self.every
+        self.order = self.order[index]
+        members.reorder(index)
+        if isinstance(weighting, StackedWeighting):
+            weighting.stack.reorder(index)
+
+
+def _train_instead(
+    optimizer: torch.optim.Optimizer,
+    before: Iterable[torch.nn.Module],
+    after: Iterable[torch.nn.Module],
+    kept: Tensor,
+) -> None:
+    """Let an optimizer train parts of its parameters only, with what it knows of them.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        It treats each number by itself.
+    before : iterable of torch.nn.Module
+        Modules with the parameters that it trains.
+    after : iterable of torch.nn.Module
+        The same with parts of them.
+    kept : Tensor of int
+        Places of the parts on the first axis.
+    """
+    for old_module, new_module in zip(before, after, strict=True):
+        parameters = old_module.parameters(), new_module.parameters()
+        replaced = dict(zip(*parameters, strict=True))
+        for group in optimizer.param_groups:
+            group["params"] = [replaced.get(p, p) for p in group["params"]]
+        for old, new in replaced.items():
+            if new is not old and old in optimizer.state:
+                state = optimizer.state.pop(old)
+                for name, value in state.items():  # a number of steps has no axis
+                    if torch.is_tensor(value) and value.ndim:
+                        state[name] = value[kept]
+                optimizer.state[new] = state

@@ -1,0 +1,102 @@
+"""What members train on, and what is held out of each."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from skmtl.training._batches import (
+    Batch,
+    Batches,
+    BlockTarget,
+    Rows,
+    on_device,
+    sizes,
+)
+
+
+class MemberBatches:
+    """Iterates over batches of all members.
+
+    Each member has rows and an order of its own; one with fewer rows meets the first
+    of its epoch again.
+
+    Parameters
+    ----------
+    parts : sequence of Batches
+        The batches of each member.
+    n_rows : int or None, default=None
+        Rows of an epoch of each; None for those of the member that has most.
+    """
+
+    def __init__(self, parts: Sequence[Batches], n_rows: int | None = None) -> None:
+        self.parts = parts
+        self.rows = parts[0].rows
+        self.batch_size = parts[0].batch_size
+        self.n_rows = n_rows or max(len(part.rows) for part in parts)
+
+    def of(self, members: Iterable[int]) -> "MemberBatches":
+        """Return the batches of some members."""
+        return MemberBatches([self.parts[i] for i in members], self.n_rows)
+
+    def _orders(self) -> list[Tensor]:
+        """Return the order of each member's samples, all of one length."""
+        orders, n = [part.order() for part in self.parts], self.n_rows
+        return [order.repeat(-(-n // len(order)))[:n] for order in orders]
+
+    def __iter__(self) -> Iterator[Batch]:
+        index = on_device(torch.stack(self._orders()), self.rows)  # (members, n)
+        for part in index.split(sizes(index.shape[1], self.batch_size), dim=1):
+            X, targets = self.rows.take(part.flatten())
+            yield X.unflatten(0, part.shape), _unflattened(targets, part)
+
+    def turns(self) -> Iterator[list[Batch]]:
+        """Yield the batches of an epoch, member by member."""
+        for order in self._orders():
+            parts = on_device(order, self.rows).split(
+                sizes(len(order), self.batch_size)
+            )
+            yield (self.rows.take(part) for part in parts)  # type: ignore[misc]
+
+
+class Checks:
+    """What is held out of every member.
+
+    Parameters
+    ----------
+    rows : sequence of Rows
+        The rows of each member.
+    """
+
+    def __init__(self, rows: Sequence[Rows]) -> None:
+        self.parts = rows
+        self.rows = rows[0]
+        own = [r.numbers() for r in rows]
+        n = max(map(len, own))
+        # Shorter ones repeat their first row, which does not count.
+        padded = [torch.cat([o, o[:1].expand(n - len(o))]) for o in own]
+        self.index = torch.stack(padded)  # (members, n)
+        lengths = torch.tensor([len(o) for o in own])
+        self.mask = torch.arange(n) < lengths[:, None]
+        targets = _unflattened(self.rows.labels(self.index.flatten()), self.index)
+        self.targets = targets
+        if not self.mask.all():
+            self.targets = [(y, self._masked(y, w)) for y, w in targets]
+
+    def of(self, members: Iterable[int]) -> "Checks":
+        """Return what is held out of some members."""
+        return Checks([self.parts[i] for i in members])
+
+    def _masked(self, y: Tensor, w: Tensor | None) -> Tensor:
+        mask = self.mask.unsqueeze(2).to(y.device)
+        return mask.expand_as(y) if w is None else w * mask
+
+
+def _unflattened(targets: list[BlockTarget], index: Tensor) -> list[BlockTarget]:
+    return [
+        (
+            y.unflatten(0, index.shape),
+            None if w is None else w.unflatten(0, index.shape),
+        )
+        for y, w in targets
+    ]
