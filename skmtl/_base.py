@@ -114,6 +114,24 @@ class MultiTaskBase(MultiTaskFit):
         """The mean of these scores over tasks."""
         return float(np.nanmean(self._out_of_fold("oof_score_").scores(self._targets)))
 
+    @property
+    def relation_(self) -> Any:
+        """What the relation knows of pairs of tasks, of shape (n_tasks, n_tasks).
+
+        A DataFrame where tasks have names; the mean over members.
+        """
+        check_is_fitted(self)
+        found = self.net_.module_.relation_matrix()
+        if found is None:
+            raise AttributeError(
+                "relation_ needs a relation that tells of pairs of tasks, such as "
+                f"relation='graph'. Got relation={self.relation!r}."
+            )
+        matrix, names = found.double().cpu().numpy(), self.task_names_
+        if not self._targets.named:
+            return matrix
+        return _pandas("relation_").DataFrame(matrix, names, names)
+
     def _out_of_fold(self, what: str) -> OutOfFold:
         check_is_fitted(self)
         if self._oof is None:

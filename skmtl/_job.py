@@ -15,6 +15,7 @@ from skmtl._folds import Part
 from skmtl._sampling import Odds, weighted_by
 from skmtl._targets import Targets
 from skmtl.encoder import TrainingInputs
+from skmtl.relation import Relation, TaskTable
 from skmtl.training import MultiTaskNet, Rows, Source, pack_targets
 from skmtl.weighting import Weighting
 
@@ -89,6 +90,7 @@ class Job:
         plan, data, weight = self.plan, self.data, self.task_weight
         if self.resume:
             return resumed_net(estimator, plan, data, weight, self.callbacks)
+        plan = replace(plan, relation=self._informed_relation())
         inputs = self._training_inputs(estimator._categories)
         drawn = data if self._row_odds is None else weighted_by(data, self._row_odds)
         prior = prior_outputs(drawn, self.targets)
@@ -108,6 +110,14 @@ class Job:
             weight,
             self.callbacks,
         )
+
+    def _informed_relation(self) -> Relation | None:
+        """Return the relation after its look at the training labels."""
+        if self.plan.relation is None:
+            return None
+        names, classes = self.targets.names, self.targets.classes
+        labels = [task[self._training_rows] for task in self.data.labels]
+        return self.plan.relation.for_tasks(TaskTable(names, classes, labels))
 
     @cached_property
     def _training_rows(self) -> NDArray[np.int64]:

@@ -1,17 +1,49 @@
 """What every relation between tasks offers."""
 
-from abc import abstractmethod
+from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skmtl._registry import Spec
 
 
+@dataclass(frozen=True)
+class TaskTable:
+    """The training labels of all tasks, as a relation may see them before training.
+
+    Parameters
+    ----------
+    names : sequence
+        Names of the tasks.
+    classes : sequence of ndarray or None
+        Classes of each task, sorted; None for regression.
+    labels : sequence of ndarray of shape (n_samples,)
+        For each task, codes of classes, -1 where a label is missing, or values with
+        mean zero and standard deviation one, NaN where one is missing.
+    """
+
+    names: Sequence[Any]
+    classes: Sequence[NDArray[Any] | None]
+    labels: Sequence[NDArray[Any]]
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.names)
+
+
 class RelationModule(nn.Module):
     """Lets tasks inform each other between sharing and heads.
 
-    Both methods have a default that does nothing: a relation may change features, add
-    a penalty, or both.
+    Every method has a default that does nothing: a relation may change features, make
+    the weights of the heads, add a penalty, or several of these. What changes during
+    training lives in buffers and parameters.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -28,6 +60,23 @@ class RelationModule(nn.Module):
             Features that the heads read.
         """
         return features
+
+    def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:
+        """Return the weights of the heads, made of their parameters.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (n_outputs, width)
+            Parameters of all tasks' linear heads, zero before training.
+        task_of_output : Tensor of int of shape (n_outputs,)
+            The task that each row of ``weight`` belongs to.
+
+        Returns
+        -------
+        Tensor of shape (n_outputs, width)
+            Weights that the features are multiplied by.
+        """
+        return weight
 
     def penalty(self, weight: Tensor, task_of_output: Tensor) -> Tensor | None:
         """Return a scalar to add to the loss, or None.
@@ -46,6 +95,27 @@ class RelationModule(nn.Module):
         """
         return None
 
+    def after_epoch(self, weight: Tensor, task_of_output: Tensor) -> None:
+        """Take note of an epoch; called without gradients.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (n_outputs, width)
+            Weights of all tasks' linear heads.
+        task_of_output : Tensor of int of shape (n_outputs,)
+            The task that each row of ``weight`` belongs to.
+        """
+
+    def matrix(self) -> Tensor | None:
+        """Return what is known of pairs of tasks, for the attribute ``relation_``.
+
+        Returns
+        -------
+        Tensor of shape (n_tasks, n_tasks) or None
+            Such as an adjacency or a covariance; None where there is nothing.
+        """
+        return None
+
 
 class Relation(Spec):
     """Base class of relation specs: how tasks inform each other beyond sharing.
@@ -53,6 +123,21 @@ class Relation(Spec):
     Subclass it and write ``build`` to add a relation; instances work as the
     ``relation`` parameter of every estimator.
     """
+
+    def for_tasks(self, tasks: TaskTable) -> Relation:
+        """Return the spec with what it has to know of the tasks.
+
+        Parameters
+        ----------
+        tasks : TaskTable
+            Names and training labels of the tasks.
+
+        Returns
+        -------
+        Relation
+            The spec that is built, equal in its parameters; by default the spec itself.
+        """
+        return self
 
     @abstractmethod
     def build(self, n_tasks: int, width: int) -> RelationModule:

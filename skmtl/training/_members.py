@@ -42,7 +42,7 @@ class Members(StagedModule):
         for module in modules:
             module.inputs = None if stacked else self.inputs
         self.penalised = modules[0].penalty() is not None
-        self.stack = Stack(modules) if stacked else None
+        self.stack = Stack(modules, changing="relation.") if stacked else None
         self.separate = None if stacked else nn.ModuleList(modules)
         joins = encoder is not None and stacked and modules[0].hard_shared
         self._encoder_spec = encoder if joins else None
@@ -142,6 +142,25 @@ class Members(StagedModule):
             return torch.stack(penalties).sum()
         return self.stack.bound("penalty")().sum()  # type: ignore[no-any-return]
 
+    def after_epoch(self) -> None:
+        """Let the relation of every network take note of an epoch."""
+        if not self.together.follows_epochs:
+            return
+        if self.separate is not None:
+            for module in self.separate:
+                module.after_epoch()  # type: ignore[operator]
+            return
+        for i, state in enumerate(self.states()):
+            module = self.stack.module(i)  # type: ignore[union-attr, assignment]
+            module.after_epoch()  # type: ignore[operator]
+            for name, value in module.relation.named_buffers():  # type: ignore[union-attr]
+                state[f"module.relation.{name}"].copy_(value)
+
+    def relation_matrix(self) -> Tensor | None:
+        """Return what relations know of pairs of tasks, the mean over networks."""
+        found = [self.member(i).relation_matrix() for i in range(self.n_members)]
+        return None if found[0] is None else torch.stack(found).mean(dim=0)  # type: ignore[arg-type]
+
     def states(self) -> list[dict[str, Tensor]]:
         """Return views of the state of every network."""
         if self.stack is not None:
@@ -199,7 +218,7 @@ class StackedWeighting(WeightingModule):
 
     def __init__(self, modules: Sequence[WeightingModule]) -> None:
         super().__init__()
-        self.stack = Stack(modules, every_buffer=True)
+        self.stack = Stack(modules, changing="")
         own_loss = type(modules[0]).own_loss
         self.has_own_loss = own_loss is not WeightingModule.own_loss
 

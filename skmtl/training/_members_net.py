@@ -166,10 +166,14 @@ class MembersNet(MultiTaskNet):
             self._run = self.active.members.each()
             self._own = None
 
+    @property
+    def _trained_module(self) -> Any:
+        """Members that have not stopped."""
+        return self.active.members if "active" in vars(self) else self.module_
+
     def _set_training(self, training: bool = True) -> None:
         super()._set_training(training)
-        if "active" in vars(self):
-            self.active.members.train(training)
+        self._trained_module.train(training)
 
     def _constants(self) -> None:
         """Keep what every step needs."""

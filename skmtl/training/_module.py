@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from skmtl._targets import Block
 from skmtl.encoder import Encoder, InputStage
-from skmtl.relation import Relation
+from skmtl.relation import Relation, RelationModule
 from skmtl.sharing import MixtureModule, Sharing
 from skmtl.sharing._hard import HardModule
 
@@ -138,10 +138,10 @@ class MultiTaskModule(StagedModule):
         if features is shared and features.ndim == 3:
             shared = None  # each task reads its own, so that gradients never meet
         heads_only = self._plain and (mixing is not None or features is shared)
-        if self.relation is not None:
+        if self._relates("forward"):
             shared = features if shared is None else shared
             features = self._related(features)
-        outputs = self._coupled(self.heads(features))
+        outputs = self._coupled(self.heads(features, self._head_weight()))
         return Trace(outputs, shared, heads_only, mixing)
 
     @property
@@ -152,7 +152,19 @@ class MultiTaskModule(StagedModule):
     @property
     def _plain(self) -> bool:
         """Whether nothing but sharing and heads makes outputs."""
-        return self.relation is None and self.coupling is None
+        relates = self._relates("forward") or self._relates("head_weight")
+        return self.coupling is None and not relates
+
+    def _relates(self, method: str) -> bool:
+        """Whether there is a relation that does something in a method."""
+        own = getattr(type(self.relation), method, None)
+        return own is not getattr(RelationModule, method) and self.relation is not None
+
+    def _head_weight(self) -> Tensor:
+        weight = self.heads.weight
+        if not self._relates("head_weight"):
+            return weight
+        return self.relation.head_weight(weight, self.heads.task_of_output)  # type: ignore[union-attr]
 
     def _coupled(self, outputs: Tensor) -> Tensor:
         return outputs if self.coupling is None else self.coupling(outputs)
@@ -165,7 +177,8 @@ class MultiTaskModule(StagedModule):
     @property
     def _mixes_outputs(self) -> bool:
         """Whether mixing outputs costs less than mixing features."""
-        if self.relation is not None or not isinstance(self.sharing, MixtureModule):
+        related = self._relates("forward") or self._relates("head_weight")
+        if related or not isinstance(self.sharing, MixtureModule):
             return False
         n_mixed, width = self.sharing.n_mixed, self.sharing.width
         # Features of tasks are slow to make: the factor 4 was measured.
@@ -212,16 +225,37 @@ class MultiTaskModule(StagedModule):
         for link in (self.relation, self.coupling):
             if link is not None:
                 yield from link.parameters()
+        if self._relates("head_weight"):
+            yield self.heads.weight
 
     def penalty(self) -> Tensor | None:
         """Return the sum of what sharing and relation add to the loss, or None."""
         penalty = self.sharing.penalty()
         if self.relation is None:
             return penalty
-        other = self.relation.penalty(self.heads.weight, self.heads.task_of_output)
+        other = self.relation.penalty(self._head_weight(), self.heads.task_of_output)
         if penalty is None or other is None:
             return other if penalty is None else penalty
         return penalty + other
+
+    @property
+    def follows_epochs(self) -> bool:
+        """Whether ``after_epoch`` does anything."""
+        return self._relates("after_epoch")
+
+    def after_epoch(self) -> None:
+        """Let the relation take note of an epoch."""
+        if self.follows_epochs:
+            with torch.no_grad():
+                args = self._head_weight(), self.heads.task_of_output
+                self.relation.after_epoch(*args)  # type: ignore[union-attr]
+
+    def relation_matrix(self) -> Tensor | None:
+        """Return what the relation knows of pairs of tasks, or None."""
+        if self.relation is None:
+            return None
+        with torch.no_grad():
+            return self.relation.matrix()
 
 
 class Heads(nn.Module):
@@ -275,11 +309,15 @@ class Heads(nn.Module):
         """Number of outputs of all tasks together."""
         return len(self.task_of_output)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map features (n, n_tasks, width) or (n, width) to outputs (n, n_outputs)."""
+    def forward(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Map features (n, n_tasks, width) or (n, width) to outputs (n, n_outputs).
+
+        Weights (n_outputs, width) may stand in for the own ones.
+        """
+        weight = self.weight if weight is None else weight
         if features.ndim == 2:  # every head reads the same features
-            return F.linear(features, self.weight, self.bias + self.prior)
-        outputs = [self._outputs(i, features) for i in range(len(self.blocks))]
+            return F.linear(features, weight, self.bias + self.prior)
+        outputs = [self._outputs(i, features, weight) for i in range(len(self.blocks))]
         if not outputs:
             return features.new_zeros(len(features), 0)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
@@ -299,10 +337,10 @@ class Heads(nn.Module):
             return F.linear(H.flatten(1), W.flatten(1), b)
         return (F.linear(H, self.weight) * G).sum(dim=1) + b
 
-    def _outputs(self, i: int, features: Tensor) -> Tensor:
+    def _outputs(self, i: int, features: Tensor, weight: Tensor) -> Tensor:
         tasks, columns = getattr(self, f"tasks_{i}"), getattr(self, f"columns_{i}")
         H = features if tasks is None else features.index_select(1, tasks)
-        W = self._padded(i, self.weight)  # (tasks, size, width)
+        W = self._padded(i, weight)  # (tasks, size, width)
         b = self._padded(i, self.bias + self.prior).unsqueeze(1)
         Z = torch.baddbmm(b, H.transpose(0, 1), W.mT)  # (tasks, n, size)
         Z = Z.transpose(0, 1).flatten(1)

@@ -221,6 +221,7 @@ class MultiTaskNet(NeuralNet):
         if training:
             self.weights_ = step["weights"]
             self.history[-1].update(self._balance.end_epoch(losses))
+            self._trained_module.after_epoch()
 
     def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
         best = self._lowest.get(prefix, np.inf)
@@ -229,6 +230,11 @@ class MultiTaskNet(NeuralNet):
         epoch[f"{prefix}_loss"] = mean
         epoch[f"{prefix}_loss_best"] = mean < best
         epoch[f"{prefix}_losses"] = losses.tolist()
+
+    @property
+    def _trained_module(self) -> Any:
+        """What steps change."""
+        return self.module_
 
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
         if np.isfinite(losses.sum()):  # NaN also stands for a task without labels

@@ -21,12 +21,13 @@ class Stack(nn.Module):
     ----------
     modules : sequence of torch.nn.Module
         The modules.
-    every_buffer : bool, default=False
-        Whether to stack buffers too that are the same in all modules.
+    changing : str or None, default=None
+        How names of buffers start that change in training. They are stacked even where
+        they are the same in all modules.
     """
 
     def __init__(
-        self, modules: Sequence[nn.Module], every_buffer: bool = False
+        self, modules: Sequence[nn.Module], changing: str | None = None
     ) -> None:
         super().__init__()
         self.n_modules = len(modules)
@@ -36,7 +37,8 @@ class Stack(nn.Module):
             for name, (first, *others) in (
                 (name, list(values)) for name, values in buffers.items()
             )
-            if every_buffer or not all(torch.equal(first, other) for other in others)
+            if (changing is not None and name.startswith(changing))
+            or not all(torch.equal(first, other) for other in others)
         ]
         memo: dict[int, Any] = {
             id(parameter): nn.Parameter(parameters[name])

@@ -1,8 +1,10 @@
 """What every relation promises, and a user's own."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 from torch import nn
 
@@ -10,6 +12,8 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.relation import RELATION, Relation, RelationModule
 from skmtl.sharing import SHARING
+from skmtl.training import MembersNet
+from skmtl.weighting import WEIGHTING
 from tests._networks import (
     REPLICABLE,
     SAME_STEPS,
@@ -77,8 +81,50 @@ class _Recorded(RelationModule):
         self.owners = task_of_output
 
 
+class Following(Relation):
+    """A relation that makes heads, draws them to what they were, and knows tasks."""
+
+    def __init__(self, strength=0.1):
+        self.strength = strength
+
+    def for_tasks(self, tasks):
+        informed = clone(self)
+        informed.n_seen = [int((y >= 0).sum()) for y in tasks.labels]
+        informed.names = list(tasks.names)
+        return informed
+
+    def build(self, n_tasks, width):
+        return _Following(self.strength, torch.tensor(self.n_seen), width)
+
+
+class _Following(RelationModule):
+    def __init__(self, strength, n_seen, width):
+        super().__init__()
+        self.strength = strength
+        self.rotation = nn.Parameter(torch.eye(width))
+        self.register_buffer("n_seen", n_seen)
+        self.register_buffer("n_epochs", torch.zeros(()))
+        self.register_buffer("gramian", torch.zeros(len(n_seen), len(n_seen)))
+
+    def head_weight(self, weight, task_of_output):
+        return 2 * weight @ self.rotation
+
+    def penalty(self, weight, task_of_output):
+        return self.strength * (1 + self.gramian.trace()) * weight.square().sum()
+
+    def after_epoch(self, weight, task_of_output):
+        rows = torch.zeros(len(self.gramian), weight.shape[1], dtype=weight.dtype)
+        rows.index_add_(0, task_of_output, weight)
+        self.gramian.copy_(rows @ rows.T)
+        self.n_epochs.add_(1)
+
+    def matrix(self):
+        return self.gramian
+
+
 RELATIONS = {name: cls() for name, cls in RELATION.items()}
 RELATIONS |= {"a user's": Mixing(0.1), "none": Identity()}
+EPOCHS = {**RELATIONS, "following": Following()}
 relations = pytest.mark.parametrize("relation", RELATIONS.values(), ids=RELATIONS)
 sharings = pytest.mark.parametrize("sharing", SHARING)
 
@@ -185,6 +231,68 @@ def test_a_relation_sees_every_task_s_features_and_heads(sharing):
         for _ in range(n)
     ]
     assert est.module_.relation.owners.tolist() == expected
+
+
+@pytest.mark.parametrize("relation", EPOCHS.values(), ids=EPOCHS)
+@pytest.mark.parametrize("sharing", ["hard", "additive"])
+def test_stacked_members_train_as_members_in_turns(monkeypatch, relation, sharing):
+    X, Y = labels()
+    settings = {"encoder": MLP((8,)), "n_members": 3, "precision": "float64"}
+    settings |= {"max_iter": 30, "n_iter_no_change": 3, "learning_rate_init": 0.05}
+    est = MultiTaskClassifier(sharing, relation=relation, random_state=0, **settings)
+    stacked = clone(est).fit(X, Y)
+    assert stacked.net_.stacked
+    with monkeypatch.context() as patch:
+        patch.setattr(MembersNet, "_may_stack", lambda self: False)
+        turns = clone(est).fit(X, Y)
+    assert stacked.n_iter_ == turns.n_iter_
+    np.testing.assert_allclose(stacked.loss_curve_, turns.loss_curve_, rtol=1e-6)
+    if hasattr(stacked, "relation_"):
+        np.testing.assert_allclose(stacked.relation_, turns.relation_, rtol=1e-6)
+    for p, q in zip(stacked.predict_proba(X), turns.predict_proba(X), strict=True):
+        np.testing.assert_allclose(p, q, atol=1e-7)
+
+
+def test_a_relation_sees_labels_and_epochs():
+    X, Y = labels()
+    Y = pd.DataFrame(Y, columns=["a", "b", "c"]).astype(float)
+    Y.loc[:9, "b"] = np.nan
+    est = MultiTaskClassifier(
+        relation=Following(), encoder=MLP((8,)), max_iter=5, random_state=0
+    ).fit(X, Y)
+    relation = est.module_.relation
+    assert relation.n_seen.tolist() == [len(X), len(X) - 10, len(X)]
+    assert int(relation.n_epochs) == est.n_iter_ == 5
+    assert est.relation_.index.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(np.diag(est.relation_), relation.gramian.diag())
+    weight = 2 * est.module_.heads.weight @ relation.rotation
+    rows = torch.zeros(3, 8, dtype=weight.dtype)
+    rows.index_add_(0, est.module_.heads.task_of_output, weight)
+    torch.testing.assert_close(relation.gramian, rows @ rows.T)
+    with torch.no_grad():
+        H, _ = est.module_.sharing(est.module_.staged(torch.from_numpy(X)))
+        Z = H @ weight.T + est.module_.heads.bias + est.module_.heads.prior
+        torch.testing.assert_close(est.module_(torch.from_numpy(X)), Z)
+
+
+def test_heads_that_a_relation_makes_are_shared_parameters():
+    module = fitted(Following()).module_
+    assert any(p is module.heads.weight for p in module.shared_parameters())
+
+
+@pytest.mark.parametrize("weighting", ["upgrad", "pcgrad", "gradnorm"])
+@pytest.mark.parametrize("at", ["representation", "parameters"])
+def test_gradients_are_balanced_under_every_kind_of_relation(weighting, at):
+    weighting = WEIGHTING[weighting](at=at)
+    for relation in (Mixing(0.1), Following()):
+        est = fitted(relation, weighting=weighting, max_iter=20)
+        assert np.isfinite(est.loss_curve_).all()
+        assert est.loss_curve_[-1] < est.loss_curve_[0]
+
+
+def test_what_no_relation_tells_is_no_attribute():
+    with pytest.raises(AttributeError, match="relation_ needs a relation that tells"):
+        fitted(Identity()).relation_  # noqa: B018
 
 
 def test_relations_compete_in_a_search():
