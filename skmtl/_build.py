@@ -23,6 +23,7 @@ from skmtl.encoder import (
 from skmtl.encoder._inputs import SMALL
 from skmtl.encoder._table import TableEncoder
 from skmtl.relation import RELATION, Relation
+from skmtl.relation._base import SoftLoss
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (
     Augmentation,
@@ -125,6 +126,16 @@ class Plan:
             n_members,
         )
 
+    @property
+    def soft_loss(self) -> SoftLoss | None:
+        """What predictions of a teacher add to the losses; None without a teacher."""
+        return None if self.relation is None else self.relation.soft_loss()
+
+    @property
+    def teacher(self) -> Any:
+        """The teacher that the user has given, or None."""
+        return None if self.soft_loss is None else self.relation.teacher  # type: ignore[union-attr]
+
 
 def _encoder(encoder: Any) -> Encoder:
     if isinstance(encoder, str | Encoder):
@@ -211,6 +222,7 @@ def new_net(
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,
         criterion__regression_loss=_regression_loss(estimator),
+        criterion__soft_loss=plan.soft_loss,
         weighting=weighting,
         given_weighting=plan.weighting,
         task_names=targets.names,

@@ -168,6 +168,8 @@ weighting_ : torch.nn.Module
     What has weighed the tasks, with its state.
 net_ : skorch.NeuralNet
     The skorch net that holds it.
+teacher_ : estimator
+    With a relation that learns from one, the teacher.
 oof_prediction_ : list of ndarray
     With members "crossfit" or "bootstrap", predictions for the training rows by the
     members that have not seen them: per task probabilities of shape (n_samples,

@@ -1,5 +1,6 @@
 """fit shared by the estimators: validate, encode, build, train, publish."""
 
+import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
 from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
+from skmtl._teacher import own_labels, own_teacher, soft_labels
 from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
@@ -143,6 +145,7 @@ class MultiTaskFit(CallbackSupportMixin):
                     check_augmentation(net.augmentation, rows)
                     if not resume:
                         before.clear()
+                    teacher = self._teacher(net, job, rows, data, resume, options)
                     if job.targets.blocks:
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                     if job.targets.blocks and not job.one_pass:
@@ -150,12 +153,35 @@ class MultiTaskFit(CallbackSupportMixin):
                     oof = out_of_fold(net, job, rows, self.calibrate)
             self._publish(net, job)
             self._publish_oof(oof, job)
+            self.__dict__.pop("teacher_", None)
+            if teacher is not None:
+                self.teacher_ = teacher
         except BaseException:
             for name in [k for k in vars(self) if _is_fitted_attribute(k)]:
                 delattr(self, name)
             self.__dict__.update(before)
             raise
         return self
+
+    def _teacher(
+        self,
+        net: MultiTaskNet,
+        job: Job,
+        rows: Any,
+        data: tuple[Any, ...],
+        resume: bool,
+        options: dict[str, Any],
+    ) -> Any:
+        """Return what the relation learns from, once rows have its soft labels."""
+        if job.plan.soft_loss is None:
+            return None
+        teacher, soft = job.plan.teacher, job.soft
+        if soft is None:
+            teacher = own_teacher(self, job, resume)
+            teacher._all_or_nothing(*data, resume=resume, **options)
+            soft = own_labels(teacher, job)
+        job.teach(rows, soft, net)
+        return teacher
 
     def _prepare(
         self,
@@ -171,6 +197,7 @@ class MultiTaskFit(CallbackSupportMixin):
         """Check everything before any training starts."""
         plan = Plan.of(self)
         random_state = check_random_state(self.random_state)
+        start = copy.deepcopy(random_state)
         seed = int(random_state.randint(2**31 - 1))
         encoder = plan.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
@@ -204,6 +231,7 @@ class MultiTaskFit(CallbackSupportMixin):
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         several, data_given = parts is not None, (X, y, sample_weight)
         callbacks = self._callbacks(data_given, targets, stops, one_pass, several)
+        taught = None if plan.teacher is None else soft_labels(plan.teacher, X, targets)
         return Job(
             plan=plan,
             weighting=weighting,
@@ -219,6 +247,8 @@ class MultiTaskFit(CallbackSupportMixin):
             one_pass=one_pass,
             stops=stops,
             out_of_fold=out_of_fold,
+            soft=taught,
+            start=start,
         )
 
     def _read(

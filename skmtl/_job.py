@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from skmtl._build import Plan, new_net, resumed_net
 from skmtl._categories import Categories
@@ -57,6 +58,10 @@ class Job:
         Whether members stop by the rows held out of them.
     out_of_fold : bool
         Whether these rows differ, so that they make out-of-fold predictions.
+    soft : Tensor of shape (1, n_samples, n_outputs) or None
+        Soft labels by a teacher that the user has given.
+    start : RandomState or None
+        The source of random choices as it was before the first.
     """
 
     plan: Plan
@@ -73,6 +78,8 @@ class Job:
     one_pass: bool
     stops: bool = False
     out_of_fold: bool = False
+    soft: Tensor | None = None
+    start: np.random.RandomState | None = None
 
     def net(self, estimator: Any) -> MultiTaskNet:
         """Return the net to train; draws from torch's random state.
@@ -193,6 +200,29 @@ class Job:
             for i, own in enumerate(trains):  # what is held out has one set of labels
                 self._draw(self._odds, own, valid[0] if valid and not i else None, net)
         return trains, valid or None
+
+    def teach(self, rows: Rows | list[Rows], soft: Tensor, net: MultiTaskNet) -> None:
+        """Give soft labels to the rows to train on.
+
+        Parameters
+        ----------
+        rows : Rows or list of Rows
+            Those of the net, or of each of its members.
+        soft : Tensor of shape (n_teachers, n_samples, n_outputs)
+            What one teacher, or one for each member, says in the form of outputs.
+        net : MultiTaskNet
+            Decides their type.
+        """
+        given = replace(self.data, weight=self.data.given_weight)
+        n_samples = soft.shape[1]
+        weight = row_weight(given, np.arange(n_samples))
+        weight = np.ones(n_samples) if weight is None else weight
+        S, w = (
+            values.to(self.plan.device, net.dtype)
+            for values in (soft, torch.from_numpy(weight).unsqueeze(1))
+        )
+        for i, own in enumerate(rows if isinstance(rows, list) else [rows]):
+            own.soft, own.teacher = (S, w), i % len(S)
 
     def held_rows(self, rows: list[Rows]) -> list[Rows] | None:
         """Return the rows that each member has not seen; None where there are none.

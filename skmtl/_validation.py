@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import (
+    HasMethods,
     Interval,
     Options,
     RealNotInt,
@@ -17,6 +18,7 @@ from sklearn.utils._param_validation import (
 
 __all__ = [
     "SEQUENCES",
+    "HasMethods",
     "Interval",
     "Options",
     "RealNotInt",

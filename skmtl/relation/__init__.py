@@ -4,6 +4,7 @@ from skmtl._registry import by_name
 from skmtl.relation._base import Relation as Relation
 from skmtl.relation._base import RelationModule as RelationModule
 from skmtl.relation._base import TaskTable as TaskTable
+from skmtl.relation._distillation import Distillation as Distillation
 
 #: Relations that a string can name.
 RELATION = by_name(Relation, globals())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skmtl._registry import Spec
+
+#: What soft labels add to losses; see `Relation.soft_loss`.
+SoftLoss = Callable[[str, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,15 @@ class Relation(Spec):
 
     Subclass it and write ``build`` to add a relation; instances work as the
     ``relation`` parameter of every estimator.
+
+    Attributes
+    ----------
+    teacher : estimator or None
+        With a ``soft_loss``, the fitted model that makes soft labels; None, the
+        default, for one network per task, which the estimator trains first.
     """
+
+    teacher: Any = None
 
     def for_tasks(self, tasks: TaskTable) -> Relation:
         """Return the spec with what it has to know of the tasks.
@@ -138,6 +149,22 @@ class Relation(Spec):
             The spec that is built, equal in its parameters; by default the spec itself.
         """
         return self
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Return what soft labels, predictions of a teacher, add to the losses.
+
+        Returns
+        -------
+        callable or None
+            Function of the kind of some tasks, "binary", "multiclass" or "regression",
+            their outputs and their soft labels, to what each label adds to the loss of
+            its task, of shape (..., n, n_tasks). Outputs and soft labels are log-odds
+            or standardised values of that shape, or logits of shape (..., n, n_tasks,
+            n_classes), minus infinity for classes that a task does not have. Soft
+            labels of classes without probability are infinite, too. None, the default,
+            where there is no teacher.
+        """
+        return None
 
     @abstractmethod
     def build(self, n_tasks: int, width: int) -> RelationModule:

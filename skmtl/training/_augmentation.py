@@ -49,7 +49,8 @@ class Augmentation(Spec):
             Inputs.
         y : list of (Tensor of shape (m n, n_block_tasks), Tensor or None)
             Labels and weights of each block of tasks, with m labels per row: those of
-            all rows, then a second one of all rows, and so on.
+            all rows, then a second one of all rows, and so on. Where a relation has a
+            teacher, its predictions follow, of shape (m n, n_outputs).
 
         Returns
         -------

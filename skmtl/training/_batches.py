@@ -105,6 +105,14 @@ class Rows(torch.utils.data.Dataset[Batch]):
     odds : ndarray of shape (n,) or None, default=None
         How often each is drawn, relative to the others; None where every epoch has
         each of them once.
+
+    Attributes
+    ----------
+    soft : (Tensor of shape (n_teachers, N, n_outputs), Tensor of shape (N, 1)) or None
+        What teachers say of all samples of the source, in the form of outputs, and
+        weights of the samples. Batches have what one says after the targets.
+    teacher : int
+        Its number.
     """
 
     def __init__(
@@ -118,6 +126,8 @@ class Rows(torch.utils.data.Dataset[Batch]):
         self.targets = list(targets)
         self.index = None if index is None else torch.from_numpy(index)
         self.odds = None if odds is None else torch.from_numpy(odds)
+        self.soft: tuple[Tensor, Tensor] | None = None
+        self.teacher = 0
 
     def subset(self, rows: NDArray[np.int64]) -> "Rows":
         """Return some of these rows, given by their positions."""
@@ -142,8 +152,10 @@ class Rows(torch.utils.data.Dataset[Batch]):
     def take(self, index: Tensor | None) -> Batch:
         """Return the batch of some samples of the source; None for all of them."""
         if index is None:
-            return self.source.span(0, self.source.n_samples), self.targets
-        return self.source.take(index), self.labels(index)
+            X, targets = self.source.span(0, self.source.n_samples), self.targets
+        else:
+            X, targets = self.source.take(index), self.labels(index)
+        return X, [*targets, *self._soft_labels(index)]
 
     def labels(self, index: Tensor) -> list[BlockTarget]:
         """Return labels and weights of some samples of the source."""
@@ -153,6 +165,15 @@ class Rows(torch.utils.data.Dataset[Batch]):
             (y.index_select(0, index), None if w is None else w.index_select(0, index))
             for y, w in self.targets
         ]
+
+    def _soft_labels(self, index: Tensor | None) -> list[BlockTarget]:
+        if self.soft is None:
+            return []
+        S, w = self.soft
+        if index is None:
+            return [(S[self.teacher], w)]
+        index = index.to(w.device)
+        return [(S[self.teacher].index_select(0, index), w.index_select(0, index))]
 
 
 class Batches:

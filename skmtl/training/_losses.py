@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skmtl._targets import Block
+from skmtl.relation._base import SoftLoss
 from skmtl.training._batches import BlockTarget
 from skmtl.training._selection import Selection
 
@@ -32,17 +33,24 @@ class PackedLoss(nn.Module):
         Number of tasks.
     regression_loss : str
         A key of ``REGRESSION_LOSSES``.
+    soft_loss : callable or None, default=None
+        What soft labels add, where batches have them; see `Relation.soft_loss`.
     """
 
     order: Tensor
 
     def __init__(
-        self, blocks: Sequence[Block], n_tasks: int, regression_loss: str
+        self,
+        blocks: Sequence[Block],
+        n_tasks: int,
+        regression_loss: str,
+        soft_loss: SoftLoss | None = None,
     ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
         self.n_tasks = n_tasks
         self.regression_loss = REGRESSION_LOSSES[regression_loss]
+        self.soft_loss = soft_loss
         order = [task for block in blocks for task in block.tasks]
         self.in_order = order == list(range(n_tasks))
         self.register_buffer("order", torch.tensor(order, dtype=torch.int64))
@@ -64,7 +72,9 @@ class PackedLoss(nn.Module):
             Logits and standardised regression values of all tasks; of several networks,
             where there are axes before the rows.
         targets : sequence of (Tensor of shape (..., n, n_block_tasks), Tensor or None)
-            Labels and weights of each block.
+            Labels and weights of each block; after them soft labels of all outputs, of
+            shape (..., n, n_outputs), and their weights, of shape (..., n, 1), where a
+            teacher has made some.
         selection : Selection or None, default=None
             Which labels count, for one network; None for all of them.
 
@@ -73,29 +83,34 @@ class PackedLoss(nn.Module):
         losses : Tensor of shape (..., n_tasks)
             Zero for a task without labels in the batch.
         counts : Tensor of shape (..., n_tasks) or None
-            Sum of the weights of each task's labels that count; None where every label
-            of the batch is present and counts the same.
+            Sum of the weights of each task's labels that count, and of its soft labels;
+            None where every label of the batch is present and counts the same.
         """
         parts: list[Tensor] = []
         counts: list[Tensor] = []
-        complete = selection is None and all(w is None for _, w in targets)
-        single = len(self.blocks) == 1  # slicing all outputs would still cost a copy
-        for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
-            Z = outputs if single else outputs[..., block.start : block.stop]
-            if block.kind == "multiclass":
-                Z = self._logits(i, block, Z)
+        hard, soft = targets[: len(self.blocks)], targets[len(self.blocks) :]
+        complete = selection is None and all(w is None for _, w in hard)
+        for i, (block, (y, w)) in enumerate(zip(self.blocks, hard, strict=True)):
+            Z = self._of_block(i, block, outputs)
             loss = self._entries(block, Z, y)
-            if complete:
-                parts.append(loss.mean(dim=-2))
-                continue
-            w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
-            if selection is not None:
-                w = w * selection.kept(block, Z, y, w, loss)
-            count = w.sum(dim=-2)
-            parts.append((loss * w).sum(dim=-2) / count.where(count > 0, 1.0))
-            counts.append(count)
+            if not complete:
+                w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
+                if selection is not None:
+                    w = w * selection.kept(block, Z, y, w, loss)
+                counts.append(w.sum(dim=-2))
+            parts.append(_mean(loss, w))
+            for S, w in soft:
+                parts[-1] = parts[-1] + _mean(self._taught(i, block, Z, S), w)
+                if not complete:
+                    counts[-1] = counts[-1] + w.sum(dim=-2)  # type: ignore[union-attr]
         losses = self._by_task(parts, outputs)
         return losses, None if complete else self._by_task(counts, outputs)
+
+    def _of_block(self, i: int, block: Block, Z: Tensor) -> Tensor:
+        """Return a block's outputs, with an axis of classes where it has some."""
+        if len(self.blocks) > 1:  # slicing all outputs would still cost a copy
+            Z = Z[..., block.start : block.stop]
+        return self._logits(i, block, Z) if block.kind == "multiclass" else Z
 
     def _logits(self, i: int, block: Block, Z: Tensor) -> Tensor:
         """Return one logit per class, of shape (..., n, n_block_tasks, n_classes)."""
@@ -116,6 +131,10 @@ class PackedLoss(nn.Module):
         Z, y_flat = Z.flatten(0, -2), y.reshape(-1).long()
         return F.cross_entropy(Z, y_flat, reduction="none").view_as(y)
 
+    def _taught(self, i: int, block: Block, Z: Tensor, S: Tensor) -> Tensor:
+        """Return what soft labels add to every entry of a block."""
+        return self.soft_loss(block.kind, Z, self._of_block(i, block, S))  # type: ignore[misc]
+
     def _by_task(self, parts: list[Tensor], like: Tensor) -> Tensor:
         if self.in_order:
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
@@ -123,3 +142,11 @@ class PackedLoss(nn.Module):
         if not parts:
             return values
         return values.index_copy(-1, self.order, torch.cat(parts, dim=-1))
+
+
+def _mean(loss: Tensor, w: Tensor | None) -> Tensor:
+    """Return means over rows, weighted where there are weights: zero if all are."""
+    if w is None:
+        return loss.mean(dim=-2)
+    count = w.sum(dim=-2)
+    return (loss * w).sum(dim=-2) / count.where(count > 0, 1.0)

@@ -34,6 +34,7 @@ class MemberBatches:
         self.rows = parts[0].rows
         self.batch_size = parts[0].batch_size
         self.n_rows = n_rows or max(len(part.rows) for part in parts)
+        self._teachers = torch.tensor([[part.rows.teacher] for part in parts])
 
     def of(self, members: Iterable[int]) -> "MemberBatches":
         """Return the batches of some members."""
@@ -47,16 +48,26 @@ class MemberBatches:
     def __iter__(self) -> Iterator[Batch]:
         index = on_device(torch.stack(self._orders()), self.rows)  # (members, n)
         for part in index.split(sizes(index.shape[1], self.batch_size), dim=1):
-            X, targets = self.rows.take(part.flatten())
-            yield X.unflatten(0, part.shape), _unflattened(targets, part)
+            flat = part.flatten()
+            X, targets = self.rows.source.take(flat), self.rows.labels(flat)
+            targets = _unflattened(targets, part) + self._soft_labels(part)
+            yield X.unflatten(0, part.shape), targets
+
+    def _soft_labels(self, index: Tensor) -> list[BlockTarget]:
+        """Return what each member's teacher says of its samples (members, n)."""
+        if self.rows.soft is None:
+            return []
+        S, w = self.rows.soft
+        index = index.to(w.device)
+        return [(S[self._teachers.to(w.device), index], w[index])]
 
     def turns(self) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch, member by member."""
-        for order in self._orders():
+        for own, order in zip(self.parts, self._orders(), strict=True):
             parts = on_device(order, self.rows).split(
                 sizes(len(order), self.batch_size)
             )
-            yield (self.rows.take(part) for part in parts)  # type: ignore[misc]
+            yield (own.rows.take(part) for part in parts)  # type: ignore[misc]
 
 
 class Checks:

@@ -301,6 +301,11 @@ class MembersNet(MultiTaskNet):
         prior = torch.from_numpy(self.module__prior).to(outputs).unsqueeze(0)
         return refined(outputs, self.slopes, blocks, prior)
 
+    def outputs_of_each(self, source: Source) -> Tensor:
+        """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
+        every = Checks([Rows(source, [])] * self.n_members)
+        return self._outputs_of_each(every, self.module_)
+
     def _predicted(self, X: Tensor) -> Tensor:
         return averaged(self.module_(X).to(self.dtype), self.criterion_.blocks)
 

@@ -384,6 +384,10 @@ class MultiTaskNet(NeuralNet):
             self.module_.train()
         return outputs
 
+    def outputs_of_each(self, source: Source) -> Tensor:
+        """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
+        return self.outputs(source).unsqueeze(0)
+
     def _predicted(self, X: Tensor) -> Tensor:
         """Return the packed outputs of some rows."""
         return self.module_(X)  # type: ignore[no-any-return]

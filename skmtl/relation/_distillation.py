@@ -1,0 +1,147 @@
+"""Tasks that learn from what networks of single tasks say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from torch.nn import functional as F
+
+from skmtl._validation import HasMethods, Interval
+from skmtl.relation._base import Relation, RelationModule, SoftLoss
+
+
+class Distillation(Relation):
+    r"""Teachers of single tasks, whose outputs the tasks are drawn to [1]_.
+
+    One network per task is trained first, and says of every training row what it
+    predicts. The tasks that share then learn from that beside the labels, which helps
+    those that sharing would hurt, and reaches rows where a label is missing: the loss
+    of a classification task gains
+
+    .. math:: s \, \tau^2 \, \frac{1}{n} \sum_i D_{KL}(q_i \| p_i), \qquad
+        q_i = \mathrm{softmax}(z^*_i / \tau), \quad p_i = \mathrm{softmax}(z_i / \tau)
+
+    for the logits z of the network and :math:`z^*` of the teacher, at the temperature
+    :math:`\tau` of [2]_, and that of a regression task
+    :math:`s \, \frac{1}{n} \sum_i (z_i - z^*_i)^2` for standardised values. Every row
+    of a batch counts, by its sample weight. What is held out is judged by labels only.
+
+    Parameters
+    ----------
+    teacher : estimator or None, default=None
+        A fitted estimator of all tasks, with ``predict`` for regression and
+        ``predict_proba`` and ``classes_`` for classification, such as a
+        `sklearn.ensemble.RandomForestClassifier`. It predicts the training rows, which
+        should not be those that it was fitted on: it would repeat their labels. It
+        stays fitted in clones, so that all fits of a search have the same one.
+
+        None trains the estimator itself with ``sharing="independent"`` on the same
+        rows, before each fit. Its out-of-fold predictions are used where it has some,
+        which know nothing of the label of their row.
+    temperature : float, default=2.0
+        :math:`\tau`: the larger, the more the teacher's small probabilities count.
+    strength : float, default=1.0
+        s, the weight of the teacher; that of the labels is one. Zero means no relation.
+
+    Notes
+    -----
+    The fitted estimator has ``teacher_``. Its ``partial_fit``, and ``fit`` with
+    ``warm_start``, train the own teacher on before the network.
+
+    A teacher has learned from rows that are held out of some member: out-of-fold
+    scores, and scores of a search with a given teacher that knows the rows to score,
+    are a little too good.
+
+    References
+    ----------
+    .. [1] W.-H. Li and H. Bilen, "Knowledge Distillation for Multi-task Learning", ECCV
+       Workshops 2020.
+    .. [2] G. Hinton, O. Vinyals and J. Dean, "Distilling the Knowledge in a Neural
+       Network", NIPS Deep Learning Workshop 2014.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_linnerud
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.relation import Distillation
+    >>> X, Y = load_linnerud(return_X_y=True)
+    >>> est = MultiTaskRegressor(relation=Distillation(strength=0.5), max_iter=5)
+    >>> est.fit(X, Y).teacher_.sharing
+    'independent'
+    """
+
+    name = "distillation"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "teacher": [HasMethods(["fit", "predict"]), None],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "strength": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self, teacher: Any = None, temperature: float = 2.0, strength: float = 1.0
+    ) -> None:
+        self.teacher = teacher
+        self.temperature = temperature
+        self.strength = strength
+
+    def __sklearn_clone__(self) -> Self:
+        """Return a copy with the same teacher: its clone would not be fitted."""
+        return type(self)(**self.get_params(deep=False))
+
+    def validated(self) -> Self:
+        """Check the settings, and that a given teacher is fitted."""
+        super().validated()
+        if self.teacher is not None:
+            try:
+                check_is_fitted(self.teacher)
+            except NotFittedError as error:
+                raise ValueError(
+                    "The 'teacher' parameter of Distillation must be a fitted "
+                    f"estimator. Got {self.teacher!r}: fit it first, or leave it out."
+                ) from error
+        return self
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Return the loss that measures how far outputs are from the teacher's."""
+        if not self.strength:
+            return None
+        return _Divergence(self.temperature, self.strength)
+
+    def build(self, n_tasks: int, width: int) -> RelationModule:
+        """Build a module that leaves features and heads as they are."""
+        return RelationModule()
+
+
+@dataclass(frozen=True)
+class _Divergence:
+    """Divergence of every output from that of a teacher."""
+
+    temperature: float
+    strength: float
+
+    def __call__(self, kind: str, Z: Tensor, S: Tensor) -> Tensor:
+        if kind == "regression":
+            return self.strength * (Z - S).square()
+        Z, S = Z / self.temperature, S / self.temperature
+        divergence = _of_odds(Z, S) if kind == "binary" else _of_logits(Z, S)
+        return self.strength * self.temperature**2 * divergence
+
+
+def _of_odds(Z: Tensor, S: Tensor) -> Tensor:
+    q = S.sigmoid()
+    entropy: Tensor = torch.special.entr(q) + torch.special.entr(1 - q)
+    cross: Tensor = F.binary_cross_entropy_with_logits(Z, q, reduction="none")
+    return cross - entropy
+
+
+def _of_logits(Z: Tensor, S: Tensor) -> Tensor:
+    q = S.softmax(dim=-1)
+    log_p = Z.log_softmax(dim=-1).where(q > 0, 0)  # minus infinity where no class is
+    divergence: Tensor = F.kl_div(log_p, q, reduction="none")
+    return divergence.sum(dim=-1)
