@@ -29,7 +29,7 @@ from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
 from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
-from skmtl._teacher import own_labels, own_teacher, soft_labels
+from skmtl._teacher import soft_labels, teach
 from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
@@ -145,7 +145,7 @@ class MultiTaskFit(CallbackSupportMixin):
                     check_augmentation(net.augmentation, rows)
                     if not resume:
                         before.clear()
-                    teacher = self._teacher(net, job, rows, data, resume, options)
+                    teacher = teach(self, job, net, rows, data, options)
                     if job.targets.blocks:
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                     if job.targets.blocks and not job.one_pass:
@@ -162,26 +162,6 @@ class MultiTaskFit(CallbackSupportMixin):
             self.__dict__.update(before)
             raise
         return self
-
-    def _teacher(
-        self,
-        net: MultiTaskNet,
-        job: Job,
-        rows: Any,
-        data: tuple[Any, ...],
-        resume: bool,
-        options: dict[str, Any],
-    ) -> Any:
-        """Return what the relation learns from, once rows have its soft labels."""
-        if job.plan.soft_loss is None:
-            return None
-        teacher, soft = job.plan.teacher, job.soft
-        if soft is None:
-            teacher = own_teacher(self, job, resume)
-            teacher._all_or_nothing(*data, resume=resume, **options)
-            soft = own_labels(teacher, job)
-        job.teach(rows, soft, net)
-        return teacher
 
     def _prepare(
         self,

@@ -29,6 +29,7 @@ def settings_alone(estimator: Any, number: int) -> Any:
     alone = weighting.alone(number, estimator.task_names_[number])
     settings: dict[str, Any] = {
         "task_weight": None,
+        "relation": None,
         "weighting": "equal" if alone is None else alone,
     }
     class_weight = getattr(estimator, "class_weight", None)

@@ -13,15 +13,19 @@ from torch import Tensor
 
 from skmtl._job import Job
 from skmtl._targets import UNSEEN, Targets
-from skmtl.training import Source
+from skmtl.training import MultiTaskNet, Rows, Source
 from skmtl.weighting import Weighting
 
 
-def own_teacher(estimator: Any, job: Job, resume: bool) -> Any:
-    """Return an estimator like another, but with nothing shared between tasks.
-
-    It chooses the same rows for its members, or to hold out, so that no member learns
-    by its teacher what the labels are that it is to be judged by.
+def teach(
+    estimator: Any,
+    job: Job,
+    net: MultiTaskNet,
+    rows: Rows | list[Rows],
+    data: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Any:
+    """Give soft labels to the rows to train on, where the relation learns from some.
 
     Parameters
     ----------
@@ -29,25 +33,45 @@ def own_teacher(estimator: Any, job: Job, resume: bool) -> Any:
         The student.
     job : Job
         Its fit.
-    resume : bool
-        Whether the teacher of its last fit is to train on.
+    net : MultiTaskNet
+        Its net.
+    rows : Rows or list of Rows
+        What the net, or each of its members, is to train on.
+    data : tuple
+        What the student was given to fit.
+    options : dict
+        How it fits.
 
     Returns
     -------
-    estimator
-        The teacher, not fitted, or as far as it is.
+    estimator or None
+        The teacher; None without one.
     """
-    settings: dict[str, Any] = {
-        "sharing": "independent",
-        "relation": None,
-        "record_gradients": False,
-    }
+    if job.plan.soft_loss is None:
+        return None
+    teacher, soft = job.plan.teacher, job.soft
+    if soft is None:
+        teacher = _own_teacher(estimator, job)
+        teacher._all_or_nothing(*data, resume=job.resume, **options)
+        soft = _own_labels(teacher, job)
+    job.teach(rows, soft, net)
+    return teacher
+
+
+def _own_teacher(estimator: Any, job: Job) -> Any:
+    """Return an estimator like another, but with nothing shared between tasks.
+
+    It chooses the same rows for its members, or to hold out, so that no member learns
+    by its teacher what the labels are that it is to be judged by.
+    """
+    settings: dict[str, Any] = {"sharing": "independent", "relation": None}
+    settings["record_gradients"] = False
     if type(job.weighting).label_weights is Weighting.label_weights:
         settings["weighting"] = "equal"  # of which only matters what it does to labels
     if not isinstance(estimator.random_state, Integral):
         settings["random_state"] = job.start
     teacher = clone(estimator).set_params(**settings)
-    if resume:
+    if job.resume:
         now = teacher.get_params(deep=False)
         teacher = copy.copy(estimator.teacher_)
         vars(teacher).update(now)
@@ -55,26 +79,11 @@ def own_teacher(estimator: Any, job: Job, resume: bool) -> Any:
     return teacher
 
 
-def own_labels(teacher: Any, job: Job) -> Tensor:
-    """Return soft labels by a teacher that has trained on the rows of the student.
-
-    Parameters
-    ----------
-    teacher : estimator
-        What ``own_teacher`` has returned, fitted.
-    job : Job
-        The fit of the student.
-
-    Returns
-    -------
-    Tensor of shape (n_members, n_samples, n_outputs)
-        Outputs of each of its members.
-    """
-    net = teacher.net_
-    source = Source(
-        job.data.X, net.module_.input_dtype, job.plan.device, resident=False
-    )
-    return net.outputs_of_each(source)  # type: ignore[no-any-return]
+def _own_labels(teacher: Any, job: Job) -> Tensor:
+    """Return the outputs of each member, of shape (n_members, n_samples, n_outputs)."""
+    dtype, device = teacher.net_.module_.input_dtype, job.plan.device
+    source = Source(job.data.X, dtype, device, resident=False)
+    return teacher.net_.outputs_of_each(source)  # type: ignore[no-any-return]
 
 
 def soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:

@@ -19,9 +19,9 @@ from skmtl.relation._base import Relation, RelationModule, SoftLoss
 class Distillation(Relation):
     r"""Teachers of single tasks, whose outputs the tasks are drawn to [1]_.
 
-    One network per task is trained first, and says of every training row what it
-    predicts. The tasks that share then learn from that beside the labels, which helps
-    those that sharing would hurt, and reaches rows where a label is missing: the loss
+    One network per task is trained first, and predicts every training row. The tasks
+    that share then learn from these soft labels beside the labels. That holds back
+    tasks that sharing would hurt, and reaches rows where a label is missing. The loss
     of a classification task gains
 
     .. math:: s \, \tau^2 \, \frac{1}{n} \sum_i D_{KL}(q_i \| p_i), \qquad
@@ -30,33 +30,35 @@ class Distillation(Relation):
     for the logits z of the network and :math:`z^*` of the teacher, at the temperature
     :math:`\tau` of [2]_, and that of a regression task
     :math:`s \, \frac{1}{n} \sum_i (z_i - z^*_i)^2` for standardised values. Every row
-    of a batch counts, by its sample weight. What is held out is judged by labels only.
+    of a batch counts by its sample weight. Only labels decide when to stop.
 
     Parameters
     ----------
     teacher : estimator or None, default=None
         A fitted estimator of all tasks, with ``predict`` for regression and
         ``predict_proba`` and ``classes_`` for classification, such as a
-        `sklearn.ensemble.RandomForestClassifier`. It predicts the training rows, which
-        should not be those that it was fitted on: it would repeat their labels. It
-        stays fitted in clones, so that all fits of a search have the same one.
+        `sklearn.ensemble.RandomForestClassifier`; what it predicts for the training
+        rows are the soft labels. It stays fitted in clones, so that all fits of a
+        search have the same one.
 
         None trains the estimator itself with ``sharing="independent"`` on the same
-        rows, before each fit. Its out-of-fold predictions are used where it has some,
-        which know nothing of the label of their row.
+        rows, before each fit. A member learns from the one of its members that holds
+        out the same rows, so that out-of-fold predictions stay what they are.
     temperature : float, default=2.0
-        :math:`\tau`: the larger, the more the teacher's small probabilities count.
+        Temperature :math:`\tau`: the larger, the more the teacher's small
+        probabilities count. Regression has none.
     strength : float, default=1.0
-        s, the weight of the teacher; that of the labels is one. Zero means no relation.
+        Weight s of the soft labels beside the labels. Zero means no relation, and no
+        teacher.
 
     Notes
     -----
     The fitted estimator has ``teacher_``. Its ``partial_fit``, and ``fit`` with
     ``warm_start``, train the own teacher on before the network.
 
-    A teacher has learned from rows that are held out of some member: out-of-fold
-    scores, and scores of a search with a given teacher that knows the rows to score,
-    are a little too good.
+    A given teacher that was fitted on the rows to predict repeats their labels, the
+    more so the closer it fits. Where it was fitted on rows that are held out, of
+    members or in a search, their scores are too good.
 
     References
     ----------
@@ -141,7 +143,6 @@ def _of_odds(Z: Tensor, S: Tensor) -> Tensor:
 
 
 def _of_logits(Z: Tensor, S: Tensor) -> Tensor:
-    q = S.softmax(dim=-1)
-    log_p = Z.log_softmax(dim=-1).where(q > 0, 0)  # minus infinity where no class is
-    divergence: Tensor = F.kl_div(log_p, q, reduction="none")
-    return divergence.sum(dim=-1)
+    log_q = S.log_softmax(dim=-1)
+    q, ratio = log_q.exp(), log_q - Z.log_softmax(dim=-1)
+    return (q * ratio.where(q > 0, 0)).sum(dim=-1)  # no number where no class is

@@ -546,6 +546,15 @@ def test_a_given_teacher_changes_the_student():
     np.testing.assert_array_equal(twin.teacher_.predict(X), before)
 
 
+def test_a_task_alone_has_no_teacher():
+    X, Y = labels()
+    teacher = MultiOutputClassifier(LogisticRegression()).fit(X, Y)
+    est = MultiTaskClassifier(relation=Distillation(teacher), **SMALL).fit(X, Y)
+    plain = MultiTaskClassifier(**SMALL).fit(X, Y[:, 2])
+    view = clone(est.task_estimator("task2")).fit(X, Y[:, 2])
+    np.testing.assert_array_equal(view.predict_proba(X), plain.predict_proba(X))
+
+
 # ------------------------------------------------------------------------ bad input
 @pytest.mark.parametrize(
     ("settings", "match"),
