@@ -20,7 +20,7 @@ relation : Relation or None, default=None
     How tasks inform each other beyond sharing.
 optimizer : {"adam", "adamw", "sgd"} or type, default="adamw"
     The optimizer, or a `torch.optim.Optimizer` class. "sgd" has Nesterov momentum 0.9.
-learning_rate_init : float, default=0.001
+learning_rate_init : float, default=0.003
     Learning rate.
 alpha : float, default=0.01
     Weight decay, which draws predictions towards how often each class occurs; decoupled

@@ -66,7 +66,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         weighting: str | Weighting = "equal",
         relation: Relation | None = None,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
-        learning_rate_init: float = 1e-3,
+        learning_rate_init: float = 3e-3,
         alpha: float = 1e-2,
         batch_size: int | str = "auto",
         max_iter: int = 100,
