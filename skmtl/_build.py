@@ -45,6 +45,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 #: Rows times parameters up to which precision="auto" means float64: an epoch then costs
 #: about a fifth of a millisecond more.
 FLOAT64_WORK = 2**22
+#: Steps without improvement to wait for, and bounds of the epochs that they take.
+PATIENT_STEPS, PATIENCE = 200, (5, 16)
 #: Members of a model of tables, where the number is left open.
 N_MEMBERS = 8
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
@@ -289,13 +291,10 @@ def _regression_loss(estimator: Any) -> str:
 def _settings(
     estimator: Any, plan: Plan, n_rows: int, callbacks: list[Any]
 ) -> dict[str, Any]:
-    batch_size = estimator.batch_size
     settings = {
         "lr": estimator.learning_rate_init,
         "weight_decay": estimator.alpha,
-        "batch_size": _auto_batch(plan.n_members, n_rows)
-        if batch_size == "auto"
-        else batch_size,
+        "batch_size": _batch_size(estimator, plan.n_members, n_rows),
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
         "selection": plan.selection,
@@ -308,8 +307,33 @@ def _settings(
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}
 
 
-def _auto_batch(n_members: int, n_rows: int) -> int:
+def patience(estimator: Any, plan: Plan, n_rows: int) -> float:
+    """Return the number of epochs without improvement to wait for.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_iter_no_change`` decides where given.
+    plan : Plan
+        The settings.
+    n_rows : int
+        Number of rows of an epoch: where it has many steps, fewer epochs will do.
+
+    Returns
+    -------
+    float
+        The number of epochs.
+    """
+    if estimator.n_iter_no_change != "auto":
+        return float(estimator.n_iter_no_change)
+    n_batches = math.ceil(n_rows / _batch_size(estimator, plan.n_members, n_rows))
+    return float(np.clip(PATIENT_STEPS // n_batches, *PATIENCE))
+
+
+def _batch_size(estimator: Any, n_members: int, n_rows: int) -> int:
     """Return a power of two that makes twelve batches, as far as bounds allow."""
+    if estimator.batch_size != "auto":
+        return int(estimator.batch_size)
     if n_members == 1:
         return min(200, n_rows)
     if n_rows < SMALL:

@@ -94,7 +94,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         shuffle: bool = True,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 16,
+        n_iter_no_change: int | str = "auto",
         n_members: int | str = "auto",
         members: str = "crossfit",
         calibrate: bool = True,

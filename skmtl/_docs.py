@@ -42,8 +42,9 @@ early_stopping : bool or "auto", default="auto"
     with 500 labelled rows or more. Without it the training loss decides when to stop.
 validation_fraction : float, default=0.1
     Share of the labelled rows to hold out, stratified over tasks as far as possible.
-n_iter_no_change : int or inf, default=16
+n_iter_no_change : int, inf or "auto", default="auto"
     Epochs without improvement after which training stops; each member stops by itself.
+    "auto" means the epochs of 200 steps, 5 at least and 16 at most.
 n_members : int or "auto", default="auto"
     Number of copies of the model, each with its own initial weights and batches, whose
     probabilities, or values, are averaged (deep ensembles: Lakshminarayanan et al.,

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skmtl._build import Plan, threads
+from skmtl._build import Plan, patience, threads
 from skmtl._categories import Categories, check_kinds, coded
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
@@ -203,7 +203,9 @@ class MultiTaskFit(CallbackSupportMixin):
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         several, data_given = parts is not None, (X, y, sample_weight)
-        callbacks = self._callbacks(data_given, targets, stops, one_pass, several)
+        callbacks = self._callbacks(
+            plan, len(data.rows), data_given, targets, stops, one_pass, several
+        )
         return Job(
             plan=plan,
             weighting=weighting,
@@ -367,6 +369,8 @@ class MultiTaskFit(CallbackSupportMixin):
 
     def _callbacks(
         self,
+        plan: Plan,
+        n_rows: int,
         given: tuple[Any, Any, Any],
         targets: Targets,
         stops: bool,
@@ -392,12 +396,12 @@ class MultiTaskFit(CallbackSupportMixin):
             )
         if self.verbose and not one_pass:
             callbacks.append(Progress(self.max_iter))
-        patience, tol = self.n_iter_no_change, self.tol
+        waited, tol = patience(self, plan, n_rows), self.tol
         if not one_pass and several:
-            callbacks.append(MemberStopping(patience, tol, stops))
+            callbacks.append(MemberStopping(waited, tol, stops))
         elif not one_pass:
             monitor = "valid_loss" if stops else "train_loss"
-            callbacks.append(Stopping(monitor, patience, tol, stops))
+            callbacks.append(Stopping(monitor, waited, tol, stops))
         return callbacks + list(self.callbacks or [])
 
     def _publish(self, net: MultiTaskNet, job: Job) -> None:
