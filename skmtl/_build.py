@@ -1,7 +1,7 @@
 """From an estimator's parameters to a skorch net that is ready to train."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -47,8 +47,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 FLOAT64_WORK = 2**22
 #: Steps without improvement to wait for, and bounds of the epochs that they take.
 PATIENT_STEPS, PATIENCE = 200, (5, 16)
-#: Members of a model of tables, where the number is left open.
-N_MEMBERS = 8
+#: Members of a model of tables, where the number is left open: with many rows, four do
+#: as well as eight (census_kdd and school of the benchmark) in less than half the time.
+N_MEMBERS, MANY_ROWS, MANY_ROWS_MEMBERS = 8, 10_000, 4
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
 #: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
@@ -75,7 +76,7 @@ class Plan:
     selection : Selection or None
         Which labels of a batch train.
     n_members : int
-        Number of members.
+        Number of members; see `with_members`.
     """
 
     sharing: Sharing
@@ -110,12 +111,10 @@ class Plan:
         if estimator.selection is not None:
             selection = Selection(estimator.selection, estimator.selection_fraction)
         optimizer, settings = _optimizer(estimator.optimizer)
-        encoder, n_members = _encoder(estimator.encoder), estimator.n_members
-        if n_members == "auto":
-            n_members = N_MEMBERS if isinstance(encoder, TableEncoder) else 1
+        n_members = 1 if estimator.n_members == "auto" else estimator.n_members
         return cls(
             resolve(estimator.sharing, SHARING),
-            encoder,
+            _encoder(estimator.encoder),
             resolve(estimator.weighting, WEIGHTING),
             None if relation is None else resolve(relation, RELATION),
             resolve_augmentation(estimator.augmentation),
@@ -126,6 +125,31 @@ class Plan:
             selection,
             n_members,
         )
+
+
+def with_members(plan: Plan, estimator: Any, n_rows: int, resume: bool) -> Plan:
+    """Return the settings with the number of members, where that is left open.
+
+    Parameters
+    ----------
+    plan : Plan
+        The settings.
+    estimator : estimator
+        Its ``n_members`` decides where given.
+    n_rows : int
+        Number of rows with a label.
+    resume : bool
+        Whether a fitted estimator trains on: it keeps its members.
+
+    Returns
+    -------
+    Plan
+        The settings.
+    """
+    if estimator.n_members != "auto" or not isinstance(plan.encoder, TableEncoder):
+        return plan
+    n_members = N_MEMBERS if n_rows < MANY_ROWS else min(N_MEMBERS, MANY_ROWS_MEMBERS)
+    return replace(plan, n_members=estimator.n_members_ if resume else n_members)
 
 
 def _encoder(encoder: Any) -> Encoder:

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skmtl._build import Plan, patience, threads
+from skmtl._build import Plan, patience, threads, with_members
 from skmtl._categories import Categories, check_kinds, coded
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
@@ -174,6 +174,7 @@ class MultiTaskFit(CallbackSupportMixin):
         seed = int(random_state.randint(2**31 - 1))
         encoder = plan.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
+        plan = with_members(plan, self, len(data.rows), resume)
         task_weight = check_task_weight(self.task_weight, targets.names)
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(

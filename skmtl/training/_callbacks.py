@@ -25,7 +25,9 @@ class Stopping(Callback):
         Whether to load the weights of the epoch with the lowest loss at the end.
     """
 
-    def __init__(self, monitor: str, patience: float, tol: float, restore: bool) -> None:
+    def __init__(
+        self, monitor: str, patience: float, tol: float, restore: bool
+    ) -> None:
         self.monitor = monitor
         self.patience = patience
         self.tol = tol
