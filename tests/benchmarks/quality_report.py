@@ -17,7 +17,7 @@ import skmtl
 
 BASELINES = ("LR", "RF", "HGB", "MLP")
 SEPARATE = "skmtl-separate"
-OTHERS = ("XGBoost", "XGBoost-joint", "CatBoost-joint")
+OTHERS = (*BASELINES, "XGBoost", "XGBoost-joint", "CatBoost-joint", SEPARATE)
 
 Cells = list[dict[str, Any]]
 
@@ -249,9 +249,7 @@ def mean_ranks(results: Results, focus: str) -> Table:
 def against(results: Results, focus: str) -> Table:
     """Compare the focus with each other model on the sets that both have."""
     rows = []
-    for other in results.models:
-        if other == focus:
-            continue
+    for other in (m for m in results.models if m in OTHERS):
         cells = []
         for metric in METRICS.values():
             scores = results.table(metric.name, [focus, other])
@@ -355,8 +353,7 @@ def coverage(results: Results, focus: str) -> Table:
 def changes(results: Results, focus: str) -> Table:
     """Show what each variant of the focus changes, and its rank in the focus' place."""
     rows = []
-    known = {focus, SEPARATE, *BASELINES, *OTHERS}
-    for variant in (m for m in results.models if m not in known):
+    for variant in (m for m in results.models if m not in (focus, *OTHERS)):
         cells = []
         for metric in METRICS.values():
             scores = results.table(metric.name, [variant, focus, *metric.baselines])
