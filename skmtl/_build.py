@@ -1,7 +1,7 @@
 """From an estimator's parameters to a skorch net that is ready to train."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -46,8 +46,11 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 #: Rows times parameters up to which precision="auto" means float64: an epoch then costs
 #: about a fifth of a millisecond more.
 FLOAT64_WORK = 2**22
-#: Members of a model of tables, where the number is left open.
-N_MEMBERS = 8
+#: Steps without improvement to wait for, and bounds of the epochs that they take.
+PATIENT_STEPS, PATIENCE = 200, (5, 16)
+#: Members of a model of tables, where the number is left open: with many rows, four do
+#: as well as eight (census_kdd and school of the benchmark) in less than half the time.
+N_MEMBERS, MANY_ROWS, MANY_ROWS_MEMBERS = 8, 10_000, 4
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
 #: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
@@ -74,7 +77,7 @@ class Plan:
     selection : Selection or None
         Which labels of a batch train.
     n_members : int
-        Number of members.
+        Number of members; see `with_members`.
     """
 
     sharing: Sharing
@@ -109,12 +112,10 @@ class Plan:
         if estimator.selection is not None:
             selection = Selection(estimator.selection, estimator.selection_fraction)
         optimizer, settings = _optimizer(estimator.optimizer)
-        encoder, n_members = _encoder(estimator.encoder), estimator.n_members
-        if n_members == "auto":
-            n_members = N_MEMBERS if isinstance(encoder, TableEncoder) else 1
+        n_members = 1 if estimator.n_members == "auto" else estimator.n_members
         return cls(
             resolve(estimator.sharing, SHARING),
-            encoder,
+            _encoder(estimator.encoder),
             resolve(estimator.weighting, WEIGHTING),
             None if relation is None else resolve(relation, RELATION),
             resolve_augmentation(estimator.augmentation),
@@ -135,6 +136,31 @@ class Plan:
     def teacher(self) -> Any:
         """The teacher that the user has given, or None."""
         return None if self.soft_loss is None else self.relation.teacher  # type: ignore[union-attr]
+
+
+def with_members(plan: Plan, estimator: Any, n_rows: int, resume: bool) -> Plan:
+    """Return the settings with the number of members, where that is left open.
+
+    Parameters
+    ----------
+    plan : Plan
+        The settings.
+    estimator : estimator
+        Its ``n_members`` decides where given.
+    n_rows : int
+        Number of rows with a label.
+    resume : bool
+        Whether a fitted estimator trains on: it keeps its members.
+
+    Returns
+    -------
+    Plan
+        The settings.
+    """
+    if estimator.n_members != "auto" or not isinstance(plan.encoder, TableEncoder):
+        return plan
+    n_members = N_MEMBERS if n_rows < MANY_ROWS else min(N_MEMBERS, MANY_ROWS_MEMBERS)
+    return replace(plan, n_members=estimator.n_members_ if resume else n_members)
 
 
 def _encoder(encoder: Any) -> Encoder:
@@ -301,13 +327,10 @@ def _regression_loss(estimator: Any) -> str:
 def _settings(
     estimator: Any, plan: Plan, n_rows: int, callbacks: list[Any]
 ) -> dict[str, Any]:
-    batch_size = estimator.batch_size
     settings = {
         "lr": estimator.learning_rate_init,
         "weight_decay": estimator.alpha,
-        "batch_size": _auto_batch(plan.n_members, n_rows)
-        if batch_size == "auto"
-        else batch_size,
+        "batch_size": _batch_size(estimator, plan.n_members, n_rows),
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
         "selection": plan.selection,
@@ -320,8 +343,33 @@ def _settings(
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}
 
 
-def _auto_batch(n_members: int, n_rows: int) -> int:
+def patience(estimator: Any, plan: Plan, n_rows: int) -> float:
+    """Return the number of epochs without improvement to wait for.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_iter_no_change`` decides where given.
+    plan : Plan
+        The settings.
+    n_rows : int
+        Number of rows of an epoch: where it has many steps, fewer epochs will do.
+
+    Returns
+    -------
+    float
+        The number of epochs.
+    """
+    if estimator.n_iter_no_change != "auto":
+        return float(estimator.n_iter_no_change)
+    n_batches = math.ceil(n_rows / _batch_size(estimator, plan.n_members, n_rows))
+    return float(np.clip(PATIENT_STEPS // n_batches, *PATIENCE))
+
+
+def _batch_size(estimator: Any, n_members: int, n_rows: int) -> int:
     """Return a power of two that makes twelve batches, as far as bounds allow."""
+    if estimator.batch_size != "auto":
+        return int(estimator.batch_size)
     if n_members == 1:
         return min(200, n_rows)
     if n_rows < SMALL:

@@ -20,7 +20,7 @@ relation : Relation or None, default=None
     How tasks inform each other beyond sharing.
 optimizer : {"adam", "adamw", "sgd"} or type, default="adamw"
     The optimizer, or a `torch.optim.Optimizer` class. "sgd" has Nesterov momentum 0.9.
-learning_rate_init : float, default=0.001
+learning_rate_init : float, default=0.003
     Learning rate.
 alpha : float, default=0.01
     Weight decay, which draws predictions towards how often each class occurs; decoupled
@@ -42,13 +42,15 @@ early_stopping : bool or "auto", default="auto"
     with 500 labelled rows or more. Without it the training loss decides when to stop.
 validation_fraction : float, default=0.1
     Share of the labelled rows to hold out, stratified over tasks as far as possible.
-n_iter_no_change : int or inf, default=16
+n_iter_no_change : int, inf or "auto", default="auto"
     Epochs without improvement after which training stops; each member stops by itself.
+    "auto" means the epochs of 200 steps, 5 at least and 16 at most.
 n_members : int or "auto", default="auto"
     Number of copies of the model, each with its own initial weights and batches, whose
     probabilities, or values, are averaged (deep ensembles: Lakshminarayanan et al.,
     NeurIPS 2017). They train as one computation where the strategies allow it, else in
-    turns. "auto" is 8 where the encoder reads tables, else 1, a single network.
+    turns. "auto" is 8 where the encoder reads tables, 4 from
+    10,000 labelled rows on, and else 1, a single network.
 members : {"crossfit", "bootstrap", "all"}, default="crossfit"
     What each of several members trains on. "crossfit" holds one of ``n_members`` folds
     out of each, "bootstrap" the rows that it does not draw with replacement; each then

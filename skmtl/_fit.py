@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skmtl._build import Plan, threads
+from skmtl._build import Plan, patience, threads, with_members
 from skmtl._categories import Categories, check_kinds, coded
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
@@ -181,6 +181,7 @@ class MultiTaskFit(CallbackSupportMixin):
         seed = int(random_state.randint(2**31 - 1))
         encoder = plan.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
+        plan = with_members(plan, self, len(data.rows), resume)
         task_weight = check_task_weight(self.task_weight, targets.names)
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(
@@ -210,7 +211,9 @@ class MultiTaskFit(CallbackSupportMixin):
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         several, data_given = parts is not None, (X, y, sample_weight)
-        callbacks = self._callbacks(data_given, targets, stops, one_pass, several)
+        callbacks = self._callbacks(
+            plan, len(data.rows), data_given, targets, stops, one_pass, several
+        )
         taught = None if plan.teacher is None else soft_labels(plan.teacher, X, targets)
         return Job(
             plan=plan,
@@ -377,6 +380,8 @@ class MultiTaskFit(CallbackSupportMixin):
 
     def _callbacks(
         self,
+        plan: Plan,
+        n_rows: int,
         given: tuple[Any, Any, Any],
         targets: Targets,
         stops: bool,
@@ -402,12 +407,12 @@ class MultiTaskFit(CallbackSupportMixin):
             )
         if self.verbose and not one_pass:
             callbacks.append(Progress(self.max_iter))
-        patience, tol = self.n_iter_no_change, self.tol
+        waited, tol = patience(self, plan, n_rows), self.tol
         if not one_pass and several:
-            callbacks.append(MemberStopping(patience, tol, stops))
+            callbacks.append(MemberStopping(waited, tol, stops))
         elif not one_pass:
             monitor = "valid_loss" if stops else "train_loss"
-            callbacks.append(Stopping(monitor, patience, tol, stops))
+            callbacks.append(Stopping(monitor, waited, tol, stops))
         return callbacks + list(self.callbacks or [])
 
     def _publish(self, net: MultiTaskNet, job: Job) -> None:

@@ -38,6 +38,7 @@ PARAMETERS: dict[str, Any] = {
     "early_stopping": [StrOptions({"auto"}), "boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [
+        StrOptions({"auto"}),
         Interval(Integral, 1, None, closed="left"),
         Options(Real, {np.inf}),
     ],

@@ -17,7 +17,7 @@ class Stopping(Callback):
     ----------
     monitor : {"train_loss", "valid_loss"}
         Loss to watch: the mean over tasks.
-    patience : int
+    patience : float
         Epochs without improvement to wait for.
     tol : float
         Smallest improvement that counts.
@@ -25,7 +25,9 @@ class Stopping(Callback):
         Whether to load the weights of the epoch with the lowest loss at the end.
     """
 
-    def __init__(self, monitor: str, patience: int, tol: float, restore: bool) -> None:
+    def __init__(
+        self, monitor: str, patience: float, tol: float, restore: bool
+    ) -> None:
         self.monitor = monitor
         self.patience = patience
         self.tol = tol
@@ -67,7 +69,7 @@ class MemberStopping(Callback):
 
     Parameters
     ----------
-    patience : int
+    patience : float
         Epochs without improvement to wait for.
     tol : float
         Smallest improvement that counts.
@@ -75,7 +77,7 @@ class MemberStopping(Callback):
         Whether to load the weights of the epoch with the lowest loss at the end.
     """
 
-    def __init__(self, patience: int, tol: float, restore: bool) -> None:
+    def __init__(self, patience: float, tol: float, restore: bool) -> None:
         self.patience = patience
         self.tol = tol
         self.restore = restore

@@ -112,8 +112,14 @@ def differences(results: Results, focus: str) -> Any:
 
 def time_axis(ax: Any, metric: Metric, results: Results, focus: str) -> None:
     """Draw mean scores against geometric means of seconds, on the same sets."""
-    known = [m for m in results.models if len(results.table(metric.name, [focus, m]))]
-    models = [m for m in known if m in COLOURS or m.startswith(("skmtl", focus))]
+    # Models that lack sets would take those from the others.
+    every = results.table(metric.name, [focus, *metric.baselines])
+    models = [
+        m
+        for m in results.models
+        if (m in COLOURS or m.startswith(("skmtl", focus)))
+        and len(results.table(metric.name, [focus, m])) >= len(every)
+    ]
     scores = results.table(metric.name, models)
     times = results.table("fit_s", models).loc[scores.index]
     for model in models:

@@ -10,16 +10,24 @@ import numpy as np
 import pandas as pd
 import sklearn
 import torch
+from quality_scores import COVERAGES
 from scipy.stats import bootstrap
 
 import skmtl
 
 BASELINES = ("LR", "RF", "HGB", "MLP")
 SEPARATE = "skmtl-separate"
+OTHERS = (*BASELINES, "XGBoost", "XGBoost-joint", "CatBoost-joint", SEPARATE)
 
 Cells = list[dict[str, Any]]
 
 COLUMNS = ["set", "model", "seed", "fit_s", "predict_s", "n_train", "n_tasks"]
+REGIONS = [
+    f"{kind}_{percent}{what}"
+    for kind in ("sets", "intervals")
+    for percent in COVERAGES
+    for what in ("", "_size")
+]
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,8 @@ class Results:
 
     def __post_init__(self) -> None:
         worked = [cell for cell in self.cells if "error" not in cell]
-        self.frame = pd.DataFrame(worked).reindex(columns=[*COLUMNS, *METRICS])
+        columns = [*COLUMNS, *METRICS, *REGIONS]
+        self.frame = pd.DataFrame(worked).reindex(columns=columns)
 
     @property
     def models(self) -> list[str]:
@@ -240,9 +249,7 @@ def mean_ranks(results: Results, focus: str) -> Table:
 def against(results: Results, focus: str) -> Table:
     """Compare the focus with each other model on the sets that both have."""
     rows = []
-    for other in results.models:
-        if other == focus:
-            continue
+    for other in (m for m in results.models if m in OTHERS):
         cells = []
         for metric in METRICS.values():
             scores = results.table(metric.name, [focus, other])
@@ -321,6 +328,53 @@ def sharing(results: Results, focus: str) -> Table:
     return Table("One network for all tasks, and one per task", head, rows)
 
 
+def coverage(results: Results, focus: str) -> Table:
+    """Show how often regions hold the true labels, and how large they are."""
+    rows = []
+    for kind, label in (("sets", "prediction sets"), ("intervals", "intervals")):
+        shares = [
+            results.table(f"{kind}_{percent}", [focus])[focus] for percent in COVERAGES
+        ]
+        sizes = results.table(f"{kind}_90_size", [focus])[focus]
+        for name in shares[0].index:
+            held = [f"{share[name]:.3f}" for share in shares]
+            rows.append([name, label, *held, f"{sizes[name]:.2f}"])
+        if len(shares[0]):
+            held = [f"{share.mean():.3f}" for share in shares]
+            rows.append(["mean", label, *held, f"{sizes.mean():.2f}"])
+    head = ["set", "regions", *(f"asked {percent} %" for percent in COVERAGES)]
+    note = (
+        "Share of labels that regions hold, the mean over tasks. Size at 90 %: classes "
+        "in a set, or standard deviations of the labels."
+    )
+    return Table("Regions of predict_interval", [*head, "size"], rows, note)
+
+
+def changes(results: Results, focus: str) -> Table:
+    """Show what each variant of the focus changes, and its rank in the focus' place."""
+    rows = []
+    for variant in (m for m in results.models if m not in (focus, *OTHERS)):
+        cells = []
+        for metric in METRICS.values():
+            scores = results.table(metric.name, [variant, focus, *metric.baselines])
+            gains = metric.difference(scores[variant], scores[focus])
+            ranks = metric.ranks(scores.drop(columns=focus))[variant]
+            wins = int((metric.sign * gains > 0).sum())
+            shown = f"{spread(gains)}, {wins} of {len(gains)}; rank {ranks.mean():.2f}"
+            cells.append(shown if len(gains) else "")
+        times = results.table("fit_s", [variant, focus])
+        ratio = times[variant].sum() / times[focus].sum()
+        rows.append([variant, *cells, f"{ratio:.2f}"])
+    head = [f"{metric.label}, {metric.unit}" for metric in METRICS.values()]
+    note = (
+        "Variant minus default: mean over sets, its interval, the sets on which the "
+        "variant is better, and its mean rank among the others in place of the "
+        "default. Seconds: ratio of the sums."
+    )
+    title = f"Changes to the defaults of {focus}"
+    return Table(title, ["variant", *head, "seconds"], rows, note)
+
+
 def versions() -> str:
     found = {"skmtl": skmtl, "torch": torch, "scikit-learn": sklearn, "numpy": np}
     listed = ", ".join(f"{k} {module.__version__}" for k, module in found.items())
@@ -338,6 +392,7 @@ def tables(results: Results, focus: str) -> list[Table]:
     found += [losses(results, focus), seconds(results, focus)]
     if SEPARATE in models:
         found.append(sharing(results, focus))
+    found += [coverage(results, focus), changes(results, focus)]
     return [table for table in found if table.rows]
 
 

@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 
 #: No probability counts as less in the log-loss.
 LEAST = 1e-3
+#: Coverages that regions are asked for, in percent.
+COVERAGES = (80, 90, 95)
 
 
 def scores(data: DataSet, est: Any, predicted: Array, rows: Any) -> dict[str, float]:
@@ -36,8 +38,40 @@ def scores(data: DataSet, est: Any, predicted: Array, rows: Any) -> dict[str, fl
             task = of_classes(np.searchsorted(classes, y), y == z, probabilities)
         for name, value in task.items():
             found.setdefault(name, []).append(value)
+    for name, values in regions(data, est, rows[1]).items():
+        found[name] = values
     means = {name: np.nanmean(values) for name, values in found.items() if values}
     return {name: float(value) for name, value in means.items() if np.isfinite(value)}
+
+
+def regions(data: DataSet, est: Any, test: Any) -> dict[str, list[float]]:
+    """Return how often regions hold the true label, and how large they are.
+
+    The size of sets is in classes, that of intervals in standard deviations of the
+    labels.
+    """
+    found: dict[str, list[float]] = {}
+    if not hasattr(est, "oof_prediction_"):
+        return found
+    X, Y = data.rows(test), data.Y[test]
+    for percent in COVERAGES:
+        for t, region in enumerate(est.predict_interval(X, percent / 100)):
+            seen = ~np.isnan(Y[:, t])
+            y, region = Y[seen, t], region[seen]
+            if not len(y) or region.shape[1] == 1:
+                continue
+            if data.kinds[t] == "regression":
+                holds = (region[:, 0] <= y) & (y <= region[:, 1])
+                size = (region[:, 1] - region[:, 0]).mean() / (np.std(y) or 1.0)
+                kind = "intervals"
+            else:
+                classes = est.classes_[t]
+                codes = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+                holds = region[np.arange(len(y)), codes] & (classes[codes] == y)
+                size, kind = region.sum(axis=1).mean(), "sets"
+            found.setdefault(f"{kind}_{percent}", []).append(float(holds.mean()))
+            found.setdefault(f"{kind}_{percent}_size", []).append(float(size))
+    return found
 
 
 def relative_error(y: Array, z: Array, mean: float) -> float:

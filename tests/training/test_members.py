@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits, load_linnerud
 from skorch.callbacks import Callback
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl._build import Plan, patience
 from skmtl.encoder import CNN, MLP
 from skmtl.sharing import SHARING
 from skmtl.training import MembersNet
@@ -118,6 +119,30 @@ def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
     assert stacked.net_.stacked
     assert len(set(stopped)) > 2  # they stop one after the other
     assert_same(stacked, in_turns(monkeypatch, est, X, Y), X)
+
+
+def test_tables_of_many_rows_have_fewer_members(monkeypatch):
+    monkeypatch.setattr("skmtl._build.MANY_ROWS", 200)
+    X, Y = digits()
+    est = MultiTaskClassifier(encoder=MLP((4,)), max_iter=1, random_state=0)
+    assert clone(est).fit(X[:199], Y[:199]).n_members_ == 8
+    est.fit(X, Y)
+    assert est.n_members_ == 4
+    # Whoever trains on keeps the members, whatever the number of rows.
+    est.partial_fit(X[:100], Y[:100])
+    assert est.n_members_ == 4
+    assert clone(est).set_params(n_members=3).fit(X, Y).n_members_ == 3
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "epochs"),
+    [(200, 64, 16), (1797, 64, 6), (1797, 4, 5), (1797, 150, 16), (1797, 128, 13)],
+)
+def test_open_patience_is_the_epochs_of_200_steps(n_rows, batch_size, epochs):
+    est = MultiTaskClassifier(batch_size=batch_size, n_members=2)
+    plan = Plan.of(est)
+    assert patience(est, plan, n_rows) == epochs
+    assert patience(est.set_params(n_iter_no_change=3), plan, n_rows) == 3
 
 
 @pytest.mark.parametrize("encoder", [CNN((3,)), MLP((8, 8), "relu", 0, "layer", True)])
