@@ -71,7 +71,7 @@ def draw_affinity(
 
     shown = np.ma.masked_invalid(affinity)
     shown[np.diag_indices(len(affinity))] = np.ma.masked
-    most = float(np.abs(shown).max()) if shown.count() else 0.0
+    most = float(np.abs(shown.compressed()).max(initial=0.0))
     image = _heat_map(ax, shown, cmap, (-most or -1.0, most or 1.0), label)
     texts = _write(ax, image, shown)
     if not texts:
@@ -146,7 +146,7 @@ def _write(ax: Any, image: Any, values: Any) -> list[Any]:
     if n_columns > N_WRITTEN:
         return []
     size = min(letter_size(ax, n_rows, 1), 0.5 * letter_size(ax, n_columns, 0) + 4)
-    decimals, texts = _decimals(float(np.abs(values).max())), []
+    decimals, texts = _decimals(np.abs(values.compressed()).max(initial=0.0)), []
     for row, column in np.argwhere(~np.ma.getmaskarray(values)):
         red, green, blue, _ = image.to_rgba(values[row, column])
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5

@@ -134,6 +134,14 @@ def test_unknown_affinities_are_left_out():
     assert display.image_.get_array().mask.sum() == 4
 
 
+def test_a_matrix_without_effects_is_empty_or_white():
+    assert TaskAffinityDisplay.from_affinity([[3.0]]).texts_ == []
+    display = TaskAffinityDisplay.from_affinity(np.eye(2))
+    assert [text.get_text() for text in display.texts_] == ["0.0", "0.0"]
+    low, high = display.image_.get_clim()
+    assert low == -high < 0
+
+
 def test_groups_are_given_by_names_or_numbers():
     names = ["a", "b", "c"]
     frame = pd.DataFrame(AFFINITY, names, names)
