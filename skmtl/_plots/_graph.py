@@ -115,11 +115,12 @@ def draw_graph(
 
 def _angles(n_tasks: int, blocks: Sequence[int]) -> Array:
     """Return the places of tasks on the circle, with a gap after each group."""
-    gaps = np.repeat(np.arange(len(blocks)), blocks) if len(blocks) > 1 else 0
-    n_slots = n_tasks + (len(blocks) if len(blocks) > 1 and n_tasks > N_ALL else 0)
-    gaps = gaps if n_tasks > N_ALL else 0
-    angles: Array = 2 * np.pi * (np.arange(n_tasks) + gaps) / n_slots
-    return angles
+    slots = np.arange(n_tasks, dtype=np.float64)
+    n_slots = n_tasks
+    if len(blocks) > 1 and n_tasks > N_ALL:
+        slots += np.repeat(np.arange(len(blocks)), blocks)
+        n_slots += len(blocks)
+    return 2 * np.pi * slots / n_slots
 
 
 def _upright(ax: Any, name: str, place: Array) -> Any:

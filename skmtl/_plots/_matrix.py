@@ -67,28 +67,37 @@ def draw_affinity(
     frames : list of matplotlib.patches.Rectangle
         Frames around groups of two or more.
     """
-    from matplotlib.patches import Rectangle
-
     shown = np.ma.masked_invalid(affinity)
     shown[np.diag_indices(len(affinity))] = np.ma.masked
     most = float(np.abs(shown.compressed()).max(initial=0.0))
     image = _heat_map(ax, shown, cmap, (-most or -1.0, most or 1.0), label)
     texts = _write(ax, image, shown)
     if not texts:
-        rows, columns = np.nonzero((shown < 0).filled(False))
-        size = letter_size(ax, len(affinity), 1) ** 2 / 2
-        dark = image.norm(shown[rows, columns]) < 0.2
-        colors = np.where(dark, "white", "black")
-        ax.scatter(columns, rows, s=size, c=colors, marker="_", linewidths=0.7)
+        _mark_negative(ax, image, shown)
     _label(ax, names, names, rotation=45 if len(names) <= N_WRITTEN else 90)
-    frames, start = [], 0
-    for size in blocks if len(blocks) > 1 else ():
-        corner = (start - 0.5, start - 0.5)
-        style = {"fill": False, "edgecolor": ink(ax), "linewidth": 2, "clip_on": False}
-        if size > 1:
-            frames.append(ax.add_patch(Rectangle(corner, size, size, **style)))
-        start += size
-    return image, texts, frames
+    return image, texts, _frames(ax, blocks) if len(blocks) > 1 else []
+
+
+def _mark_negative(ax: Any, image: Any, values: Any) -> None:
+    """Draw a minus sign into negative cells, so that it is told without colours."""
+    rows, columns = np.nonzero((values < 0).filled(False))
+    size = letter_size(ax, len(values), 1) ** 2 / 2
+    dark = image.norm(values[rows, columns]) < 0.2
+    colors = np.where(dark, "white", "black")
+    ax.scatter(columns, rows, s=size, c=colors, marker="_", linewidths=0.7)
+
+
+def _frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
+    """Put frames around groups of two or more."""
+    from matplotlib.patches import Rectangle
+
+    style = {"fill": False, "edgecolor": ink(ax), "linewidth": 2, "clip_on": False}
+    starts = np.cumsum([0, *blocks[:-1]])
+    return [
+        ax.add_patch(Rectangle((start - 0.5, start - 0.5), size, size, **style))
+        for start, size in zip(starts.tolist(), blocks, strict=True)
+        if size > 1
+    ]
 
 
 def draw_usage(

@@ -140,6 +140,8 @@ def test_a_matrix_without_effects_is_empty_or_white():
     assert [text.get_text() for text in display.texts_] == ["0.0", "0.0"]
     low, high = display.image_.get_clim()
     assert low == -high < 0
+    (signs,) = TaskAffinityDisplay.from_affinity(np.eye(13)).ax_.collections
+    assert len(signs.get_offsets()) == 0
 
 
 def test_groups_are_given_by_names_or_numbers():
