@@ -43,11 +43,16 @@ def public(module):
     ]
 
 
+def is_method(value):
+    """Tell methods, those of classes too, from other attributes."""
+    return inspect.isfunction(value) or inspect.ismethod(value)
+
+
 def methods(cls):
     """Return the public methods that skmtl writes; a function has none."""
     return [
         name
-        for name, value in inspect.getmembers(cls, inspect.isfunction)
+        for name, value in inspect.getmembers(cls, is_method)
         if not name.startswith("_") and value.__module__.startswith("skmtl")
     ]
 

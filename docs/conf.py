@@ -1,7 +1,6 @@
 """Settings of Sphinx."""
 
 import importlib
-import inspect
 import os
 import sys
 from pathlib import Path
@@ -40,7 +39,7 @@ def own_methods(module, name, methods):
         method
         for method in methods
         if not method.startswith("_")
-        and inspect.isfunction(getattr(cls, method))
+        and hasattr(getattr(cls, method), "__code__")  # a function, or of the class
         and getattr(cls, method).__module__.startswith("skmtl")
         and getattr(cls, method).__module__ != "skmtl._registry"  # for estimators
         and getattr(cls, method).__doc__
@@ -61,7 +60,9 @@ nitpick_ignore = [
     ("py:obj", "weighting_"),
 ]
 # Names of other projects, which are not linked, so that a build needs no network.
-nitpick_ignore_regex = [("py:.*", r"(numpy|pandas|sklearn|skorch|torch)\..*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(matplotlib|numpy|pandas|sklearn|skorch|torch)\..*"),
+]
 nitpicky = True
 
 sphinx_gallery_conf = {

@@ -1,6 +1,7 @@
 """predict and score shared by the estimators, and what they tell of the model."""
 
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from skmtl._conformal import Conformal, check_coverage
 from skmtl._data import read_weighted
 from skmtl._fit import MultiTaskFit
 from skmtl._oof import NEEDS_FOLDS, OutOfFold
+from skmtl._report import report
 from skmtl._score import task_scores
 from skmtl._summary import sharing_counts
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
@@ -274,15 +276,21 @@ class MultiTaskBase(MultiTaskFit):
             Mean over tasks of the accuracy of classification and the R² of regression;
             tasks without a label in y are left out.
         """
+        scores = self._task_scores(X, y, sample_weight)
+        if np.isnan(scores).all():
+            raise ValueError("y has too few labels to score: every task's are missing.")
+        return float(np.nanmean(scores))
+
+    def _task_scores(
+        self, X: Any, y: Any, sample_weight: Any = None
+    ) -> NDArray[np.float64]:
+        """Return each task's accuracy or R², NaN where y has too few labels."""
         outputs = self._outputs(X)
         columns = read_columns(y, self.missing_label)
         self._check_tasks(columns, self._targets)
         columns, weight = read_weighted(outputs, columns, sample_weight)
         codes = self._codes(outputs)
-        scores = task_scores(self._targets, outputs, codes, columns, weight)
-        if np.isnan(scores).all():
-            raise ValueError("y has too few labels to score: every task's are missing.")
-        return float(np.nanmean(scores))
+        return task_scores(self._targets, outputs, codes, columns, weight)
 
     def sharing_summary(self) -> Any:
         """Return how many parameters the tasks share, layer by layer.
@@ -320,6 +328,37 @@ class MultiTaskBase(MultiTaskFit):
         columns = ["shared", "per_task", "total", "separate"]
         counts = sharing_counts(self.net_)
         return pd.DataFrame.from_dict(counts, orient="index", columns=columns)
+
+    def report_html(
+        self, path: Any, X: Any = None, y: Any = None, *, gain: Any = None
+    ) -> None:
+        """Write a page that tells all about this estimator.
+
+        One HTML file without links to others: settings, labels and balance of each
+        task in training, scores, losses and weights by epoch, what is known of pairs
+        of tasks, and what sharing has changed. Needs matplotlib.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file to write.
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width), default=None
+            Inputs to score on, as a rule such that training has not seen.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Their labels.
+        gain : object, default=None
+            What `skmtl.inspection.sharing_gain` has found for this estimator.
+
+        Raises
+        ------
+        ValueError
+            If only one of X and y is given.
+        """
+        check_is_fitted(self)
+        if (X is None) != (y is None):
+            raise ValueError("X and y must be given together, or neither of them.")
+        Path(path).write_text(report(self, X, y, gain), encoding="utf-8")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

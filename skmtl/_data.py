@@ -42,6 +42,38 @@ class Data:
     given_weight: NDArray[np.float64] | None = None
 
 
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many rows and labels there are.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows, with labels or without.
+    of_classes : list of ndarray of int
+        For each task how often each class occurs; of regression, the number of labels.
+    """
+
+    n_rows: int
+    of_classes: list[NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, data: Data, targets: Targets) -> "LabelCounts":
+        """Count the labels of the training data."""
+        counts = [
+            np.bincount(labels[is_present(labels)], minlength=k)
+            if k
+            else np.array([is_present(labels).sum()])
+            for labels, k in zip(data.labels, targets.n_classes, strict=True)
+        ]
+        return cls(data.X.shape[0], counts)
+
+    def plus(self, other: "LabelCounts") -> "LabelCounts":
+        """Return the counts of both together."""
+        pairs = zip(self.of_classes, other.of_classes, strict=True)
+        return LabelCounts(self.n_rows + other.n_rows, [a + b for a, b in pairs])
+
+
 def read_weighted(
     X: Any, columns: Columns, sample_weight: Any, name: str = "sample_weight"
 ) -> tuple[Columns, NDArray[np.float64] | None]:

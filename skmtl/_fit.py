@@ -17,6 +17,7 @@ from skmtl._columns import Columns, read_columns
 from skmtl._data import (
     ClassWeight,
     Data,
+    LabelCounts,
     check_some_weight,
     encode,
     read_weighted,
@@ -424,6 +425,10 @@ class MultiTaskFit(CallbackSupportMixin):
             # Rounding of float32 would depend on which rows are predicted together.
             net.cast(torch.float64)
         self._describe(net, targets)
+        counts = LabelCounts.of(job.data, targets)
+        if job.one_pass and job.resume:
+            counts = self._label_counts.plus(counts)
+        self._label_counts: LabelCounts = counts
 
     def _publish_oof(self, oof: OutOfFold | None, job: Job) -> None:
         """Keep what members say of the training rows that they have not seen."""
@@ -497,6 +502,5 @@ def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
 
 
 def _is_fitted_attribute(name: str) -> bool:
-    return name in ("_targets", "_categories", "_oof", "_parts_of_fit") or (
-        name.endswith("_") and not name.startswith("_")
-    )
+    private = ("_targets", "_categories", "_oof", "_parts_of_fit", "_label_counts")
+    return name in private or (name.endswith("_") and not name.startswith("_"))

@@ -1,6 +1,21 @@
-"""Which tasks depend on each other, and which belong together."""
+"""Which tasks depend on each other, which belong together, and pictures of it."""
 
+from skmtl.inspection._gate_usage_display import GateUsageDisplay
 from skmtl.inspection._group_tasks import group_tasks
 from skmtl.inspection._label_dependence import label_dependence
+from skmtl.inspection._sharing_gain_display import SharingGainDisplay
+from skmtl.inspection._task_affinity_display import TaskAffinityDisplay
+from skmtl.inspection._task_graph_display import TaskGraphDisplay
+from skmtl.inspection._task_weight_display import TaskWeightDisplay
+from skmtl.inspection._training_curve_display import TrainingCurveDisplay
 
-__all__ = ["group_tasks", "label_dependence"]
+__all__ = [
+    "GateUsageDisplay",
+    "SharingGainDisplay",
+    "TaskAffinityDisplay",
+    "TaskGraphDisplay",
+    "TaskWeightDisplay",
+    "TrainingCurveDisplay",
+    "group_tasks",
+    "label_dependence",
+]

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
     """Return what turns a matrix between tasks into a table like the one given.
@@ -28,3 +31,40 @@ def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
     import polars as pl
 
     return lambda matrix: pl.DataFrame(matrix, schema=list(names))
+
+
+def read_affinity(affinity: Any, where: str) -> tuple[list[Any], NDArray[np.float64]]:
+    """Return the tasks' names, or numbers, and a copy of the values between them.
+
+    Parameters
+    ----------
+    affinity : array-like or DataFrame of shape (n_tasks, n_tasks)
+        What the user gave.
+    where : str
+        Which parameter it is of what.
+
+    Returns
+    -------
+    names : list
+        Names of the columns, or numbers for an array.
+    matrix : ndarray of shape (n_tasks, n_tasks)
+        The values.
+    """
+    try:
+        matrix = np.array(affinity, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where} must hold numbers, one row and column per task: {error}."
+        ) from error
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
+        raise ValueError(
+            f"{where} must have one row and one column per task. Got shape "
+            f"{matrix.shape}."
+        )
+    names = list(getattr(affinity, "columns", range(len(matrix))))
+    if hasattr(affinity, "iloc") and list(affinity.index) != names:
+        raise ValueError(
+            f"{where} must have the same tasks as index and as columns, in the same "
+            f"order. Got the index {list(affinity.index)} and the columns {names}."
+        )
+    return names, matrix

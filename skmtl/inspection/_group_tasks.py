@@ -7,6 +7,7 @@ import numpy as np
 
 from skmtl._grouping import best_groups
 from skmtl._validation import Interval, StrOptions, validate_params
+from skmtl.inspection._frames import read_affinity
 
 WHERE = "The 'affinity' parameter of group_tasks"
 
@@ -92,23 +93,7 @@ def group_tasks(affinity: Any, n_groups: Any = "auto") -> list[list[Any]]:
 
 def _read(affinity: Any) -> tuple[list[Any], np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the tasks' names, or numbers, and their checked affinities."""
-    try:
-        matrix = np.array(affinity, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{WHERE} must hold numbers, one row and column per task: {error}."
-        ) from error
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
-        raise ValueError(
-            f"{WHERE} must have one row and one column per task. Got shape "
-            f"{matrix.shape}."
-        )
-    names = list(getattr(affinity, "columns", range(len(matrix))))
-    if hasattr(affinity, "iloc") and list(affinity.index) != names:
-        raise ValueError(
-            f"{WHERE} must have the same tasks as index and as columns, in the same "
-            f"order. Got the index {list(affinity.index)} and the columns {names}."
-        )
+    names, matrix = read_affinity(affinity, WHERE)
     np.fill_diagonal(matrix, 0)
     bad = np.argwhere(~np.isfinite(matrix))
     if len(bad):

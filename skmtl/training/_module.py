@@ -204,7 +204,7 @@ class MultiTaskModule(StagedModule):
             If the sharing strategy has no gates.
         """
         parameter = self.heads.weight
-        batch = X if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X))
+        batch = X if isinstance(X, Tensor) else torch.tensor(np.ascontiguousarray(X))
         batch = batch.to(parameter.device, self.input_dtype)
         training = self.training
         self.eval()

@@ -1,0 +1,40 @@
+"""Pictures of tasks, drawn with matplotlib, which nothing here imports by itself."""
+
+from skmtl._plots._epochs import draw_weights, weights_size
+from skmtl._plots._gains import draw_gains, gains_size
+from skmtl._plots._graph import chosen_pairs, draw_graph, graph_size
+from skmtl._plots._losses import draw_losses, losses_size
+from skmtl._plots._matrix import affinity_size, draw_affinity, draw_usage
+from skmtl._plots._order import arranged
+from skmtl._plots._style import (
+    GREY,
+    HELPS,
+    HURTS,
+    LINES,
+    needs_matplotlib,
+    new_axes,
+    short_names,
+)
+
+__all__ = [
+    "GREY",
+    "HELPS",
+    "HURTS",
+    "LINES",
+    "affinity_size",
+    "arranged",
+    "chosen_pairs",
+    "draw_affinity",
+    "draw_gains",
+    "draw_graph",
+    "draw_losses",
+    "draw_usage",
+    "draw_weights",
+    "gains_size",
+    "graph_size",
+    "losses_size",
+    "needs_matplotlib",
+    "new_axes",
+    "short_names",
+    "weights_size",
+]

@@ -1,0 +1,112 @@
+"""What the history of a training tells, as arrays."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Losses, weights and gradients of each task by epoch; NaN where there are none.
+
+    Attributes
+    ----------
+    train_losses, valid_losses : ndarray of shape (n_epochs, n_tasks)
+        Mean losses.
+    weights : ndarray of shape (n_epochs, n_tasks)
+        Mean weights of the losses.
+    cosines : ndarray of shape (n_epochs, n_tasks, n_tasks)
+        Mean cosines between the tasks' gradients.
+    best_epoch : int or None
+        Epoch, counted from one, with the lowest mean validation loss; None without
+        validation.
+    """
+
+    train_losses: Array
+    valid_losses: Array
+    weights: Array
+    cosines: Array
+    best_epoch: int | None
+
+    @classmethod
+    def of(cls, history: Iterable[Mapping[str, Any]], n_tasks: int) -> Self:
+        """Read a history.
+
+        Parameters
+        ----------
+        history : iterable of dict
+            One record per epoch.
+        n_tasks : int
+            Number of tasks.
+
+        Returns
+        -------
+        Records
+            What it holds.
+        """
+        epochs = list(history)
+        validated = {
+            number: epoch["valid_loss"]
+            for number, epoch in enumerate(epochs, start=1)
+            if "valid_loss" in epoch
+        }
+        return cls(
+            train_losses=_stacked(epochs, "train_losses", (n_tasks,)),
+            valid_losses=_stacked(epochs, "valid_losses", (n_tasks,)),
+            weights=_stacked(epochs, "train_weights", (n_tasks,)),
+            cosines=_stacked(epochs, "train_gradient_cosines", (n_tasks, n_tasks)),
+            best_epoch=min(validated, key=validated.__getitem__, default=None),
+        )
+
+
+def mean_cosines(cosines: Array) -> Array:
+    """Return the mean cosine of each task's gradient with those of the others.
+
+    Parameters
+    ----------
+    cosines : ndarray of shape (n_epochs, n_tasks, n_tasks)
+        Cosines of all pairs; NaN where a pair was never seen.
+
+    Returns
+    -------
+    ndarray of shape (n_epochs, n_tasks)
+        Means over the pairs seen; NaN where there are none.
+    """
+    itself = np.eye(cosines.shape[-1], dtype=bool)
+    return mean_known(np.where(itself, np.nan, cosines), axis=-1)
+
+
+def mean_known(values: Array, axis: int) -> Array:
+    """Return means over the values that are not NaN, without a warning.
+
+    Parameters
+    ----------
+    values : ndarray
+        The values.
+    axis : int
+        Along which to take means.
+
+    Returns
+    -------
+    ndarray
+        The means; NaN where there is no value.
+    """
+    known = ~np.isnan(values)
+    n_known = np.asarray(known.sum(axis=axis))
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    means = np.full(n_known.shape, np.nan)
+    return np.divide(total, n_known, out=means, where=n_known > 0)
+
+
+def _stacked(
+    epochs: list[Mapping[str, Any]], name: str, shape: tuple[int, ...]
+) -> Array:
+    """Return what all epochs have recorded under a name."""
+    absent = np.full(shape, np.nan)
+    values = [np.asarray(epoch.get(name, absent), np.float64) for epoch in epochs]
+    return np.stack(values) if values else np.empty((0, *shape))

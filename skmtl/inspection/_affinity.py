@@ -1,0 +1,96 @@
+"""What displays of a matrix between tasks have in common."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._grouping import best_groups
+from skmtl._plots import arranged, short_names
+from skmtl._validation import task_numbers
+from skmtl.inspection._frames import read_affinity
+
+
+class AffinityDisplay:
+    """Holds a matrix between tasks, and their groups.
+
+    Parameters
+    ----------
+    affinity : ndarray of shape (n_tasks, n_tasks)
+        How much the task of the row helps that of the column; NaN if not known.
+    task_names : sequence
+        Names of the tasks.
+    groups : list of list of int, default=None
+        Numbers of the tasks of each group.
+    """
+
+    def __init__(
+        self,
+        *,
+        affinity: NDArray[np.float64],
+        task_names: Sequence[Any],
+        groups: list[list[int]] | None = None,
+    ) -> None:
+        self.affinity = affinity
+        self.task_names = task_names
+        self.groups = groups
+
+    @classmethod
+    def _read(cls, affinity: Any, groups: Any) -> Self:
+        """Return the display of what the user gave."""
+        caller = f"{cls.__name__}.from_affinity"
+        where = f"The 'affinity' parameter of {caller}"
+        names, matrix = read_affinity(affinity, where)
+        if not hasattr(affinity, "columns"):
+            names = [f"task{t}" for t in names]
+        if np.isinf(matrix).any():
+            raise ValueError(
+                f"{where} must not be infinite: put NaN where it is not known."
+            )
+        found = read_groups(groups, matrix, names, caller)
+        return cls(affinity=matrix, task_names=names, groups=found)
+
+    def _arranged(self) -> tuple[list[int], list[int], NDArray[np.float64], list[str]]:
+        """Return order, sizes of groups, and matrix and names in that order."""
+        blocks = arranged(self.affinity, self.groups)
+        order = [task for block in blocks for task in block]
+        names = short_names([self.task_names[t] for t in order])
+        sizes = [len(block) for block in blocks]
+        return order, sizes, self.affinity[np.ix_(order, order)], names
+
+
+def read_groups(
+    groups: Any, affinity: NDArray[np.float64], names: list[Any], caller: str
+) -> list[list[int]] | None:
+    """Return the numbers of the tasks of each group.
+
+    Parameters
+    ----------
+    groups : "auto", list of list or None
+        Names or numbers of tasks; "auto" finds groups.
+    affinity : ndarray of shape (n_tasks, n_tasks)
+        How much the task of the row helps that of the column.
+    names : list
+        Names of the tasks.
+    caller : str
+        What the user has called.
+
+    Returns
+    -------
+    list of list of int or None
+        The groups.
+    """
+    if groups is None:
+        return None
+    if isinstance(groups, str) and groups == "auto":
+        known = np.nan_to_num(affinity)
+        np.fill_diagonal(known, 0)
+        return best_groups(known, None)
+    where = f"The 'groups' parameter of {caller}"
+    if isinstance(groups, str) or any(isinstance(g, str | int) for g in groups):
+        raise ValueError(
+            f"{where} must be 'auto', None or a list of lists of tasks. Got {groups!r}."
+        )
+    numbers = iter(task_numbers([t for g in groups for t in g], names, where))
+    return [[next(numbers) for _ in group] for group in groups]

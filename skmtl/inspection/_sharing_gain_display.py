@@ -1,0 +1,121 @@
+"""What sharing is worth to each task, as a picture."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._plots import draw_gains, gains_size, needs_matplotlib, new_axes
+
+
+class SharingGainDisplay:
+    """Gain of each task from sharing, with its confidence interval.
+
+    Tasks are in the order of their gains. A filled circle marks a task that sharing
+    helps, a filled triangle one that it hurts ("negative transfer"), and an open
+    diamond one whose interval holds zero.
+
+    Parameters
+    ----------
+    gain : ndarray of shape (n_tasks,)
+        Mean difference of the scores with sharing and without, positive where sharing
+        is better; NaN where it is not known.
+    interval : ndarray of shape (n_tasks, 2)
+        Lower and upper ends of the confidence intervals.
+    hurts : ndarray of bool of shape (n_tasks,)
+        Which tasks sharing hurts.
+    task_names : sequence
+        Names of the tasks.
+    delta_m : float, default=None
+        Mean relative gain of all tasks, which is told below the axis.
+
+    Attributes
+    ----------
+    order_ : list of int
+        Numbers of the tasks as they are shown, from the top.
+    marks_ : list of matplotlib.collections.PathCollection
+        The marks of the tasks, for each kind that occurs.
+    intervals_ : list of matplotlib.lines.Line2D
+        The intervals, in the order shown.
+    ax_ : matplotlib.axes.Axes
+        Axes with the gains.
+    figure_ : matplotlib.figure.Figure
+        Figure with the axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.inspection import SharingGainDisplay
+    >>> display = SharingGainDisplay(
+    ...     gain=np.array([0.02, 0.1]),
+    ...     interval=np.array([[-0.01, 0.05], [0.06, 0.14]]),
+    ...     hurts=np.array([False, False]),
+    ...     task_names=["age", "weight"],
+    ... )
+    >>> [label.get_text() for label in display.plot().ax_.get_yticklabels()]
+    ['weight', 'age']
+    """
+
+    def __init__(
+        self,
+        *,
+        gain: NDArray[np.float64],
+        interval: NDArray[np.float64],
+        hurts: NDArray[np.bool_],
+        task_names: Sequence[Any],
+        delta_m: float | None = None,
+    ) -> None:
+        self.gain = gain
+        self.interval = interval
+        self.hurts = hurts
+        self.task_names = task_names
+        self.delta_m = delta_m
+
+    @classmethod
+    def from_gain(cls, gain: Any, *, ax: Any = None) -> Self:
+        """Show what `sharing_gain` has found.
+
+        Parameters
+        ----------
+        gain : SharingGain
+            The gains.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure that fits the number of tasks.
+
+        Returns
+        -------
+        display : SharingGainDisplay
+            The display.
+        """
+        needs_matplotlib(f"{cls.__name__}.from_gain")
+        display = cls(
+            gain=gain.gain,
+            interval=gain.interval,
+            hurts=gain.hurts,
+            task_names=gain.task_names,
+            delta_m=gain.delta_m,
+        )
+        return display.plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw the gains.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure that fits the number of tasks.
+
+        Returns
+        -------
+        display : SharingGainDisplay
+            The display.
+        """
+        needs_matplotlib(f"{type(self).__name__}.plot")
+        if ax is None:
+            ax = new_axes(*gains_size(len(self.task_names)))
+        self.order_, self.marks_, self.intervals_ = draw_gains(
+            ax, self.gain, self.interval, self.hurts, self.task_names, self.delta_m
+        )
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
