@@ -508,3 +508,11 @@ def check_task_views(est):
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
+#: What they look at is over before there is a network, or begins after its last layer.
+OF_LABELS = [
+    check_frame,
+    check_strings_and_mixed_columns,
+    check_missing_labels,
+    check_task_without_labels,
+    check_class_absent_from_fold,
+]

@@ -5,10 +5,12 @@ import pytest
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, Additive, TaskToken
-from tests._checks import CHECKS
+from tests._checks import CHECKS, OF_LABELS
+from tests._pairs import pairs
 
+ESTIMATORS = [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
 SHARINGS = {
-    **{name: name for name in SHARING},
+    **{name: name for name in SHARING if name != "hard"},
     "penalised": Additive(strength=0.01),
     "task_token": TaskToken(token_width=16, n_tokens=4, n_blocks=1),  # in less time
 }
@@ -17,32 +19,24 @@ SHARINGS = {
 EXACT = {"check_integer_weights", "check_units"}
 
 
-sharings = pytest.mark.parametrize(
-    "sharing",
-    [
-        pytest.param(
-            sharing,
-            id=name,
-            marks=() if name in ("hard", "penalised") else pytest.mark.every_sharing,
-        )
-        for name, sharing in SHARINGS.items()
-    ],
-)
+def estimator(cls, sharing, **settings):
+    settings = {"learning_rate_init": 1e-2, **settings}
+    return cls(sharing, encoder=MLP((16,)), max_iter=40, random_state=0, **settings)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@sharings
-@pytest.mark.parametrize(
-    "cls", [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_estimator_passes_our_check(cls, check):
+    check(estimator(cls, "hard"))
+
+
+@pytest.mark.every_sharing
+@pairs(
+    ("sharing", "check", "cls"),
+    SHARINGS,
+    [check for check in CHECKS if check not in OF_LABELS],
+    ESTIMATORS,
 )
-def test_estimator_passes_our_check(cls, sharing, check):
+def test_every_sharing_passes_our_check(sharing, check, cls):
     slowly = isinstance(sharing, TaskToken) and check.__name__ in EXACT
-    check(
-        cls(
-            sharing,
-            encoder=MLP((16,)),
-            learning_rate_init=1e-3 if slowly else 1e-2,
-            max_iter=40,
-            random_state=0,
-        )
-    )
+    check(estimator(cls, sharing, learning_rate_init=1e-3 if slowly else 1e-2))

@@ -75,7 +75,6 @@ def test_readme_commands_are_one_line_each_and_make_their_environment():
     assert tests.endswith("pytest")
 
 
-@pytest.mark.defaults
 def test_readme_examples_run(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks[0].splitlines()) <= 15

@@ -1,4 +1,4 @@
-"""Every way of sharing with every encoder, in every kind of estimator."""
+"""Every way of sharing with every encoder, in estimators of every kind."""
 
 import pickle
 
@@ -12,8 +12,7 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.sharing import SHARING
 from tests._networks import BatchNormed, Network
-
-pytestmark = pytest.mark.every_sharing
+from tests._pairs import pairs
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -53,9 +52,7 @@ def test_every_encoder_is_here():
     assert set(ENCODER) <= set(ENCODERS)
 
 
-@pytest.mark.parametrize("cls", TARGETS)
-@pytest.mark.parametrize("name", ENCODERS)
-@pytest.mark.parametrize("sharing", SHARING)
+@pairs(("sharing", "name", "cls"), list(SHARING), list(ENCODERS), list(TARGETS))
 def test_it_fits_predicts_and_is_stored(sharing, name, cls):
     X, Y = IMAGES if name in ON_IMAGES else TABLE, TARGETS[cls].astype(float)
     Y[::4, 1] = np.nan

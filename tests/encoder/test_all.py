@@ -17,6 +17,8 @@ from tests._networks import (
     strategy_files,
 )
 
+pytestmark = pytest.mark.torch_only
+
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 
 

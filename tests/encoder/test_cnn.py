@@ -1,5 +1,7 @@
 """The convolutional network is the one that torch's own layers make."""
 
+from itertools import cycle, product
+
 import numpy as np
 import pytest
 import torch
@@ -166,8 +168,16 @@ def test_a_single_network_and_one_of_many_are_the_same():
 EPOCHS = dict.fromkeys(SHARING, 15) | {"task_token": 30}
 
 
-@every_sharing
-@pytest.mark.parametrize("norm", [None, "layer", "batch"])
+NORMS = [None, "layer", "batch"]
+
+
+@pytest.mark.torch_only
+@pytest.mark.parametrize(
+    ("sharing", "norm"),
+    dict.fromkeys(
+        [*product(["hard"], NORMS), *zip(SHARING, cycle(NORMS), strict=False)]
+    ),
+)
 def test_it_learns_under_every_sharing(sharing, norm):
     X, Y = IMAGES[:300], TASKS[:300]
     est = MultiTaskClassifier(
@@ -331,8 +341,9 @@ class SmallResNet(nn.Module):
         return self.avgpool(self.layer1(X)).flatten(1)
 
 
-@every_sharing
-def test_a_user_s_residual_network_learns_under_every_sharing(sharing):
+@pytest.mark.torch_only
+@pytest.mark.parametrize("sharing", ["hard", "independent", "mmoe"])
+def test_a_user_s_residual_network_learns(sharing):
     X, Y = IMAGES[:200], TASKS[:200]
     est = MultiTaskClassifier(
         sharing,

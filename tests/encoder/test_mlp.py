@@ -10,6 +10,8 @@ from skmtl.encoder import MLP
 from skmtl.encoder._mlp import ACTIVATIONS
 from tests._networks import N_FEATURES, inputs, randomised, state_of
 
+pytestmark = pytest.mark.torch_only
+
 
 def reference(widths, activation, norm, state, copy):
     """Return the same network made of torch's layers, with one copy's weights."""

@@ -1,6 +1,7 @@
 """A user's own torch.nn.Module class as the encoder."""
 
 import pickle
+from itertools import cycle, product
 
 import numpy as np
 import pytest
@@ -65,8 +66,16 @@ def test_copies_are_the_networks_one_by_one(module, training):
     np.testing.assert_allclose(found, sorted(expected), atol=1e-9)
 
 
-@every_sharing
-@pytest.mark.parametrize("module", [Network, BatchNormed, WithoutArguments])
+MODULES = [Network, BatchNormed, WithoutArguments]
+
+
+@pytest.mark.torch_only
+@pytest.mark.parametrize(
+    ("sharing", "module"),
+    dict.fromkeys(
+        [*product(["hard"], MODULES), *zip(SHARING, cycle(MODULES), strict=False)]
+    ),
+)
 def test_modules_train_and_predict_under_every_sharing(sharing, module):
     X, Y = labels()
     est = MultiTaskClassifier(
@@ -74,7 +83,7 @@ def test_modules_train_and_predict_under_every_sharing(sharing, module):
         encoder=module,
         learning_rate_init=1e-2,
         batch_size=20,
-        max_iter=60,
+        max_iter=40,
         random_state=0,
     ).fit(X, Y)
     assert est.score(X, Y) > 0.8
@@ -116,6 +125,7 @@ class Convolution(nn.Sequential):
         )
 
 
+@pytest.mark.torch_only
 @every_sharing
 def test_images_go_through_convolutions(sharing):
     X, Y = images()
@@ -156,6 +166,7 @@ def no_module():
     return "a network"
 
 
+@pytest.mark.torch_only
 @every_sharing
 @pytest.mark.parametrize(
     ("encoder", "message"),
@@ -245,6 +256,7 @@ class Branching(nn.Linear):
 WITHOUT_COPIES = {"adapter", "chain", "grouped", "hard", "mtan", "task_token"}
 
 
+@pytest.mark.torch_only
 @every_sharing
 @pytest.mark.parametrize(
     ("module", "stacks"),
@@ -296,11 +308,16 @@ class _Fourier(EncoderModule):
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+@pytest.mark.torch_only
 @every_sharing
 def test_a_user_written_encoder_works_unregistered(sharing):
     X, Y = labels()
     est = MultiTaskClassifier(
-        sharing, encoder=Fourier(), learning_rate_init=1e-2, random_state=0
+        sharing,
+        encoder=Fourier(),
+        learning_rate_init=1e-2,
+        max_iter=60,
+        random_state=0,
     )
     est.set_params(encoder__n_waves=16).fit(X, Y)
     assert est.score(X, Y) > 0.9

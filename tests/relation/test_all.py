@@ -25,6 +25,7 @@ from tests._networks import (
     table,
     whole_network,
 )
+from tests._pairs import pairs
 from tests.sharing.test_all import DRAWING, SPECS
 
 
@@ -152,9 +153,13 @@ def test_spec_is_a_small_estimator(relation):
     check_spec(relation)
 
 
-@relations
-@pytest.mark.parametrize("sharing", [SPECS[name] for name in SHARING], ids=SHARING)
-@pytest.mark.parametrize("encoder", REPLICABLE.values(), ids=REPLICABLE)
+@pytest.mark.torch_only
+@pairs(
+    ("relation", "sharing", "encoder"),
+    RELATIONS,
+    {name: SPECS[name] for name in SHARING},
+    REPLICABLE,
+)
 def test_three_stacked_networks_train_as_three_separate_ones(
     relation, sharing, encoder
 ):
@@ -170,10 +175,11 @@ def test_three_stacked_networks_train_as_three_separate_ones(
         torch.testing.assert_close(found, expected)
 
 
-@relations
-@sharings
-@pytest.mark.parametrize(
-    "cls", [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
+@pairs(
+    ("relation", "sharing", "cls"),
+    RELATIONS,
+    list(SHARING),
+    [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator],
 )
 def test_training_works_with_every_sharing_and_estimator(relation, sharing, cls):
     X, Z = table()

@@ -1,5 +1,7 @@
 """What every sharing strategy promises."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -24,8 +26,7 @@ from tests._networks import (
     table,
     whole_network,
 )
-
-pytestmark = pytest.mark.every_sharing
+from tests._pairs import pairs
 
 T = 3
 
@@ -91,13 +92,16 @@ def test_spec_is_a_small_estimator(sharing):
     check_spec(sharing)
 
 
-@sharings
-@encoders(ENCODERS)
-@pytest.mark.parametrize("n_tasks", [1, 2, 5])
-@pytest.mark.parametrize("n", [1, 2, 17])
+@pairs(
+    ("sharing", "encoder", "size"),
+    SPECS,
+    ENCODERS,
+    list(itertools.product([1, 2, 5], [1, 2, 17])),
+)
 def test_features_have_one_row_per_sample_and_one_column_per_task(
-    sharing, encoder, n_tasks, n
+    sharing, encoder, size
 ):
+    n_tasks, n = size
     module = built(sharing, encoder, n_tasks).eval()
     features, shared = module(inputs(n, encoder=encoder))
     assert features.shape in [(n, n_tasks, module.width), (n, module.width)]

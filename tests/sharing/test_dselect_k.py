@@ -120,7 +120,8 @@ def test_two_hundred_steps_choose_at_most_k_experts(cls, n_experts, k):
     X, Y = table(n=100)
     Y = Y if cls is MultiTaskRegressor else (Y > 0).astype(int)
     settings = {"max_iter": 200, "n_iter_no_change": np.inf, "random_state": 0}
-    est = cls(DSelectK(n_experts, k), **settings).fit(X, Y)  # 200 steps
+    est = cls(DSelectK(n_experts, k), encoder=MLP((32,)), **settings)
+    est.fit(X, Y)  # 200 steps
     usage = est.net_.module_.gate_usage(X)
     assert usage.shape == (3, n_experts)
     assert ((usage > 0).sum(axis=1) <= k).all()
