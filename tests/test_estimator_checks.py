@@ -18,23 +18,19 @@ from skmtl.sharing import SHARING, TaskToken
 
 pytestmark = pytest.mark.defaults
 
-DEFAULT = [MultiTaskClassifier(), MultiTaskRegressor()]
-SHARINGS = {name: name for name in SHARING if name != "hard"}  # which is the default
 # Smaller networks and fewer epochs than by default, for less time.
+SMALL = {
+    "encoder": MLP((32, 32)),
+    "n_members": 1,
+    "learning_rate_init": 1e-2,
+    "max_iter": 25,
+}
+SHARINGS = {name: name for name in SHARING if name != "hard"}  # which is the default
 SHARINGS["task_token"] = TaskToken(token_width=16, n_tokens=4, n_blocks=1)
-
-
-def by_sharing():
-    """Return small classifiers and regressors, a pair for every other sharing."""
-    settings = {"n_members": 1, "learning_rate_init": 1e-2, "max_iter": 25}
-    return [
-        [
-            cls(sharing=sharing, encoder=MLP((32, 32)), **settings)
-            for cls in (MultiTaskClassifier, MultiTaskRegressor)
-        ]
-        for sharing in SHARINGS.values()
-    ]
-
+BY_SHARING = [
+    [cls(sharing=sharing, **SMALL) for cls in (MultiTaskClassifier, MultiTaskRegressor)]
+    for sharing in SHARINGS.values()
+]
 
 # These take what is no classifier by type for one without classes: the first calls
 # partial_fit without them, the others read the classifier tags of all that has
@@ -86,19 +82,25 @@ def every_check_once(pairs, but=()):
     return pytest.mark.parametrize(("estimator", "check"), cases)
 
 
-@every_check_of(DEFAULT)
+@pytest.mark.one_version  # which takes its time
+@every_check_of([MultiTaskClassifier(), MultiTaskRegressor()])
 def test_estimator_passes_scikit_learns_check(estimator, check):
     check(estimator)
 
 
-@pytest.mark.every_sharing
-@every_check_once(by_sharing(), but=OF_CONTAINERS)
-def test_every_sharing_passes_scikit_learns_check(estimator, check):
+@every_check_of([MultiTaskClassifier(**SMALL), MultiTaskRegressor(**SMALL)])
+def test_small_estimator_passes_scikit_learns_check(estimator, check):
     check(estimator)
 
 
-@every_check_of([MultiTaskEstimator()], but=NOT_FOR_MIXED)
+@every_check_of([MultiTaskEstimator(**SMALL)], but=NOT_FOR_MIXED)
 def test_mixed_estimator_passes_scikit_learns_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.one_version
+@every_check_once(BY_SHARING, but=OF_CONTAINERS)
+def test_every_sharing_passes_scikit_learns_check(estimator, check):
     check(estimator)
 
 

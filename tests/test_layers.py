@@ -17,6 +17,8 @@ from skmtl._layers import (
 )
 from tests._networks import randomised
 
+pytestmark = pytest.mark.one_version
+
 K, N = 3, 7
 COPIES = [1, K]
 

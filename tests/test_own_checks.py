@@ -30,7 +30,7 @@ def test_estimator_passes_our_check(cls, check):
     check(estimator(cls, "hard"))
 
 
-@pytest.mark.every_sharing
+@pytest.mark.one_version
 @pairs(
     ("sharing", "check", "cls"),
     SHARINGS,

@@ -75,6 +75,7 @@ def test_heads_of_different_sizes():
     assert found.loc["heads"].tolist() == [0, (3 + 1 + 1) * 7, 35, 35]
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("sharing", SHARING)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_sums_are_exact_for_every_strategy_and_encoder(sharing, name):

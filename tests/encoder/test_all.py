@@ -17,7 +17,7 @@ from tests._networks import (
     strategy_files,
 )
 
-pytestmark = pytest.mark.torch_only
+pytestmark = pytest.mark.one_version
 
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 

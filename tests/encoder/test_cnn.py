@@ -171,7 +171,7 @@ EPOCHS = dict.fromkeys(SHARING, 15) | {"task_token": 30}
 NORMS = [None, "layer", "batch"]
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @pytest.mark.parametrize(
     ("sharing", "norm"),
     dict.fromkeys(
@@ -341,7 +341,7 @@ class SmallResNet(nn.Module):
         return self.avgpool(self.layer1(X)).flatten(1)
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @pytest.mark.parametrize("sharing", ["hard", "independent", "mmoe"])
 def test_a_user_s_residual_network_learns(sharing):
     X, Y = IMAGES[:200], TASKS[:200]

@@ -10,7 +10,7 @@ from skmtl.encoder import MLP
 from skmtl.encoder._mlp import ACTIVATIONS
 from tests._networks import N_FEATURES, inputs, randomised, state_of
 
-pytestmark = pytest.mark.torch_only
+pytestmark = pytest.mark.one_version
 
 
 def reference(widths, activation, norm, state, copy):

@@ -69,7 +69,7 @@ def test_copies_are_the_networks_one_by_one(module, training):
 MODULES = [Network, BatchNormed, WithoutArguments]
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @pytest.mark.parametrize(
     ("sharing", "module"),
     dict.fromkeys(
@@ -125,7 +125,7 @@ class Convolution(nn.Sequential):
         )
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @every_sharing
 def test_images_go_through_convolutions(sharing):
     X, Y = images()
@@ -166,7 +166,7 @@ def no_module():
     return "a network"
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @every_sharing
 @pytest.mark.parametrize(
     ("encoder", "message"),
@@ -256,7 +256,7 @@ class Branching(nn.Linear):
 WITHOUT_COPIES = {"adapter", "chain", "grouped", "hard", "mtan", "task_token"}
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @every_sharing
 @pytest.mark.parametrize(
     ("module", "stacks"),
@@ -308,7 +308,7 @@ class _Fourier(EncoderModule):
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @every_sharing
 def test_a_user_written_encoder_works_unregistered(sharing):
     X, Y = labels()

@@ -153,7 +153,7 @@ def test_spec_is_a_small_estimator(relation):
     check_spec(relation)
 
 
-@pytest.mark.torch_only
+@pytest.mark.one_version
 @pairs(
     ("relation", "sharing", "encoder"),
     RELATIONS,

@@ -23,6 +23,8 @@ from skmtl.training import (
 from skmtl.training._augmentation import augmented
 from tests._networks import check_spec
 
+pytestmark = pytest.mark.one_version
+
 every = pytest.mark.parametrize("name", AUGMENTATION)
 
 

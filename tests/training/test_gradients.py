@@ -19,6 +19,8 @@ from skmtl.weighting import (
 )
 from tests._networks import SAME_STEPS, inputs, table, whole_network
 
+pytestmark = pytest.mark.one_version
+
 WEIGHTS = (0.5, 1.5, 0.25, 2.0, 0.75)
 #: Strategies in which tasks share parameters.
 SHARERS = sorted(set(SHARING) - {"independent", "soft"})
@@ -31,7 +33,6 @@ SPECS["adapter"] = SHARING["adapter"](rank=2)
 SPECS["additive"] = SHARING["additive"](strength=0.1)
 
 sharers = pytest.mark.parametrize("name", SHARERS)
-every_sharing = pytest.mark.every_sharing
 
 
 class Given(GradientWeighting):
@@ -79,7 +80,6 @@ def one_by_one(losses, inputs):
     return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
 
 
-@every_sharing
 @sharers
 @pytest.mark.parametrize("at", ["representation", "parameters"])
 def test_gramian_is_that_of_gradients_taken_one_by_one(name, at):
@@ -121,7 +121,6 @@ def test_tasks_that_do_not_fit_into_one_pass_take_turns(monkeypatch):
     torch.testing.assert_close(gradients.gramian(trace, D)[0], expected)
 
 
-@every_sharing
 @sharers
 @pytest.mark.parametrize("at", ["representation", "parameters"])
 @pytest.mark.parametrize("task_weight", [(1, 1, 1, 1, 1), (1, 2, 3, 0, 1)])
@@ -311,7 +310,6 @@ class _Flipped(GradientCombiningModule):
         return -gradients.sum(dim=0)
 
 
-@every_sharing
 @sharers
 def test_a_combined_gradient_goes_on_below_the_shared_features_alone(name):
     module, of = network(name)

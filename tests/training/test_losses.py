@@ -8,6 +8,8 @@ from torch.nn import functional as F
 from skmtl._targets import make_blocks
 from skmtl.training import REGRESSION_LOSSES, PackedLoss, pack_targets
 
+pytestmark = pytest.mark.one_version
+
 N = 23
 CPU = torch.device("cpu")
 LAYOUTS = {

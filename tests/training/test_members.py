@@ -54,6 +54,7 @@ def assert_same(a, b, X):
 DRAWING = {"learned_branching"}  # no two draws would be the same
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("sharing", sorted(set(SHARING) - DRAWING))
 def test_every_sharing_strategy_stacks(monkeypatch, sharing):
     X, Y = digits()
@@ -72,6 +73,7 @@ STACKING = [
 ]
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("weighting", STACKING)
 def test_weightings_by_losses_stack(monkeypatch, weighting):
     X, Y = digits()

@@ -10,6 +10,8 @@ from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, DSelectK, Grouped, LearnedBranching, MMoE
 from tests._networks import N_FEATURES, inputs, whole_network
 
+pytestmark = pytest.mark.one_version
+
 MIXTURES = {
     "mmoe": MMoE(n_experts=3),
     "dselect_k": DSelectK(n_experts=3, gamma=8.0),

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from skmtl.training import PackedLoss, Selection, pack_targets
 from tests.training.test_losses import CPU, LAYOUTS, N, draw
 
+pytestmark = pytest.mark.one_version
+
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 

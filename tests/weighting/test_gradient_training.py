@@ -17,6 +17,8 @@ from skmtl.weighting import (
 )
 from tests._networks import SAME_STEPS, table
 
+pytestmark = pytest.mark.one_version
+
 SPECS = {
     **{n: cls() for n, cls in WEIGHTING.items() if issubclass(cls, GradientWeighting)},
     "cosine": PrimaryTask(mode="cosine"),
