@@ -20,9 +20,10 @@ class Distillation(Relation):
     r"""Teachers of single tasks, whose outputs the tasks are drawn to [1]_.
 
     One network per task is trained first, and predicts every training row. The tasks
-    that share then learn from these soft labels beside the labels. That holds back
-    tasks that sharing would hurt, and reaches rows where a label is missing. The loss
-    of a classification task gains
+    that share then learn from these soft labels beside the labels, also in rows where
+    a label is missing, which can help tasks that sharing hurts. Where sharing helps,
+    teachers know less than the tasks do together, and hold them back. The loss of a
+    classification task gains
 
     .. math:: s \, \tau^2 \, \frac{1}{n} \sum_i D_{KL}(q_i \| p_i), \qquad
         q_i = \mathrm{softmax}(z^*_i / \tau), \quad p_i = \mathrm{softmax}(z_i / \tau)
