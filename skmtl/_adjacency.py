@@ -126,17 +126,36 @@ def estimated(
             "tell it: tasks have no neighbours. Give their weights.",
             stacklevel=2,
         )
-    if method == "mutual_information":
-        # What independent labels have on average: G. Miller, "Note on the Bias of
-        # Information Estimates", 1955.
-        free = np.where(n_classes > 0, n_classes, N_BINS) - 1
-        value = np.maximum(value - ratio(np.outer(free, free), 2 * n_rows), 0)
-        value = np.sqrt(-np.expm1(-2 * value))
+    if method in ("correlation", "mutual_information"):
+        value = _unbiased(method, value, n_classes, n_rows)
     elif method == "kl":
         value = np.exp(-(value + value.T) / 2)
     elif method == "cooccurrence":
         value = (value >= threshold).astype(np.float64)
-    return np.where(others & (n_rows > 0), value, 0)
+    return np.where(others & (n_rows > 1), value, 0)
+
+
+def _unbiased(
+    method: str, value: Array, n_classes: NDArray[np.int64], n_rows: Array
+) -> Array:
+    """Return correlations less what independent labels have on average [1]_, [2]_.
+
+    Mutual information I becomes the absolute correlation of normal labels that have as
+    much, the root of 1 - exp(-2 I).
+
+    References
+    ----------
+    .. [1] W. Bergsma, "A Bias-Correction for Cramér's V and Tschuprow's T", Journal of
+       the Korean Statistical Society 42, 2013.
+    .. [2] G. A. Miller, "Note on the Bias of Information Estimates", 1955.
+    """
+    n_levels = np.where(n_classes > 0, n_classes, 2 if method == "correlation" else N_BINS)
+    free = np.maximum(n_levels - 1, 1)
+    if method == "correlation":
+        bias = ratio(np.maximum.outer(free, free), n_rows - 1)
+        return np.sign(value) * np.sqrt(np.maximum(value**2 - bias, 0))
+    bias = ratio(np.outer(free, free), 2 * n_rows)
+    return np.sqrt(-np.expm1(-2 * np.maximum(value - bias, 0)))
 
 
 def aligned_outputs(

@@ -12,7 +12,7 @@ from skmtl._activations import ACTIVATIONS
 #: Width of queries and keys.
 KEY_WIDTH = 16
 #: How much faster than other parameters the weights between tasks are learned.
-RATE = 50
+RATE = 10
 
 
 def normalized(A: Tensor, normalization: str | None) -> Tensor:

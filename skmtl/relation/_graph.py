@@ -55,7 +55,7 @@ class TaskGraph(GraphRelation):
     start : str, array-like or None, default=None
         For "learned", where it begins, in any of the other ways but attention. None
         makes all tasks neighbours alike.
-    n_layers : int, default=1
+    n_layers : int, default=2
         Number of layers.
     normalization : {"sym", "row"} or None, default="sym"
         Whether weights are divided by the roots of the sums of their row and column,
@@ -126,7 +126,7 @@ class TaskGraph(GraphRelation):
         self,
         adjacency: Any = "correlation",
         start: Any = None,
-        n_layers: int = 1,
+        n_layers: int = 2,
         normalization: str | None = "sym",
         self_loops: bool = True,
         residual: bool = False,
@@ -186,28 +186,42 @@ class TaskGraph(GraphRelation):
         if self.kind == "attention" and not self.self_loops:
             seen.fill_diagonal_(False)
         weights = NodeWeights(self.kind, A, self.normalization, owner, seen, width)
-        activation = "identity" if on_heads else self.activation
-        layers = GraphLayers(
-            self.n_layers, width, activation, self.residual, self.propagate_weight
-        )
-        return (_OfHeads if on_heads else _OfFeatures)(weights, layers)
+        return _OfHeads(self, weights) if on_heads else _OfFeatures(self, weights, width)
 
 
 class _TaskGraph(RelationModule):
-    def __init__(self, weights: NodeWeights, layers: GraphLayers) -> None:
-        super().__init__()
-        self.weights = weights
-        self.layers = layers
+    weights: NodeWeights
 
     def matrix(self) -> Tensor | None:
         return self.weights.between_tasks()
 
 
 class _OfFeatures(_TaskGraph):
+    def __init__(self, spec: TaskGraph, weights: NodeWeights, width: int) -> None:
+        super().__init__()
+        self.weights = weights
+        args = spec.activation, spec.residual, spec.propagate_weight
+        self.layers = GraphLayers(spec.n_layers, width, *args)
+
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features, self.weights(features))  # type: ignore[no-any-return]
 
 
 class _OfHeads(_TaskGraph):
+    def __init__(self, spec: TaskGraph, weights: NodeWeights) -> None:
+        super().__init__()
+        self.weights = weights
+        self.own = (not spec.propagate_weight) + spec.residual
+        self.n_layers = spec.n_layers
+        fixed = spec.kind == "fixed"
+        made = self._passed(weights(weights.start)) if fixed else None
+        self.register_buffer("passed", made)
+
+    def _passed(self, A: Tensor) -> Tensor:
+        """Return what all layers do to nodes, (n_nodes, n_nodes)."""
+        own = self.own * torch.eye(len(A), dtype=A.dtype, device=A.device)
+        return torch.linalg.matrix_power(own + A, self.n_layers)
+
     def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:
-        return self.layers(weight, self.weights(weight))  # type: ignore[no-any-return]
+        M = self._passed(self.weights(weight)) if self.passed is None else self.passed
+        return M @ weight  # (n_outputs, width)
