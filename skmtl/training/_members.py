@@ -109,14 +109,16 @@ class Members(StagedModule):
         return lambda X: run(self.staged(X.flatten(0, 1)).unflatten(0, X.shape[:2]))
 
     def _run_joined(self, X: Tensor) -> Tensor:
-        heads, encoder = self.heads, self.encoder
+        heads, encoder, weight = self.heads, self.encoder, self.heads.weight
+        if self.together.makes_heads:
+            weight = self.stack.bound("head_weight")()  # type: ignore[union-attr]
         b = (heads.bias + heads.prior).unsqueeze(1)
         if not self._squeezed:
             H = encoder(X)  # type: ignore[misc]
         else:
             own = {name: p.squeeze(1) for name, p in self._squeezed.items()}
             H = functional_call(encoder, own, (X,), tie_weights=False)  # type: ignore[arg-type]
-        return torch.baddbmm(b, H, heads.weight.mT)
+        return torch.baddbmm(b, H, weight.mT)
 
     def first(self, n: int) -> "Members":
         """Return the first of stacked networks, on the same memory."""

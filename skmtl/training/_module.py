@@ -112,8 +112,11 @@ class MultiTaskModule(StagedModule):
         self.staged_shape = input_shape
         self.sharing = sharing.build(encoder, input_shape, n_tasks)
         width = self.sharing.width
-        self.relation = None if relation is None else relation.build(n_tasks, width)
         self.heads = Heads(blocks, n_tasks, width, prior)
+        self.relation = None
+        if relation is not None:
+            args = self.heads.task_of_output, self.sharing.same_features
+            self.relation = relation.for_network(*args).build(n_tasks, width)
         self.coupling = self.sharing.coupling(blocks)
         self.to(dtype)
         # Only the type that inputs will have is to round what the stage knows.
@@ -141,18 +144,24 @@ class MultiTaskModule(StagedModule):
         if self._relates("forward"):
             shared = features if shared is None else shared
             features = self._related(features)
-        outputs = self._coupled(self.heads(features, self._head_weight()))
+        outputs = self._coupled(self.heads(features, self.head_weight()))
         return Trace(outputs, shared, heads_only, mixing)
 
     @property
     def hard_shared(self) -> bool:
         """Whether tasks share everything but their heads."""
-        return type(self.sharing) is HardModule and self._plain
+        alone = self.coupling is None and not self._relates("forward")
+        return type(self.sharing) is HardModule and alone
+
+    @property
+    def makes_heads(self) -> bool:
+        """Whether a relation makes the weights of the heads."""
+        return self._relates("head_weight")
 
     @property
     def _plain(self) -> bool:
         """Whether nothing but sharing and heads makes outputs."""
-        relates = self._relates("forward") or self._relates("head_weight")
+        relates = self._relates("forward") or self.makes_heads
         return self.coupling is None and not relates
 
     def _relates(self, method: str) -> bool:
@@ -160,9 +169,10 @@ class MultiTaskModule(StagedModule):
         own = getattr(type(self.relation), method, None)
         return own is not getattr(RelationModule, method) and self.relation is not None
 
-    def _head_weight(self) -> Tensor:
+    def head_weight(self) -> Tensor:
+        """Return the weights of the heads, of shape (n_outputs, width)."""
         weight = self.heads.weight
-        if not self._relates("head_weight"):
+        if not self.makes_heads:
             return weight
         return self.relation.head_weight(weight, self.heads.task_of_output)  # type: ignore[union-attr]
 
@@ -177,7 +187,7 @@ class MultiTaskModule(StagedModule):
     @property
     def _mixes_outputs(self) -> bool:
         """Whether mixing outputs costs less than mixing features."""
-        related = self._relates("forward") or self._relates("head_weight")
+        related = self._relates("forward") or self.makes_heads
         if related or not isinstance(self.sharing, MixtureModule):
             return False
         n_mixed, width = self.sharing.n_mixed, self.sharing.width
@@ -225,7 +235,7 @@ class MultiTaskModule(StagedModule):
         for link in (self.relation, self.coupling):
             if link is not None:
                 yield from link.parameters()
-        if self._relates("head_weight"):
+        if self.makes_heads:
             yield self.heads.weight
 
     def penalty(self) -> Tensor | None:
@@ -233,7 +243,7 @@ class MultiTaskModule(StagedModule):
         penalty = self.sharing.penalty()
         if self.relation is None:
             return penalty
-        other = self.relation.penalty(self._head_weight(), self.heads.task_of_output)
+        other = self.relation.penalty(self.head_weight(), self.heads.task_of_output)
         if penalty is None or other is None:
             return other if penalty is None else penalty
         return penalty + other
@@ -247,7 +257,7 @@ class MultiTaskModule(StagedModule):
         """Let the relation take note of an epoch."""
         if self.follows_epochs:
             with torch.no_grad():
-                args = self._head_weight(), self.heads.task_of_output
+                args = self.head_weight(), self.heads.task_of_output
                 self.relation.after_epoch(*args)  # type: ignore[union-attr]
 
     def relation_matrix(self) -> Tensor | None:
