@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from skmtl._activations import ACTIVATIONS
 from skmtl._layers import StackedConv2d, merged, parted
 from skmtl._validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._inputs import InputStage, TrainingInputs
 from skmtl.encoder._mlp import (
-    ACTIVATIONS,
     NORMS,
     dense,
     dropout,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from skmtl._activations import ACTIVATIONS
 from skmtl._layers import (
     Dropout,
     StackedBatchNorm,
@@ -19,17 +20,6 @@ from skmtl.encoder._inputs import SMALL, TrainingInputs
 from skmtl.encoder._pbld import MOST, PBLD
 from skmtl.encoder._table import Embedding, Stem, TableEncoder
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "identity": nn.Identity,
-    "leaky_relu": nn.LeakyReLU,
-    "mish": nn.Mish,
-    "relu": nn.ReLU,
-    "selu": nn.SELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-}
 #: Dropout where it is chosen by the number of rows.
 DROPOUT = 0.3
 NORMS = {"batch": StackedBatchNorm, "layer": StackedLayerNorm}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skmtl._adjacency import check_weights, estimated, given
+from skmtl._dependence import ratio
 from skmtl._registry import Spec
+from skmtl._validation import Interval, StrOptions
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,24 @@ class Relation(Spec):
         """
         return self
 
+    def for_network(self, task_of_output: Tensor, same_features: bool) -> Relation:
+        """Return the spec with what it has to know of the network.
+
+        Parameters
+        ----------
+        task_of_output : Tensor of int of shape (n_outputs,)
+            The task of each output; those of a task follow each other.
+        same_features : bool
+            Whether the heads of all tasks read the same features, as under hard
+            sharing, so that heads are all that tasks have of their own.
+
+        Returns
+        -------
+        Relation
+            The spec that is built; by default the spec itself.
+        """
+        return self
+
     @abstractmethod
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the module.
@@ -155,3 +179,113 @@ class Relation(Spec):
         RelationModule
             The module from tasks' features to tasks' features.
         """
+
+
+class GraphRelation(Relation):
+    """Base class of relations along a graph between tasks, or between their outputs.
+
+    Attributes
+    ----------
+    adjacency : str or array-like of shape (n_tasks, n_tasks)
+        Weights between tasks, or how to find them.
+    self_loops : bool
+        Whether each task is a neighbour of itself too.
+    normalization : {"sym", "row"} or None
+        How weights are normalised.
+    threshold, neighbor_weight : float
+        What "cooccurrence" makes neighbours of, and gives them.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "normalization": [StrOptions({"sym", "row"}), None],
+        "self_loops": ["boolean"],
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+        "neighbor_weight": [Interval(Real, 0, 1, closed="both")],
+    }
+    adjacency: Any
+    normalization: str | None
+    self_loops: bool
+    threshold: float
+    neighbor_weight: float
+    #: Weights between tasks, and the tasks' classes, once these are known.
+    weights_: NDArray[np.float64] | None = None
+    classes_: Sequence[NDArray[Any] | None] | None = None
+
+    @property
+    def source(self) -> tuple[Any, str]:
+        """Weights, a name of what estimates them or None, and where that is from."""
+        return self.adjacency, f"The 'adjacency' parameter of {type(self).__name__}"
+
+    def validated(self) -> Self:
+        """Return the spec itself after checking its settings."""
+        super().validated()
+        source, parameter = self.source
+        if source is not None and not isinstance(source, str):
+            check_weights(source, self.normalization != "sym", parameter)
+        return self
+
+    def for_tasks(self, tasks: TaskTable) -> Self:
+        """Return a copy that knows the weights between tasks."""
+        spec = copy.copy(self)
+        spec.weights_, spec.classes_ = self.weights(tasks), tasks.classes
+        return spec
+
+    def weights(self, tasks: TaskTable) -> NDArray[np.float64]:
+        """Return weights between tasks; all are neighbours alike where none are asked.
+
+        Parameters
+        ----------
+        tasks : TaskTable
+            Names and training labels of the tasks.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks, n_tasks)
+            The weights.
+        """
+        source, where = self.source
+        if source is None:
+            return 1 - np.eye(tasks.n_tasks)
+        if not isinstance(source, str):
+            return given(source, tasks.names, where)
+        args = tasks.names, tasks.classes, tasks.labels
+        return estimated(source, *args, where, self.threshold)
+
+    def known_weights(self, n_tasks: int) -> NDArray[np.float64]:
+        """Return what is known of the weights; all are neighbours alike without labels.
+
+        Parameters
+        ----------
+        n_tasks : int
+            Number of tasks.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks, n_tasks)
+            The weights.
+        """
+        if self.weights_ is not None:
+            return self.weights_
+        source, where = self.source
+        if source is None or isinstance(source, str):
+            return 1 - np.eye(n_tasks)
+        return given(source, range(n_tasks), where)
+
+    def looped(self, A: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return weights with self loops, where there are to be any.
+
+        Parameters
+        ----------
+        A : ndarray of shape (n_nodes, n_nodes)
+            Weights.
+
+        Returns
+        -------
+        ndarray of shape (n_nodes, n_nodes)
+            The weights; those of neighbours by "cooccurrence" share what they get.
+        """
+        own = 1.0
+        if isinstance(self.source[0], str) and self.source[0] == "cooccurrence":
+            A = self.neighbor_weight * ratio(A, A.sum(axis=1, keepdims=True))
+            own -= self.neighbor_weight
+        return A + own * np.eye(len(A)) if self.self_loops else A

@@ -47,9 +47,12 @@ class SharingModule(nn.Module):
     ----------
     width : int
         Number of features per sample and task.
+    same_features : bool
+        Whether all tasks read the same features, which then have no axis of tasks.
     """
 
     width: int
+    same_features: bool = False
 
     @abstractmethod
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:

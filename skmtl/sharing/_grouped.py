@@ -95,11 +95,12 @@ class _Grouped(MixtureModule):
         super().__init__()
         self.columns = columns
         self.width, self.n_mixed = columns.width, columns.n_copies
+        self.same_features = columns.n_copies == 1
         self.register_buffer("group_of_task", group_of_task)
         self.shares = columns.n_copies < len(group_of_task)
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        if self.columns.n_copies == 1:
+        if self.same_features:
             H = self.columns.single(X)  # (n, width): all heads read the same
             return H, H if self.shares else None
         H = self._by_group(X)

@@ -42,6 +42,8 @@ class Hard(Sharing):
 class HardModule(SharingModule):
     """One encoder that all tasks share."""
 
+    same_features = True
+
     def __init__(self, encoder: EncoderModule) -> None:
         super().__init__()
         self.encoder = encoder

@@ -100,9 +100,10 @@ class _LearnedBranching(MixtureModule):
         # One branch leaves nothing to choose.
         choices = (torch.zeros(r, k) for r in self.readers if k > 1)
         self.choices = nn.ParameterList(choices)
+        self.same_features = not len(self.choices)
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        if not len(self.choices):
+        if self.same_features:
             H = self.branches.single(X)  # (n, width): all heads read the same
             return H, H
         return super().forward(X)

@@ -112,8 +112,11 @@ class MultiTaskModule(StagedModule):
         self.staged_shape = input_shape
         self.sharing = sharing.build(encoder, input_shape, n_tasks)
         width = self.sharing.width
-        self.relation = None if relation is None else relation.build(n_tasks, width)
         self.heads = Heads(blocks, n_tasks, width, prior)
+        self.relation = None
+        if relation is not None:
+            args = self.heads.task_of_output, self.sharing.same_features
+            self.relation = relation.for_network(*args).build(n_tasks, width)
         self.coupling = self.sharing.coupling(blocks)
         self.to(dtype)
         # Only the type that inputs will have is to round what the stage knows.

@@ -7,7 +7,7 @@ from torch import nn
 
 from skmtl import MultiTaskClassifier
 from skmtl.encoder import MLP
-from skmtl.encoder._mlp import ACTIVATIONS
+from skmtl._activations import ACTIVATIONS
 from tests._networks import N_FEATURES, inputs, randomised, state_of
 
 

@@ -306,7 +306,7 @@ def test_relations_compete_in_a_search():
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-@pytest.mark.parametrize("bad", ["graph", 3, MLP()], ids=str)
+@pytest.mark.parametrize("bad", ["no relation", 3, MLP()], ids=str)
 def test_what_is_no_relation_is_refused(bad):
     with pytest.raises(ValueError, match="'relation' parameter of MultiTaskClassifier"):
         fitted(bad)

@@ -1,0 +1,173 @@
+"""Weights between tasks: given, or estimated from their labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._dependence import N_BINS, check_method, dependence, ratio
+from skmtl._validation import task_numbers
+
+#: What weights can be estimated by.
+ESTIMATES = ("correlation", "cooccurrence", "kl", "mutual_information")
+
+Array = NDArray[np.float64]
+
+
+def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
+    """Refuse weights that no tasks can have.
+
+    Parameters
+    ----------
+    adjacency : array-like
+        The weights.
+    signed : bool
+        Whether they may be negative.
+    parameter : str
+        What gives them, such as "The 'adjacency' parameter of TaskGraph".
+    """
+    try:
+        A = np.asarray(adjacency, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{parameter} must hold numbers, a row and a column per task. Got "
+            f"{adjacency!r}."
+        ) from error
+    if A.ndim != 2 or A.shape[0] != A.shape[1]:
+        raise ValueError(
+            f"{parameter} must have shape (n_tasks, n_tasks), a row and a column per "
+            f"task. Got shape {A.shape}."
+        )
+    if not np.isfinite(A).all():
+        raise ValueError(
+            f"{parameter} must be finite. Got {A[~np.isfinite(A)][0]}: give zero where "
+            "tasks are no neighbours."
+        )
+    if not signed and (A < 0).any():
+        raise ValueError(
+            f"{parameter} must not be negative with normalization='sym'. Got "
+            f"{A.min()}: set normalization='row' or None."
+        )
+
+
+def given(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
+    """Return weights that a user gives, in the order of the tasks.
+
+    Parameters
+    ----------
+    adjacency : array-like of shape (n_tasks, n_tasks)
+        The weights; a DataFrame names its rows and columns by tasks.
+    names : sequence
+        Names of the tasks.
+    parameter : str
+        What gives them.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks, n_tasks)
+        The weights.
+    """
+    A = np.array(adjacency, dtype=np.float64)
+    if len(A) != len(names):
+        raise ValueError(
+            f"{parameter} must have a row and a column for each of the {len(names)} "
+            f"tasks. Got shape {A.shape}."
+        )
+    if not hasattr(adjacency, "columns"):
+        return A
+    axes = (adjacency.index, adjacency.columns)
+    rows, columns = (task_numbers(axis, names, parameter) for axis in axes)
+    aligned = np.empty_like(A)
+    aligned[np.ix_(rows, columns)] = A
+    return aligned
+
+
+def estimated(
+    method: str,
+    names: Sequence[Any],
+    classes: Sequence[NDArray[Any] | None],
+    labels: Sequence[NDArray[Any]],
+    parameter: str,
+    threshold: float = 0.4,
+) -> Array:
+    """Return weights from -1 to 1 that labels tell, over rows where both are there.
+
+    Parameters
+    ----------
+    method : {"correlation", "cooccurrence", "kl", "mutual_information"}
+        What they are made of.
+    names : sequence
+        Names of the tasks.
+    classes : sequence of ndarray or None
+        Classes of each task, None for numbers.
+    labels : sequence of ndarray of shape (n_samples,)
+        For each task, codes (negative where missing) or numbers (NaN where missing).
+    parameter : str
+        What asks for them.
+    threshold : float, default=0.4
+        Least conditional probability of what "cooccurrence" joins.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks, n_tasks)
+        The weights, zero on the diagonal and for pairs that no row tells of.
+    """
+    check_method(method, names, classes, parameter)
+    n_classes = np.array([0 if c is None else len(c) for c in classes])
+    value, n_rows = dependence(labels, n_classes, method)
+    others = ~np.eye(len(value), dtype=bool)
+    if len(value) > 1 and not n_rows[others].any():
+        warnings.warn(
+            f"{parameter} is {method!r}, but no row has the labels of two tasks that "
+            "tell it: tasks have no neighbours. Give their weights.",
+            stacklevel=2,
+        )
+    if method == "mutual_information":
+        # What independent labels have on average: G. Miller, "Note on the Bias of
+        # Information Estimates", 1955.
+        free = np.where(n_classes > 0, n_classes, N_BINS) - 1
+        value = np.maximum(value - ratio(np.outer(free, free), 2 * n_rows), 0)
+        value = np.sqrt(-np.expm1(-2 * value))
+    elif method == "kl":
+        value = np.exp(-(value + value.T) / 2)
+    elif method == "cooccurrence":
+        value = (value >= threshold).astype(np.float64)
+    return np.where(others & (n_rows > 0), value, 0)
+
+
+def aligned_outputs(
+    task_of_output: NDArray[np.int64], classes: Sequence[NDArray[Any] | None] | None
+) -> NDArray[np.bool_]:
+    """Tell which outputs of tasks mean the same.
+
+    Parameters
+    ----------
+    task_of_output : ndarray of int of shape (n_outputs,)
+        The task of each output; those of a task follow each other.
+    classes : sequence of ndarray or None
+        Classes of each task; None where they are not known.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_outputs, n_outputs)
+        Outputs of tasks with one output, which have numbers or two classes, mean the
+        same, and so do those of one class of tasks with the same classes. Where classes
+        are not known, their number counts.
+    """
+    tasks, first, task, size = np.unique(
+        task_of_output, return_index=True, return_inverse=True, return_counts=True
+    )
+    place = np.arange(len(task)) - first[task]
+    kinds: dict[Any, int] = {}
+    kind = np.empty(len(tasks), dtype=np.int64)
+    for i, t in enumerate(tasks):
+        own = None if classes is None or size[i] == 1 else classes[t]
+        key = int(size[i]) if own is None else tuple(own.tolist())
+        kind[i] = kinds.setdefault(key, len(kinds))
+    key = kind[task] * (place.max(initial=0) + 1) + place
+    same: NDArray[np.bool_] = key[:, None] == key
+    return same

@@ -1,0 +1,166 @@
+"""Layers of graph convolution."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from skmtl._activations import ACTIVATIONS
+
+#: Width of queries and keys.
+KEY_WIDTH = 16
+#: How much faster than other parameters the weights between tasks are learned.
+RATE = 50
+
+
+def normalized(A: Tensor, normalization: str | None) -> Tensor:
+    """Return weights between nodes divided by sums of their absolute values.
+
+    Parameters
+    ----------
+    A : Tensor of shape (n_nodes, n_nodes)
+        Weights.
+    normalization : {"sym", "row"} or None
+        Whether to divide by the roots of the sums of rows and of columns, by the sums
+        of rows, or not at all.
+
+    Returns
+    -------
+    Tensor of shape (n_nodes, n_nodes)
+        The normalised weights. A node without neighbours keeps zeros.
+    """
+    if normalization is None:
+        return A
+    rows, columns = (A.abs().sum(dim=i, keepdim=True) for i in (1, 0))
+    rows, columns = (torch.where(d > 0, d, 1) for d in (rows, columns))
+    return A / rows if normalization == "row" else A / (rows * columns).sqrt()
+
+
+class GraphLayers(nn.Module):
+    r"""Graph convolutions :math:`H \leftarrow \sigma(H \Theta + A H)`.
+
+    Every :math:`\Theta` starts at the identity, and what is learned is the difference
+    from it, so that weight decay draws to the start.
+
+    Parameters
+    ----------
+    n_layers : int
+        Number of layers, each with its own weights.
+    width : int
+        Number of features per node.
+    activation : str, default="identity"
+        Name of :math:`\sigma`.
+    residual : bool, default=False
+        Whether a layer adds its result to its input.
+    propagate_weight : bool, default=False
+        Whether layers are :math:`H \leftarrow \sigma(A H \Theta)`.
+    last : bool, default=True
+        Whether the last layer has an activation too.
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        width: int,
+        activation: str = "identity",
+        residual: bool = False,
+        propagate_weight: bool = False,
+        last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.changes = nn.ParameterList(
+            torch.zeros(width, width) for _ in range(n_layers)
+        )
+        self.activation = ACTIVATIONS[activation]()
+        self.residual = residual
+        self.propagate_weight = propagate_weight
+        self.n_active = n_layers if last else n_layers - 1
+
+    def forward(self, H: Tensor, A: Tensor) -> Tensor:
+        """Map nodes (..., n_nodes, width) along weights (..., n_nodes, n_nodes)."""
+        for i, change in enumerate(self.changes):
+            passed = A @ H
+            own = passed if self.propagate_weight else H
+            Z = own + own @ change
+            if not self.propagate_weight:
+                Z = Z + passed
+            if i < self.n_active:
+                Z = self.activation(Z)
+            H = H + Z if self.residual else Z
+        return H
+
+
+class NodeWeights(nn.Module):
+    r"""Weights between the nodes of a graph, each of which belongs to a task.
+
+    Parameters
+    ----------
+    kind : {"fixed", "learned", "attention"}
+        Whether weights are those that are given, start there and are learned, or are
+        attention of nodes to nodes [1]_, the same for all at the start.
+    A : Tensor of shape (n_tasks, n_tasks)
+        Weights between tasks.
+    normalization : {"sym", "row"} or None
+        How they are normalised.
+    owner : Tensor of int of shape (n_nodes,)
+        The task of each node.
+    seen : Tensor of bool of shape (n_nodes, n_nodes)
+        Which nodes a node sees.
+    width : int
+        Number of features per node.
+
+    References
+    ----------
+    .. [1] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+    """
+
+    start: Tensor
+    owner: Tensor
+    seen: Tensor
+
+    def __init__(
+        self,
+        kind: str,
+        A: Tensor,
+        normalization: str | None,
+        owner: Tensor,
+        seen: Tensor,
+        width: int,
+    ) -> None:
+        super().__init__()
+        attends, learns = kind == "attention", kind == "learned"
+        self.normalization = normalization
+        self.register_buffer("start", A if learns else normalized(A, normalization))
+        self.register_buffer("owner", owner.clone())  # a buffer has one name
+        self.register_buffer("seen", seen)
+        tasks = torch.arange(len(A))
+        self.of_tasks = torch.equal(owner, tasks) and bool(seen.all())
+        self.change = nn.Parameter(torch.zeros_like(A)) if learns else None
+        self.key = nn.Linear(width, KEY_WIDTH, bias=False) if attends else None
+        self.query = nn.Linear(width, KEY_WIDTH, bias=False) if attends else None
+        if self.query is not None:
+            nn.init.zeros_(self.query.weight)
+
+    def between_tasks(self) -> Tensor | None:
+        """Return weights (n_tasks, n_tasks); None for attention."""
+        if self.query is not None:
+            return None
+        if self.change is None:
+            return self.start
+        return normalized(self.start + RATE * self.change, self.normalization)
+
+    def forward(self, H: Tensor) -> Tensor:
+        """Return weights (..., n_nodes, n_nodes) for nodes (..., n_nodes, width).
+
+        Rows of attention sum to one, and are zero for a node that sees none.
+        """
+        A = self.between_tasks()
+        if A is None:
+            scores = self.query(H) @ self.key(H).mT / math.sqrt(KEY_WIDTH)  # type: ignore[misc]
+            lowest = torch.finfo(scores.dtype).min
+            return scores.masked_fill(~self.seen, lowest).softmax(dim=-1) * self.seen
+        if self.of_tasks:
+            return A
+        return A.index_select(0, self.owner).index_select(1, self.owner) * self.seen
