@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from skmtl._trace_norm import trace_norm
 from skmtl._validation import Interval, StrOptions
 from skmtl.sharing._base import Sharing, SharingModule
 
@@ -112,8 +113,5 @@ def _spread(stack: Tensor) -> Tensor:
 
 
 def _trace_norm(stack: Tensor) -> Tensor:
-    """Return the sum of the singular values of a matrix with one row per task."""
-    matrix = stack.flatten(1)
-    values: Tensor = torch.linalg.svdvals(matrix)
-    rounding = max(matrix.shape) * torch.finfo(matrix.dtype).eps
-    return values.where(values > rounding * values.amax(), 0).sum()
+    """Return the trace norm of a matrix with one row per task."""
+    return trace_norm(stack.flatten(1))

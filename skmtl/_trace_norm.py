@@ -1,0 +1,24 @@
+"""The trace norm of a matrix."""
+
+import torch
+from torch import Tensor
+
+
+def trace_norm(matrix: Tensor) -> Tensor:
+    """Return the sum of the singular values of a matrix.
+
+    Values that are zero but for rounding get no gradient, the smallest subgradient.
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (n_rows, n_columns)
+        The matrix.
+
+    Returns
+    -------
+    Tensor of shape ()
+        The norm.
+    """
+    values: Tensor = torch.linalg.svdvals(matrix)
+    rounding = max(matrix.shape) * torch.finfo(matrix.dtype).eps
+    return values.where(values > rounding * values.amax(), 0).sum()

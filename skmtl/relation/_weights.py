@@ -1,0 +1,143 @@
+"""Penalties on the weights of the tasks' heads, as one matrix."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from skmtl._validation import Interval
+from skmtl.relation._base import Relation, RelationModule
+
+
+class Penalty(Relation):
+    """Base class of penalties on the matrix of the tasks' weights.
+
+    The matrix has a row for each task. Tasks are compared where they have the same
+    number of outputs, output by output: one output for numbers and for two classes, and
+    one per class, in sorted order, for more. Outputs of tasks with other numbers of
+    outputs have columns of their own, which are zero for tasks that lack them.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "strength": [Interval(Real, 0, None, closed="left")],
+    }
+    strength: float
+    #: The task of each output, known to a spec that has seen the network.
+    owner_: Tensor | None = None
+
+    def for_network(self, task_of_output: Tensor, same_features: bool) -> Self:
+        """Return a copy that knows the outputs."""
+        spec = copy.copy(self)
+        spec.owner_ = task_of_output
+        return spec
+
+    def _layout(self, n_tasks: int) -> Layout:
+        """Return where weights stand; tasks have one output where it is not known."""
+        owner = torch.arange(n_tasks) if self.owner_ is None else self.owner_
+        return Layout(owner, n_tasks)
+
+
+class Layout:
+    """Where the weights of outputs stand in the matrix of the tasks' weights.
+
+    Parameters
+    ----------
+    owner : Tensor of int of shape (n_outputs,)
+        The task of each output; those of a task follow each other.
+    n_tasks : int
+        Number of tasks.
+
+    Attributes
+    ----------
+    n_tasks : int
+        Number of tasks.
+    n_groups : int
+        Number of groups of columns, each as many as there are features.
+    place : Tensor of int of shape (n_outputs,)
+        Which of the n_tasks x n_groups parts each output has.
+    alike : Tensor of shape (n_tasks, n_tasks)
+        One for tasks with the same number of outputs, which are compared, else zero.
+    """
+
+    def __init__(self, owner: Tensor, n_tasks: int) -> None:
+        sizes = owner.bincount(minlength=n_tasks)
+        # Each size that there is has as many groups of columns.
+        groups = sizes.bincount().clamp(max=1)
+        groups *= torch.arange(len(groups))
+        first_group = (groups.cumsum(0) - groups)[sizes[owner]]
+        number = (owner.unsqueeze(1) == owner).tril(-1).sum(dim=1)  # within its task
+        self.n_tasks = n_tasks
+        self.n_groups = int(groups.sum())
+        self.place = owner * self.n_groups + first_group + number
+        self.alike = (sizes.unsqueeze(1) == sizes).double()
+
+
+class PenaltyModule(RelationModule):
+    """Base class of modules that add a measure of the matrix of weights to the loss.
+
+    Parameters
+    ----------
+    layout : Layout
+        How the matrix is made.
+    scale : float
+        Weight of the measure in the loss. With zero, nothing is added.
+    """
+
+    place: Tensor
+
+    def __init__(self, layout: Layout, scale: float) -> None:
+        super().__init__()
+        self.n_tasks, self.n_groups = layout.n_tasks, layout.n_groups
+        self.register_buffer("place", layout.place)
+        self.scale = scale
+
+    @abstractmethod
+    def measure(self, W: Tensor) -> Tensor:
+        """Return what is penalised of the matrix of weights, a scalar.
+
+        Parameters
+        ----------
+        W : Tensor of shape (n_tasks, n_columns)
+            The tasks' weights.
+        """
+
+    def penalty(self, weight: Tensor, task_of_output: Tensor) -> Tensor | None:
+        """Return the measure times its weight."""
+        return self.scale * self.measure(self.by_task(weight)) if self.scale else None
+
+    def by_task(self, weight: Tensor) -> Tensor:
+        """Return weights (n_outputs, width) as the matrix of the tasks' weights."""
+        W = weight.new_zeros(self.n_tasks * self.n_groups, weight.shape[1])
+        return W.index_copy(0, self.place, weight).view(self.n_tasks, -1)
+
+
+def quadratic(W: Tensor, Q: Tensor) -> Tensor:
+    """Return the trace of the product of W.T, Q and W."""
+    return (W * (Q @ W)).sum()
+
+
+def spectrum(W: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Return singular values of the tasks' weights, and vectors over the tasks.
+
+    Parameters
+    ----------
+    W : Tensor of shape (n_tasks, n_columns)
+        The tasks' weights.
+    ridge : float
+        What is added to the squares of the values, as a share of their mean.
+
+    Returns
+    -------
+    values : Tensor of shape (n_tasks,)
+        The values, from small to large.
+    vectors : Tensor of shape (n_tasks, n_tasks)
+        The vectors, in columns.
+    """
+    squares, vectors = torch.linalg.eigh(W @ W.mT)
+    squares = squares.clamp_min(0)
+    return (squares + ridge * squares.mean()).sqrt(), vectors
