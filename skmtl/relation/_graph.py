@@ -22,8 +22,8 @@ class TaskGraph(GraphRelation):
     A layer maps :math:`H \in \mathbb R^{T \times w}`, whose rows are what tasks know of
     a sample, to :math:`\sigma(H \Theta + \tilde A H)`: each task goes on from its own
     representation, transformed, plus those of its neighbours, weighted by the
-    normalised adjacency :math:`\tilde A`. With ``propagate_weight=True`` it is the layer
-    of [1]_, :math:`\sigma(\tilde A H \Theta)`.
+    normalised adjacency :math:`\tilde A`. With ``propagate_weight=True`` it is the
+    layer of [1]_, :math:`\sigma(\tilde A H \Theta)`.
 
     Rows of H are the tasks' features. Under hard sharing these are the same for all
     tasks, and a graph over them would see nothing but sums of rows of
@@ -186,7 +186,9 @@ class TaskGraph(GraphRelation):
         if self.kind == "attention" and not self.self_loops:
             seen.fill_diagonal_(False)
         weights = NodeWeights(self.kind, A, self.normalization, owner, seen, width)
-        return _OfHeads(self, weights) if on_heads else _OfFeatures(self, weights, width)
+        return (
+            _OfHeads(self, weights) if on_heads else _OfFeatures(self, weights, width)
+        )
 
 
 class _TaskGraph(RelationModule):
@@ -208,6 +210,8 @@ class _OfFeatures(_TaskGraph):
 
 
 class _OfHeads(_TaskGraph):
+    passed: Tensor | None
+
     def __init__(self, spec: TaskGraph, weights: NodeWeights) -> None:
         super().__init__()
         self.weights = weights
@@ -220,7 +224,8 @@ class _OfHeads(_TaskGraph):
     def _passed(self, A: Tensor) -> Tensor:
         """Return what all layers do to nodes, (n_nodes, n_nodes)."""
         own = self.own * torch.eye(len(A), dtype=A.dtype, device=A.device)
-        return torch.linalg.matrix_power(own + A, self.n_layers)
+        passed: Tensor = torch.linalg.matrix_power(own + A, self.n_layers)
+        return passed
 
     def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:
         M = self._passed(self.weights(weight)) if self.passed is None else self.passed
