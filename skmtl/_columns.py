@@ -4,11 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+
+Kind = Literal["classification", "regression"]
+KINDS = ("classification", "regression")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,48 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     if not len(columns[0].present):
         raise ValueError("y has no row: give at least one labelled sample.")
     return Columns(columns, names, one_d, dtype, len(columns[0].present))
+
+
+def task_kinds(columns: Columns, task_types: Any) -> list[Kind]:
+    """Return the kind of each task: as given, else as its labels show.
+
+    Parameters
+    ----------
+    columns : Columns
+        The labels.
+    task_types : dict, sequence or None
+        As in `skmtl.MultiTaskEstimator`.
+
+    Returns
+    -------
+    list of {"classification", "regression"}
+        One entry per task.
+    """
+    names = columns.task_names
+    given = {} if task_types is None else task_types
+    if not isinstance(given, dict):
+        if len(given) != len(names):
+            raise ValueError(
+                f"The 'task_types' parameter must have one entry per task, "
+                f"{len(names)}. Got {len(given)}."
+            )
+        given = dict(zip(names, given, strict=True))
+    for name, kind in given.items():
+        if name not in names or kind not in KINDS:
+            raise ValueError(
+                f"The 'task_types' parameter must give one of {KINDS} for names "
+                f"among {names}. Got {name!r}: {kind!r}."
+            )
+    return [
+        given.get(name) or _kind_of(column.values)
+        for name, column in zip(names, columns.columns, strict=True)
+    ]
+
+
+def _kind_of(values: NDArray[Any]) -> Kind:
+    """Return the kind that the labels of a column show."""
+    fractional = values.dtype.kind == "f" and (values != np.floor(values)).any()
+    return "regression" if fractional else "classification"
 
 
 _Raw = tuple[NDArray[Any], NDArray[np.bool_] | None]

@@ -14,18 +14,16 @@ from skmtl._classes import (
     check_declared_classes,
     published_classes,
 )
-from skmtl._columns import Columns
+from skmtl._columns import Columns, Kind, task_kinds
 from skmtl._data import ClassWeight
 from skmtl._docs import shared_docs
-from skmtl._targets import Kind, Targets
+from skmtl._targets import Targets
 from skmtl._thresholds import SCORES
 from skmtl._validation import StrOptions
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
 from skmtl.training import REGRESSION_LOSSES
 from skmtl.weighting import Weighting
-
-KINDS = ("classification", "regression")
 
 
 def _has_classes(estimator: Any) -> bool:
@@ -249,27 +247,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         return super()._partial_fit(X, y, sample_weight, classes)
 
     def _kinds(self, columns: Columns) -> list[Kind]:
-        names = columns.task_names
-        given = self.task_types
-        if given is None:
-            given = {}
-        elif not isinstance(given, dict):
-            if len(given) != len(names):
-                raise ValueError(
-                    f"The 'task_types' parameter must have one entry per task, "
-                    f"{len(names)}. Got {len(given)}."
-                )
-            given = dict(zip(names, given, strict=True))
-        for name, kind in given.items():
-            if name not in names or kind not in KINDS:
-                raise ValueError(
-                    f"The 'task_types' parameter must give one of {KINDS} for names "
-                    f"among {names}. Got {name!r}: {kind!r}."
-                )
-        return [
-            given.get(name) or _kind_of(column.values)
-            for name, column in zip(names, columns.columns, strict=True)
-        ]
+        return task_kinds(columns, self.task_types)
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return check_class_weight(self.class_weight, targets)
@@ -282,9 +260,3 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-def _kind_of(values: Any) -> Kind:
-    """Return the kind that the labels of a column show."""
-    fractional = values.dtype.kind == "f" and (values != np.floor(values)).any()
-    return "regression" if fractional else "classification"

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._columns import Column, Columns
+from skmtl._columns import Column, Columns, Kind
 
-Kind = Literal["classification", "regression"]
 BlockKind = Literal["binary", "multiclass", "regression"]
 
 MISSING = -1

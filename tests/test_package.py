@@ -23,6 +23,7 @@ MODULES = [
     "skmtl.datasets",
     "skmtl.encoder",
     "skmtl.exceptions",
+    "skmtl.inspection",
     "skmtl.relation",
     "skmtl.sharing",
     "skmtl.weighting",

@@ -1,0 +1,193 @@
+"""Whether tasks' labels depend on each other by more than chance."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from skmtl._dependence import (
+    Joint,
+    correlation,
+    is_present,
+    kl_divergence,
+    mutual_information,
+    positives,
+)
+
+#: Cells of drawn tables that are held at a time.
+N_CELLS = 2**22
+
+Array = NDArray[np.float64]
+
+
+def p_values(
+    labels: Sequence[NDArray[Any]],
+    n_classes: Sequence[int],
+    method: str,
+    n_bins: int,
+    n_permutations: int,
+    rng: Generator,
+) -> Array:
+    """Return how often chance alone gives as large a dependence.
+
+    Parameters
+    ----------
+    labels : sequence of ndarray of shape (n_samples,)
+        For each task, codes (negative where missing) or standardised numbers (NaN
+        where missing).
+    n_classes : sequence of int
+        Number of classes of each task, zero for numbers.
+    method : str
+        As in `skmtl.inspection.label_dependence`.
+    n_bins : int
+        Number of bins of numbers.
+    n_permutations : int
+        How often to draw.
+    rng : Generator
+        Source of the draws.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks, n_tasks)
+        From 1 / (n_permutations + 1) to 1; NaN on the diagonal.
+    """
+    if method == "correlation":
+        found = np.abs(correlation(labels, n_classes))[None]
+        by_chance = (
+            np.abs(correlation(shuffled(labels, rng), n_classes))[None]
+            for _ in range(n_permutations)
+        )
+    else:
+        joint = Joint.of(labels, n_classes, n_bins)
+        found = _strength(joint, method)[None]
+        draw = swapped if method == "kl" else redrawn
+        by_chance = (
+            _strength(draw(joint, n, rng), method)
+            for n in _portions(n_permutations, joint.counts.size)
+        )
+    threshold = found - 1e-9 * (1 + found)  # equal ones differ by rounding
+    larger = sum((drawn >= threshold).sum(axis=0) for drawn in by_chance)
+    p: Array = (larger + 1) / (n_permutations + 1)
+    if method != "kl":  # one draw for both directions
+        p = np.triu(p) + np.triu(p, 1).T
+    np.fill_diagonal(p, np.nan)
+    return p
+
+
+def _strength(joint: Joint, method: str) -> Array:
+    """Return what is the larger the stronger the dependence is."""
+    if method == "mutual_information":
+        return mutual_information(joint)
+    if method == "kl":
+        return kl_divergence(joint)
+    second = joint.starts + 1
+    both, _ = positives(joint)
+    return np.abs(both - joint.expected[..., second[:, None], second])
+
+
+def _portions(n: int, size: int) -> Iterator[int]:
+    """Yield how many tables of some size to draw at a time."""
+    at_once = max(N_CELLS // size, 1)
+    for start in range(0, n, at_once):
+        yield min(at_once, n - start)
+
+
+def redrawn(joint: Joint, n: int, rng: Generator) -> Joint:
+    """Draw tables as they are when the labels of common rows are shuffled.
+
+    Such tables have the margins of the observed ones and hypergeometric cells.
+
+    Parameters
+    ----------
+    joint : Joint
+        The observed tables.
+    n : int
+        How many to draw of each.
+    rng : Generator
+        Source of the draws.
+
+    Returns
+    -------
+    Joint
+        The tables, with counts of shape (n, n_levels, n_levels); none of a task with
+        itself.
+    """
+    margins, task = joint.margins.astype(np.int64), np.arange(len(joint.sizes))
+    # Each pair is drawn once; (levels, tasks) and, not yet drawn, (n, tasks, levels).
+    rows = np.where(joint.of_task[:, None] < task, margins, 0)
+    left = np.where(task[:, None] < joint.of_task, margins.T, 0)
+    left = np.repeat(left[None], n, axis=0)
+    counts = np.zeros((n, *joint.counts.shape))
+    numbers = [np.flatnonzero(joint.sizes > a) for a in range(joint.sizes.max())]
+    for a, firsts in enumerate(numbers):
+        row = joint.starts[firsts] + a
+        lacking = np.repeat(rows[row][None], n, axis=0)  # (n, firsts, tasks)
+        others = np.add.reduceat(left[:, firsts], joint.starts, axis=-1)
+        for b, seconds in enumerate(numbers):
+            column = joint.starts[seconds] + b
+            good = left[:, firsts[:, None], column]
+            others[..., seconds] -= good
+            drawn = rng.hypergeometric(
+                good, others[..., seconds], lacking[..., seconds]
+            )
+            counts[:, row[:, None], column] = drawn
+            lacking[..., seconds] -= drawn
+            left[:, firsts[:, None], column] -= drawn
+    return Joint(counts + counts.swapaxes(1, 2), joint.sizes)
+
+
+def swapped(joint: Joint, n: int, rng: Generator) -> Joint:
+    """Draw tables as they are when each row swaps its two labels or does not.
+
+    Parameters
+    ----------
+    joint : Joint
+        The observed tables, of tasks with the same classes.
+    n : int
+        How many to draw of each.
+    rng : Generator
+        Source of the draws.
+
+    Returns
+    -------
+    Joint
+        The tables, with counts of shape (n, n_levels, n_levels).
+    """
+    n_tasks, size = len(joint.sizes), int(joint.sizes[0])
+    counts = joint.counts.reshape(n_tasks, size, n_tasks, size).astype(np.int64)
+    both = counts + counts.swapaxes(1, 3)
+    drawn = rng.binomial(both, 0.5, size=(n, *both.shape))
+    a, b = np.ogrid[:size, :size]
+    new = np.where((a < b)[:, None], drawn, both - drawn.swapaxes(2, 4))
+    new = np.where((a == b)[:, None], counts, new)
+    cells = new.reshape(n, *joint.counts.shape).astype(np.float64)
+    above = joint.of_task[:, None] < joint.of_task
+    cells = np.where(above, cells, cells.swapaxes(1, 2))  # each pair has one table
+    return Joint(cells, joint.sizes)
+
+
+def shuffled(labels: Sequence[NDArray[Any]], rng: Generator) -> list[NDArray[Any]]:
+    """Shuffle the labels of each task among the rows that have one.
+
+    Parameters
+    ----------
+    labels : sequence of ndarray of shape (n_samples,)
+        For each task, codes (negative where missing) or standardised numbers (NaN
+        where missing).
+    rng : Generator
+        Source of the order.
+
+    Returns
+    -------
+    list of ndarray of shape (n_samples,)
+        The labels.
+    """
+    new = []
+    for given in labels:
+        task = given.copy()
+        present = is_present(task)
+        task[present] = rng.permutation(task[present])
+        new.append(task)
+    return new
