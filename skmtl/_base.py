@@ -132,6 +132,18 @@ class MultiTaskBase(MultiTaskFit):
             return matrix
         return _pandas("relation_").DataFrame(matrix, names, names)
 
+    @property
+    def groups_(self) -> list[list[Any]]:
+        """The groups that ``sharing="auto_grouped"`` has found, as names of tasks."""
+        check_is_fitted(self)
+        groups = getattr(self.net_.module__sharing, "groups_", None)
+        if groups is None:
+            raise AttributeError(
+                "groups_ needs sharing='auto_grouped' and at least 2 tasks. Got "
+                f"sharing={self.sharing!r} and {self.n_tasks_} tasks."
+            )
+        return [[self.task_names_[task] for task in group] for group in groups]
+
     def _out_of_fold(self, what: str) -> OutOfFold:
         check_is_fitted(self)
         if self._oof is None:
@@ -274,15 +286,21 @@ class MultiTaskBase(MultiTaskFit):
             Mean over tasks of the accuracy of classification and the R² of regression;
             tasks without a label in y are left out.
         """
+        scores = self._task_scores(X, y, sample_weight)
+        if np.isnan(scores).all():
+            raise ValueError("y has too few labels to score: every task's are missing.")
+        return float(np.nanmean(scores))
+
+    def _task_scores(
+        self, X: Any, y: Any, sample_weight: Any = None
+    ) -> NDArray[np.float64]:
+        """Return each task's accuracy or R², NaN where y has too few labels."""
         outputs = self._outputs(X)
         columns = read_columns(y, self.missing_label)
         self._check_tasks(columns, self._targets)
         columns, weight = read_weighted(outputs, columns, sample_weight)
         codes = self._codes(outputs)
-        scores = task_scores(self._targets, outputs, codes, columns, weight)
-        if np.isnan(scores).all():
-            raise ValueError("y has too few labels to score: every task's are missing.")
-        return float(np.nanmean(scores))
+        return task_scores(self._targets, outputs, codes, columns, weight)
 
     def sharing_summary(self) -> Any:
         """Return how many parameters the tasks share, layer by layer.
