@@ -131,7 +131,8 @@ class Job:
     def _informed_sharing(self, estimator: Any) -> Sharing:
         """Return the sharing after its look at how tasks affect each other."""
         sharing = self.plan.sharing
-        if not sharing.scout_epochs or not self.targets.blocks:
+        looks = sharing.scout_epochs and self.targets.n_tasks > 1
+        if not looks or not self.targets.blocks:
             return sharing
         look = Lookahead()
         settings = {"sharing": Hard(), "relation": None, "augmentation": ()}
@@ -139,7 +140,7 @@ class Job:
         scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
         with seeded(self.seed, self.plan.device):  # what comes after starts anew
             net = scout.net(estimator)
-            if not list(net.module_.shared_parameters()):  # one task, or no encoder
+            if not list(net.module_.shared_parameters()):  # no encoder
                 return sharing
             with n_threads(threads(estimator, net)):
                 net.train(scout.rows(net)[0], None, sharing.scout_epochs)

@@ -60,7 +60,7 @@ def readme_table(family):
 
 
 def test_readme_is_short():
-    assert len(README.splitlines()) <= 150
+    assert len(README.splitlines()) <= 160
 
 
 def test_readme_commands_are_one_line_each_and_make_their_environment():
@@ -126,6 +126,7 @@ def test_every_strategy_file_is_registered(family):
     if family == "encoder":
         # What estimators wrap a user's module in, and what tables have in common.
         files -= {"_module", "_inputs", "_levels", "_pbld", "_stage", "_table"}
+    files -= {"_weights"} if family == "relation" else set()  # what penalties share
     registered = {cls.__module__.split(".")[-1] for cls in REGISTRIES[family].values()}
     assert registered == files
 
