@@ -26,7 +26,7 @@ WEIGHTS = (0.5, 1.5, 0.25, 2.0, 0.75)
 SHARERS = sorted(set(SHARING) - {"independent", "soft"})
 #: Those whose shared features reach the outputs through heads alone.
 PLAIN = {"additive", "cgc", "dselect_k", "grouped", "hard", "learned_branching", "mmoe"}
-PLAIN |= {"ple"}
+PLAIN |= {"auto_grouped", "ple"}
 SPECS = {name: SHARING[name]() for name in SHARERS}
 SPECS["grouped"] = SHARING["grouped"]([[0, 2, 4], [1, 3]])
 SPECS["adapter"] = SHARING["adapter"](rank=2)
