@@ -134,6 +134,18 @@ class MultiTaskBase(MultiTaskFit):
             return matrix
         return _pandas("relation_").DataFrame(matrix, names, names)
 
+    @property
+    def groups_(self) -> list[list[Any]]:
+        """The groups that ``sharing="auto_grouped"`` has found, as names of tasks."""
+        check_is_fitted(self)
+        groups = getattr(self.net_.module__sharing, "groups_", None)
+        if groups is None:
+            raise AttributeError(
+                "groups_ needs sharing='auto_grouped' and at least 2 tasks. Got "
+                f"sharing={self.sharing!r} and {self.n_tasks_} tasks."
+            )
+        return [[self.task_names_[task] for task in group] for group in groups]
+
     def _out_of_fold(self, what: str) -> OutOfFold:
         check_is_fitted(self)
         if self._oof is None:

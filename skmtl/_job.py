@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skmtl._build import Plan, new_net, resumed_net
+from skmtl._build import Plan, new_net, resumed_net, threads
 from skmtl._categories import Categories
 from skmtl._data import Data, prior_outputs, row_weight
 from skmtl._folds import Part
@@ -16,7 +16,16 @@ from skmtl._sampling import Odds, weighted_by
 from skmtl._targets import Targets
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
-from skmtl.training import MultiTaskNet, Rows, Source, pack_targets
+from skmtl.sharing import Hard, Sharing
+from skmtl.training import (
+    Lookahead,
+    MultiTaskNet,
+    Rows,
+    Source,
+    n_threads,
+    pack_targets,
+    seeded,
+)
 from skmtl.weighting import Weighting
 
 #: Positions of rows to train on and to hold out.
@@ -90,7 +99,8 @@ class Job:
         plan, data, weight = self.plan, self.data, self.task_weight
         if self.resume:
             return resumed_net(estimator, plan, data, weight, self.callbacks)
-        plan = replace(plan, relation=self._informed_relation())
+        sharing = self._informed_sharing(estimator)
+        plan = replace(plan, sharing=sharing, relation=self._informed_relation())
         inputs = self._training_inputs(estimator._categories)
         drawn = data if self._row_odds is None else weighted_by(data, self._row_odds)
         prior = prior_outputs(drawn, self.targets)
@@ -110,6 +120,23 @@ class Job:
             weight,
             self.callbacks,
         )
+
+    def _informed_sharing(self, estimator: Any) -> Sharing:
+        """Return the sharing after its look at how tasks affect each other."""
+        sharing = self.plan.sharing
+        if not sharing.scout_epochs or not self.targets.blocks:
+            return sharing
+        look = Lookahead()
+        settings = {"sharing": Hard(), "relation": None, "augmentation": ()}
+        plan = replace(self.plan, **settings, n_members=1)  # type: ignore[arg-type]
+        scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
+        with seeded(self.seed, self.plan.device):  # what comes after starts anew
+            net = scout.net(estimator)
+            if not list(net.module_.shared_parameters()):  # one task, or no encoder
+                return sharing
+            with n_threads(threads(estimator, net)):
+                net.train(scout.rows(net)[0], None, sharing.scout_epochs)
+        return sharing.for_affinity(look.affinity())
 
     def _informed_relation(self) -> Relation | None:
         """Return the relation after its look at the training labels."""

@@ -4,6 +4,7 @@ from skmtl._registry import by_name
 from skmtl.sharing._adapter import Adapter as Adapter
 from skmtl.sharing._adatt import AdaTT as AdaTT
 from skmtl.sharing._additive import Additive as Additive
+from skmtl.sharing._auto_grouped import AutoGrouped as AutoGrouped
 from skmtl.sharing._base import MixtureModule as MixtureModule
 from skmtl.sharing._base import Sharing as Sharing
 from skmtl.sharing._base import SharingModule as SharingModule

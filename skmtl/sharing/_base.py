@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skmtl._registry import Spec
@@ -207,6 +209,27 @@ class Sharing(Spec):
     Subclass it and write ``build`` to add a strategy; instances work as the
     ``sharing`` parameter of every estimator without being registered.
     """
+
+    @property
+    def scout_epochs(self) -> int:
+        """Epochs of hard sharing that ``for_affinity`` looks at; zero for none."""
+        return 0
+
+    def for_affinity(self, affinity: NDArray[np.float64]) -> Sharing:
+        """Return the spec with what it makes of how tasks affect each other.
+
+        Parameters
+        ----------
+        affinity : ndarray of shape (n_tasks, n_tasks)
+            In row i, which share of each task's loss steps on task i take away; NaN
+            where that is not known.
+
+        Returns
+        -------
+        Sharing
+            The spec that is built; by default the spec itself.
+        """
+        return self
 
     def for_tasks(self, names: Sequence[Any], n_labels: Sequence[int]) -> Sharing:
         """Return the spec with what it says of tasks turned into their numbers.

@@ -58,7 +58,7 @@ class TaskGradients:
         """
         features = trace.shared
         if self.at == "parameters" or features is None or not features.requires_grad:
-            jacobian = self._at_parameters(trace, D)
+            jacobian = self.at_parameters(trace, D)
             return _products(jacobian), jacobian
         if trace.heads_only and D.shape[1] <= MANY_OUTPUTS:
             return self._gramian_at_heads(trace.mixing, D), None
@@ -82,16 +82,37 @@ class TaskGradients:
         if trace.heads_only and trace.mixing is None:
             return self.module.heads.gradients(D)
         features: Tensor = trace.shared  # type: ignore[assignment]
-        (gradients,) = self._jacobian(trace.outputs, [features], D)
+        (gradients,) = self._jacobian(trace.outputs, [features], D, self._tasks(D))
         return gradients
 
-    def _at_parameters(self, trace: Trace, D: Tensor) -> list[Tensor]:
-        """Return the tasks' gradients at shared parameters, (n_tasks, ...) each."""
+    def at_parameters(
+        self, trace: Trace, D: Tensor, tasks: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the tasks' gradients at shared parameters.
+
+        Parameters
+        ----------
+        trace : Trace
+            A forward pass.
+        D : Tensor of shape (n, n_outputs)
+            Gradient of the sum of losses at the outputs.
+        tasks : Tensor of int of shape (n_some,) or None, default=None
+            Numbers of the tasks; None for all.
+
+        Returns
+        -------
+        list of Tensor of shape (n_some, ...)
+            For each parameter, one gradient per task.
+        """
+        tasks = self._tasks(D) if tasks is None else tasks
         if trace.heads_only and trace.mixing is None:  # all of them lie below features
-            seeds = self.module.heads.gradients(D)
+            seeds = self.module.heads.gradients(D)[tasks]
             features: Tensor = trace.shared  # type: ignore[assignment]
             return list(self._rows(features, self.shared, seeds))
-        return self._jacobian(trace.outputs, self.shared, D)
+        return self._jacobian(trace.outputs, self.shared, D, tasks)
+
+    def _tasks(self, D: Tensor) -> Tensor:
+        return torch.arange(self.module.n_tasks, device=D.device)
 
     def _gramian_at_heads(self, mixing: Tensor | None, D: Tensor) -> Tensor:
         """Return the Gramian at features that heads read, without those gradients.
@@ -112,10 +133,9 @@ class TaskGradients:
         return C.new_zeros(T, T).index_add_(1, owner, C)
 
     def _jacobian(
-        self, outputs: Tensor, inputs: Sequence[Tensor], D: Tensor
+        self, outputs: Tensor, inputs: Sequence[Tensor], D: Tensor, tasks: Tensor
     ) -> list[Tensor]:
-        """Return the tasks' gradients at some tensors, for each a row per task."""
-        tasks = torch.arange(self.module.n_tasks, device=D.device)
+        """Return tasks' gradients at some tensors, for each a row per task."""
         owner = self.module.heads.task_of_output
         parts = []
         for some in tasks.split(max(1, SEED_NUMBERS // max(1, D.numel()))):

@@ -1,0 +1,376 @@
+"""Whether sharing is worth it, task by task."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing, check_random_state
+
+from skmtl._base import MultiTaskBase, _pandas
+from skmtl._columns import read_columns
+from skmtl._registry import resolve
+from skmtl._stratify import stratified_folds
+from skmtl._targets import Targets
+from skmtl._validation import Interval, validate_params
+from skmtl.inspection._estimators import before_last, multitask
+from skmtl.sharing import SHARING, Independent
+
+#: What shares nothing.
+INDEPENDENT = {"sharing": "independent", "relation": None}
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class SharingGain:
+    """What sharing is worth to each task, as `sharing_gain` returns it.
+
+    Parameters
+    ----------
+    task_names : list
+        Names of the tasks.
+    scores : ndarray of shape (n_splits, n_tasks)
+        Test scores of the estimator; NaN for a task without test labels.
+    independent_scores : ndarray of shape (n_splits, n_tasks)
+        Those of the same with ``sharing="independent"``.
+    gain : ndarray of shape (n_tasks,)
+        Mean difference of the scores, positive where sharing is better.
+    interval : ndarray of shape (n_tasks, 2)
+        Its confidence interval; NaN for a task that fewer than two splits can score.
+    helps : ndarray of bool of shape (n_tasks,)
+        Which tasks sharing helps: their interval lies above zero.
+    hurts : ndarray of bool of shape (n_tasks,)
+        Which tasks sharing hurts, "negative transfer": it lies below zero.
+    delta_m : float
+        Mean over tasks of the gain as a share of the independent score.
+    delta_m_interval : ndarray of shape (2,)
+        Its confidence interval.
+    seconds : float
+        Mean time of a fit of the estimator.
+    independent_seconds : float
+        That of the same with ``sharing="independent"``.
+    n_parameters : int
+        Number of trained parameters of the estimator, of all members together.
+    independent_n_parameters : int
+        That of the same with ``sharing="independent"``.
+    """
+
+    task_names: list[Any]
+    scores: Array
+    independent_scores: Array
+    gain: Array
+    interval: Array
+    helps: NDArray[np.bool_]
+    hurts: NDArray[np.bool_]
+    delta_m: float
+    delta_m_interval: Array
+    seconds: float
+    independent_seconds: float
+    n_parameters: int
+    independent_n_parameters: int
+
+    def to_frame(self) -> Any:
+        """Return the table of the tasks.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per task, with its mean scores "shared" and "independent", the
+            "gain", the ends "low" and "high" of its interval, and whether sharing
+            "helps" or "hurts".
+        """
+        low, high = self.interval.T
+        columns = {
+            "shared": _mean(self.scores),
+            "independent": _mean(self.independent_scores),
+            "gain": self.gain,
+            "low": low,
+            "high": high,
+            "helps": self.helps,
+            "hurts": self.hurts,
+        }
+        return _pandas("to_frame").DataFrame(columns, index=self.task_names)
+
+    def __repr__(self) -> str:
+        low, high = self.delta_m_interval
+        helped, hurt = (
+            [name for name, yes in zip(self.task_names, flags, strict=True) if yes]
+            for flags in (self.helps, self.hurts)
+        )
+        return (
+            f"SharingGain(delta_m={self.delta_m:+.3f} [{low:+.3f}, {high:+.3f}], "
+            f"helps={helped}, hurts={hurt})"
+        )
+
+
+@validate_params(
+    {
+        "estimator": "no_validation",
+        "X": "no_validation",
+        "Y": "no_validation",
+        "cv": ["cv_object"],
+        "n_repeats": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [callable, None],
+        "greater_is_better": ["boolean"],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+    },
+    prefer_skip_nested_validation=True,
+)
+def sharing_gain(
+    estimator: Any,
+    X: Any,
+    Y: Any,
+    *,
+    cv: Any = 5,
+    n_repeats: int = 1,
+    scoring: Callable[[NDArray[Any], NDArray[Any]], float] | None = None,
+    greater_is_better: bool = True,
+    confidence: float = 0.95,
+) -> SharingGain:
+    r"""Measure what sharing is worth to each task, against one network per task.
+
+    On each split a copy of the estimator and one with ``sharing="independent"`` and
+    without a relation are fitted from the same seed and score the same rows. The
+    interval of a task's mean difference :math:`\bar d` over J splits is
+
+    .. math:: \bar d \pm t_{J - 1} \sqrt{\left(\frac{1}{J} +
+       \frac{n_{test}}{n_{train}}\right) s^2}
+
+    with the quantile t of Student's distribution and the variance s² of the
+    differences: training sets overlap, so that their spread alone would make it too
+    narrow [1]_. The overall measure is the mean relative improvement [2]_,
+
+    .. math:: \Delta_m = \frac{1}{T} \sum_t \frac{\bar d_t}{|M_t|}
+
+    with the mean score :math:`M_t` of independent networks; it says little where one is
+    close to zero, and leaves out tasks where it is zero.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A multi-task estimator, or a pipeline that ends with one. Its ``random_state``
+        decides splits and seeds.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Inputs.
+    Y : array-like of shape (n_samples, n_tasks)
+        Labels; missing ones as in ``fit``.
+    cv : int, splitter or iterable, default=5
+        Number of folds, stratified over all tasks as far as possible, or how to split:
+        a splitter of scikit-learn or pairs of row numbers. None is 5.
+    n_repeats : int, default=1
+        How often to deal the rows to folds anew, for a number of folds.
+    scoring : callable, default=None
+        Score of true and predicted labels of one task, such as
+        `sklearn.metrics.balanced_accuracy_score`. None is the accuracy of
+        classification and R² of regression.
+    greater_is_better : bool, default=True
+        Whether a higher score is better. For an error, gains are how far it falls.
+    confidence : float, default=0.95
+        Level of the intervals, of each task by itself.
+
+    Returns
+    -------
+    SharingGain
+        Scores, gains and intervals of the tasks, time and size of both.
+
+    Raises
+    ------
+    ValueError
+        If the estimator is none of skmtl or shares nothing, or if there are more folds
+        than rows.
+
+    References
+    ----------
+    .. [1] C. Nadeau and Y. Bengio, "Inference for the Generalization Error", Machine
+       Learning 2003.
+    .. [2] K.-K. Maninis, I. Radosavovic and I. Kokkinos, "Attentive Single-Tasking of
+       Multiple Tasks", CVPR 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_linnerud
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.inspection import sharing_gain
+    >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
+    >>> est = MultiTaskRegressor(n_members=1, max_iter=5, random_state=0)
+    >>> gain = sharing_gain(est, X, Y, cv=2)
+    >>> gain.to_frame().index.tolist()
+    ['Weight', 'Waist', 'Pulse']
+    """
+    last = multitask(estimator, "sharing_gain")
+    if type(resolve(last.sharing, SHARING)) is Independent:
+        raise ValueError(
+            "The 'sharing' parameter of the estimator must not be 'independent', which "
+            "it is compared with: give one that shares, such as 'hard'."
+        )
+    rng = check_random_state(last.random_state)
+    splits = list(_splits(last, X, Y, cv, n_repeats, rng))
+    score = partial(_scores, scoring=scoring)
+    shared, independent = [], []
+    for train, test in splits:
+        seed = int(rng.randint(2**31 - 1))
+        rows = [_safe_indexing(data, part) for part in (train, test) for data in (X, Y)]
+        shared.append(_run(estimator, seed, rows, score))
+        independent.append(_run(estimator, seed, rows, score, **INDEPENDENT))
+    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    sign = 1 if greater_is_better else -1
+    return _compared(shared, independent, sign, ratio, confidence)
+
+
+class _Run(NamedTuple):
+    """A fit and what came out."""
+
+    task_names: list[Any]
+    scores: Array  # (n_tasks,)
+    seconds: float
+    n_parameters: int
+
+
+def _splits(
+    last: MultiTaskBase,
+    X: Any,
+    Y: Any,
+    cv: Any,
+    n_repeats: int,
+    random_state: RandomState,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield row numbers for training and for tests."""
+    if not isinstance(cv, Integral | None):
+        if n_repeats > 1:
+            raise ValueError(
+                "The 'n_repeats' parameter of sharing_gain must be 1 where 'cv' is no "
+                f"number of folds. Got {n_repeats}: use a splitter that repeats, such "
+                "as RepeatedKFold."
+            )
+        yield from check_cv(cv).split(X, Y)
+        return
+    n_folds = 5 if cv is None else int(cv)
+    columns = read_columns(Y, last.missing_label)
+    if n_folds > columns.n_samples:
+        raise ValueError(
+            "The 'cv' parameter of sharing_gain must be at most the number of rows, "
+            f"{columns.n_samples}. Got {n_folds}."
+        )
+    labels = Targets(columns, last._kinds(columns)).encode(columns)
+    for _ in range(n_repeats):
+        fold = stratified_folds(labels, n_folds, random_state)
+        for k in range(n_folds):
+            yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+
+
+def _run(
+    estimator: Any,
+    seed: int,
+    rows: Sequence[Any],
+    score: Callable[[Any, Any, Any], Array],
+    **settings: Any,
+) -> _Run:
+    """Fit a copy with some settings changed, and score it."""
+    X, Y, X_test, Y_test = rows
+    fitted = clone(estimator)
+    last = multitask(fitted, "sharing_gain")
+    last.set_params(random_state=seed, **settings)
+    with warnings.catch_warnings():
+        # Of gradients that independent networks do not share.
+        warnings.filterwarnings("ignore", ".* but they share none", UserWarning)
+        start = perf_counter()
+        fitted.fit(X, Y)
+    seconds = perf_counter() - start
+    n_parameters = sum(p.numel() for p in last.module_.parameters())
+    scores = score(last, before_last(fitted, X_test), Y_test)
+    return _Run(last.task_names_, scores, seconds, n_parameters)
+
+
+def _scores(last: MultiTaskBase, X: Any, Y: Any, scoring: Any) -> Array:
+    """Return the score of each task, NaN for a task without labels."""
+    if scoring is None:
+        return last._task_scores(X, Y)
+    columns = read_columns(Y, last.missing_label)
+    outputs = last._outputs(X)
+    predicted = last._targets.predict_columns(outputs, last._codes(outputs))
+    return np.array(
+        [
+            scoring(true.values, labels[true.present]) if true.present.any() else np.nan
+            for true, labels in zip(columns.columns, predicted, strict=True)
+        ],
+        dtype=np.float64,
+    )
+
+
+def _compared(
+    shared: list[_Run],
+    independent: list[_Run],
+    sign: int,
+    ratio: float,
+    confidence: float,
+) -> SharingGain:
+    """Return what runs on the same splits say."""
+    scores, baseline = (
+        np.array([run.scores for run in runs]) for runs in (shared, independent)
+    )
+    gains = sign * (scores - baseline)  # (n_splits, n_tasks)
+    mean, interval = _mean(gains), corrected_interval(gains, ratio, confidence)
+    scale = abs(_mean(baseline))
+    relative = gains / np.where(scale > 0, scale, np.nan)
+    overall = _mean(relative.T)[:, None]  # (n_splits, 1)
+    return SharingGain(
+        task_names=shared[0].task_names,
+        scores=scores,
+        independent_scores=baseline,
+        gain=mean,
+        interval=interval,
+        helps=interval[:, 0] > 0,
+        hurts=interval[:, 1] < 0,
+        delta_m=float(_mean(_mean(relative))),
+        delta_m_interval=corrected_interval(overall, ratio, confidence)[0],
+        seconds=float(np.mean([run.seconds for run in shared])),
+        independent_seconds=float(np.mean([run.seconds for run in independent])),
+        n_parameters=shared[0].n_parameters,
+        independent_n_parameters=independent[0].n_parameters,
+    )
+
+
+def corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
+    """Return confidence intervals of means over splits that share training rows.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_splits, n_tasks)
+        What each split says; NaN where it says nothing.
+    ratio : float
+        Number of test rows by that of training rows.
+    confidence : float
+        Level of the intervals.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks, 2)
+        Lower and upper ends; NaN with fewer than two values.
+    """
+    n = (~np.isnan(values)).sum(axis=0)
+    several = n > 1
+    mean = _mean(values)
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    n = np.where(several, n, 2)
+    variance = np.where(several, squares / (n - 1), np.nan)
+    quantile = student_t.ppf((1 + confidence) / 2, n - 1)
+    half = quantile * np.sqrt((1 / n + ratio) * variance)
+    return np.stack([mean - half, mean + half], axis=1)
+
+
+def _mean(values: Array) -> Array:
+    """Return means over the first axis of what is not NaN, NaN where there is none."""
+    known = ~np.isnan(values)
+    n = known.sum(axis=0)
+    total = np.where(known, values, 0).sum(axis=0)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
