@@ -346,30 +346,26 @@ class MultiTaskBase(MultiTaskFit):
     ) -> None:
         """Write a page that tells all about this estimator.
 
-        One HTML file without links to others: settings, labels and balance of each
-        task in training, scores, losses and weights by epoch, what is known of pairs
-        of tasks, and what sharing has changed. Needs matplotlib.
+        One HTML file that needs no other: settings, labels of each task, scores, losses
+        and weights by epoch, relations between tasks and what sharing has gained.
 
         Parameters
         ----------
         path : str or path-like
             The file to write.
-        X : array-like or sparse matrix of shape (n_samples, n_features) or \
-                (n_samples, channels, height, width), default=None
-            Inputs to score on, as a rule such that training has not seen.
+        X : array-like or sparse matrix of shape (n_samples, ...), default=None
+            Inputs to score on, such as training has not seen.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
             Their labels.
-        gain : object, default=None
+        gain : SharingGain, default=None
             What `skmtl.inspection.sharing_gain` has found for this estimator.
 
         Raises
         ------
         ValueError
-            If only one of X and y is given.
+            If only one of X and y is given, or the gain is that of other tasks.
         """
         check_is_fitted(self)
-        if (X is None) != (y is None):
-            raise ValueError("X and y must be given together, or neither of them.")
         Path(path).write_text(report(self, X, y, gain), encoding="utf-8")
 
     def __sklearn_tags__(self) -> Any:

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from matplotlib import rcParams
 from sklearn.exceptions import NotFittedError
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl.inspection import SharingGain
 from skmtl.relation import Relation, RelationModule
 from skmtl.weighting import Static
 
@@ -85,7 +85,7 @@ def data(n=120):
 
 
 def gain_of(names):
-    return SimpleNamespace(
+    return SharingGain(
         task_names=list(names),
         scores=np.array([[0.7, 0.5, 0.25], [0.9, 0.5, 0.25]]),
         independent_scores=np.array([[0.6, 0.6, 0.3], [0.8, 0.6, 0.3]]),

@@ -23,7 +23,7 @@ def report(estimator: Any, X: Any = None, y: Any = None, gain: Any = None) -> st
         The fitted estimator.
     X, y : array-like, default=None
         Data to score on.
-    gain : object, default=None
+    gain : SharingGain, default=None
         What `skmtl.inspection.sharing_gain` has found.
 
     Returns
@@ -32,6 +32,8 @@ def report(estimator: Any, X: Any = None, y: Any = None, gain: Any = None) -> st
         HTML.
     """
     needs_matplotlib("report_html")
+    if (X is None) != (y is None):
+        raise ValueError("X and y must be given together, or neither of them.")
     names = estimator.task_names_
     if gain is not None and getattr(gain, "task_names", None) != names:
         raise ValueError(

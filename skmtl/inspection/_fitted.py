@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._base import MultiTaskBase
 from skmtl._records import Records
+from skmtl.inspection._estimators import before_last, multitask
 
 
 def fitted(estimator: Any, caller: str, X: Any = None) -> tuple[Any, Any]:
@@ -28,21 +27,11 @@ def fitted(estimator: Any, caller: str, X: Any = None) -> tuple[Any, Any]:
     X : array-like or None
         What it takes.
     """
-    inner = estimator
-    while isinstance(inner, Pipeline) or hasattr(inner, "best_estimator_"):
-        if hasattr(inner, "best_estimator_"):
-            inner = inner.best_estimator_
-            continue
-        if X is not None and len(inner) > 1:
-            X = inner[:-1].transform(X)
-        inner = inner[-1]
-    if not isinstance(inner, MultiTaskBase):
-        raise ValueError(
-            f"{caller} needs a fitted estimator of skmtl, such as MultiTaskClassifier, "
-            f"or a fitted pipeline or search that ends in one. Got {estimator!r}."
-        )
-    check_is_fitted(inner)
-    return inner, X
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    last = multitask(estimator, caller)
+    check_is_fitted(last)
+    return last, None if X is None else before_last(estimator, X)
 
 
 def read_records(estimator: Any, caller: str) -> tuple[Records, list[Any]]:

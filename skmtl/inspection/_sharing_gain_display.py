@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._plots import draw_gains, gains_size, needs_matplotlib, new_axes
+from skmtl.inspection._sharing_gain import SharingGain
 
 
 class SharingGainDisplay:
@@ -43,18 +44,20 @@ class SharingGainDisplay:
     figure_ : matplotlib.figure.Figure
         Figure with the axes.
 
+    See Also
+    --------
+    sharing_gain : Measures the gains.
+
     Examples
     --------
-    >>> import numpy as np
-    >>> from skmtl.inspection import SharingGainDisplay
-    >>> display = SharingGainDisplay(
-    ...     gain=np.array([0.02, 0.1]),
-    ...     interval=np.array([[-0.01, 0.05], [0.06, 0.14]]),
-    ...     hurts=np.array([False, False]),
-    ...     task_names=["age", "weight"],
-    ... )
-    >>> [label.get_text() for label in display.plot().ax_.get_yticklabels()]
-    ['weight', 'age']
+    >>> from sklearn.datasets import load_linnerud
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.inspection import SharingGainDisplay, sharing_gain
+    >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
+    >>> est = MultiTaskRegressor(n_members=1, max_iter=5, random_state=0)
+    >>> display = SharingGainDisplay.from_gain(sharing_gain(est, X, Y, cv=2))
+    >>> len(display.intervals_)
+    3
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class SharingGainDisplay:
         self.delta_m = delta_m
 
     @classmethod
-    def from_gain(cls, gain: Any, *, ax: Any = None) -> Self:
+    def from_gain(cls, gain: SharingGain, *, ax: Any = None) -> Self:
         """Show what `sharing_gain` has found.
 
         Parameters
@@ -87,8 +90,19 @@ class SharingGainDisplay:
         -------
         display : SharingGainDisplay
             The display.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
         """
-        needs_matplotlib(f"{cls.__name__}.from_gain")
+        caller = f"{cls.__name__}.from_gain"
+        needs_matplotlib(caller)
+        if not isinstance(gain, SharingGain):
+            raise ValueError(
+                f"The 'gain' parameter of {caller} must be what sharing_gain returns. "
+                f"Got {gain!r}."
+            )
         display = cls(
             gain=gain.gain,
             interval=gain.interval,

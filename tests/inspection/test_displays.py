@@ -25,6 +25,7 @@ from skmtl.inspection import (
     TaskGraphDisplay,
     TaskWeightDisplay,
     TrainingCurveDisplay,
+    sharing_gain,
 )
 
 AFFINITY = np.array([[9, 0.1, 0.9], [0.2, 9, -0.15], [0.8, 0.0, 9]])
@@ -262,6 +263,18 @@ def test_gains_are_marked_by_shape_and_sorted():
     assert display.ax_.yaxis_inverted()
 
 
+def test_gains_are_those_that_sharing_gain_finds():
+    est, X = fitted(max_iter=2)
+    gain = sharing_gain(est, X, X[:, :3], cv=2)
+    display = SharingGainDisplay.from_gain(gain)
+    shown = np.concatenate([mark.get_offsets() for mark in display.marks_])
+    shown = shown[np.argsort(shown[:, 1]), 0]
+    np.testing.assert_array_equal(shown, gain.gain[display.order_])
+    assert f"{100 * gain.delta_m:+.2g} %" in display.ax_.get_xlabel()
+    with pytest.raises(ValueError, match=r"must be what sharing_gain returns. Got 3\."):
+        SharingGainDisplay.from_gain(3)
+
+
 def test_a_gain_that_is_not_known_stands_last():
     display = gain_display([np.nan, -0.1], 0.01).plot()
     assert display.order_ == [1, 0]
@@ -443,7 +456,7 @@ def test_estimators_are_found_in_pipelines_and_searches():
 def test_what_is_no_fitted_estimator_is_refused(display):
     data = (np.ones((4, 2)),) if display is GateUsageDisplay else ()
     name = f"{display.__name__}.from_estimator"
-    with pytest.raises(ValueError, match=rf"{name} needs a fitted .* Got LogisticReg"):
+    with pytest.raises(ValueError, match=rf"of {name} must be an estimator of skmtl"):
         display.from_estimator(LogisticRegression(), *data)
     with pytest.raises(NotFittedError):
         display.from_estimator(MultiTaskRegressor(), *data)
