@@ -22,7 +22,7 @@ class MeanRegularized(Penalty):
 
     Parameters
     ----------
-    strength : float, default=0.01
+    strength : float, default=0.003
         :math:`\lambda`. Zero leaves the heads alone. It means the same for any number
         of tasks and of features, the more of which share an output, the smaller their
         weights are.
@@ -51,7 +51,7 @@ class MeanRegularized(Penalty):
 
     name = "mean_regularized"
 
-    def __init__(self, strength: float = 0.01) -> None:
+    def __init__(self, strength: float = 0.003) -> None:
         self.strength = strength
 
     def build(self, n_tasks: int, width: int) -> RelationModule:

@@ -19,18 +19,19 @@ class TaskCovariance(Penalty):
     With weights :math:`W = (w_1, \dots, w_T)` of the T tasks' heads on d features, the
     loss gets
 
-    .. math:: \lambda \frac{d}{T} \, \mathrm{tr}(W \Omega^{-1} W^T),
+    .. math:: \lambda \frac{d}{T} \, \mathrm{tr}(W (\Omega^{-1}
+       - \frac{1 - \kappa}{\omega} I) W^T),
        \qquad \Omega \succeq 0, \quad \mathrm{tr}(\Omega) = 1
 
-    the negative logarithm of a normal prior under which the weights of related tasks
-    correlate. After each epoch, :math:`\Omega` becomes what makes the penalty smallest,
+    where :math:`\omega` is the largest eigenvalue of :math:`\Omega`. After each epoch,
+    :math:`\Omega` becomes what makes :math:`\mathrm{tr}(W \Omega^{-1} W^T)` smallest,
 
     .. math:: \Omega = \frac{(W^T W + \epsilon I)^{1/2}}
        {\mathrm{tr}((W^T W + \epsilon I)^{1/2})}
 
-    Its diagonal tells how large a task's weights are, and entries off the diagonal
-    which tasks go together, with a sign: weights of tasks with a negative one are drawn
-    to opposites. It is the fitted attribute ``relation_``.
+    Its entries off the diagonal tell which tasks go together, with a sign: weights of
+    tasks with a negative one are drawn to opposites. It is the fitted attribute
+    ``relation_``.
 
     Parameters
     ----------
@@ -38,19 +39,26 @@ class TaskCovariance(Penalty):
         :math:`\lambda`. Zero leaves the heads alone, and still learns :math:`\Omega`.
         It means the same for any number of tasks and of features, the more of which
         share an output, the smaller their weights are.
-    ridge : float, default=0.01
+    ridge : float, default=0.1
         :math:`\epsilon`, as a share of the mean of the tasks' squared weights
-        :math:`\lVert w_t \rVert^2`. It keeps :math:`\Omega` invertible, whose smallest
-        eigenvalues are about :math:`\sqrt \epsilon` times the mean.
+        :math:`\lVert w_t \rVert^2`. It keeps :math:`\Omega` invertible and doubts what
+        few labels tell: eigenvalues are at least about :math:`\sqrt \epsilon` times
+        the mean.
+    shrinkage : float, default=0.0
+        :math:`\kappa`, from 0 to 1: how much of a ridge on all heads is left in.
 
     Notes
     -----
-    :math:`\Omega` begins as I / T, where the penalty is the ridge
-    :math:`\lambda d \sum_t \lVert w_t \rVert^2`; it stays that where weights of tasks
-    are orthogonal and of one length. The penalty is not zero where tasks agree: without
-    :math:`\epsilon`, the smallest one is :math:`\lambda (d / T) \lVert W \rVert_*^2`,
-    the square of the trace norm, which for T equal heads w is
-    :math:`\lambda d \lVert w \rVert^2`, as if there was one.
+    With :math:`\kappa = 1` the penalty is that of [1]_, the negative logarithm of a
+    normal prior with covariance :math:`\Omega` between tasks. It shrinks all heads, by
+    :math:`\lambda d \sum_t \lVert w_t \rVert^2` as long as :math:`\Omega` is where it
+    begins, at I / T, or where heads are orthogonal and of one length; and its smallest
+    value, without :math:`\epsilon`, is :math:`\lambda (d / T) \lVert W \rVert_*^2`, the
+    square of the trace norm. Under a network that is trained too, shrunk heads are made
+    up for by larger features, at the cost of slower and noisier steps. So
+    :math:`\kappa = 0` takes away the ridge that all heads get alike: the penalty is
+    zero at the start, for unrelated heads of one length, and for heads that agree,
+    which are multiples of one.
 
     Tasks are compared where they have the same number of outputs: tasks of numbers and
     of two classes have one, others one per class, in the order of ``classes_``. Between
@@ -75,38 +83,50 @@ class TaskCovariance(Penalty):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Penalty._parameter_constraints,
         "ridge": [Interval(Real, 0, None, closed="neither")],
+        "shrinkage": [Interval(Real, 0, 1, closed="both")],
     }
 
-    def __init__(self, strength: float = 0.01, ridge: float = 0.01) -> None:
+    def __init__(
+        self, strength: float = 0.01, ridge: float = 0.1, shrinkage: float = 0.0
+    ) -> None:
         self.strength = strength
         self.ridge = ridge
+        self.shrinkage = shrinkage
 
     def build(self, n_tasks: int, width: int) -> RelationModule:
-        """Build the penalty, at first a ridge."""
+        """Build the penalty, at first of unrelated tasks."""
         scale = self.strength * width / n_tasks
-        return _TaskCovariance(self._layout(n_tasks), scale, self.ridge)
+        return _TaskCovariance(self._layout(n_tasks), scale, self.ridge, self.shrinkage)
 
 
 class _TaskCovariance(PenaltyModule):
     covariance: Tensor
-    precision: Tensor
+    penalised: Tensor
 
-    def __init__(self, layout: Layout, scale: float, ridge: float) -> None:
+    def __init__(
+        self, layout: Layout, scale: float, ridge: float, shrinkage: float
+    ) -> None:
         super().__init__(layout, scale)
         self.ridge = ridge
-        one = torch.eye(self.n_tasks)
-        self.register_buffer("covariance", one / self.n_tasks)
-        self.register_buffer("precision", one * self.n_tasks)
+        self.shrinkage = shrinkage
+        shares = torch.full((self.n_tasks,), 1 / self.n_tasks)
+        self.register_buffer("covariance", shares.diag())
+        self.register_buffer("penalised", self._penalised(shares).diag())
 
     def measure(self, W: Tensor) -> Tensor:
-        return quadratic(W, self.precision)
+        return quadratic(W, self.penalised)
 
     def after_epoch(self, weight: Tensor, task_of_output: Tensor) -> None:
         roots, vectors = spectrum(self.by_task(weight), self.ridge)
         shares = roots / roots.sum()
+        penalised = self._penalised(shares)
         known = roots[-1] > 0  # heads that are still zero tell nothing
-        for old, values in ((self.covariance, shares), (self.precision, 1 / shares)):
-            old.copy_(torch.where(known, (vectors * values) @ vectors.mT, old))
+        for old, new in ((self.covariance, shares), (self.penalised, penalised)):
+            old.copy_(torch.where(known, (vectors * new) @ vectors.mT, old))
+
+    def _penalised(self, shares: Tensor) -> Tensor:
+        """Return what eigenvalues of the covariance, from small to large, cost."""
+        return 1 / shares - (1 - self.shrinkage) / shares[-1]
 
     def matrix(self) -> Tensor:
         return self.covariance

@@ -25,7 +25,7 @@ class TraceNorm(Penalty):
 
     Parameters
     ----------
-    strength : float, default=0.001
+    strength : float, default=0.003
         :math:`\lambda`. Zero leaves the heads alone. It means the same for any number
         of tasks and of features, the more of which share an output, the smaller their
         weights are.
@@ -41,8 +41,8 @@ class TraceNorm(Penalty):
     with other numbers of outputs have matrices of their own, whose norms add up.
 
     Every step decomposes the matrix, at a cost that grows with the square of the number
-    of tasks. `TaskCovariance`, whose penalty is near the square of this one, decomposes
-    it once per epoch.
+    of tasks. `TaskCovariance`, with ``shrinkage=1`` near the square of this norm,
+    decomposes it once per epoch.
 
     References
     ----------
@@ -60,7 +60,7 @@ class TraceNorm(Penalty):
 
     name = "trace_norm"
 
-    def __init__(self, strength: float = 0.001) -> None:
+    def __init__(self, strength: float = 0.003) -> None:
         self.strength = strength
 
     def build(self, n_tasks: int, width: int) -> RelationModule:

@@ -22,15 +22,23 @@ from tests.relation._helpers import (
 TINY = 1e-12
 
 
+def paper(strength, ridge=TINY):
+    """Return the penalty as it was published."""
+    return TaskCovariance(strength, ridge, shrinkage=1.0)
+
+
 def updated(relation, W):
     """Return the penalty after an epoch."""
     return after_epoch(relation, W).penalty(W, owners([1] * len(W)))
 
 
-def test_it_begins_as_a_ridge():
+def test_it_begins_as_nothing_or_as_a_ridge():
     W = heads(5, D)
+    assert float(penalty(TaskCovariance(0.3), W)) == 0
     expected = 0.3 * D * W.square().sum()
-    torch.testing.assert_close(penalty(TaskCovariance(0.3), W), expected)
+    torch.testing.assert_close(penalty(paper(0.3), W), expected)
+    half = TaskCovariance(0.3, shrinkage=0.5)
+    torch.testing.assert_close(penalty(half, W), expected / 2)
 
 
 def test_two_tasks_have_a_closed_form():
@@ -45,17 +53,18 @@ def test_it_is_the_root_of_the_gramian():
     W = heads(4, D)
     G = (W @ W.T).numpy()
     root = sqrtm(G + 0.1 * G.trace() / 4 * np.eye(4))
-    module = after_epoch(TaskCovariance(ridge=0.1), W)
-    np.testing.assert_allclose(module.matrix(), root / root.trace())
-    product = (module.covariance @ module.precision).numpy()
-    np.testing.assert_allclose(product, np.eye(4), atol=1e-12)
+    found = after_epoch(TaskCovariance(ridge=0.1), W).matrix()
+    np.testing.assert_allclose(found, root / root.trace())
 
 
-def test_the_penalty_weighs_heads_by_the_inverse():
+@pytest.mark.parametrize("shrinkage", [0.0, 0.4, 1.0])
+def test_the_penalty_weighs_heads_by_the_inverse(shrinkage):
     W = heads(4, D)
-    module = after_epoch(TaskCovariance(0.3), W)
-    inverse = np.linalg.inv(module.matrix().numpy())
-    expected = 0.3 * D / 4 * np.trace(W.numpy().T @ inverse @ W.numpy())
+    module = after_epoch(TaskCovariance(0.3, shrinkage=shrinkage), W)
+    covariance = module.matrix().numpy()
+    weights = np.linalg.inv(covariance)
+    weights -= (1 - shrinkage) / np.linalg.eigvalsh(covariance)[-1] * np.eye(4)
+    expected = 0.3 * D / 4 * np.trace(W.numpy().T @ weights @ W.numpy())
     found = module.penalty(W, owners([1] * 4))
     assert float(found) == pytest.approx(expected)
 
@@ -81,22 +90,29 @@ def test_no_other_covariance_has_a_smaller_penalty():
 def test_the_smallest_penalty_is_the_squared_trace_norm():
     W = heads(3, D)
     expected = 0.3 * D / 3 * np.linalg.norm(W.numpy(), "nuc") ** 2
-    found = updated(TaskCovariance(0.3, ridge=TINY), W)
-    assert float(found) == pytest.approx(expected)
+    assert float(updated(paper(0.3), W)) == pytest.approx(expected)
 
 
-def test_of_unrelated_tasks_it_stays_a_ridge():
+def test_unrelated_tasks_keep_the_start():
     W = 2 * torch.linalg.qr(heads(6, 6)).Q[:4]
     module = after_epoch(TaskCovariance(0.3), W)
     torch.testing.assert_close(module.matrix(), torch.eye(4).double() / 4)
-    found = updated(TaskCovariance(0.3), W)
-    torch.testing.assert_close(found, 0.3 * 6 * W.square().sum())
+    assert float(updated(TaskCovariance(0.3), W)) == pytest.approx(0, abs=1e-12)
+    expected = 0.3 * 6 * W.square().sum()
+    torch.testing.assert_close(updated(paper(0.3), W), expected)
 
 
-def test_equal_heads_cost_as_much_as_one():
+@pytest.mark.parametrize("sizes", [[1, 1, 1], [1, -2, 3]])
+def test_heads_that_agree_cost_nothing(sizes):
+    W = torch.tensor(sizes).double().unsqueeze(1) * heads(1, D)
+    assert float(updated(TaskCovariance(0.3), W)) == pytest.approx(0, abs=1e-12)
+
+
+def test_published_equal_heads_cost_as_much_as_one():
     w = heads(1, D)
-    found = updated(TaskCovariance(0.3, ridge=TINY), w.expand(5, D))
-    torch.testing.assert_close(found, 0.3 * D * w.square().sum(), rtol=1e-5, atol=0)
+    expected = 0.3 * D * w.square().sum()
+    found = updated(paper(0.3), w.expand(5, D))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 
 def test_opposite_heads_covary_negatively():
@@ -146,7 +162,9 @@ def test_members_are_averaged():
     np.testing.assert_allclose(est.relation_, (own[0] + own[1]) / 2)
 
 
-def test_a_ridge_of_zero_is_refused():
-    X, Y = table()
-    with pytest.raises(ValueError, match="'ridge' parameter of TaskCovariance"):
-        MultiTaskRegressor(relation=TaskCovariance(ridge=0)).fit(X, Y)
+@pytest.mark.parametrize("bad", [{"ridge": 0}, {"shrinkage": 1.5}])
+def test_settings_out_of_range_are_refused(bad):
+    (name,) = bad
+    relation = TaskCovariance(**bad)
+    with pytest.raises(ValueError, match=f"'{name}' parameter of TaskCovariance"):
+        MultiTaskRegressor(relation=relation).fit(*table())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import MLP
@@ -16,8 +17,19 @@ from skmtl.relation import (
 from tests._networks import SAME_STEPS, table
 from tests.relation._helpers import built, grouped_tasks, heads, penalty
 
-PENALTIES = [Clustered, GraphLaplacian, MeanRegularized, TaskCovariance, TraceNorm]
-penalties = pytest.mark.parametrize("cls", PENALTIES)
+PENALTIES = [
+    Clustered(),
+    GraphLaplacian(),
+    MeanRegularized(),
+    TaskCovariance(shrinkage=1.0),
+    TraceNorm(),
+]
+penalties = pytest.mark.parametrize("relation", PENALTIES, ids=lambda r: r.name)
+
+
+def changed(relation, **settings):
+    """Return the penalty with other settings."""
+    return clone(relation).set_params(**settings)
 
 
 def test_the_matrix_has_a_row_per_task_and_columns_per_size():
@@ -39,20 +51,21 @@ def test_the_matrix_has_a_row_per_task_and_columns_per_size():
 
 
 @penalties
-def test_strength_scales_the_penalty(cls):
+def test_strength_scales_the_penalty(relation):
     W = heads(5, 4)
-    one, three = (penalty(cls(strength=s), W) for s in (1.0, 3.0))
+    one, three = (penalty(changed(relation, strength=s), W) for s in (1.0, 3.0))
     assert one > 0
     torch.testing.assert_close(three, 3 * one)
-    assert penalty(cls(strength=0), W) is None
+    assert penalty(changed(relation, strength=0), W) is None
 
 
 @penalties
-def test_strength_zero_is_no_relation(cls):
+def test_strength_zero_is_no_relation(relation):
     X, Y = table()
     settings = {**SAME_STEPS, "encoder": MLP((16,))}
     plain = MultiTaskRegressor(**settings).fit(X, Y)
-    none = MultiTaskRegressor(relation=cls(strength=0), **settings).fit(X, Y)
+    none = changed(relation, strength=0)
+    none = MultiTaskRegressor(relation=none, **settings).fit(X, Y)
     np.testing.assert_allclose(none.predict(X), plain.predict(X))
 
 
@@ -70,38 +83,39 @@ def test_tasks_with_other_numbers_of_outputs_are_apart(cls):
 
 
 @penalties
-def test_strength_means_the_same_for_any_width(cls):
+def test_strength_means_the_same_for_any_width(relation):
     # Twice the features, which are the same twice, halve the weights of each.
     W = heads(5, 4)
     wide = torch.cat([W, W], dim=1) / 2
-    torch.testing.assert_close(penalty(cls(), wide), penalty(cls(), W))
+    torch.testing.assert_close(penalty(relation, wide), penalty(relation, W))
 
 
 @penalties
-def test_strength_means_the_same_for_any_number_of_tasks(cls):
+def test_strength_means_the_same_for_any_number_of_tasks(relation):
     # Twice the tasks, the same twice, have twice the losses.
     W = heads(5, 4)
-    relation = cls(n_clusters=2) if cls is Clustered else cls()
-    twice = cls(n_clusters=4) if cls is Clustered else cls()
+    more = {"n_clusters": 4} if isinstance(relation, Clustered) else {}
+    twice = changed(relation, **more)
     found, expected = penalty(twice, torch.cat([W, W])), 2 * penalty(relation, W)
-    if cls is GraphLaplacian:  # a complete graph has no edge from a task to itself
+    if isinstance(relation, GraphLaplacian):  # with no edge from a task to itself
         found, expected = found * 9 / 10, expected * 4 / 5
     torch.testing.assert_close(found, expected)
 
 
 @penalties
-def test_bf16_trains(cls):
+def test_bf16_trains(relation):
     X, Y = grouped_tasks(60)
     est = MultiTaskClassifier(
-        relation=cls(), encoder=MLP((8,)), precision="bf16", max_iter=2
+        relation=relation, encoder=MLP((8,)), precision="bf16", max_iter=2
     ).fit(X, Y > 0)
     assert np.isfinite(est.loss_curve_).all()
 
 
 @penalties
-def test_single_classes_and_single_tasks_train(cls):
+def test_single_classes_and_single_tasks_train(relation):
     X, Y = table()
-    relation = Clustered(n_clusters=1) if cls is Clustered else cls()
+    fewer = {"n_clusters": 1} if isinstance(relation, Clustered) else {}
+    relation = changed(relation, **fewer)
     est = MultiTaskClassifier(relation=relation, encoder=MLP((8,)), max_iter=2)
     constant = np.column_stack([Y[:, 0] > 0, np.zeros(len(Y)), Y[:, 1] > 0])
     for y in (constant, constant[:, 0]):
@@ -109,7 +123,8 @@ def test_single_classes_and_single_tasks_train(cls):
 
 
 @penalties
-def test_a_negative_strength_is_refused(cls):
+def test_a_negative_strength_is_refused(relation):
     X, Y = table()
-    with pytest.raises(ValueError, match=f"'strength' parameter of {cls.__name__}"):
-        MultiTaskRegressor(relation=cls(strength=-1.0)).fit(X, Y)
+    message = f"'strength' parameter of {type(relation).__name__}"
+    with pytest.raises(ValueError, match=message):
+        MultiTaskRegressor(relation=changed(relation, strength=-1.0)).fit(X, Y)
