@@ -177,7 +177,7 @@ def test_the_best_epoch_is_restored(sharing, precision, given, trained_rows):
         sharing=sharing,
         precision=precision,
         max_iter=25,
-        learning_rate_init=0.05 if sharing == "task_token" else 0.1,
+        learning_rate_init=0.1,
         early_stopping=True,
         validation_fraction=0.3,
         n_iter_no_change=np.inf,

@@ -1,5 +1,6 @@
 """How a step on one task changes the losses of all, looked at while a net trains."""
 
+import warnings
 from math import ceil
 from typing import Any
 
@@ -122,7 +123,9 @@ class Lookahead(Callback):
         with torch.no_grad():
             if self._batched:
                 try:
-                    return torch.vmap(losses)(steps, *jacobian)
+                    with warnings.catch_warnings():  # of operations that it takes apart
+                        warnings.filterwarnings("ignore", "There is a performance drop")
+                        return torch.vmap(losses)(steps, *jacobian)
                 except torch.OutOfMemoryError:
                     raise
                 except RuntimeError:  # of operations that torch.vmap does not know

@@ -254,6 +254,7 @@ class Branching(nn.Linear):
 
 #: Strategies that hold one network, or none.
 WITHOUT_COPIES = {"adapter", "chain", "grouped", "hard", "mtan", "task_token"}
+WITHOUT_COPIES |= {"auto_grouped"}  # which finds one group
 
 
 @pytest.mark.one_version

@@ -83,4 +83,5 @@ def test_mixtures_are_all_strategies_that_can_be():
         module = cls().build(MLP((8, 128)), (N_FEATURES,), 5)
         return hasattr(module, "mixture")
 
-    assert {name for name, cls in SHARING.items() if mixes(cls)} == set(MIXTURES)
+    found = {name for name, cls in SHARING.items() if mixes(cls)}
+    assert found - {"auto_grouped"} == set(MIXTURES)  # it builds what "grouped" does
