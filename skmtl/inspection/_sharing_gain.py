@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class SharingGain:
-    """What sharing is worth to each task, as `sharing_gain` returns it.
+    """What sharing is worth to each task, by `skmtl.inspection.sharing_gain`.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ class SharingGainDisplay:
 
     @classmethod
     def from_gain(cls, gain: SharingGain, *, ax: Any = None) -> Self:
-        """Show what `sharing_gain` has found.
+        """Show what `skmtl.inspection.sharing_gain` has found.
 
         Parameters
         ----------
