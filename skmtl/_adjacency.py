@@ -118,7 +118,7 @@ def estimated(
     """
     check_method(method, names, classes, parameter)
     n_classes = np.array([0 if c is None else len(c) for c in classes])
-    value, n_rows = dependence(labels, n_classes, method)
+    value, n_rows = dependence(labels, n_classes.tolist(), method)
     others = ~np.eye(len(value), dtype=bool)
     if len(value) > 1 and not n_rows[others].any():
         warnings.warn(
@@ -132,7 +132,7 @@ def estimated(
         value = np.exp(-(value + value.T) / 2)
     elif method == "cooccurrence":
         value = (value >= threshold).astype(np.float64)
-    return np.where(others & (n_rows > 1), value, 0)
+    return np.where(others & (n_rows > 0), value, 0)
 
 
 def _unbiased(
@@ -149,7 +149,9 @@ def _unbiased(
        the Korean Statistical Society 42, 2013.
     .. [2] G. A. Miller, "Note on the Bias of Information Estimates", 1955.
     """
-    n_levels = np.where(n_classes > 0, n_classes, 2 if method == "correlation" else N_BINS)
+    n_levels = np.where(
+        n_classes > 0, n_classes, 2 if method == "correlation" else N_BINS
+    )
     free = np.maximum(n_levels - 1, 1)
     if method == "correlation":
         bias = ratio(np.maximum.outer(free, free), n_rows - 1)

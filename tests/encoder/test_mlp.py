@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from skmtl import MultiTaskClassifier
-from skmtl.encoder import MLP
 from skmtl._activations import ACTIVATIONS
+from skmtl.encoder import MLP
 from tests._networks import N_FEATURES, inputs, randomised, state_of
 
 
