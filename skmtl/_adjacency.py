@@ -132,7 +132,7 @@ def estimated(
         value = np.exp(-(value + value.T) / 2)
     elif method == "cooccurrence":
         value = (value >= threshold).astype(np.float64)
-    return np.where(others & (n_rows > 1), value, 0)
+    return np.where(others & (n_rows > 0), value, 0)
 
 
 def _unbiased(

@@ -8,6 +8,7 @@ from skmtl.relation._clustered import Clustered as Clustered
 from skmtl.relation._distillation import Distillation as Distillation
 from skmtl.relation._graph import TaskGraph as TaskGraph
 from skmtl.relation._graph_laplacian import GraphLaplacian as GraphLaplacian
+from skmtl.relation._label_graph import LabelGraph as LabelGraph
 from skmtl.relation._mean_regularized import MeanRegularized as MeanRegularized
 from skmtl.relation._task_covariance import TaskCovariance as TaskCovariance
 from skmtl.relation._trace_norm import TraceNorm as TraceNorm

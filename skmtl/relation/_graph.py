@@ -11,82 +11,73 @@ from torch import Tensor
 
 from skmtl._activations import ACTIVATIONS
 from skmtl._adjacency import ESTIMATES, aligned_outputs
-from skmtl._graph_layers import GraphLayers, NodeWeights
 from skmtl._validation import Interval, StrOptions
 from skmtl.relation._base import GraphRelation, RelationModule
+from skmtl.relation._convolution import FeatureGraph, HeadGraph, NodeWeights
 
 
 class TaskGraph(GraphRelation):
-    r"""Graph convolution over the tasks' representations.
+    r"""Graph convolution over what tasks have of their own.
 
-    A layer maps :math:`H \in \mathbb R^{T \times w}`, whose rows are what tasks know of
-    a sample, to :math:`\sigma(H \Theta + \tilde A H)`: each task goes on from its own
-    representation, transformed, plus those of its neighbours, weighted by the
-    normalised adjacency :math:`\tilde A`. With ``propagate_weight=True`` it is the
-    layer of [1]_, :math:`\sigma(\tilde A H \Theta)`.
+    Where sharing gives tasks features of their own, a layer maps those of a sample,
+    the rows of H, to :math:`\sigma(H \Theta + \tilde A H)`: each task goes on from its
+    own features, transformed, plus those of its neighbours by the normalised weights
+    :math:`\tilde A`. With ``propagate_weight=True`` it is :math:`\sigma(\tilde A H
+    \Theta)` [1]_.
 
-    Rows of H are the tasks' features. Under hard sharing these are the same for all
-    tasks, and a graph over them would see nothing but sums of rows of
-    :math:`\tilde A`. All that tasks then have of their own is their linear heads, so
-    that H holds the weights of the heads, for all samples at once and without
-    :math:`\sigma`: from their start at zero, gradients move the heads of neighbours
-    together, and a task with few labels learns from those of its neighbours. A task
-    with more than one output there has a row for each, which passes to those of the
-    same class in tasks with the same classes.
+    Under hard sharing rows of H would be equal, and a graph over them would tell tasks
+    apart by sums of weights only. What tasks then have of their own are the weights W
+    of their linear heads, and layers map these to :math:`W + \tilde A W`, or
+    :math:`\tilde A W`. From their start at zero, gradients then move heads of
+    neighbours together: a task with few labels learns from its neighbours'. There is no
+    :math:`\Theta`, which the encoder's last layer can be, and no :math:`\sigma`. Tasks
+    of more than two classes inform each other where their classes are the same.
 
     Parameters
     ----------
     adjacency : str or array-like of shape (n_tasks, n_tasks), default="correlation"
-        Weights between tasks: row t holds those of the tasks that task t learns from.
-        A DataFrame's rows and columns are named by tasks, in any order. Or how to find
-        them, from the training rows where both tasks have labels:
+        Weights: row t has those of the tasks that task t learns from. A DataFrame names
+        its rows and columns by tasks, in any order. Or how to find them; see also
+        `skmtl.inspection.label_dependence`:
 
-        - "correlation": Pearson's for numbers and two classes, with its sign; the
-          correlation ratio and Cramér's V for more classes.
-        - "mutual_information": :math:`\sqrt{1 - e^{-2 I}}`, which is the absolute
-          correlation of normal labels; numbers are cut into bins.
-        - "cooccurrence": of tasks with two classes, those s with
-          :math:`P(y_s = 1 | y_t = 1)` of at least ``threshold`` are neighbours of t,
-          and share ``neighbor_weight`` [2]_.
-        - "kl": :math:`e^{-D}` with the mean D of both divergences between the labels'
-          distributions, of tasks with the same classes.
-        - "learned": parameters, which begin at ``start``.
-        - "attention": computed for each sample by dot products of rows of H.
+        - "correlation" of labels, with its sign where it has one
+        - "mutual_information" I of labels, as :math:`\sqrt{1 - e^{-2I}}`: the
+          correlation of normal labels that have as much
+        - "cooccurrence" of tasks with two classes: neighbours s of t are those with
+          :math:`P(y_s = 1 \mid y_t = 1)` of at least ``threshold`` [2]_
+        - "kl", :math:`e^{-D}` with the mean D of both divergences between the label
+          distributions of tasks with the same classes
+        - "learned" with the network
+        - "attention", computed for each sample from H; under hard sharing, from W
     start : str, array-like or None, default=None
-        For "learned", where it begins, in any of the other ways but attention. None
-        makes all tasks neighbours alike.
+        Where "learned" begins, in any of the other ways but attention. None makes all
+        tasks neighbours alike.
     n_layers : int, default=2
         Number of layers.
     normalization : {"sym", "row"} or None, default="sym"
-        Whether weights are divided by the roots of the sums of their row and column,
-        by the sum of their row, or not at all. Attention has rows of sum one.
+        Whether weights are divided by the roots of the sums of their row and column, by
+        the sum of their row, or not. Rows of attention sum to one.
     self_loops : bool, default=True
-        Whether a task is its own neighbour too: one is added to the diagonal of the
-        adjacency, and one minus ``neighbor_weight`` to that of "cooccurrence".
+        Whether each task is a neighbour of itself too, with weight one.
     residual : bool, default=False
-        Whether each layer adds its result to its input.
+        Whether a layer adds its result to its input.
     activation : str, default="identity"
-        :math:`\sigma`, by a name that `skmtl.encoder.MLP` knows.
+        :math:`\sigma`, by a name that `skmtl.encoder.MLP` has for it.
     propagate_weight : bool, default=False
-        Whether to transform what is passed on, and nothing else.
+        Whether nothing of a task's own goes on but what a self loop passes.
     threshold : float, default=0.4
-        For "cooccurrence", the least conditional probability between neighbours.
+        Probability from which "cooccurrence" makes neighbours.
     neighbor_weight : float, default=0.2
-        For "cooccurrence", the weight of all neighbours of a task together.
+        Weight that they share; the self loop weighs the rest.
 
     Notes
     -----
-    Every :math:`\Theta` starts at the identity, and weight decay draws it back there: a
-    task starts from its own representation plus its neighbours', at most twice as
-    large. With "sym" and "row", eigenvalues of :math:`\tilde A` lie between -1 and 1;
-    without self loops -1 is among them for two tasks, say, which are then one.
-
-    Pairs of tasks without a common row have no weight. Without labels, as in networks
-    built by hand, what would be estimated makes all tasks neighbours alike. Learned
-    weights are normalised in every step. ``relation_`` of a fitted
-    estimator is :math:`\tilde A`, but for attention. Features of different samples
-    take a product per task: under strategies other than hard sharing, a layer costs as
-    much as one of :math:`w \times w` for each task.
+    :math:`\Theta` starts at the identity, and weight decay draws it there. Features can
+    double with each layer, and heads then learn twice as fast in what neighbours
+    share. What independent labels have on average is taken off correlation [3]_ and
+    mutual information; pairs without common rows are no neighbours. Where no labels
+    are known, as in a network that is built by hand, all are neighbours alike.
+    ``relation_`` of a fitted estimator is :math:`\tilde A`, but for attention.
 
     References
     ----------
@@ -94,6 +85,8 @@ class TaskGraph(GraphRelation):
        Convolutional Networks", ICLR 2017.
     .. [2] Z.-M. Chen, X.-S. Wei, P. Wang and Y. Guo, "Multi-Label Image Recognition
        with Graph Convolutional Networks", CVPR 2019.
+    .. [3] W. Bergsma, "A Bias-Correction for Cramér's V and Tschuprow's T", Journal of
+       the Korean Statistical Society 42, 2013.
 
     Examples
     --------
@@ -177,56 +170,10 @@ class TaskGraph(GraphRelation):
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the layers."""
         A = torch.from_numpy(self.looped(self.known_weights(n_tasks)))
-        owner, seen = self.owner_, torch.ones_like(A, dtype=torch.bool)
-        on_heads = owner is not None
-        if owner is None:
-            owner = torch.arange(n_tasks)
-        else:
-            seen = torch.from_numpy(aligned_outputs(owner.numpy(), self.classes_))
-        if self.kind == "attention" and not self.self_loops:
-            seen.fill_diagonal_(False)
+        owner = torch.arange(n_tasks) if self.owner_ is None else self.owner_
+        seen = torch.from_numpy(aligned_outputs(owner.numpy(), self.classes_))
         weights = NodeWeights(self.kind, A, self.normalization, owner, seen, width)
-        return (
-            _OfHeads(self, weights) if on_heads else _OfFeatures(self, weights, width)
-        )
-
-
-class _TaskGraph(RelationModule):
-    weights: NodeWeights
-
-    def matrix(self) -> Tensor | None:
-        return self.weights.between_tasks()
-
-
-class _OfFeatures(_TaskGraph):
-    def __init__(self, spec: TaskGraph, weights: NodeWeights, width: int) -> None:
-        super().__init__()
-        self.weights = weights
-        args = spec.activation, spec.residual, spec.propagate_weight
-        self.layers = GraphLayers(spec.n_layers, width, *args)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.layers(features, self.weights(features))  # type: ignore[no-any-return]
-
-
-class _OfHeads(_TaskGraph):
-    passed: Tensor | None
-
-    def __init__(self, spec: TaskGraph, weights: NodeWeights) -> None:
-        super().__init__()
-        self.weights = weights
-        self.own = (not spec.propagate_weight) + spec.residual
-        self.n_layers = spec.n_layers
-        fixed = spec.kind == "fixed"
-        made = self._passed(weights(weights.start)) if fixed else None
-        self.register_buffer("passed", made)
-
-    def _passed(self, A: Tensor) -> Tensor:
-        """Return what all layers do to nodes, (n_nodes, n_nodes)."""
-        own = self.own * torch.eye(len(A), dtype=A.dtype, device=A.device)
-        passed: Tensor = torch.linalg.matrix_power(own + A, self.n_layers)
-        return passed
-
-    def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:
-        M = self._passed(self.weights(weight)) if self.passed is None else self.passed
-        return M @ weight  # (n_outputs, width)
+        args = self.n_layers, self.residual, self.propagate_weight
+        if self.owner_ is not None:
+            return HeadGraph(weights, *args)
+        return FeatureGraph(weights, width, self.activation, *args)

@@ -142,8 +142,9 @@ def fitted(relation, sharing="hard", **settings):
 
 
 def test_every_file_is_one_registered_relation_of_that_name():
-    # One file holds what penalties have in common.
-    assert strategy_files("skmtl.relation") == {*RELATION, "weights"}
+    # Two files hold what penalties, and what graphs, have in common.
+    common = {"convolution", "weights"}
+    assert strategy_files("skmtl.relation") == {*RELATION, *common}
     for name, cls in RELATION.items():
         assert cls.name == name
         assert cls.__module__ == f"skmtl.relation._{name}"

@@ -110,6 +110,14 @@ def test_features_have_one_row_per_sample_and_one_column_per_task(
 
 
 @sharings
+@pytest.mark.parametrize("n_tasks", [1, 5])
+def test_modules_tell_whether_all_tasks_read_the_same(sharing, n_tasks):
+    module = built(sharing, MLP((8, 6)), n_tasks)
+    features, _ = module(inputs(3))
+    assert module.same_features == (features.ndim == 2)
+
+
+@sharings
 @encoders(ENCODERS)
 def test_building_alone_decides_the_spec_and_nothing_else(sharing, encoder):
     before = repr(sharing), repr(encoder)

@@ -1,13 +1,15 @@
-"""Layers of graph convolution."""
+"""Graph convolutions over what tasks have of their own."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skmtl._activations import ACTIVATIONS
+from skmtl.relation._base import RelationModule
 
 #: Width of queries and keys.
 KEY_WIDTH = 16
@@ -107,7 +109,7 @@ class NodeWeights(nn.Module):
     owner : Tensor of int of shape (n_nodes,)
         The task of each node.
     seen : Tensor of bool of shape (n_nodes, n_nodes)
-        Which nodes a node sees.
+        Which nodes may have a weight; attention also needs one between their tasks.
     width : int
         Number of features per node.
 
@@ -131,6 +133,9 @@ class NodeWeights(nn.Module):
     ) -> None:
         super().__init__()
         attends, learns = kind == "attention", kind == "learned"
+        if attends:
+            seen = seen & (A[owner][:, owner] != 0)
+        self.fixed = kind == "fixed"
         self.normalization = normalization
         self.register_buffer("start", A if learns else normalized(A, normalization))
         self.register_buffer("owner", owner.clone())  # a buffer has one name
@@ -160,7 +165,135 @@ class NodeWeights(nn.Module):
         if A is None:
             scores = self.query(H) @ self.key(H).mT / math.sqrt(KEY_WIDTH)  # type: ignore[misc]
             lowest = torch.finfo(scores.dtype).min
-            return scores.masked_fill(~self.seen, lowest).softmax(dim=-1) * self.seen
+            attention = scores.masked_fill(~self.seen, lowest).softmax(dim=-1)
+            return attention * self.seen  # type: ignore[no-any-return]
         if self.of_tasks:
             return A
         return A.index_select(0, self.owner).index_select(1, self.owner) * self.seen
+
+
+class _Graph(RelationModule):
+    def __init__(self, weights: NodeWeights) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def matrix(self) -> Tensor | None:
+        return self.weights.between_tasks()
+
+
+class FeatureGraph(_Graph):
+    """Graph convolutions over the tasks' features.
+
+    Parameters
+    ----------
+    weights : NodeWeights
+        Weights between tasks.
+    width : int
+        Number of features per sample and task.
+    activation : str
+        Name of what follows each layer.
+    n_layers : int
+        Number of layers.
+    residual, propagate_weight : bool
+        See `GraphLayers`.
+    """
+
+    def __init__(
+        self,
+        weights: NodeWeights,
+        width: int,
+        activation: str,
+        n_layers: int,
+        residual: bool,
+        propagate_weight: bool,
+    ) -> None:
+        super().__init__(weights)
+        self.layers = GraphLayers(
+            n_layers, width, activation, residual, propagate_weight
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features, self.weights(features))  # type: ignore[no-any-return]
+
+
+class HeadGraph(_Graph):
+    """Graph convolutions over the weights of heads, without weights of their own.
+
+    Parameters
+    ----------
+    weights : NodeWeights
+        Weights between outputs.
+    n_layers : int
+        Number of layers.
+    residual, propagate_weight : bool
+        See `GraphLayers`.
+    """
+
+    def __init__(
+        self,
+        weights: NodeWeights,
+        n_layers: int,
+        residual: bool,
+        propagate_weight: bool,
+    ) -> None:
+        super().__init__(weights)
+        self.n_layers = n_layers
+        self.n_own = (not propagate_weight) + residual
+        made = self._passed(weights(weights.start)) if weights.fixed else None
+        self.register_buffer("passed", made)  # once, where nothing is learned
+
+    def _passed(self, A: Tensor) -> Tensor:
+        """Return what all layers do to nodes, of shape (n_nodes, n_nodes)."""
+        own = self.n_own * torch.eye(len(A), dtype=A.dtype, device=A.device)
+        passed: Tensor = torch.linalg.matrix_power(own + A, self.n_layers)
+        return passed
+
+    def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:
+        M: Any = self.passed
+        if M is None:
+            M = self._passed(self.weights(weight))
+        return M @ weight  # type: ignore[no-any-return]
+
+
+class OutputGraph(RelationModule):
+    """Graph convolutions that make the weights of heads.
+
+    Parameters
+    ----------
+    adjacency : Tensor of shape (n_outputs, n_outputs)
+        Normalised weights between outputs.
+    of_task : Tensor of bool of shape (n_tasks, n_outputs)
+        Which outputs each task has.
+    width : int
+        Number of features per output.
+    n_layers : int
+        Number of layers.
+    activation : str
+        Name of what follows each layer but the last.
+    """
+
+    adjacency: Tensor
+    of_task: Tensor
+
+    def __init__(
+        self,
+        adjacency: Tensor,
+        of_task: Tensor,
+        width: int,
+        n_layers: int,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("adjacency", adjacency)
+        self.register_buffer("of_task", of_task.to(adjacency))
+        self.layers = GraphLayers(
+            n_layers, width, activation, propagate_weight=True, last=False
+        )
+
+    def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:
+        return self.layers(weight, self.adjacency)  # type: ignore[no-any-return]
+
+    def matrix(self) -> Tensor:
+        """Return the mean over a task's outputs of the sum over another's."""
+        M = self.of_task
+        return M @ self.adjacency @ M.mT / M.sum(dim=1, keepdim=True).clamp(min=1)
