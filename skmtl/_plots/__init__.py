@@ -4,7 +4,12 @@ from skmtl._plots._epochs import draw_weights, weights_size
 from skmtl._plots._gains import draw_gains, gains_size
 from skmtl._plots._graph import chosen_pairs, draw_graph, graph_size
 from skmtl._plots._losses import draw_losses, losses_size
-from skmtl._plots._matrix import affinity_size, draw_affinity, draw_usage
+from skmtl._plots._matrix import (
+    affinity_size,
+    draw_affinity,
+    draw_usage,
+    usage_size,
+)
 from skmtl._plots._order import arranged
 from skmtl._plots._style import (
     GREY,
@@ -36,5 +41,6 @@ __all__ = [
     "needs_matplotlib",
     "new_axes",
     "short_names",
+    "usage_size",
     "weights_size",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._plots._style import GREY, ink, label_tasks, letter_size
+from skmtl._plots._style import GREY, SMALLEST, ink, label_tasks, letter_size
 
 #: Cells of a row up to which their values are written into them.
 N_WRITTEN = 12
@@ -27,7 +27,8 @@ def affinity_size(n_tasks: int) -> tuple[float, float]:
     tuple of float
         Width and height in inches.
     """
-    side = max(3.2, min(0.22 * n_tasks, 24.0))
+    cell = 0.45 if n_tasks <= N_WRITTEN else 0.22  # room for numbers, or for names
+    side = max(3.2, min(cell * n_tasks, 24.0))
     return side + 3.0, side + 2.0
 
 
@@ -100,6 +101,26 @@ def _frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
     ]
 
 
+def usage_size(n_tasks: int, n_columns: int) -> tuple[float, float]:
+    """Return the size of a figure of tasks and experts.
+
+    Parameters
+    ----------
+    n_tasks : int
+        Number of tasks.
+    n_columns : int
+        Number of experts of all members.
+
+    Returns
+    -------
+    tuple of float
+        Width and height in inches.
+    """
+    cell = 0.45 if n_columns <= N_WRITTEN else 0.25  # room for numbers, or for none
+    width = max(2.5, min(cell * n_columns, 20.0))
+    return width + 3.0, max(2.5, min(0.2 * n_tasks, 24.0)) + 1.0
+
+
 def draw_usage(
     ax: Any, usage: Array, names: Sequence[str], cmap: str = "Greys"
 ) -> tuple[Any, list[Any]]:
@@ -152,15 +173,21 @@ def _heat_map(
 def _write(ax: Any, image: Any, values: Any) -> list[Any]:
     """Write the values into the cells, where they have room."""
     n_rows, n_columns = values.shape
-    if n_columns > N_WRITTEN:
+    decimals = _decimals(np.abs(values.compressed()).max(initial=0.0))
+    cells = np.argwhere(~np.ma.getmaskarray(values)).tolist()
+    written = [f"{values[row, column]:.{decimals}f}" for row, column in cells]
+    # Names and the scale of the colours will take a part of the width.
+    room = 0.6 * ax.bbox.width / ax.figure.dpi * 72 / n_columns
+    size = min(
+        letter_size(ax, n_rows, 1), room / (0.62 * max(map(len, written), default=1))
+    )
+    if n_columns > N_WRITTEN or size < SMALLEST:
         return []
-    size = min(letter_size(ax, n_rows, 1), 0.5 * letter_size(ax, n_columns, 0) + 4)
-    decimals, texts = _decimals(np.abs(values.compressed()).max(initial=0.0)), []
-    for row, column in np.argwhere(~np.ma.getmaskarray(values)):
+    texts = []
+    for (row, column), text in zip(cells, written, strict=True):
         red, green, blue, _ = image.to_rgba(values[row, column])
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         style = {"color": "white" if dark else "black", "fontsize": size}
-        text = f"{values[row, column]:.{decimals}f}"
         texts.append(ax.text(column, row, text, ha="center", va="center", **style))
     return texts
 

@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from skmtl._plots import draw_usage, needs_matplotlib, new_axes, short_names
+from skmtl._plots import (
+    draw_usage,
+    needs_matplotlib,
+    new_axes,
+    short_names,
+    usage_size,
+)
 from skmtl.inspection._fitted import fitted
 
 
@@ -112,8 +118,7 @@ class GateUsageDisplay:
         needs_matplotlib(f"{type(self).__name__}.plot")
         n_members, n_tasks, n_experts = self.usage.shape
         if ax is None:
-            width = max(2.5, min(0.25 * n_members * n_experts, 20.0))
-            ax = new_axes(width + 3, max(2.5, min(0.2 * n_tasks, 24.0)) + 1)
+            ax = new_axes(*usage_size(n_tasks, n_members * n_experts))
         names = short_names(self.task_names)
         self.image_, self.texts_ = draw_usage(ax, self.usage, names, cmap)
         ax.set_xlabel("expert" if n_members == 1 else f"experts of {n_members} members")

@@ -117,6 +117,23 @@ def test_cells_of_few_tasks_hold_their_values():
     assert display.frames_ == []
 
 
+@pytest.mark.parametrize("n_tasks", [3, 8, 12])
+def test_values_fit_into_their_cells(n_tasks):
+    display = TaskAffinityDisplay.from_affinity(-grouped(n_tasks) / 100)
+    display.figure_.draw_without_rendering()
+    assert len(display.texts_) == n_tasks * (n_tasks - 1)
+    widest = max(text.get_window_extent().width for text in display.texts_)
+    assert widest < display.ax_.bbox.width / n_tasks
+
+
+def test_cells_without_room_for_values_bear_a_sign():
+    figure = plt.figure(figsize=(4, 4))
+    ax = figure.add_axes((0.1, 0.1, 0.2, 0.2))
+    display = TaskAffinityDisplay.from_affinity(grouped(10), ax=ax)
+    assert display.texts_ == []
+    assert len(ax.collections[0].get_offsets()) == 50
+
+
 def test_negative_cells_of_many_tasks_bear_a_minus_sign():
     display = TaskAffinityDisplay.from_affinity(grouped(14))
     assert display.texts_ == []
