@@ -175,7 +175,7 @@ def _write(ax: Any, image: Any, values: Any) -> list[Any]:
     n_rows, n_columns = values.shape
     decimals = _decimals(np.abs(values.compressed()).max(initial=0.0))
     cells = np.argwhere(~np.ma.getmaskarray(values)).tolist()
-    written = [f"{values[row, column]:.{decimals}f}" for row, column in cells]
+    written = [f"{values[row, column]:z.{decimals}f}" for row, column in cells]
     # Names and the scale of the colours will take a part of the width.
     room = 0.6 * ax.bbox.width / ax.figure.dpi * 72 / n_columns
     size = min(

@@ -114,6 +114,8 @@ def test_cells_of_few_tasks_hold_their_values():
     }
     assert written == expected
     assert "-0.15" in written.values()
+    tiny = TaskAffinityDisplay.from_affinity([[0, 0.5], [-0.001, 0]])
+    assert [text.get_text() for text in tiny.texts_] == ["0.50", "0.00"]
     assert display.frames_ == []
 
 
