@@ -39,7 +39,8 @@ class GraphLaplacian(Penalty, GraphRelation):
         - "correlation": Pearson's for numbers and two classes, with its sign; the
           correlation ratio and Cramér's V for more classes.
         - "mutual_information": :math:`\sqrt{1 - e^{-2 I}}`, which has no sign, and
-          draws heads of tasks together that are opposites.
+          draws heads of tasks together that are opposites. Of both, what independent
+          labels have on average is taken off.
         - "cooccurrence": of tasks with two classes, one where
           :math:`P(y_s = 1 | y_t = 1)` is at least 0.4, else zero.
         - "kl": :math:`e^{-D}` with the mean D of both divergences between the labels'

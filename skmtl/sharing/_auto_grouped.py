@@ -25,11 +25,10 @@ class AutoGrouped(Sharing):
     how a step on each task changes the losses of the others, as
     `skmtl.inspection.task_affinity` does [1]_. `skmtl.inspection.group_tasks` makes
     groups of that, and they train as in `Grouped`. ``groups_`` of the estimator holds
-    them.
+    them. ``partial_fit`` finds them on the rows of its first call.
 
-    Where members are held out of each other, groups are found on all their rows, those
-    of out-of-fold predictions too: to compare models by such predictions, give the
-    groups to `Grouped`.
+    Members that hold out different rows have the same groups, which are found on the
+    rows of all: out-of-fold predictions are of rows that the groups have seen.
 
     Parameters
     ----------

@@ -123,12 +123,12 @@ class Lookahead(Callback):
         with torch.no_grad():
             if self._batched:
                 try:
-                    with warnings.catch_warnings():  # of operations that it takes apart
-                        warnings.filterwarnings("ignore", "There is a performance drop")
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("error")  # where it falls back to a loop
                         return torch.vmap(losses)(steps, *jacobian)
                 except torch.OutOfMemoryError:
                     raise
-                except RuntimeError:  # of operations that torch.vmap does not know
+                except (RuntimeError, UserWarning):  # what torch.vmap does not know
                     self._batched = False
             each = zip(steps, *jacobian, strict=True)
             return torch.stack([losses(*own) for own in each])

@@ -40,7 +40,7 @@ def after_epoch(relation, W, sizes=None):
     return module
 
 
-def grouped_tasks(n=200, group=(0, 1, 0, 1, 0, 1), n_features=8, seed=0):
+def grouped_tasks(n=100, group=(0, 1, 0, 1, 0, 1), n_features=8, seed=0):
     """Return inputs and linear targets that nearly agree within groups."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_features))

@@ -134,9 +134,23 @@ class Undecided(nn.Module):
         return self.layer(X) if self.layer.weight.sum() > -1e9 else X
 
 
-def test_networks_that_cannot_be_run_at_once_are_run_one_by_one():
+class Attention(nn.Module):
+    """A user's network with an operation that torch.vmap can only loop over."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.embedding = nn.Parameter(torch.randn(n_features, 4))
+        self.layer = nn.TransformerEncoderLayer(4, 2, 4, batch_first=True)
+
+    def forward(self, X):
+        return self.layer(X[:, :, None] * self.embedding).mean(dim=1)
+
+
+@pytest.mark.parametrize("network", [Undecided, Attention])
+def test_networks_that_cannot_be_run_at_once_are_run_one_by_one(network):
     recorder, look = Recorder(), Lookahead(1)
-    fitted([recorder, look], encoder=ModuleEncoder(Undecided))
+    fitted([recorder, look], encoder=ModuleEncoder(network))
+    assert not look._batched
     expected = by_hand(recorder, [range(T)] * len(recorder.seen), 0.01)
     np.testing.assert_allclose(look.affinity(), expected)
 
