@@ -1,4 +1,4 @@
-"""Every way of sharing with every encoder, in estimators of every kind."""
+"""What is chosen from the registries works together, in estimators of every kind."""
 
 import pickle
 
@@ -10,7 +10,9 @@ from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import CNN, ENCODER, MLP
+from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
+from skmtl.weighting import WEIGHTING
 from tests._networks import BatchNormed, Network
 from tests._pairs import pairs
 
@@ -63,6 +65,35 @@ def test_it_fits_predicts_and_is_stored(sharing, name, cls):
     assert np.isfinite(est.score(X, Y))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(est)).predict(X), predicted)
     np.testing.assert_array_equal(clone(est).fit(X, Y).predict(X), predicted)
+
+
+@pytest.mark.one_version
+@pytest.mark.filterwarnings("ignore:.* but they share none")
+@pairs(
+    ("sharing", "weighting", "relation"), list(SHARING), list(WEIGHTING), list(RELATION)
+)
+def test_sharing_weighting_and_relation_train_together(sharing, weighting, relation):
+    Y = CLASSES.astype(float)
+    Y[::4, 1] = np.nan
+    est = MultiTaskClassifier(
+        sharing,
+        weighting=weighting,
+        relation=relation,
+        encoder=MLP((8, 8)),
+        n_members=1,
+        max_iter=5,
+        learning_rate_init=1e-2,
+        random_state=0,
+    ).fit(TABLE, Y)
+    assert min(est.loss_curve_[1:]) < est.loss_curve_[0]
+    assert est.module_.relation is not None
+    for p, q in zip(
+        est.predict_proba(TABLE),
+        pickle.loads(pickle.dumps(est)).predict_proba(TABLE),
+        strict=True,
+    ):
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(p, q)
 
 
 @pytest.mark.parametrize("images", [False, True])
