@@ -17,6 +17,7 @@ MODULES = (
     ".encoder",
     ".exceptions",
     ".inspection",
+    ".metrics",
     ".relation",
     ".sharing",
     ".weighting",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 Kind = Literal["classification", "regression"]
-KINDS = ("classification", "regression")
+KINDS: tuple[Kind, Kind] = ("classification", "regression")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""One number for the scores of all tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._validation import StrOptions, check_task_weight
+
+Array = NDArray[np.float64]
+
+#: Constraint of the ``average`` parameter.
+AVERAGE: list[Any] = [
+    StrOptions({"macro", "weighted", "min"}),
+    "array-like",
+    Mapping,
+    None,
+]
+
+
+def averaged(
+    scores: Array, support: Array, average: Any, names: Sequence[Any]
+) -> float:
+    """Return the average of the tasks' scores, leaving out those that are NaN.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_tasks,)
+        The scores.
+    support : ndarray of shape (n_tasks,)
+        Number of labels of each task, or the sum of their weights.
+    average : {"macro", "weighted", "min"}, array-like or dict
+        How to average.
+    names : sequence
+        Names of the tasks.
+
+    Returns
+    -------
+    float
+        NaN where no task of positive weight has a score.
+    """
+    weight = np.ones(len(scores))
+    if isinstance(average, str):
+        weight = support if average == "weighted" else weight
+    else:
+        weight = check_task_weight(average, list(names), "The 'average' parameter")
+    counts = ~np.isnan(scores) & (weight > 0)
+    if not counts.any():
+        return np.nan
+    if isinstance(average, str) and average == "min":
+        return float(scores[counts].min())
+    return float(np.average(scores[counts], weights=weight[counts]))

@@ -1,0 +1,258 @@
+"""The scores of all tasks, from their labels and from what answers for them."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import UndefinedMetricWarning
+
+from skmtl._columns import KINDS, Columns, Kind, task_kinds
+from skmtl._validation import check_sample_weight
+from skmtl.metrics._metric import Metric, as_metric
+from skmtl.metrics._one_task import check_kind, score_task
+from skmtl.metrics._predictions import Prediction, on_labelled
+
+Array = NDArray[np.float64]
+#: Gives the predictions of all tasks that a metric compares with labels.
+Answer = Callable[[Metric], Sequence[Prediction]]
+
+#: What folds with few labels bring about, and no score is wrong by.
+HARMLESS = "y_pred contains classes not in y_true"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Labels of several tasks, what was predicted, and what is known of the tasks.
+
+    Attributes
+    ----------
+    columns : Columns
+        The labels that count.
+    answer : callable
+        Returns the predictions of all tasks that a metric asks for.
+    kinds : sequence of {"classification", "regression"} or None
+        Kind of each task; None where its labels are to tell.
+    classes : sequence of ndarray or None
+        Classes of each task, in the order of columns of scores; None where unknown.
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels.
+    """
+
+    columns: Columns
+    answer: Answer
+    kinds: Sequence[Kind | None]
+    classes: Sequence[NDArray[Any] | None]
+    weight: Array | None
+
+    @classmethod
+    def of(
+        cls,
+        columns: Columns,
+        answer: Answer,
+        kinds: Sequence[Kind | None],
+        classes: Sequence[NDArray[Any] | None],
+        sample_weight: Any,
+    ) -> Self:
+        """Return a comparison in which labels of weight zero count as missing."""
+        n, n_tasks = columns.n_samples, len(columns.columns)
+        weight = check_sample_weight(sample_weight, n, n_tasks, "sample_weight")
+        if weight is not None:
+            weight = np.broadcast_to(weight, (n, n_tasks))
+            kept = zip(columns.columns, weight.T > 0, strict=True)
+            columns = columns.with_columns([c.restricted(rows) for c, rows in kept])
+        return cls(columns, answer, kinds, classes, weight)
+
+    @property
+    def names(self) -> list[Any]:
+        """Name of each task."""
+        return self.columns.task_names
+
+    @property
+    def support(self) -> Array:
+        """Number of labels of each task, or the sum of their weights."""
+        present = self.columns.present()
+        counts = present if self.weight is None else present * self.weight
+        return counts.sum(axis=0).astype(np.float64)
+
+    def only(self, tasks: Sequence[int]) -> "Comparison":
+        """Return the comparison of some tasks.
+
+        Parameters
+        ----------
+        tasks : sequence of int
+            Their numbers.
+
+        Returns
+        -------
+        Comparison
+            Of these tasks, in this order.
+        """
+
+        def answer(metric: Metric) -> list[Prediction]:
+            every = self.answer(metric)
+            return [every[t] for t in tasks]
+
+        columns, names = self.columns, self.names
+        return Comparison(
+            replace(
+                columns,
+                columns=[columns.columns[t] for t in tasks],
+                names=[names[t] for t in tasks],
+            ),
+            answer,
+            [self.kinds[t] for t in tasks],
+            [self.classes[t] for t in tasks],
+            None if self.weight is None else self.weight[:, list(tasks)],
+        )
+
+    def scores(self, metrics: Sequence[Metric]) -> Array:
+        """Return the score of each task over the labels that are present.
+
+        Parameters
+        ----------
+        metrics : sequence of Metric
+            One per task.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks,)
+            NaN for a task whose labels do not define its metric.
+        """
+        notes = _Notes()
+        each = enumerate(zip(metrics, self.columns.columns, self.names, strict=True))
+        scores = np.full(len(metrics), np.nan)
+        for t, (metric, column, name) in each:
+            check_kind(metric, self.kinds[t], column.values, name)
+            _check_weight(metric, self.weight)
+            if not column.present.any():
+                continue
+            predicted = on_labelled(self.answer(metric)[t], column, name)
+            w = None if self.weight is None else self.weight[column.present, t]
+            with notes.of(name):
+                scores[t] = score_task(
+                    metric, column.values, predicted, self.classes[t], w, name
+                )
+        notes.warn(scores, self.names)
+        return scores
+
+
+def metrics_of(
+    metric: Any, columns: Columns, kinds: Sequence[Kind | None]
+) -> list[Metric]:
+    """Return the metric of each task.
+
+    Parameters
+    ----------
+    metric : str, callable, scorer or dict
+        One for all tasks, or one by name, number or kind of task.
+    columns : Columns
+        The labels.
+    kinds : sequence of {"classification", "regression"} or None
+        Kind of each task; None where its labels are to tell.
+
+    Returns
+    -------
+    list of Metric
+        One per task.
+    """
+    names = columns.task_names
+    if not isinstance(metric, Mapping):
+        return [as_metric(metric)] * len(names)
+    given = {key: as_metric(value) for key, value in metric.items()}
+    told = {name: kind for name, kind in zip(names, kinds, strict=True) if kind}
+    keys = list(zip(names, range(len(names)), task_kinds(columns, told), strict=True))
+    unknown = set(given) - set(KINDS) - {key for of_task in keys for key in of_task}
+    if unknown:
+        raise ValueError(
+            "The 'metric' parameter must give metrics for names or numbers of tasks, "
+            f"which are {names}, or for {KINDS}. Got {sorted(unknown, key=str)}."
+        )
+    for name, number, kind in keys:
+        if given.keys().isdisjoint((name, number, kind)):
+            raise ValueError(
+                f"The 'metric' parameter gives no metric for task {name!r}, which is "
+                f"one of {kind}: add {name!r} or {kind!r} to its keys."
+            )
+    return [next(given[k] for k in of_task if k in given) for of_task in keys]
+
+
+def warn_undefined(
+    scores: Array, metrics: Sequence[Metric], names: Sequence[Any]
+) -> None:
+    """Warn once of the tasks that have no score.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_tasks,)
+        The scores.
+    metrics : sequence of Metric
+        Metric of each task.
+    names : sequence
+        Name of each task.
+    """
+    undefined = np.flatnonzero(np.isnan(scores)).tolist()
+    if not undefined:
+        return
+    words = sorted({metrics[t].name for t in undefined})
+    warnings.warn(
+        f"The score of the tasks {[names[t] for t in undefined]} is NaN, and averages "
+        f"leave them out: their labels are too few, or all of one class, for {words}.",
+        UndefinedMetricWarning,
+        stacklevel=3,
+    )
+
+
+def _check_weight(metric: Metric, weight: Array | None) -> None:
+    if weight is not None and not metric.takes("sample_weight"):
+        raise ValueError(
+            f"The metric {metric.name!r} takes no weights: leave out 'sample_weight'."
+        )
+
+
+class _Notes:
+    """What metrics warn of, said once for all tasks."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[tuple[type[Warning], str], list[Any]] = {}
+
+    @contextmanager
+    def of(self, name: Any) -> Iterator[None]:
+        """Note the warnings of a task, and name it in errors.
+
+        Parameters
+        ----------
+        name : object
+            Name of the task.
+        """
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warnings.filterwarnings("ignore", HARMLESS)
+            try:
+                yield
+            except Exception as error:
+                error.add_note(f"This was while scoring task {name!r}.")
+                raise
+        for warning in caught:
+            key = warning.category, str(warning.message)
+            self._tasks.setdefault(key, []).append(name)
+
+    def warn(self, scores: Array, names: Sequence[Any]) -> None:
+        """Warn of all but of scores that are NaN, which speak for themselves.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_tasks,)
+            The scores.
+        names : sequence
+            Name of each task.
+        """
+        undefined = {name for name, s in zip(names, scores, strict=True) if s != s}
+        for (category, message), tasks in self._tasks.items():
+            known = issubclass(category, UndefinedMetricWarning)
+            told = [name for name in tasks if not (known and name in undefined)]
+            if told:
+                warnings.warn(f"{message} (tasks {told})", category, stacklevel=4)

@@ -1,0 +1,210 @@
+"""Metrics of one task: scikit-learn's by the names of their scorers, and functions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from typing import Any
+
+from sklearn import metrics as sk
+from sklearn.metrics import get_scorer, get_scorer_names
+
+from skmtl._columns import Kind
+
+#: Means over rows, which any labels define; others compare classes with each other.
+ROW_MEANS = (
+    sk.accuracy_score,
+    sk.brier_score_loss,
+    sk.hamming_loss,
+    sk.log_loss,
+    sk.top_k_accuracy_score,
+    sk.zero_one_loss,
+)
+#: Functions that tell a positive class from a negative one.
+OF_TWO_CLASSES = ("positive_likelihood_ratio", "negative_likelihood_ratio")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one task is scored.
+
+    Attributes
+    ----------
+    name : str
+        What errors and tables call it.
+    function : callable
+        ``function(y_true, y_pred, **kwargs)``.
+    sign : {1, -1}
+        What makes a greater value the better one.
+    responses : tuple of str
+        Methods of an estimator that give what it compares with the labels; the first
+        that there is.
+    kwargs : dict
+        Further arguments of the function.
+    kind : {"classification", "regression"} or None
+        Tasks that it is for; None for functions other than scikit-learn's.
+    """
+
+    name: str
+    function: Callable[..., float]
+    sign: int
+    responses: tuple[str, ...]
+    kwargs: Mapping[str, Any]
+    kind: Kind | None
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether it compares predicted labels or values, not probabilities."""
+        return self.responses == ("predict",)
+
+    @property
+    def native(self) -> bool:
+        """Whether the function is given the user's own labels, not numbers of classes.
+
+        So it is where the function or its arguments may name them.
+        """
+        named = self.kwargs.get("pos_label"), self.kwargs.get("labels")
+        return self.kind is None or named != (None, None)
+
+    @property
+    def any_labels(self) -> bool:
+        """Whether labels of a single class define it."""
+        return self.kind != "classification" or self.function in ROW_MEANS
+
+    @property
+    def of_two_classes(self) -> bool:
+        """Whether it is for tasks of two classes only."""
+        if self.function is sk.roc_auc_score:
+            return self.kwargs.get("multi_class", "raise") == "raise"
+        average = self.kwargs.get("average", self.default("average"))
+        return average == "binary" or self.function.__name__ in OF_TWO_CLASSES
+
+    def takes(self, parameter: str) -> bool:
+        """Tell whether the function has a parameter."""
+        return parameter in _defaults(self.function)
+
+    def default(self, parameter: str) -> Any:
+        """Return the default of a parameter, None where the function has none."""
+        return _defaults(self.function).get(parameter)
+
+
+def _defaults(function: Callable[..., float]) -> dict[str, Any]:
+    """Return the parameters of a function with their defaults."""
+    try:
+        parameters = signature(function).parameters
+    except ValueError:  # of those written in C
+        return {}
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
+@cache
+def metric_names() -> tuple[str, ...]:
+    """Return the names of all metrics of single tasks, as scikit-learn calls them."""
+    return tuple(name for name in get_scorer_names() if _is_per_task(name))
+
+
+def _is_per_task(name: str) -> bool:
+    """Refuse what compares clusters, or the labels of a row with each other."""
+    scorer = get_scorer(name)
+    clusters = scorer._score_func.__module__.startswith("sklearn.metrics.cluster")
+    return not clusters and scorer._kwargs.get("average") != "samples"
+
+
+@cache
+def _functions() -> dict[Callable[..., float], Metric]:
+    """Return what is known of scikit-learn's own functions."""
+    return {m.function: m for m in map(named_metric, reversed(metric_names()))}
+
+
+@cache
+def named_metric(name: str) -> Metric:
+    """Return the metric of a scorer's name.
+
+    Parameters
+    ----------
+    name : str
+        As `sklearn.metrics.get_scorer_names` lists it.
+
+    Returns
+    -------
+    Metric
+        The metric.
+    """
+    return _of_scorer(get_scorer(name), name)
+
+
+def as_metric(metric: Any) -> Metric:
+    """Return the metric that a user names or gives.
+
+    Parameters
+    ----------
+    metric : str, callable or scorer
+        A name, what `sklearn.metrics.make_scorer` returns, or a function of true and
+        predicted labels.
+
+    Returns
+    -------
+    Metric
+        The metric.
+    """
+    if isinstance(metric, str) and metric in metric_names():
+        return named_metric(metric)
+    if hasattr(metric, "_score_func"):
+        function = metric._score_func
+        return _of_scorer(metric, getattr(function, "__name__", repr(function)))
+    if not callable(metric):
+        raise ValueError(
+            "The 'metric' parameter must be a function, a scorer, a dict or the name "
+            "of a score of single tasks, one of "
+            f"{list(metric_names())}. Got {metric!r}."
+        )
+    name = getattr(metric, "__name__", repr(metric))
+    known = _functions().get(metric) if _is_hashable(metric) else None
+    responses = known.responses if known else ("predict",)
+    return Metric(name, metric, 1, responses, {}, kind_of(metric))
+
+
+def loss_name(metric: Any) -> str | None:
+    """Return the scorer's name of a loss of scikit-learn, None of anything else.
+
+    Parameters
+    ----------
+    metric : object
+        What a user gave as metric.
+
+    Returns
+    -------
+    str or None
+        The name.
+    """
+    known = _functions().get(metric) if _is_hashable(metric) else None
+    return known.name if known and known.sign < 0 else None
+
+
+def kind_of(function: Callable[..., float]) -> Kind | None:
+    """Return which tasks a function of scikit-learn is for, None for others."""
+    module = getattr(function, "__module__", None) or ""
+    if not module.startswith("sklearn.metrics."):
+        return None
+    regression = module == "sklearn.metrics._regression"
+    return "regression" if regression else "classification"
+
+
+def _of_scorer(scorer: Any, name: str) -> Metric:
+    response = scorer._response_method
+    return Metric(
+        name,
+        scorer._score_func,
+        scorer._sign,
+        (response,) if isinstance(response, str) else tuple(response),
+        dict(scorer._kwargs),
+        kind_of(scorer._score_func),
+    )
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

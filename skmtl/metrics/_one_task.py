@@ -1,0 +1,255 @@
+"""The score of one task: labels and predictions meet in a metric."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics as sk
+
+from skmtl._columns import Kind
+from skmtl.metrics._metric import Metric
+
+Array = NDArray[Any]
+
+#: Means over classes, of which those without a label are left out.
+RANKINGS = (sk.roc_auc_score, sk.average_precision_score)
+#: First labels to look for classes in, and how many it pays to compare with all labels.
+N_FIRST, N_FEW = 256, 16
+
+
+def score_task(
+    metric: Metric,
+    true: Array,
+    predicted: Array,
+    classes: Array | None,
+    weight: Array | None,
+    name: Any,
+) -> float:
+    """Return the score of one task; greater is better where the metric has a sign.
+
+    Parameters
+    ----------
+    metric : Metric
+        How to score.
+    true : ndarray of shape (n_labelled,)
+        The labels.
+    predicted : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
+        Labels, values, scores of the larger class or scores of each class.
+    classes : ndarray of shape (n_classes,) or None
+        The classes of the columns of the predictions, where they are known.
+    weight : ndarray of shape (n_labelled,) or None
+        Weights of the labels.
+    name : object
+        Name of the task, for errors.
+
+    Returns
+    -------
+    float
+        NaN where such labels do not define the metric.
+    """
+    if not len(true) or not (metric.any_labels or _differ(true)):
+        return np.nan
+    kwargs = dict(metric.kwargs)
+    if weight is not None:
+        kwargs["sample_weight"] = weight
+    if metric.kind == "regression" and predicted.ndim == 2:
+        predicted = _one_column(predicted, name)
+    elif metric.of_labels and predicted.ndim == 2:
+        known = known_classes(true, predicted, classes, name)
+        predicted = known[predicted.argmax(axis=1)]
+    if metric.kind == "regression" or (metric.of_labels and metric.native):
+        return _value(metric, true, predicted, kwargs)
+    if metric.of_labels:
+        every = _union(name, true, predicted, classes)
+        _check_two(metric, every, name)
+        codes = _codes(predicted, every)
+        return _value(metric, _codes(true, every), codes, kwargs)
+    return _score_scores(metric, true, predicted, classes, kwargs, name)
+
+
+def _score_scores(
+    metric: Metric,
+    true: Array,
+    scores: Array,
+    classes: Array | None,
+    kwargs: dict[str, Any],
+    name: Any,
+) -> float:
+    """Score probabilities, or other scores of classes."""
+    known = known_classes(true, scores, classes, name)
+    every = _union(name, known, true)
+    _check_two(metric, every, name)
+    if scores.ndim == 1 and len(every) > 2:
+        raise ValueError(
+            f"Task {name!r} has labels of the classes {every.tolist()}, of which one "
+            "score per row cannot tell: give one column per class."
+        )
+    if scores.ndim == 2:
+        scores = _widened(scores, known, every)
+    if metric.native:
+        if scores.ndim == 2 and len(every) == 2:
+            positive = kwargs.get("pos_label")
+            positive = every[1] if positive is None else positive
+            scores = scores[:, np.flatnonzero(every == positive)[0]]
+        return _value(metric, true, scores, kwargs)
+    codes = _codes(true, every)
+    if len(every) == 2:
+        scores = scores if scores.ndim == 1 else scores[:, 1]
+    elif metric.function in RANKINGS and kwargs.get("multi_class") != "ovo":
+        return metric.sign * _one_vs_rest(metric, codes, scores, kwargs)
+    if metric.takes("labels"):
+        kwargs["labels"] = np.arange(len(every))
+    return _value(metric, codes, scores, kwargs)
+
+
+def _one_column(values: Array, name: Any) -> Array:
+    if values.shape[1] != 1:
+        raise ValueError(
+            f"The predictions for task {name!r} must be one value per row for "
+            f"regression. Got {values.shape[1]} columns."
+        )
+    return values[:, 0]
+
+
+def _one_vs_rest(
+    metric: Metric, codes: Array, scores: Array, kwargs: dict[str, Any]
+) -> float:
+    """Return the mean over the classes that have labels, each against all others."""
+    weight = kwargs.get("sample_weight")
+    present = np.unique(codes)
+    values = [
+        metric.function(codes == k, scores[:, k], sample_weight=weight) for k in present
+    ]
+    if kwargs.get("average") != "weighted":
+        return float(np.mean(values))
+    shares = [np.average(codes == k, weights=weight) for k in present]
+    return float(np.average(values, weights=shares))
+
+
+def _value(
+    metric: Metric, true: Array, predicted: Array, kwargs: dict[str, Any]
+) -> float:
+    if metric.takes("zero_division"):
+        kwargs.setdefault("zero_division", 0.0)  # the same value, without a warning
+    return metric.sign * float(metric.function(true, predicted, **kwargs))
+
+
+def known_classes(
+    true: Array, scores: Array, classes: Array | None, name: Any
+) -> Array:
+    """Return the classes that scores are of.
+
+    Parameters
+    ----------
+    true : ndarray of shape (n_labelled,)
+        Labels of the task.
+    scores : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
+        Scores of the larger of two classes, or of each class.
+    classes : ndarray or None
+        The classes, where the user or the estimator has told them.
+    name : object
+        Name of the task.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+        One per column.
+    """
+    n_classes = 2 if scores.ndim == 1 else scores.shape[1]
+    found = np.unique(true) if classes is None else classes
+    if len(found) == n_classes:
+        return found
+    if classes is None and n_classes == 2 and np.isin(found, [0, 1]).all():
+        return np.array([0, 1], dtype=found.dtype)  # an indicator
+    where = "its labels hold" if classes is None else "it has"
+    raise ValueError(
+        f"The predictions for task {name!r} have scores of {n_classes} classes, but "
+        f"{where} the {len(found)} classes {found.tolist()}: give the classes of each "
+        "task in the order of their columns as 'classes', or predictions that fit."
+    )
+
+
+def _widened(scores: Array, known: Array, every: Array) -> Array:
+    """Return scores of all classes in order; of one that is not known the lowest."""
+    if len(known) == len(every) and (known == every).all():
+        return scores
+    wide = np.full((len(scores), len(every)), min(scores.min(), 0), scores.dtype)
+    wide[:, np.searchsorted(every, known)] = scores
+    return wide
+
+
+def _check_two(metric: Metric, classes: Array, name: Any) -> None:
+    if len(classes) > 2 and metric.of_two_classes:
+        more = "roc_auc_ovr" if metric.function is sk.roc_auc_score else "f1_macro"
+        raise ValueError(
+            f"The metric {metric.name!r} is for two classes, but task {name!r} has the "
+            f"{len(classes)} classes {classes.tolist()}: choose one for several "
+            f"classes, such as {more!r}."
+        )
+
+
+def _differ(labels: Array) -> bool:
+    return bool((labels != labels[0]).any())
+
+
+def _union(name: Any, *labels: Array | None) -> Array:
+    """Return all classes that occur, sorted."""
+    try:
+        return np.unique(
+            np.concatenate([_distinct(given) for given in labels if given is not None])
+        )
+    except TypeError as error:
+        types = sorted(
+            {type(v).__name__ for given in labels if given is not None for v in given}
+        )
+        raise ValueError(
+            f"The labels of task {name!r} mix the types {types}: give y_true and "
+            "y_pred labels of one type."
+        ) from error
+
+
+def _distinct(labels: Array) -> Array:
+    """Return the distinct labels; strings as objects, which others can be told from."""
+    if labels.dtype.kind in "US":
+        labels = labels.astype(object)
+    few = np.unique(labels[:N_FIRST])  # often all that there are, and soon found
+    if len(few) <= N_FEW and np.isin(labels, few).all():
+        return few
+    return np.unique(labels)
+
+
+def _codes(labels: Array, classes: Array) -> Array:
+    """Return the number of each label among sorted classes that hold it."""
+    if len(classes) == 2:
+        return (labels == classes[1]).astype(np.int64)
+    if labels.dtype.kind in "US":
+        labels = labels.astype(object)
+    return np.searchsorted(classes, labels)
+
+
+def check_kind(metric: Metric, kind: Kind | None, true: Array, name: Any) -> None:
+    """Refuse metrics of classification for regression, and the other way round.
+
+    Parameters
+    ----------
+    metric : Metric
+        The metric.
+    kind : {"classification", "regression"} or None
+        What the task is; None where nothing but its labels tells.
+    true : ndarray of shape (n_labelled,)
+        Its labels.
+    name : object
+        Its name.
+    """
+    if metric.kind is None:
+        return
+    if kind is None:
+        numbers = true.dtype.kind in "biuf"
+        fractional = true.dtype.kind == "f" and (true != np.floor(true)).any()
+        kind = "regression" if fractional else None if numbers else "classification"
+    if kind not in (None, metric.kind) and len(true):
+        raise ValueError(
+            f"The metric {metric.name!r} is for {metric.kind}, but task {name!r} is "
+            f"one of {kind}: choose another, or for tasks of both kinds one for each, "
+            "such as {'classification': 'accuracy', 'regression': 'r2'}."
+        )

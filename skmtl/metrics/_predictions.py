@@ -1,0 +1,144 @@
+"""Predictions in all forms that estimators give them, as one entry per task."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._columns import Column, Columns, read_columns
+
+#: Labels, values or scores of one per row; scores of classes; nothing for the task.
+Prediction = Column | NDArray[Any] | None
+
+
+def read_predictions(y_pred: Any, columns: Columns) -> list[Prediction]:
+    """Split predictions into those of each task.
+
+    Parameters
+    ----------
+    y_pred : array-like or list
+        Shape (n_samples,) or (n_samples, n_tasks); or a list with an entry for each
+        task, of shape (n_samples,) or (n_samples, n_classes), or None; or, for one
+        task, shape (n_samples, n_classes).
+    columns : Columns
+        The true labels.
+
+    Returns
+    -------
+    list
+        One entry per task.
+    """
+    names = columns.task_names
+    if _is_per_task(y_pred, columns):
+        _check_number(len(y_pred), names)
+        return [
+            _entry(given, name, columns)
+            for given, name in zip(y_pred, names, strict=True)
+        ]
+    table = read_columns(y_pred)
+    if len(names) == 1 and len(table.columns) > 1:
+        return [_entry(y_pred, names[0], columns)]
+    _check_number(len(table.columns), names)
+    _check_length(table.n_samples, columns)
+    if table.names is None or columns.names is None:
+        return list(table.columns)
+    if set(table.names) != set(names):
+        raise ValueError(
+            f"y_true and y_pred must be of the same tasks. Got the tasks {names} and "
+            f"{table.names}."
+        )
+    return [table.columns[table.names.index(name)] for name in names]
+
+
+def on_labelled(prediction: Prediction, column: Column, name: Any) -> NDArray[Any]:
+    """Return the predictions for the rows that have a label.
+
+    Parameters
+    ----------
+    prediction : Column or ndarray of shape (n_samples, n_classes)
+        Predictions of a task.
+    column : Column
+        Its labels.
+    name : object
+        Its name.
+
+    Returns
+    -------
+    ndarray of shape (n_labelled,) or (n_labelled, n_classes)
+        The predictions.
+    """
+    if prediction is None:
+        raise ValueError(
+            f"y_pred has nothing for task {name!r}: give its predictions, or a metric "
+            "for each task."
+        )
+    rows = column.present
+    if not isinstance(prediction, Column):
+        return prediction if rows.all() else prediction[rows]
+    known = prediction.present
+    if known.all():
+        return prediction.values if rows.all() else prediction.values[rows]
+    if not known[rows].all():
+        raise ValueError(
+            f"y_pred lacks predictions for {np.sum(rows & ~known)} labelled rows of "
+            f"task {name!r}: give one for each label."
+        )
+    return prediction.restricted(rows).values
+
+
+def _is_per_task(y_pred: Any, columns: Columns) -> bool:
+    """Tell a list with an entry per task from a table."""
+    if getattr(y_pred, "ndim", 2) == 3:
+        return True
+    if not isinstance(y_pred, list | tuple) or not y_pred:
+        return False
+    shapes = [_shape(entry) for entry in y_pred if entry is not None]
+    if any(len(shape) > 1 for shape in shapes):
+        return True
+    n, n_tasks = columns.n_samples, len(columns.columns)
+    per_row = len(y_pred) == n and shapes == [(n_tasks,)] * n
+    arrays = any(hasattr(entry, "shape") and len(entry.shape) for entry in y_pred)
+    return arrays and not (per_row and n != n_tasks)
+
+
+def _shape(entry: Any) -> tuple[int, ...]:
+    if hasattr(entry, "shape"):
+        return tuple(entry.shape)
+    nested = isinstance(entry, list | tuple) and len(entry) > 0
+    return (len(entry), *_shape(entry[0])) if nested else ()
+
+
+def _entry(given: Any, name: Any, columns: Columns) -> Prediction:
+    """Return the predictions of one task."""
+    if given is None:
+        return None
+    if len(_shape(given)) < 2:
+        column = read_columns(given).columns[0]
+        _check_length(len(column.present), columns)
+        return column
+    scores = np.asarray(given)
+    if scores.ndim != 2 or scores.dtype.kind not in "biuf":
+        raise ValueError(
+            f"The predictions for task {name!r} must be numbers of shape (n_samples, "
+            f"n_classes) where they have several columns. Got {scores.dtype} of shape "
+            f"{scores.shape}."
+        )
+    _check_length(len(scores), columns)
+    return scores
+
+
+def _check_length(n_samples: int, columns: Columns) -> None:
+    if n_samples != columns.n_samples:
+        raise ValueError(
+            "y_true and y_pred must have the same number of rows. Got "
+            f"{columns.n_samples} and {n_samples}."
+        )
+
+
+def _check_number(n_tasks: int, names: Sequence[Any]) -> None:
+    if n_tasks != len(names):
+        raise ValueError(
+            f"y_true and y_pred must be of the same tasks. Got {len(names)} tasks, "
+            f"{list(names)}, and predictions for {n_tasks}."
+        )

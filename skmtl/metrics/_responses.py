@@ -1,0 +1,132 @@
+"""What an estimator answers about several tasks, and what it tells of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import is_classifier, is_regressor
+
+from skmtl._columns import KINDS, Columns, Kind, read_columns
+from skmtl.metrics._core import Answer, Comparison
+from skmtl.metrics._metric import Metric
+from skmtl.metrics._predictions import Prediction, read_predictions
+
+
+class Responses:
+    """An estimator and inputs; each of its methods is called once at most.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator of one or several tasks.
+    X : array-like or sparse matrix
+        Inputs.
+    """
+
+    def __init__(self, estimator: Any, X: Any) -> None:
+        self.estimator = estimator
+        self._X = X
+        self._given: dict[str, Any] = {}
+
+    def compared(self, y: Any, sample_weight: Any, missing_label: Any) -> Comparison:
+        """Return the labels of the inputs with what the estimator predicts.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels.
+        sample_weight : array-like or None
+            Weights of rows or of single labels.
+        missing_label : object
+            What marks missing labels; None for what the estimator takes for missing.
+
+        Returns
+        -------
+        Comparison
+            The comparison.
+        """
+        columns = _labels(self.estimator, y, missing_label)
+        n_tasks = len(columns.columns)
+        kinds = _kinds(self.estimator, n_tasks)
+        classes = _classes(self.estimator, n_tasks)
+        answer = self._answer(columns)
+        return Comparison.of(columns, answer, kinds, classes, sample_weight)
+
+    def _answer(self, columns: Columns) -> Answer:
+        split: dict[str, Sequence[Prediction]] = {}
+
+        def predictions(metric: Metric) -> Sequence[Prediction]:
+            method = self._method(metric)
+            if method not in split:
+                split[method] = read_predictions(self._call(method), columns)
+            return split[method]
+
+        return predictions
+
+    def _method(self, metric: Metric) -> str:
+        for method in metric.responses:
+            if hasattr(self.estimator, method):
+                return method
+        raise ValueError(
+            f"The metric {metric.name!r} needs {' or '.join(metric.responses)}, which "
+            f"{type(self.estimator).__name__} does not have: choose a metric of "
+            "predicted labels, such as 'balanced_accuracy', or another estimator."
+        )
+
+    def _call(self, method: str) -> Any:
+        if method not in self._given:
+            self._given[method] = getattr(self.estimator, method)(self._X)
+        return self._given[method]
+
+
+def _labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
+    """Return labels by task, named as the estimator names them where y does not."""
+    last = innermost(estimator)
+    if missing_label is None:
+        missing_label = getattr(last, "missing_label", np.nan)
+    columns = read_columns(y, missing_label)
+    names = getattr(last, "task_names_", None)
+    if columns.names is None and names and len(names) == len(columns.columns):
+        columns = replace(columns, names=list(names))
+    return columns
+
+
+def _classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
+    """Return the classes of each task; None for regression and where they are unknown.
+
+    Estimators of multilabel indicators number tasks in ``classes_``, not classes.
+    """
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:
+        return [None] * n_tasks
+    nested = isinstance(classes, list | tuple) and len(classes) == n_tasks
+    if nested and all(c is None or np.ndim(c) == 1 for c in classes):
+        return [None if c is None else np.asarray(c) for c in classes]
+    alone = n_tasks == 1 and np.ndim(classes) == 1
+    return [np.asarray(classes)] if alone else [None] * n_tasks
+
+
+def _kinds(estimator: Any, n_tasks: int) -> list[Kind | None]:
+    """Return the kind of each task, None where the estimator does not tell."""
+    kinds = getattr(innermost(estimator), "task_types_", None)
+    if kinds is not None and len(kinds) == n_tasks:
+        return list(kinds)
+    if hasattr(estimator, "__sklearn_tags__"):
+        if is_classifier(estimator):
+            return [KINDS[0]] * n_tasks
+        if is_regressor(estimator):
+            return [KINDS[1]] * n_tasks
+    return [None] * n_tasks
+
+
+def innermost(estimator: Any) -> Any:
+    """Return the estimator at the end of searches and pipelines."""
+    while True:
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):
+            estimator = estimator.steps[-1][1]
+        else:
+            return estimator

@@ -1,0 +1,272 @@
+"""Scorers of several tasks, for the ``scoring`` parameter of scikit-learn's tools."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+
+from skmtl._validation import task_number, validate_params
+from skmtl.metrics._average import AVERAGE, averaged
+from skmtl.metrics._core import metrics_of, warn_undefined
+from skmtl.metrics._metric import as_metric, loss_name
+from skmtl.metrics._responses import Responses
+from skmtl.metrics._task_scores import METRIC, check_some_labels
+
+
+class MultiTaskScorer(BaseEstimator):
+    """A scorer of several tasks, as `skmtl.metrics.multitask_scorer` returns it.
+
+    Parameters
+    ----------
+    metric : str, callable, scorer or dict
+        How each task is scored.
+    average : {"macro", "weighted", "min"}, array-like or dict, default="macro"
+        How the scores of the tasks become one.
+    task : str or int, default=None
+        The task whose score is returned instead of an average.
+    missing_label : object, default=None
+        What marks a missing label; None for what the estimator takes for missing.
+
+    Examples
+    --------
+    >>> from skmtl.metrics import multitask_scorer
+    >>> multitask_scorer("roc_auc", average="min")
+    MultiTaskScorer(average='min', metric='roc_auc')
+    """
+
+    # What set_score_request asks for, as with scikit-learn's own scorers.
+    __metadata_request__score = {"sample_weight": None}  # noqa: RUF012
+
+    def __init__(
+        self,
+        metric: Any,
+        average: Any = "macro",
+        task: Any = None,
+        missing_label: Any = None,
+    ) -> None:
+        self.metric = metric
+        self.average = average
+        self.task = task
+        self.missing_label = missing_label
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any = None
+    ) -> float:
+        return self._score(Responses(estimator, X), y, sample_weight)
+
+    def _score(self, responses: Responses, y: Any, sample_weight: Any) -> float:
+        compared = responses.compared(y, sample_weight, self.missing_label)
+        metrics = metrics_of(self.metric, compared.columns, compared.kinds)
+        if self.task is not None:
+            where = "The 'task' parameter of multitask_scorer"
+            number = task_number(self.task, compared.names, where)
+            compared, metrics = compared.only([number]), [metrics[number]]
+        check_some_labels(compared.columns)
+        scores = compared.scores(metrics)
+        warn_undefined(scores, metrics, compared.names)
+        average = self.average if self.task is None else "macro"
+        return averaged(scores, compared.support, average, compared.names)
+
+    def _accept_sample_weight(self) -> bool:
+        """Tell searches that route no metadata whether to pass weights on."""
+        given = self.metric
+        metrics = given.values() if isinstance(given, Mapping) else [given]
+        return all(as_metric(metric).takes("sample_weight") for metric in metrics)
+
+
+class MultiTaskScorers(dict[str, Any]):
+    """Scorers by name, which can also be called for all scores at once.
+
+    scikit-learn takes it for what it can be called for, so that each method of an
+    estimator is called once for all scores.
+    """
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any, sample_weight: Any = None, **params: Any
+    ) -> dict[str, float]:
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
+        responses, scores = Responses(estimator, X), {}
+        for name, given in self._routed(params).items():
+            scorer = self[name]
+            if isinstance(scorer, MultiTaskScorer):
+                weight = given.get("sample_weight")
+                scores[name] = scorer._score(responses, y, weight)
+            else:
+                scores[name] = scorer(estimator, X, y, **given)
+        return scores
+
+    def _routed(self, params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what each scorer is given beside the data."""
+        if get_config()["enable_metadata_routing"] and params:
+            routed = process_routing(self, "score", **params)
+            return {name: routed[name].score for name in self}
+        return {name: params if _takes_weight(self[name]) else {} for name in self}
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return which scorer asks for what.
+
+        Returns
+        -------
+        MetadataRouter
+            The requests of all scorers.
+        """
+        mapping = MethodMapping().add(caller="score", callee="score")
+        router = MetadataRouter(owner=type(self).__name__)
+        return router.add(**self, method_mapping=mapping)
+
+
+def _takes_weight(scorer: Any) -> bool:
+    """Tell whether a scorer takes weights, as searches that route nothing ask it."""
+    return getattr(scorer, "_accept_sample_weight", bool)()
+
+
+@validate_params(
+    {
+        "metric": METRIC,
+        "average": AVERAGE[:-1],
+        "task": "no_validation",
+        "missing_label": "no_validation",
+    },
+    prefer_skip_nested_validation=True,
+)
+def multitask_scorer(
+    metric: Any,
+    *,
+    average: Any = "macro",
+    task: Any = None,
+    missing_label: Any = None,
+) -> MultiTaskScorer:
+    """Return a scorer of several tasks for ``scoring=`` in scikit-learn's tools.
+
+    It takes any estimator whose ``predict`` and, where the metric needs them,
+    ``predict_proba`` or ``decision_function`` tell of several tasks: by lists with one
+    array per task, as random forests, `sklearn.multioutput.MultiOutputClassifier` and
+    skmtl do, or by arrays of the positive classes, as classifier chains and multilabel
+    networks do. Missing labels count for nothing.
+
+    Parameters
+    ----------
+    metric : str, callable, scorer or dict
+        As in `task_scores`. A function is given predicted labels, and greater must be
+        better; for another use `sklearn.metrics.make_scorer`.
+    average : {"macro", "weighted", "min"}, array-like or dict, default="macro"
+        How the scores of the tasks become one, as in `task_scores`.
+    task : str or int, default=None
+        Name or number of a task, whose score alone is returned.
+    missing_label : object, default=None
+        What marks a missing label, beside NaN and the like; None is the
+        ``missing_label`` of the estimator, if it has one.
+
+    Returns
+    -------
+    MultiTaskScorer
+        A callable ``scorer(estimator, X, y, sample_weight=None)`` that can be pickled
+        and cloned; ``set_score_request`` asks for weights where metadata are routed.
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric, or if it is a loss.
+
+    See Also
+    --------
+    multitask_scorers : Several scorers at once.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.model_selection import KFold, cross_val_score
+    >>> import numpy as np
+    >>> from skmtl.metrics import multitask_scorer
+    >>> X, species = load_iris(return_X_y=True)
+    >>> Y = np.column_stack([species, X[:, 0] > 5.8])
+    >>> forest = RandomForestClassifier(n_estimators=10, random_state=0)
+    >>> cv = KFold(3, shuffle=True, random_state=0)
+    >>> scoring = multitask_scorer("roc_auc_ovr", average="min")
+    >>> scores = cross_val_score(forest, X, Y, cv=cv, scoring=scoring)
+    >>> bool(scores.min() > 0.9)
+    True
+    """
+    _check_is_score(metric)
+    return MultiTaskScorer(metric, average, task, missing_label)
+
+
+@validate_params(
+    {
+        "metrics": [list, tuple, Mapping],
+        "average": AVERAGE[:-1],
+        "missing_label": "no_validation",
+    },
+    prefer_skip_nested_validation=True,
+)
+def multitask_scorers(
+    metrics: Sequence[str] | Mapping[str, Any],
+    *,
+    average: Any = "macro",
+    missing_label: Any = None,
+) -> MultiTaskScorers:
+    """Return scorers by name, for several scores at once in scikit-learn's tools.
+
+    Parameters
+    ----------
+    metrics : list of str or dict
+        Names of metrics, or metrics by the names that scores are to have; a value may
+        also be what `multitask_scorer` returns.
+    average : {"macro", "weighted", "min"}, array-like or dict, default="macro"
+        How the scores of the tasks become one, as in `task_scores`.
+    missing_label : object, default=None
+        What marks a missing label, as in `multitask_scorer`.
+
+    Returns
+    -------
+    dict of str to MultiTaskScorer
+        For ``scoring=``; the ``refit`` of a search takes one of its names. It can also
+        be called, which makes each prediction once for all scores.
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric, or if it is a loss.
+
+    Examples
+    --------
+    >>> from skmtl.metrics import multitask_scorers
+    >>> scoring = multitask_scorers(["balanced_accuracy", "neg_log_loss"])
+    >>> list(scoring)
+    ['balanced_accuracy', 'neg_log_loss']
+    """
+    if not isinstance(metrics, Mapping):
+        named = [metric for metric in metrics if isinstance(metric, str)]
+        if len(set(named)) < len(metrics) or not named:
+            raise ValueError(
+                "The 'metrics' parameter of multitask_scorers must be a list of names, "
+                f"each once, or a dict of metrics by name. Got {metrics!r}."
+            )
+        metrics = {name: name for name in named}
+    scorers = MultiTaskScorers()
+    for name, metric in metrics.items():
+        if not isinstance(metric, MultiTaskScorer):
+            metric = multitask_scorer(
+                metric, average=average, missing_label=missing_label
+            )
+        scorers[name] = metric
+    return scorers
+
+
+def _check_is_score(metric: Any) -> None:
+    for given in metric.values() if isinstance(metric, Mapping) else [metric]:
+        as_metric(given)
+        name = loss_name(given)
+        if name is not None:
+            raise ValueError(
+                "The 'metric' parameter of a scorer must be a score, of which greater "
+                f"is better. Got the loss {given.__name__}: use {name!r}."
+            )

@@ -1,0 +1,194 @@
+"""One score per task from labels and predictions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._columns import KINDS, Columns, Kind, read_columns, task_kinds
+from skmtl._validation import validate_params
+from skmtl.metrics._average import AVERAGE, averaged
+from skmtl.metrics._core import Comparison, metrics_of, warn_undefined
+from skmtl.metrics._predictions import read_predictions
+
+#: Constraint of the ``metric`` parameter.
+METRIC: list[Any] = [str, callable, Mapping]
+
+
+@validate_params(
+    {
+        "y_true": "no_validation",
+        "y_pred": "no_validation",
+        "metric": METRIC,
+        "average": AVERAGE,
+        "sample_weight": "no_validation",
+        "classes": "no_validation",
+        "task_types": "no_validation",
+        "missing_label": "no_validation",
+    },
+    prefer_skip_nested_validation=True,
+)
+def task_scores(
+    y_true: Any,
+    y_pred: Any,
+    metric: Any = "accuracy",
+    *,
+    average: Any = None,
+    sample_weight: Any = None,
+    classes: Any = None,
+    task_types: Any = None,
+    missing_label: Any = np.nan,
+) -> NDArray[np.float64] | float:
+    """Score each task over the labels that are present, by a metric of scikit-learn.
+
+    Every metric of one target is computed task by task. Greater is better for all
+    names, as for those of scikit-learn's scorers: "neg_log_loss" is negative.
+
+    Metrics that compare classes with each other, which are all of classification but
+    accuracy, log loss, the Brier score and top-k accuracy, say nothing where all labels
+    of a task are of one class: its score is NaN, whatever was predicted, and so is that
+    of a task without labels. One warning names these tasks.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        True labels. Missing ones count for nothing.
+    y_pred : array-like or list
+        Predictions: of the shape of y_true, labels or values for metrics such as
+        "f1_macro" and "r2"; for metrics such as "roc_auc" and "neg_log_loss"
+        probabilities (or other scores) of the larger of two classes, as multilabel
+        estimators give. Or a list with an entry for each task: of shape (n_samples,),
+        as before, or (n_samples, n_classes), from which metrics of labels take the most
+        probable class. For one task also of shape (n_samples, n_classes).
+    metric : str, callable, scorer or dict, default="accuracy"
+        Name of a scorer of scikit-learn such as "balanced_accuracy", "roc_auc_ovr" or
+        "r2"; a function of the true and predicted labels of one task, and of
+        ``sample_weight`` where that is given; what `sklearn.metrics.make_scorer`
+        returns; or a dict of these by name, number or kind of task, such as
+        ``{"classification": "roc_auc", "regression": "r2"}``. Two classes are taken in
+        sorted order, and the larger is the positive one.
+    average : {"macro", "weighted", "min"}, array-like, dict or None, default=None
+        None returns one score per task. Otherwise the mean, the mean weighted by
+        numbers of labels (or sums of their weights), the lowest score, or the mean with
+        weights of shape (n_tasks,) or by name, where a task left out weighs one. Tasks
+        without a score are left out.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+            default=None
+        Weights of rows or of single labels.
+    classes : list of array-like or array-like, default=None
+        Classes of each task in the order of the columns of its predictions, None for
+        regression; one array is that of all tasks. By default the sorted labels of a
+        task where there are as many, or 0 and 1.
+    task_types : dict or sequence of {"classification", "regression"}, default=None
+        Kinds of tasks, all or by name, where their labels leave open which metric of a
+        dict is theirs: integers are taken for classes.
+    missing_label : object, default=nan
+        What marks a missing label, beside None, NaN, NaT, ``pandas.NA`` and masked
+        entries, which always do.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks,) or float
+        The scores, or their average.
+
+    Raises
+    ------
+    ValueError
+        If y_true and y_pred are of different tasks, if there is no such metric, if it
+        is none for tasks of this kind, or if it is open which classes y_pred is of.
+
+    See Also
+    --------
+    multitask_scorer : The same for the ``scoring`` parameter of scikit-learn's tools.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.metrics import task_scores
+    >>> Y = np.array([[0, 1.0], [1, np.nan], [1, 0.0], [0, 1.0]])
+    >>> P = np.array([[0.1, 0.8], [0.9, 0.3], [0.4, 0.4], [0.5, 0.3]])
+    >>> task_scores(Y, P > 0.5)
+    array([0.75      , 0.66666667])
+    >>> task_scores(Y, P, "roc_auc")
+    array([0.75, 0.5 ])
+    >>> task_scores(Y, P, "roc_auc", average="macro")
+    0.625
+    """
+    columns = read_columns(y_true, missing_label)
+    predictions = read_predictions(y_pred, columns)
+    of_tasks = classes_of(classes, len(columns.columns))
+    kinds = _kinds(columns, classes, of_tasks, task_types)
+    metrics = metrics_of(metric, columns, kinds)
+    compared = Comparison.of(
+        columns, lambda _: predictions, kinds, of_tasks, sample_weight
+    )
+    check_some_labels(compared.columns)
+    scores = compared.scores(metrics)
+    warn_undefined(scores, metrics, compared.names)
+    if average is None:
+        return scores
+    return averaged(scores, compared.support, average, compared.names)
+
+
+def classes_of(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
+    """Return the classes of each task, None where they are unknown.
+
+    Parameters
+    ----------
+    classes : list of array-like, array-like or None
+        As given by the user.
+    n_tasks : int
+        Number of tasks.
+
+    Returns
+    -------
+    list of ndarray or None
+        One entry per task.
+    """
+    if classes is None:
+        return [None] * n_tasks
+    entries = list(classes)
+    nested = any(e is None or (np.ndim(e) and not isinstance(e, str)) for e in entries)
+    if not nested:
+        return [np.asarray(entries)] * n_tasks
+    if len(entries) != n_tasks:
+        raise ValueError(
+            "The 'classes' parameter must have one entry per task, or be one array for "
+            f"all. Got {len(entries)} entries for {n_tasks} tasks."
+        )
+    return [None if entry is None else np.asarray(entry) for entry in entries]
+
+
+def _kinds(
+    columns: Columns, classes: Any, of_tasks: Sequence[Any], task_types: Any
+) -> Sequence[Kind | None]:
+    """Return the kinds of the tasks that the user has told."""
+    names = columns.task_names
+    kinds: list[Kind | None] = [None] * len(names)
+    if classes is not None:
+        kinds = [KINDS[c is None] for c in of_tasks]
+    if task_types is None:
+        return kinds
+    given = task_kinds(columns, task_types)
+    if not isinstance(task_types, Mapping):
+        return given
+    return [
+        told if name in task_types else kind
+        for name, told, kind in zip(names, given, kinds, strict=True)
+    ]
+
+
+def check_some_labels(columns: Columns) -> None:
+    """Refuse labels that are all missing.
+
+    Parameters
+    ----------
+    columns : Columns
+        The labels.
+    """
+    if not any(column.present.any() for column in columns.columns):
+        raise ValueError(
+            "y has no label to score: those of every task are missing or have weight "
+            "zero."
+        )
