@@ -26,6 +26,7 @@ from skmtl._data import (
 )
 from skmtl._folds import Part, bootstrap_parts, crossfit_parts
 from skmtl._job import Job, Split
+from skmtl._judge import Judge
 from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
 from skmtl._parameters import PARAMETERS
 from skmtl._stratify import holdout_split
@@ -41,6 +42,7 @@ from skmtl.training import (
     Progress,
     SklearnCallbacks,
     Stopping,
+    TaskStopping,
     check_augmentation,
     n_threads,
     seeded,
@@ -143,6 +145,7 @@ class MultiTaskFit(CallbackSupportMixin):
                 net = job.net(self)
                 with n_threads(threads(self, net)):
                     rows, checks = job.rows(net)
+                    net.judging = job.judging()
                     check_augmentation(net.augmentation, rows)
                     if not resume:
                         before.clear()
@@ -211,6 +214,9 @@ class MultiTaskFit(CallbackSupportMixin):
         out_of_fold = held and self.members != "all"
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
+        judge = self._judge(targets, valid_data or data, trained, stops, one_pass)
+        if judge is not None:
+            judge.check(_held_out(valid_data, data, split, parts))
         several, data_given = parts is not None, (X, y, sample_weight)
         callbacks = self._callbacks(
             plan, len(data.rows), data_given, targets, stops, one_pass, several
@@ -233,6 +239,7 @@ class MultiTaskFit(CallbackSupportMixin):
             out_of_fold=out_of_fold,
             soft=taught,
             start=start,
+            judge=judge,
         )
 
     def _read(
@@ -336,12 +343,43 @@ class MultiTaskFit(CallbackSupportMixin):
                 )
         return X
 
+    @property
+    def _names_judge(self) -> str | None:
+        """The parameter, if any, by which more than the mean loss decides."""
+        defaults = {
+            "validation_metric": "loss",
+            "validation_average": "macro",
+            "stop_tasks": False,
+        }
+        return next((k for k, v in defaults.items() if getattr(self, k) != v), None)
+
+    def _judge(
+        self,
+        targets: Targets,
+        data: Data,
+        trained: NDArray[np.bool_],
+        stops: bool,
+        one_pass: bool,
+    ) -> Judge | None:
+        """Return what decides on held-out rows, None where their mean loss does."""
+        asked = self._names_judge
+        if asked is None or one_pass or not trained.any():
+            return None
+        if not stops:
+            raise ValueError(
+                f"The '{asked}' parameter is for rows that are held out, but "
+                "early_stopping=False: set it to 'auto' or True, or leave "
+                f"'{asked}' out."
+            )
+        return Judge.of(self, targets, data, trained)
+
     def _hold_out(
         self, data: Data, random_state: np.random.RandomState
     ) -> Split | None:
         """Return positions of rows to train on and to hold out, or None."""
         n_rows = len(data.rows)
-        if self.early_stopping == "auto" and n_rows < EARLY_STOPPING_ROWS:
+        few = n_rows < EARLY_STOPPING_ROWS and self._names_judge is None
+        if self.early_stopping == "auto" and few:
             return None
         if not self.early_stopping:
             return None
@@ -374,7 +412,8 @@ class MultiTaskFit(CallbackSupportMixin):
             return before[1]  # type: ignore[no-any-return]
         if self.members == "bootstrap":
             return bootstrap_parts(n_rows, n_members, random_state)
-        if n_rows < SMALL and self.early_stopping is not True:
+        asked = self.early_stopping is True or self._names_judge is not None
+        if n_rows < SMALL and not asked:
             return [alike] * n_members
         labels = [task[data.rows] for task in data.labels]
         return crossfit_parts(labels, targets.names, n_members, random_state)
@@ -412,8 +451,11 @@ class MultiTaskFit(CallbackSupportMixin):
         if not one_pass and several:
             callbacks.append(MemberStopping(waited, tol, stops))
         elif not one_pass:
-            monitor = "valid_loss" if stops else "train_loss"
+            scored = "valid_loss" if self._names_judge is None else "valid_score"
+            monitor = scored if stops else "train_loss"
             callbacks.append(Stopping(monitor, waited, tol, stops))
+        if self.stop_tasks and not one_pass:
+            callbacks.append(TaskStopping(waited, tol))
         return callbacks + list(self.callbacks or [])
 
     def _publish(self, net: MultiTaskNet, job: Job) -> None:
@@ -448,7 +490,7 @@ class MultiTaskFit(CallbackSupportMixin):
         return {k: v for k, v in vars(view).items() if _is_fitted_attribute(k)}
 
     def _describe(self, net: MultiTaskNet, targets: Targets) -> None:
-        for name in ("validation_scores_", "best_validation_score_"):
+        for name in ("validation_scores_", "best_validation_score_", "best_epochs_"):
             self.__dict__.pop(name, None)
         self.net_ = net
         self._targets = targets
@@ -460,12 +502,24 @@ class MultiTaskFit(CallbackSupportMixin):
         self.loss_curve_ = [epoch["train_loss"] for epoch in history]
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else 0.0
         if history and "valid_loss" in history[-1]:
-            self.validation_scores_ = [
-                -epoch["valid_loss"] for epoch in history if "valid_loss" in epoch
-            ]
-            self.best_validation_score_ = max(self.validation_scores_)
+            self._publish_validation(history)
         self.task_weights_ = net.weights()
         self._publish_classes(targets)
+
+    def _publish_validation(self, history: Any) -> None:
+        """Set what the held-out rows say after each epoch."""
+        judged, sign = (
+            ("valid_score", 1) if "valid_score" in history[-1] else ("valid_loss", -1)
+        )
+        scored = [epoch for epoch in history if judged in epoch]
+        self.validation_scores_ = [sign * epoch[judged] for epoch in scored]
+        self.best_validation_score_ = max(self.validation_scores_)
+        name = "valid_scores" if sign == 1 else "valid_losses"
+        of_tasks = sign * np.array([epoch[name] for epoch in scored], dtype=float)
+        best = np.where(np.isnan(of_tasks), -np.inf, of_tasks).argmax(axis=0)
+        numbers = [i for i, epoch in enumerate(history, start=1) if judged in epoch]
+        known = ~np.isnan(of_tasks).all(axis=0)
+        self.best_epochs_ = np.where(known, np.array(numbers)[best], 0)
 
     def _publish_classes(self, targets: Targets) -> None:
         """Set the fitted attributes of classification tasks."""
@@ -490,6 +544,16 @@ class MultiTaskFit(CallbackSupportMixin):
                 f"The columns of y must be the tasks of fit in the same order, "
                 f"{targets.names}. Got {list(columns.names)}."
             )
+
+
+def _held_out(
+    valid: Data | None, data: Data, split: Split | None, parts: list[Part] | None
+) -> list[NDArray[np.int64]]:
+    """Return the rows that each network holds out."""
+    if valid is not None:
+        return [valid.rows]
+    held = [split[1]] if split is not None else [h for _, h in parts or []]
+    return [data.rows[positions] for positions in held if positions is not None]
 
 
 def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
