@@ -24,18 +24,15 @@ from skmtl._data import (
     reweighted,
     task_labels,
 )
-from skmtl._folds import Part, bootstrap_parts, crossfit_parts
-from skmtl._job import Job, Split
-from skmtl._judge import Judge
+from skmtl._held_out import hold_out, judge_of, judged_by, member_parts
+from skmtl._job import Job
 from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
 from skmtl._parameters import PARAMETERS
-from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
 from skmtl._teacher import soft_labels, teach
 from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
-from skmtl.encoder._inputs import SMALL
 from skmtl.training import (
     MemberStopping,
     MultiTaskNet,
@@ -56,9 +53,6 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stand-in where scikit-learn has no callbacks."""
 
-
-#: Labelled rows from which early_stopping="auto" holds some out.
-EARLY_STOPPING_ROWS = 500
 
 Validation = tuple[Any, Any, Any]
 
@@ -205,18 +199,19 @@ class MultiTaskFit(CallbackSupportMixin):
             valid_data = reweighted(valid_data, weighting)
         split, parts = None, None
         if plan.n_members > 1:
-            parts = self._parts(plan, data, targets, random_state, one_pass, resume)
+            fit = (self, plan, data, targets, random_state)
+            parts = member_parts(*fit, resume=resume, one_pass=one_pass)
         elif valid_data is None and not one_pass:
-            split = self._hold_out(data, random_state)
+            split = hold_out(self, data, random_state)
         held = parts is not None and parts[0][1] is not None
         stops = valid_data is not None or split is not None
         stops = stops or (held and self.early_stopping is not False)
         out_of_fold = held and self.members != "all"
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
-        judge = self._judge(targets, valid_data or data, trained, stops, one_pass)
-        if judge is not None:
-            judge.check(_held_out(valid_data, data, split, parts))
+        judge = None
+        if not one_pass:
+            judge = judge_of(self, targets, trained, valid_data, data, split, parts)
         several, data_given = parts is not None, (X, y, sample_weight)
         callbacks = self._callbacks(
             plan, len(data.rows), data_given, targets, stops, one_pass, several
@@ -343,81 +338,6 @@ class MultiTaskFit(CallbackSupportMixin):
                 )
         return X
 
-    @property
-    def _names_judge(self) -> str | None:
-        """The parameter, if any, by which more than the mean loss decides."""
-        defaults = {
-            "validation_metric": "loss",
-            "validation_average": "macro",
-            "stop_tasks": False,
-        }
-        return next((k for k, v in defaults.items() if getattr(self, k) != v), None)
-
-    def _judge(
-        self,
-        targets: Targets,
-        data: Data,
-        trained: NDArray[np.bool_],
-        stops: bool,
-        one_pass: bool,
-    ) -> Judge | None:
-        """Return what decides on held-out rows, None where their mean loss does."""
-        asked = self._names_judge
-        if asked is None or one_pass or not trained.any():
-            return None
-        if not stops:
-            raise ValueError(
-                f"The '{asked}' parameter is for rows that are held out, but "
-                "early_stopping=False: set it to 'auto' or True, or leave "
-                f"'{asked}' out."
-            )
-        return Judge.of(self, targets, data, trained)
-
-    def _hold_out(
-        self, data: Data, random_state: np.random.RandomState
-    ) -> Split | None:
-        """Return positions of rows to train on and to hold out, or None."""
-        n_rows = len(data.rows)
-        few = n_rows < EARLY_STOPPING_ROWS and self._names_judge is None
-        if self.early_stopping == "auto" and few:
-            return None
-        if not self.early_stopping:
-            return None
-        if n_rows < 2:
-            raise ValueError(
-                "early_stopping=True needs at least 2 labelled rows to hold one out. "
-                f"Got n_samples = {n_rows}."
-            )
-        labels = [task[data.rows] for task in data.labels]
-        return holdout_split(labels, self.validation_fraction, random_state)
-
-    def _parts(
-        self,
-        plan: Plan,
-        data: Data,
-        targets: Targets,
-        random_state: np.random.RandomState,
-        one_pass: bool,
-        resume: bool,
-    ) -> list[Part]:
-        """Return positions of rows to train on and to hold out for each member."""
-        n_rows, n_members = len(data.rows), plan.n_members
-        alike: Part = (np.arange(n_rows), None)
-        if one_pass:
-            return [alike] * n_members
-        if self.members == "all":
-            return [self._hold_out(data, random_state) or alike] * n_members
-        before = getattr(self, "_parts_of_fit", None) if resume else None
-        if before is not None and before[0] == n_rows:
-            return before[1]  # type: ignore[no-any-return]
-        if self.members == "bootstrap":
-            return bootstrap_parts(n_rows, n_members, random_state)
-        asked = self.early_stopping is True or self._names_judge is not None
-        if n_rows < SMALL and not asked:
-            return [alike] * n_members
-        labels = [task[data.rows] for task in data.labels]
-        return crossfit_parts(labels, targets.names, n_members, random_state)
-
     def _callbacks(
         self,
         plan: Plan,
@@ -451,7 +371,7 @@ class MultiTaskFit(CallbackSupportMixin):
         if not one_pass and several:
             callbacks.append(MemberStopping(waited, tol, stops))
         elif not one_pass:
-            scored = "valid_loss" if self._names_judge is None else "valid_score"
+            scored = "valid_loss" if judged_by(self) is None else "valid_score"
             monitor = scored if stops else "train_loss"
             callbacks.append(Stopping(monitor, waited, tol, stops))
         if self.stop_tasks and not one_pass:
@@ -544,16 +464,6 @@ class MultiTaskFit(CallbackSupportMixin):
                 f"The columns of y must be the tasks of fit in the same order, "
                 f"{targets.names}. Got {list(columns.names)}."
             )
-
-
-def _held_out(
-    valid: Data | None, data: Data, split: Split | None, parts: list[Part] | None
-) -> list[NDArray[np.int64]]:
-    """Return the rows that each network holds out."""
-    if valid is not None:
-        return [valid.rows]
-    held = [split[1]] if split is not None else [h for _, h in parts or []]
-    return [data.rows[positions] for positions in held if positions is not None]
 
 
 def _check_categories(categories: Categories | None, encoder: Encoder) -> None:

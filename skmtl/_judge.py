@@ -1,10 +1,10 @@
 """What held-out rows say of an epoch, in the measure that the user names."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -114,29 +114,27 @@ class Judge:
             return np.nan
         return float(known.min() if self.average == "min" else known.mean())
 
-    def check(self, held: Sequence[NDArray[np.int64]]) -> None:
+    def check(self, rows: NDArray[np.int64]) -> None:
         """Refuse held-out rows that tell nothing of what counts.
 
         Parameters
         ----------
-        held : sequence of ndarray of int
-            Rows that each member, or the one network, has held out.
+        rows : ndarray of int
+            Rows that one network holds out.
         """
-        n = sum(block.stop - block.start for block in self.targets.blocks)
-        for rows in held:
-            present = [is_present(labels[rows]).any() for labels in self.data.labels]
-            losses = np.where(present, 0.0, np.nan)
-            scores = self.scores(losses, Tensor(len(rows), n).zero_(), rows)
-            if np.isnan(self.worth(scores)):
-                of = self.average
-                task = (
-                    "any task" if isinstance(of, str) else repr(self.targets.names[of])
-                )
-                raise ValueError(
-                    f"The 'validation_metric' parameter cannot score {task} on the "
-                    f"{len(rows)} rows that are held out, whose labels are too few or "
-                    "of one class: give more of them, or choose 'loss'."
-                )
+        present = [is_present(labels[rows]).any() for labels in self.data.labels]
+        losses = np.where(present, 0.0, np.nan)
+        n_outputs = max(block.stop for block in self.targets.blocks)
+        scores = self.scores(losses, torch.zeros(len(rows), n_outputs), rows)
+        if not np.isnan(self.worth(scores)):
+            return
+        of, names = self.average, self.targets.names
+        raise ValueError(
+            "The 'validation_metric' parameter cannot score "
+            f"{'any task' if isinstance(of, str) else repr(names[of])} on the "
+            f"{len(rows)} rows that are held out, whose labels are too few or of one "
+            "class: give more of them, or choose 'loss'."
+        )
 
     def _own_units(self, labels: NDArray[Any], t: int) -> NDArray[Any]:
         """Return labels as the user gave them."""
