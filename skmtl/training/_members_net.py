@@ -129,7 +129,9 @@ class MembersNet(MultiTaskNet):
         net: MultiTaskNet = object.__new__(MultiTaskNet)
         net.__dict__.update(vars(self))
         net.__dict__["module_"] = self.module_.separate[i]  # type: ignore[index]
-        net._initialize_criterion()  # on the device, unlike the public method
+        net.initialize_criterion()
+        for module in (net.criterion_, net.weighting_):  # skorch knows the net only
+            module.to(net.device)
         net.initialize_history()
         net.initialize_optimizer()
         return net
