@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl._validation import default_device
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skmtl.inspection import task_affinity
 from skmtl.relation import RELATION
@@ -187,11 +188,21 @@ def test_the_default_model_learns_on_the_card(kind):
 # ----------------------------------------------------------------------- precision
 
 
+def test_a_card_is_the_default_device():
+    assert default_device() == torch.device("cuda")  # what conftest.py replaces
+
+
+def test_small_work_is_done_in_double_precision():
+    assert fitted(precision="auto").net_.dtype == torch.float64
+    encoder = MLP((2048, 2048))
+    large = fitted(precision="auto", encoder=encoder, max_iter=1)
+    assert large.net_.dtype == torch.float32
+
+
 @kinds
 @pytest.mark.parametrize("sharing", ["hard", "mmoe"])
 def test_single_precision_is_near_double_precision(kind, sharing):
-    est = fitted(kind, sharing=sharing, precision="auto")
-    assert est.net_.dtype == torch.float32
+    est = fitted(kind, sharing=sharing, precision="float32")
     check_device(est)
     expected = fitted(kind, "cpu", sharing=sharing)
     assert_allclose(predictions(est), predictions(expected), **SINGLE)
