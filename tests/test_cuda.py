@@ -182,6 +182,7 @@ def test_the_default_model_learns_on_the_card(kind):
     cls, y = TARGETS[kind]
     est = cls(max_iter=3, random_state=0, device=DEVICE).fit(X, y)
     assert est.n_members_ == 8
+    assert est.net_.stacked
     check_device(est)
 
 
