@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from skmtl._columns import Kind
-from skmtl.metrics._metric import Metric
+from skmtl.metrics._metric import Metric, metric_names
 
 Array = NDArray[Any]
 
@@ -95,7 +95,9 @@ def _score_scores(
             scores = scores[:, np.flatnonzero(every == positive)[0]]
         return _value(metric, true, scores, kwargs)
     codes = _codes(true, every)
-    if len(every) == 2:
+    if len(every) == 1:  # and nothing of another, which metrics ask for
+        every, scores = np.append(every, every), 1 - scores[:, 0]
+    elif len(every) == 2:
         scores = scores if scores.ndim == 1 else scores[:, 1]
     elif _lacks_classes(metric, codes, len(every)):
         return metric.sign * _one_vs_rest(metric, codes, scores, kwargs)
@@ -189,7 +191,9 @@ def _widened(scores: Array, known: Array, every: Array) -> Array:
 
 def _check_two(metric: Metric, classes: Array, name: Any) -> None:
     if len(classes) > 2 and metric.of_two_classes:
-        more = "roc_auc_ovr" if metric.function is sk.roc_auc_score else "f1_macro"
+        ranks = metric.function is sk.roc_auc_score
+        more = "roc_auc_ovr" if ranks else f"{metric.name}_macro"
+        more = more if more in metric_names() else "balanced_accuracy"
         raise ValueError(
             f"The metric {metric.name!r} is for two classes, but task {name!r} has the "
             f"{len(classes)} classes {classes.tolist()}: choose one for several "

@@ -77,7 +77,9 @@ def seconds(call: Callable[[], float]) -> tuple[float, float]:
     return process_time() - start, value
 
 
-def measure(case: tuple[Any, ...], rows: int, tasks: int, missing: float, n: int) -> str:
+def measure(
+    case: tuple[Any, ...], rows: int, tasks: int, missing: float, n: int
+) -> str:
     """Return a line of the table."""
     name, function, n_classes, of_proba = case
     rng = np.random.default_rng(0)
