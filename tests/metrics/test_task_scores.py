@@ -1,6 +1,7 @@
 """Scores of several tasks are scikit-learn's, task by task over the labels there."""
 
 import re
+from inspect import signature
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,8 @@ TWO_CLASSES = {
     "recall",
     "roc_auc",
 }
-FEW_WEIGHTS = {"neg_max_error", "positive_likelihood_ratio"}
+if "labels" not in signature(sk.brier_score_loss).parameters:  # before 1.7
+    TWO_CLASSES.add("neg_brier_score")
 
 
 class Values(RegressorMixin, BaseEstimator):
