@@ -11,6 +11,7 @@ from skmtl._plots._matrix import (
     usage_size,
 )
 from skmtl._plots._order import arranged
+from skmtl._plots._reliability import draw_reliability, reliability_size
 from skmtl._plots._style import (
     GREY,
     HELPS,
@@ -33,6 +34,7 @@ __all__ = [
     "draw_gains",
     "draw_graph",
     "draw_losses",
+    "draw_reliability",
     "draw_usage",
     "draw_weights",
     "gains_size",
@@ -40,6 +42,7 @@ __all__ = [
     "losses_size",
     "needs_matplotlib",
     "new_axes",
+    "reliability_size",
     "short_names",
     "usage_size",
     "weights_size",
