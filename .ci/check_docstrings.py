@@ -17,6 +17,7 @@ MODULES = (
     ".encoder",
     ".exceptions",
     ".inspection",
+    ".model_selection",
     ".relation",
     ".sharing",
     ".weighting",

@@ -44,7 +44,7 @@ def exchanged(
         The new part of each unit; each part has as many as before.
     """
     n, n_parts = table.shape[0], len(shares)
-    R = _scaled(table)  # (n_units, n_labels)
+    R = scaled(table)  # (n_units, n_labels)
     sizes = np.bincount(part, minlength=n_parts)
     starts = np.cumsum(sizes) - sizes
     units = np.argsort(part, kind="stable")  # of the first part, then of the second
@@ -80,7 +80,7 @@ def _rise(
     return rise + 2 * np.subtract.outer(-(A @ slope), -(B @ slope))
 
 
-def _scaled(table: csr_array) -> csr_array:
+def scaled(table: csr_array) -> csr_array:
     """Return the table in units in which the sum is that of squares."""
     total = table.sum(axis=0)
     return csr_array(table.multiply(1 / np.sqrt(np.where(total > 0, total, 1))))

@@ -19,8 +19,8 @@ def label_table(codes: Sequence[NDArray[Any]]) -> csr_array:
     Returns
     -------
     csr_array of shape (n_samples, n_labels)
-        Ones where a row carries a label; the columns are those of the first task's codes
-        0, 1, …, then those of the second.
+        Ones where a row carries a label; the first columns are the codes 0, 1, … of the
+        first task.
     """
     n_codes = [max(int(task.max()) + 1, 0) for task in codes]
     starts = np.cumsum([0, *n_codes])
@@ -58,7 +58,7 @@ def pair_table(table: csr_array, weight: float) -> csr_array:
         rows.append(np.repeat(of_size, len(first)))
         pairs.append(found.ravel())
     row, pair = np.concatenate(rows), np.concatenate(pairs)
-    kept, column, count = np.unique(pair, return_inverse=True, return_counts=True)
+    _, column, count = np.unique(pair, return_inverse=True, return_counts=True)
     several = count[column] > 1
     number = np.cumsum(count > 1) - 1
     row, column = row[several], number[column[several]]
