@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state
 
 from skmtl._base import MultiTaskBase, _pandas
 from skmtl._columns import read_columns
+from skmtl._corrected import corrected_interval
+from skmtl._records import mean_known
 from skmtl._registry import resolve
 from skmtl._stratify import stratified_folds
 from skmtl._targets import Targets
@@ -91,8 +92,8 @@ class SharingGain:
         """
         low, high = self.interval.T
         columns = {
-            "shared": _mean(self.scores),
-            "independent": _mean(self.independent_scores),
+            "shared": mean_known(self.scores, axis=0),
+            "independent": mean_known(self.independent_scores, axis=0),
             "gain": self.gain,
             "low": low,
             "high": high,
@@ -319,10 +320,11 @@ def _compared(
         np.array([run.scores for run in runs]) for runs in (shared, independent)
     )
     gains = sign * (scores - baseline)  # (n_splits, n_tasks)
-    mean, interval = _mean(gains), corrected_interval(gains, ratio, confidence)
-    scale = abs(_mean(baseline))
+    mean = mean_known(gains, axis=0)
+    interval = corrected_interval(gains, ratio, confidence)
+    scale = abs(mean_known(baseline, axis=0))
     relative = gains / np.where(scale > 0, scale, np.nan)
-    overall = _mean(relative.T)[:, None]  # (n_splits, 1)
+    overall = mean_known(relative, axis=1)[:, None]  # (n_splits, 1)
     return SharingGain(
         task_names=shared[0].task_names,
         scores=scores,
@@ -331,46 +333,10 @@ def _compared(
         interval=interval,
         helps=interval[:, 0] > 0,
         hurts=interval[:, 1] < 0,
-        delta_m=float(_mean(_mean(relative))),
+        delta_m=float(mean_known(mean_known(relative, axis=0), axis=0)),
         delta_m_interval=corrected_interval(overall, ratio, confidence)[0],
         seconds=float(np.mean([run.seconds for run in shared])),
         independent_seconds=float(np.mean([run.seconds for run in independent])),
         n_parameters=shared[0].n_parameters,
         independent_n_parameters=independent[0].n_parameters,
     )
-
-
-def corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
-    """Return confidence intervals of means over splits that share training rows.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_splits, n_tasks)
-        What each split says; NaN where it says nothing.
-    ratio : float
-        Number of test rows by that of training rows.
-    confidence : float
-        Level of the intervals.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, 2)
-        Lower and upper ends; NaN with fewer than two values.
-    """
-    n = (~np.isnan(values)).sum(axis=0)
-    several = n > 1
-    mean = _mean(values)
-    squares = np.nansum((values - mean) ** 2, axis=0)
-    n = np.where(several, n, 2)
-    variance = np.where(several, squares / (n - 1), np.nan)
-    quantile = student_t.ppf((1 + confidence) / 2, n - 1)
-    half = quantile * np.sqrt((1 / n + ratio) * variance)
-    return np.stack([mean - half, mean + half], axis=1)
-
-
-def _mean(values: Array) -> Array:
-    """Return means over the first axis of what is not NaN, NaN where there is none."""
-    known = ~np.isnan(values)
-    n = known.sum(axis=0)
-    total = np.where(known, values, 0).sum(axis=0)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
