@@ -1,5 +1,4 @@
-"""What is compared: candidates by name, and which of them the others are held against.
-"""
+"""Candidates by name, and which of them the others are held against."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -3,18 +3,21 @@
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from traceback import format_exception_only
 from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
+import sklearn
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
 
+import skmtl
 from skmtl._base import MultiTaskBase
 from skmtl.metrics._core import metrics_of
 from skmtl.metrics._responses import Responses, innermost
@@ -64,7 +67,7 @@ def run_cell(
     seed: int,
     metric: Any,
     missing_label: Any,
-    identity: Any,
+    identity: Any,  # noqa: ARG001 - what is kept is found by it
 ) -> Cell:
     """Fit a copy of an estimator to some rows and score it on others.
 
@@ -163,40 +166,25 @@ def attempt(run: Callable[..., Cell], *args: Any, strict: bool) -> Cell | Failur
         return Failure("".join(format_exception_only(error)).strip())
 
 
-def kept(memory: Any) -> Callable[..., Cell]:
+def kept(memory: Any, X: Any, y: Any) -> Callable[..., Cell]:
     """Return `run_cell` such that finished cells are kept.
 
     Parameters
     ----------
     memory : str, path-like, joblib.Memory or None
         Where to keep them.
+    X, y : array-like
+        All rows. They are hashed once, not for every cell.
 
     Returns
     -------
     callable
-        It looks at everything but X and y to find a cell: ``identity`` stands for them.
+        `run_cell` without its ``identity``.
     """
+    if memory is None:
+        return partial(run_cell, identity=None)
     if isinstance(memory, os.PathLike):
         memory = os.fspath(memory)
-    cached: Callable[..., Cell] = check_memory(memory).cache(
-        run_cell, ignore=["X", "y"]
-    )
-    return cached
-
-
-def identity_of(X: Any, y: Any, versions: Any) -> str:
-    """Return what tells data and code from others.
-
-    Parameters
-    ----------
-    X, y : array-like
-        All rows.
-    versions : object
-        Versions of the code.
-
-    Returns
-    -------
-    str
-        A hash.
-    """
-    return str(joblib.hash((X, y, versions)))
+    cached = check_memory(memory).cache(run_cell, ignore=["X", "y"])
+    versions = skmtl.__version__, sklearn.__version__
+    return partial(cached, identity=joblib.hash((X, y, versions)))

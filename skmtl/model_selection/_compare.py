@@ -1,29 +1,28 @@
 """Candidates are compared on the same splits, from the same seeds."""
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import sklearn
+from numpy.random import RandomState
 from numpy.typing import NDArray
-from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-import skmtl
 from skmtl._base import MultiTaskBase
-from skmtl._columns import read_columns
+from skmtl._columns import read_columns, task_kinds
+from skmtl._stratify import stratified_folds
+from skmtl._targets import Targets
 from skmtl._validation import HasMethods, Interval, StrOptions, validate_params
 from skmtl.metrics._metric import as_metric
 from skmtl.model_selection._candidates import last_step, read_candidates
-from skmtl.model_selection._cells import Cell, Failure, attempt, identity_of, kept
+from skmtl.model_selection._cells import Cell, Failure, attempt, kept
 from skmtl.model_selection._comparison import SharingComparison
+from skmtl.model_selection._gathered import gathered, tell_failures, warn_undefined
 
-Array = NDArray[np.float64]
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 #: The score of each kind of task where none is chosen.
@@ -42,7 +41,7 @@ SCORING = {"classification": "accuracy", "regression": "r2"}
         "scoring": [str, callable, dict, None],
         "baseline": [str],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
-        "error_score": [StrOptions({"raise"}), "real_not_int_or_nan"],
+        "error_score": [StrOptions({"raise"}), Real],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "memory": [str, HasMethods("__fspath__"), HasMethods("cache"), None],
@@ -68,4 +67,174 @@ def compare_sharing(
     memory: Any = None,
     verbose: int = 0,
 ) -> SharingComparison:
-    ...
+    r"""Compare ways to share between tasks, on the same splits and from the same seeds.
+
+    Every candidate is fitted and scored on every split. The result holds for each one
+    the scores of all tasks with confidence intervals, what it gains against the
+    baseline, its mean rank, time and size. Estimators of skmtl, pipelines and plain
+    estimators of scikit-learn stand side by side, so long as they take the labels as
+    they are.
+
+    Parameters
+    ----------
+    estimators : dict or estimator
+        Candidates by name; or one estimator, whose settings ``param_grid`` gives.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Inputs.
+    y : array-like of shape (n_samples, n_tasks)
+        Labels; missing ones as in ``fit``.
+    param_grid : dict or list of dict, default=None
+        Settings of a single estimator, as in `sklearn.model_selection.GridSearchCV`:
+        ``{"sharing": ["hard", "mmoe"]}``. Candidates are named after them.
+    groups : array-like of shape (n_samples,), default=None
+        Groups of rows, for a splitter that knows them.
+    cv : int, splitter or iterable, default=5
+        Number of folds, stratified over all tasks as far as possible, or how to split:
+        a splitter of scikit-learn or pairs of row numbers. None is 5.
+    n_repeats : int, default=1
+        How often to deal the rows to folds anew, for a number of folds.
+    scoring : str, callable or dict, default=None
+        How a task is scored, greater is better: the ``metric`` of
+        `skmtl.metrics.task_scores`, such as "roc_auc" or ``{"classification":
+        "balanced_accuracy", "regression": "r2"}``. None is the accuracy of
+        classification and R² of regression.
+    baseline : str, default="independent"
+        Name of the candidate that the others are compared with. "independent" is added
+        where no candidate is called so: the first estimator of skmtl with
+        ``sharing="independent"`` and without a relation.
+    confidence : float, default=0.95
+        Level of the intervals, of each one by itself, and of the critical difference.
+    error_score : "raise" or float, default=nan
+        The scores of a fit that fails; "raise" ends the comparison with its error.
+    random_state : int, RandomState instance or None, default=None
+        Source of the folds, and of the seed of each split, which every ``random_state``
+        of a candidate is set to, those of the steps of pipelines too.
+    n_jobs : int, default=None
+        Number of fits that run at once; -1 is one on each processor.
+    memory : str, path-like or joblib.Memory, default=None
+        Where finished fits are kept, so that a comparison that was interrupted goes on,
+        and one with more candidates fits only those. They are found again where data,
+        split, seed, settings and the versions of skmtl and scikit-learn are the same;
+        fits that failed are not kept.
+    verbose : int, default=0
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    SharingComparison
+        Scores, intervals, gains, ranks, time and size of the candidates.
+
+    Raises
+    ------
+    ValueError
+        If there is no baseline of this name, if all fits fail, or if cells are to be
+        kept that no ``random_state`` lets find again.
+
+    See Also
+    --------
+    skmtl.inspection.sharing_gain : The gain of one estimator, task by task.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_linnerud
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.model_selection import compare_sharing
+    >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
+    >>> est = MultiTaskRegressor(n_members=1, max_iter=5)
+    >>> candidates = {"hard": est, "ridge": Ridge()}
+    >>> comparison = compare_sharing(candidates, X, Y, cv=2, random_state=0)
+    >>> comparison.names
+    ['independent', 'hard', 'ridge']
+    >>> comparison.to_frame().loc["hard"].index.tolist()
+    ['Weight', 'Waist', 'Pulse', 'mean']
+    """
+    candidates, baseline = read_candidates(estimators, param_grid, baseline)
+    metric = _checked_metric(SCORING if scoring is None else scoring)
+    _check_kept(memory, random_state)
+    missing = _missing_label(candidates)
+    rng = check_random_state(random_state)
+    splits = _splits(X, y, groups, missing, cv, n_repeats, rng)
+    seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
+    calls = [
+        (estimator, X, y, train, test, seed, metric, missing)
+        for (train, test), seed in zip(splits, seeds, strict=True)
+        for estimator in candidates.values()
+    ]
+    run, strict = kept(memory, X, y), error_score == "raise"
+    cells = _all_cells(run, calls, strict, n_jobs, verbose)
+    names, tasks = list(candidates), read_columns(y, missing).task_names
+    tell_failures(cells, names)
+    found = gathered(cells, len(names), len(tasks), np.nan if strict else error_score)
+    warn_undefined(found["scores"], tasks)
+    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    return SharingComparison(
+        names, tasks, baseline, **found, test_ratio=ratio, confidence=confidence
+    )
+
+
+def _all_cells(
+    run: Callable[..., Cell],
+    calls: list[tuple[Any, ...]],
+    strict: bool,
+    n_jobs: int | None,
+    verbose: int,
+) -> list[Cell | Failure]:
+    """Run all cells, under a bar that shows how many are done."""
+    jobs = [delayed(attempt)(run, *args, strict=strict) for args in calls]
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    return list(tqdm(results, "fits", len(jobs), disable=not verbose))
+
+
+def _checked_metric(metric: Any) -> Any:
+    """Return the metric, or say which names there are."""
+    for given in metric.values() if isinstance(metric, dict) else [metric]:
+        as_metric(given)
+    return metric
+
+
+def _check_kept(memory: Any, random_state: Any) -> None:
+    if memory is not None and not isinstance(random_state, Integral):
+        raise ValueError(
+            "The 'random_state' parameter of compare_sharing must be an integer where "
+            f"'memory' is given, for kept fits to be found again. Got {random_state!r}."
+        )
+
+
+def _missing_label(candidates: dict[str, Any]) -> Any:
+    """Return what marks a missing label for the first estimator of skmtl."""
+    for estimator in candidates.values():
+        last = last_step(estimator)[0]
+        if isinstance(last, MultiTaskBase):
+            return last.missing_label
+    return np.nan
+
+
+def _splits(
+    X: Any,
+    y: Any,
+    groups: Any,
+    missing_label: Any,
+    cv: Any,
+    n_repeats: int,
+    random_state: RandomState,
+) -> list[Split]:
+    """Return the row numbers for training and for tests of each split."""
+    if not isinstance(cv, Integral | None):
+        if n_repeats > 1:
+            raise ValueError(
+                "The 'n_repeats' parameter of compare_sharing must be 1 where 'cv' is "
+                f"no number of folds. Got {n_repeats}: use a splitter that repeats."
+            )
+        return list(check_cv(cv).split(X, y, groups))
+    columns = read_columns(y, missing_label)
+    labels = Targets(columns, task_kinds(columns, None)).encode(columns)
+    n_folds = 5 if cv is None else int(cv)
+    found = []
+    for _ in range(n_repeats):
+        fold = stratified_folds(labels, n_folds, random_state)
+        found += [
+            (np.flatnonzero(fold != k), np.flatnonzero(fold == k))
+            for k in range(n_folds)
+        ]
+    return found

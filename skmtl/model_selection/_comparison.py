@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class SharingComparison:
-    r"""Scores of candidates on the same splits, by `skmtl.model_selection.compare_sharing`.
+    """What candidates score, by `skmtl.model_selection.compare_sharing`.
 
     Intervals are those of `skmtl.inspection.sharing_gain`: splits share training rows,
     so that the spread over splits alone would make them too narrow [1]_.
@@ -139,7 +139,8 @@ class SharingComparison:
             - "delta_m", "delta_m_low", "delta_m_high": difference to the baseline as a
               share of its score, and its interval;
             - "rank": mean rank;
-            - "fit_seconds", "predict_seconds", "n_parameters": of the candidate.
+            - "fit_seconds", "predict_seconds": medians over splits;
+            - "n_parameters": number of trained parameters.
         """
         pd = _pandas("to_frame")
         mean = "mean of tasks" if "mean" in self.task_names else "mean"
@@ -193,12 +194,11 @@ class SharingComparison:
             "rank": (of_tasks, overall),
         }
         columns = {key: np.column_stack(pair) for key, pair in pairs.items()}
+        shape = columns["score"].shape
         for key in ("fit_seconds", "predict_seconds"):
-            mean = mean_known(getattr(self, key), axis=1)
-            columns[key] = np.broadcast_to(mean[:, None], columns["score"].shape)
-        columns["n_parameters"] = np.broadcast_to(
-            self.n_parameters[:, None], columns["score"].shape
-        )
+            seconds = median_known(getattr(self, key))
+            columns[key] = np.broadcast_to(seconds[:, None], shape)
+        columns["n_parameters"] = np.broadcast_to(self.n_parameters[:, None], shape)
         return columns
 
     def _relative_gains(self) -> Array:
@@ -221,3 +221,20 @@ class SharingComparison:
         flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
         ends = corrected_interval(flat, self.test_ratio, self.confidence)
         return ends.reshape(k, n_tasks, 2)
+
+
+def median_known(seconds: Array) -> Array:
+    """Return medians over splits: the first fit of a process takes longer than others.
+
+    Parameters
+    ----------
+    seconds : ndarray of shape (n_candidates, n_splits)
+        Times; NaN where there is none.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates,)
+        NaN for a candidate without times.
+    """
+    known = [row[~np.isnan(row)] for row in seconds]
+    return np.array([np.median(row) if len(row) else np.nan for row in known])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from skmtl._plots import short_names
-from skmtl._report._html import Markup, joined, paragraph, table
+from skmtl._report._html import joined, paragraph, table
 
 
 def as_text(comparison: Any) -> str:
@@ -31,7 +31,7 @@ def as_text(comparison: Any) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([_title(comparison), *lines, _difference(comparison)])
+    return "\n".join([_title(comparison), *lines, *_difference(comparison)])
 
 
 def as_html(comparison: Any) -> str:
@@ -47,24 +47,19 @@ def as_html(comparison: Any) -> str:
     str
         A table, and one of the tasks' scores.
     """
-    c, ranked = comparison, order(comparison)
-    fit, predict = (
-        np.nanmean(np.where(np.isnan(c.fit_seconds).all(), 0, seconds), axis=1)
-        for seconds in (c.fit_seconds, c.predict_seconds)
-    )
+    c, ranked, known = comparison, order(comparison), comparison._columns()
     header = ["", "score", "Δm", "mean rank", "fit s", "predict s", "parameters"]
-    rows = [
-        [c.names[i], *_cells(c, i), fit[i], predict[i], c.n_parameters[i]]
-        for i in ranked
-    ]
-    scores = c._columns()["score"]
+    sizes = [None if np.isnan(n) else round(n) for n in c.n_parameters]
+    seconds = np.stack([known["fit_seconds"][:, 0], known["predict_seconds"][:, 0]])
+    rows = [[c.names[i], *_cells(c, i), *seconds[:, i], sizes[i]] for i in ranked]
+    scores = known["score"]
     tasks = [
         [name, *(scores[i, t] for i in ranked)] for t, name in enumerate(c.task_names)
     ]
     return str(
         joined(
             table(_title(c), header, rows),
-            paragraph(_difference(c)),
+            *map(paragraph, _difference(c)),
             table("Score of each task", ["", *(c.names[i] for i in ranked)], tasks),
         )
     )
@@ -94,8 +89,11 @@ def _title(c: Any) -> str:
     )
 
 
-def _difference(c: Any) -> str:
-    return f"Mean ranks differ from {c.critical_difference:.2f} on."
+def _difference(c: Any) -> list[str]:
+    difference = c.critical_difference
+    if np.isnan(difference):
+        return []
+    return [f"Mean ranks that differ by less than {difference:.2f} say nothing."]
 
 
 def _cells(c: Any, i: int) -> tuple[str, str, str]:

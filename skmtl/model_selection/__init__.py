@@ -1,0 +1,11 @@
+"""Splitters that stratify several tasks, comparisons and searches."""
+
+from skmtl.model_selection._compare import compare_sharing
+from skmtl.model_selection._comparison import SharingComparison
+from skmtl.model_selection._comparison_display import SharingComparisonDisplay
+
+__all__ = [
+    "SharingComparison",
+    "SharingComparisonDisplay",
+    "compare_sharing",
+]
