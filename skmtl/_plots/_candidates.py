@@ -148,7 +148,7 @@ def draw_ranks(ax: Any, ranks: Array, critical_difference: float) -> tuple[Any, 
     ax.set_xlim(left=0.8)
     ax.set_xlabel("mean rank (1 is best)\nfilled: no clear difference to the best")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.tick_params(axis="y", labelleft=False, length=0)
+    label_tasks(ax.yaxis, lines, [""] * n)
     ax.title.set_fontsize(ax.xaxis.label.get_fontsize())
     _trim(ax, n)
     return marks, bar

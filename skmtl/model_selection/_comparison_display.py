@@ -158,9 +158,7 @@ class SharingComparisonDisplay:
         grid = place_of(ax, 1, 2, [1.0], [1.6, 1.0])
         left, right = (ax.figure.add_subplot(cell) for cell in grid)
         order = np.argsort(self.mean_ranks, kind="stable")
-        names, kinds = (
-            [values[i] for i in order] for values in (self.names, self._kinds())
-        )
+        kinds = self._kinds()
         self.marks_, self.intervals_ = draw_scores(
             left,
             self.mean_scores[order],
