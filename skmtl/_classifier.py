@@ -95,6 +95,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int | str = "auto",
+        validation_metric: Any = "loss",
+        validation_average: Any = "macro",
+        stop_tasks: bool = False,
         n_members: int | str = "auto",
         members: str = "crossfit",
         calibrate: bool = True,
@@ -129,6 +132,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.validation_metric = validation_metric
+        self.validation_average = validation_average
+        self.stop_tasks = stop_tasks
         self.n_members = n_members
         self.members = members
         self.calibrate = calibrate

@@ -37,7 +37,7 @@ tol : float, default=0.0001
 shuffle : bool, default=True
     Whether to draw the batches of each epoch in a new order.
 early_stopping : bool or "auto", default="auto"
-    Whether to stop on the loss of held-out rows and to bring back the best epoch;
+    Whether to stop on held-out rows and to bring back the best epoch;
     "auto" does so where members have such rows or ``X_val`` is given, and for others
     with 500 labelled rows or more. Without it the training loss decides when to stop.
 validation_fraction : float, default=0.1
@@ -45,6 +45,19 @@ validation_fraction : float, default=0.1
 n_iter_no_change : int, inf or "auto", default="auto"
     Epochs without improvement after which training stops; each member stops by itself.
     "auto" means the epochs of 200 steps, 5 at least and 16 at most.
+validation_metric : str, callable or dict, default="loss"
+    What decides on held-out rows when to stop and which epoch is the best: the loss, or
+    a score as in `skmtl.metrics.task_scores`, such as "roc_auc" or ``{"classification":
+    "balanced_accuracy", "regression": "r2"}``. Where it is given, "auto"
+    ``early_stopping`` holds rows out however few there are.
+validation_average : {"macro", "min"} or task, default="macro"
+    Whose score decides: the mean over tasks, the worst of them, or one task by its name
+    or number.
+stop_tasks : bool, default=False
+    Whether a task whose score on held-out rows has not improved in
+    ``n_iter_no_change`` epochs leaves the training: it weighs nothing from then on, and
+    parameters that no other task's output depends on stay as they are. Members then
+    train in turns.
 n_members : int or "auto", default="auto"
     Number of copies of the model, each with its own initial weights and batches, whose
     probabilities, or values, are averaged (deep ensembles: Lakshminarayanan et al.,
@@ -159,9 +172,13 @@ loss_ : float
 loss_curve_ : list of float
     Training loss of each epoch.
 validation_scores_ : list of float
-    With early stopping, the negative loss on the held-out rows after each epoch.
+    With early stopping, the score of the held-out rows after each epoch, by default
+    the negative loss.
 best_validation_score_ : float
     The best of them.
+best_epochs_ : ndarray of int of shape (n_tasks,)
+    With early stopping, the epoch after which each task's held-out rows were scored
+    best, the mean over members; zero for a task without any.
 task_weights_ : ndarray of shape (n_tasks,)
     Weights of the task losses in the last step.
 module_ : torch.nn.Module
@@ -181,9 +198,10 @@ oof_scores_ : ndarray of shape (n_tasks,)
 oof_score_ : float
     Their mean.
 history_ : skorch.history.History
-    One record per epoch, with for each task its loss ("train_losses", "valid_losses")
-    and mean weight ("train_weights"), and where gradients are looked at their mean
-    norms ("train_gradient_norms") and cosines ("train_gradient_cosines")."""
+    One record per epoch, with for each task its loss ("train_losses", "valid_losses"),
+    its score where something else than the loss decides ("valid_scores") and its mean
+    weight ("train_weights"), and where gradients are looked at their mean norms
+    ("train_gradient_norms") and cosines ("train_gradient_cosines")."""
 
 
 def shared_docs(cls: C) -> C:

@@ -24,23 +24,22 @@ from skmtl._data import (
     reweighted,
     task_labels,
 )
-from skmtl._folds import Part, bootstrap_parts, crossfit_parts
-from skmtl._job import Job, Split
+from skmtl._held_out import hold_out, judge_of, judged_by, member_parts
+from skmtl._job import Job
 from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
 from skmtl._parameters import PARAMETERS
-from skmtl._stratify import holdout_split
 from skmtl._targets import Kind, Targets
 from skmtl._teacher import soft_labels, teach
 from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
-from skmtl.encoder._inputs import SMALL
 from skmtl.training import (
     MemberStopping,
     MultiTaskNet,
     Progress,
     SklearnCallbacks,
     Stopping,
+    TaskStopping,
     check_augmentation,
     n_threads,
     seeded,
@@ -54,9 +53,6 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stand-in where scikit-learn has no callbacks."""
 
-
-#: Labelled rows from which early_stopping="auto" holds some out.
-EARLY_STOPPING_ROWS = 500
 
 Validation = tuple[Any, Any, Any]
 
@@ -143,6 +139,7 @@ class MultiTaskFit(CallbackSupportMixin):
                 net = job.net(self)
                 with n_threads(threads(self, net)):
                     rows, checks = job.rows(net)
+                    net.judging = job.judging()
                     check_augmentation(net.augmentation, rows)
                     if not resume:
                         before.clear()
@@ -202,15 +199,19 @@ class MultiTaskFit(CallbackSupportMixin):
             valid_data = reweighted(valid_data, weighting)
         split, parts = None, None
         if plan.n_members > 1:
-            parts = self._parts(plan, data, targets, random_state, one_pass, resume)
+            fit = (self, plan, data, targets, random_state)
+            parts = member_parts(*fit, resume=resume, one_pass=one_pass)
         elif valid_data is None and not one_pass:
-            split = self._hold_out(data, random_state)
+            split = hold_out(self, data, random_state)
         held = parts is not None and parts[0][1] is not None
         stops = valid_data is not None or split is not None
         stops = stops or (held and self.early_stopping is not False)
         out_of_fold = held and self.members != "all"
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
+        judge = None
+        if not one_pass:
+            judge = judge_of(self, targets, trained, valid_data, data, split, parts)
         several, data_given = parts is not None, (X, y, sample_weight)
         callbacks = self._callbacks(
             plan, len(data.rows), data_given, targets, stops, one_pass, several
@@ -233,6 +234,7 @@ class MultiTaskFit(CallbackSupportMixin):
             out_of_fold=out_of_fold,
             soft=taught,
             start=start,
+            judge=judge,
         )
 
     def _read(
@@ -336,49 +338,6 @@ class MultiTaskFit(CallbackSupportMixin):
                 )
         return X
 
-    def _hold_out(
-        self, data: Data, random_state: np.random.RandomState
-    ) -> Split | None:
-        """Return positions of rows to train on and to hold out, or None."""
-        n_rows = len(data.rows)
-        if self.early_stopping == "auto" and n_rows < EARLY_STOPPING_ROWS:
-            return None
-        if not self.early_stopping:
-            return None
-        if n_rows < 2:
-            raise ValueError(
-                "early_stopping=True needs at least 2 labelled rows to hold one out. "
-                f"Got n_samples = {n_rows}."
-            )
-        labels = [task[data.rows] for task in data.labels]
-        return holdout_split(labels, self.validation_fraction, random_state)
-
-    def _parts(
-        self,
-        plan: Plan,
-        data: Data,
-        targets: Targets,
-        random_state: np.random.RandomState,
-        one_pass: bool,
-        resume: bool,
-    ) -> list[Part]:
-        """Return positions of rows to train on and to hold out for each member."""
-        n_rows, n_members = len(data.rows), plan.n_members
-        alike: Part = (np.arange(n_rows), None)
-        if one_pass:
-            return [alike] * n_members
-        if self.members == "all":
-            return [self._hold_out(data, random_state) or alike] * n_members
-        before = getattr(self, "_parts_of_fit", None) if resume else None
-        if before is not None and before[0] == n_rows:
-            return before[1]  # type: ignore[no-any-return]
-        if self.members == "bootstrap":
-            return bootstrap_parts(n_rows, n_members, random_state)
-        if n_rows < SMALL and self.early_stopping is not True:
-            return [alike] * n_members
-        labels = [task[data.rows] for task in data.labels]
-        return crossfit_parts(labels, targets.names, n_members, random_state)
-
     def _callbacks(
         self,
         plan: Plan,
@@ -412,8 +371,11 @@ class MultiTaskFit(CallbackSupportMixin):
         if not one_pass and several:
             callbacks.append(MemberStopping(waited, tol, stops))
         elif not one_pass:
-            monitor = "valid_loss" if stops else "train_loss"
+            scored = "valid_loss" if judged_by(self) is None else "valid_score"
+            monitor = scored if stops else "train_loss"
             callbacks.append(Stopping(monitor, waited, tol, stops))
+        if self.stop_tasks and not one_pass:
+            callbacks.append(TaskStopping(waited, tol))
         return callbacks + list(self.callbacks or [])
 
     def _publish(self, net: MultiTaskNet, job: Job) -> None:
@@ -448,7 +410,7 @@ class MultiTaskFit(CallbackSupportMixin):
         return {k: v for k, v in vars(view).items() if _is_fitted_attribute(k)}
 
     def _describe(self, net: MultiTaskNet, targets: Targets) -> None:
-        for name in ("validation_scores_", "best_validation_score_"):
+        for name in ("validation_scores_", "best_validation_score_", "best_epochs_"):
             self.__dict__.pop(name, None)
         self.net_ = net
         self._targets = targets
@@ -460,12 +422,24 @@ class MultiTaskFit(CallbackSupportMixin):
         self.loss_curve_ = [epoch["train_loss"] for epoch in history]
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else 0.0
         if history and "valid_loss" in history[-1]:
-            self.validation_scores_ = [
-                -epoch["valid_loss"] for epoch in history if "valid_loss" in epoch
-            ]
-            self.best_validation_score_ = max(self.validation_scores_)
+            self._publish_validation(history)
         self.task_weights_ = net.weights()
         self._publish_classes(targets)
+
+    def _publish_validation(self, history: Any) -> None:
+        """Set what the held-out rows say after each epoch."""
+        judged, sign = (
+            ("valid_score", 1) if "valid_score" in history[-1] else ("valid_loss", -1)
+        )
+        scored = [epoch for epoch in history if judged in epoch]
+        self.validation_scores_ = [sign * epoch[judged] for epoch in scored]
+        self.best_validation_score_ = max(self.validation_scores_)
+        name = "valid_scores" if sign == 1 else "valid_losses"
+        of_tasks = sign * np.array([epoch[name] for epoch in scored], dtype=float)
+        best = np.where(np.isnan(of_tasks), -np.inf, of_tasks).argmax(axis=0)
+        numbers = [i for i, epoch in enumerate(history, start=1) if judged in epoch]
+        known = ~np.isnan(of_tasks).all(axis=0)
+        self.best_epochs_ = np.where(known, np.array(numbers)[best], 0)
 
     def _publish_classes(self, targets: Targets) -> None:
         """Set the fitted attributes of classification tasks."""

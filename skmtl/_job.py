@@ -13,12 +13,14 @@ from skmtl._build import Plan, new_net, resumed_net, threads
 from skmtl._categories import Categories
 from skmtl._data import Data, prior_outputs, row_weight
 from skmtl._folds import Part
+from skmtl._judge import Judge
 from skmtl._sampling import Odds, weighted_by
 from skmtl._targets import Targets
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
 from skmtl.sharing import Hard, Sharing
 from skmtl.training import (
+    Judging,
     Lookahead,
     MultiTaskNet,
     Rows,
@@ -71,6 +73,8 @@ class Job:
         Soft labels by a teacher that the user has given.
     start : RandomState or None
         The source of random choices as it was before the first.
+    judge : Judge or None
+        What decides on held-out rows; None where their mean loss does.
     """
 
     plan: Plan
@@ -89,6 +93,7 @@ class Job:
     out_of_fold: bool = False
     soft: Tensor | None = None
     start: np.random.RandomState | None = None
+    judge: Judge | None = None
 
     def net(self, estimator: Any) -> MultiTaskNet:
         """Return the net to train; draws from torch's random state.
@@ -251,6 +256,13 @@ class Job:
         )
         for i, own in enumerate(rows if isinstance(rows, list) else [rows]):
             own.soft, own.teacher = (S, w), i % len(S)
+
+    def judging(self) -> Judging | None:
+        """Return what scores held-out rows of the net or its members."""
+        if self.judge is None:
+            return None
+        n_networks = 1 if self.parts is None else len(self.parts)
+        return Judging(self.judge, n_networks, self.targets.n_tasks)
 
     def held_rows(self, rows: list[Rows]) -> list[Rows] | None:
         """Return the rows that each member has not seen; None where there are none.

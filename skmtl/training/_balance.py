@@ -52,21 +52,31 @@ class Balance:
     ) -> None:
         self.module = module
         self.weighting = weighting
-        self.task_weight = task_weight
-        self.n_active = int((task_weight > 0).sum())
-        self._alike = bool((task_weight == 1).all())
-        self.active = None if self.n_active == len(task_weight) else task_weight > 0
+        self.weigh(task_weight)
         self.name = type(spec).__name__
         self.every = getattr(spec, "every", 1)
         self.gradients = self._task_gradients(spec, record_gradients)
-        self.fixed: Tensor | None = None
-        if weighting.fixed:
-            self.fixed = self._rescaled(weighting(task_weight, None), None)
         self._n_steps = 0
         self._failures = int(getattr(weighting, "failures", 0))
         self._warned = False
         self._raw = torch.ones_like(task_weight)
         self.begin_epoch()
+
+    def weigh(self, task_weight: Tensor) -> None:
+        """Set the fixed factors of the weights.
+
+        Parameters
+        ----------
+        task_weight : Tensor of shape (n_tasks,)
+            Zero for a task that takes no part.
+        """
+        self.task_weight = task_weight
+        self.n_active = int((task_weight > 0).sum())
+        self._alike = bool((task_weight == 1).all())
+        self.active = None if self.n_active == len(task_weight) else task_weight > 0
+        self.fixed: Tensor | None = None
+        if self.weighting.fixed:
+            self.fixed = self._rescaled(self.weighting(task_weight, None), None)
 
     def _task_gradients(self, spec: Weighting, record: bool) -> TaskGradients | None:
         """Return what takes gradients task by task, where that is asked for."""

@@ -15,8 +15,8 @@ class Stopping(Callback):
 
     Parameters
     ----------
-    monitor : {"train_loss", "valid_loss"}
-        Loss to watch: the mean over tasks.
+    monitor : {"train_loss", "valid_loss", "valid_score"}
+        What to watch: a loss, the mean over tasks, or a score of held-out rows.
     patience : float
         Epochs without improvement to wait for.
     tol : float
@@ -42,7 +42,8 @@ class Stopping(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Compare the epoch with the best so far."""
-        loss = net.history[-1][self.monitor]
+        watched = net.history[-1][self.monitor]
+        loss = -watched if self.monitor == "valid_score" else watched
         improved = loss < self.best_loss_ - self.tol
         self.waited_ = 0 if improved else self.waited_ + 1
         if loss < self.best_loss_:
@@ -143,7 +144,7 @@ class Progress(Callback):
         if len(losses) > self.n_shown:
             shown["..."] = f"{len(losses) - self.n_shown} more"
         if "valid_loss" in epoch:
-            score = -epoch["valid_loss"]
+            score = epoch.get("valid_score", -epoch["valid_loss"])
             self.best_ = max(self.best_, score)
             shown |= {"valid": f"{score:.4f}", "best": f"{self.best_:.4f}"}
         self.bar_.set_postfix(shown, refresh=False)

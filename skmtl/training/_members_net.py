@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skmtl.training._active import Active
 from skmtl.training._batches import Rows, Source
+from skmtl.training._judging import TaskStopping
 from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
 from skmtl.training._module import Trace
@@ -122,6 +123,7 @@ class MembersNet(MultiTaskNet):
             and self.selection is None
             and self.optimizer in ELEMENTWISE
             and not self._listens("on_batch_begin", "on_batch_end", "on_grad_computed")
+            and not any(isinstance(c, TaskStopping) for _, c in self.callbacks_)
         )
 
     def _worker(self, i: int) -> MultiTaskNet:
@@ -242,12 +244,23 @@ class MembersNet(MultiTaskNet):
 
     def _validate(self, checks: Checks) -> None:
         """Record the losses of held-out rows."""
-        losses = self._refined_losses(checks)
+        losses, Z = self._refined_losses(checks)
         self._check_finite(losses)
         self._record("valid", losses)
+        if self.judging is not None:
+            record = self.judging.see(losses, Z, checks.parts, self.active.numbers)
+            self.history[-1].update(record)
+            self.member_losses = -self.judging.worth
 
-    def _refined_losses(self, checks: Checks) -> NDArray[np.float64]:
-        """Return losses (n_members, n_tasks), as they are once outputs are refined."""
+    def stop_tasks(self, stopped: NDArray[np.bool_], member: int = 0) -> None:
+        """Train a member on without some tasks, or stop it where none is left."""
+        net = self._alone[member]
+        net.stop_tasks(stopped)
+        self.done[member] |= net.stop_training_
+        self.stop_training_ |= bool(self.done.all())
+
+    def _refined_losses(self, checks: Checks) -> tuple[NDArray[np.float64], Tensor]:
+        """Return losses (n_members, n_tasks) once outputs are refined, and these."""
         Z = self._outputs_of_each(checks, self.active.members)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         slopes = fitted_slopes(Z, checks.targets, blocks, priors)
@@ -255,7 +268,7 @@ class MembersNet(MultiTaskNet):
         losses, counts = self.criterion_(Z, checks.targets)
         known = torch.ones_like(losses) if counts is None else counts
         L = losses.where(known > 0, torch.nan).double().cpu().numpy()
-        return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L)  # type: ignore[no-any-return]
+        return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z
 
     def _outputs_of_each(self, checks: Checks, members: Members) -> Tensor:
         """Return the outputs of members for their held-out rows."""
@@ -290,7 +303,7 @@ class MembersNet(MultiTaskNet):
     def _check_last(self, rows: Any) -> None:
         """Look at the losses once more: the last step may have been the one too far."""
         checks = Checks([r.first(self.batch_size) for r in rows])
-        self._check_finite(self._refined_losses(checks))
+        self._check_finite(self._refined_losses(checks)[0])
 
     # ----------------------------------------------------------------- prediction
     def outputs(self, source: Source) -> Tensor:

@@ -20,6 +20,7 @@ from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows, Source
 from skmtl.training._callbacks import Progress, asked_by_callback
+from skmtl.training._judging import Judging, Stopped
 from skmtl.training._module import Trace
 from skmtl.training._selection import Selection
 from skmtl.training._tally import Tally
@@ -62,7 +63,19 @@ class MultiTaskNet(NeuralNet):
         Decay of the network's parameters; learned task weights have none.
     **kwargs : dict
         As in `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    judging : Judging or None
+        What scores held-out rows, where something else than their loss decides.
     """
+
+    judging: Judging | None = None
+    #: Outputs of tasks that stop with the next step, and what such tasks keep.
+    _stops: Tensor | None = None
+    _stopped: Stopped | None = None
+    #: What the network says of held-out rows in an epoch, batch by batch.
+    _said: list[Tensor]
 
     def __init__(
         self,
@@ -169,6 +182,11 @@ class MultiTaskNet(NeuralNet):
         """Train for an epoch, and look at what is held out."""
         self.run_single_epoch(batches, True, "train", self.train_step)
         self.run_single_epoch(checks, False, "valid", self.validation_step)
+        if self.judging is not None and checks is not None:
+            epoch, said = self.history[-1], torch.cat(self._said)
+            losses = np.array([epoch["valid_losses"]])
+            epoch.update(self.judging.see(losses, [said], [checks.rows], [0]))
+            self._said = []
 
     def _check_last(self, rows: Any) -> None:
         """Look at the losses once more: the last step may have been the one too far."""
@@ -253,19 +271,24 @@ class MultiTaskNet(NeuralNet):
             batch = augmented(batch, self.augmentation, self.module_.code_columns)
         if self._needs_closure:
             step = super().train_step(batch, **fit_params)
-            self._look_back(batch, step)
-            return step  # type: ignore[no-any-return]
-        for parameter in self._parameters:
-            parameter.grad = None
-        step = self.train_step_single(batch)
-        self.optimizer_.step()
+        else:
+            for parameter in self._parameters:
+                parameter.grad = None
+            step = self.train_step_single(batch)
+            self.optimizer_.step()
+        if self._stopped is not None:
+            self._stopped.restore()
         self._look_back(batch, step)
-        return step
+        return step  # type: ignore[no-any-return]
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the tasks' losses and the gradients of their weighted sum."""
         X, y = batch
         trace = self._traced(X)
+        if self._stops is not None:
+            parameters = list(self.module_.parameters())
+            self._stopped = Stopped(trace.outputs, parameters, self._stops)
+            self._stops = None
         losses, counts = self._losses(trace.outputs, y)
         weights, penalty = self._balance.backward(trace, losses, counts)
         losses = losses.detach()
@@ -280,6 +303,24 @@ class MultiTaskNet(NeuralNet):
             "counts": counts,
             "weights": weights,
         }
+
+    def stop_tasks(self, stopped: NDArray[np.bool_], member: int = 0) -> None:
+        """Train on without some tasks: they weigh nothing, and keep what is theirs.
+
+        Parameters
+        ----------
+        stopped : ndarray of bool of shape (n_tasks,)
+            All tasks that have stopped.
+        member : int, default=0
+            The network that they stop in.
+        """
+        weight = np.where(stopped, 0, self.task_weight)
+        if not weight.any():
+            self.stop_training_ = True
+            return
+        self._balance.weigh(torch.from_numpy(weight).to(self.device, self.dtype))
+        of = torch.from_numpy(stopped).to(self.device)
+        self._stops = of[self.module_.heads.task_of_output]
 
     def _look_back(self, batch: Batch, step: dict[str, Any]) -> None:
         """Show a weighting that asks for it what a step did to its losses."""
@@ -303,6 +344,8 @@ class MultiTaskNet(NeuralNet):
         with torch.no_grad():
             outputs = self.infer(X)
             losses, counts = self.criterion_(outputs, y)
+        if self.judging is not None:
+            self._said.append(outputs)
         return {
             "loss": losses.sum(),
             "y_pred": outputs,
@@ -349,6 +392,8 @@ class MultiTaskNet(NeuralNet):
         self._parameters = [
             p for g in self.optimizer_.param_groups for p in g["params"]
         ]
+        self._stops = self._stopped = None
+        self._said = []
         self._batch_events = self._listens("on_batch_begin", "on_batch_end")
         closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
         self._needs_closure = self._listens("on_grad_computed") or (
@@ -469,5 +514,12 @@ class MultiTaskNet(NeuralNet):
         # Of the tensors on the device, skorch pickles only modules and optimizers in a
         # way that loads where there is no such device.
         self.weights_ = self.weights()
-        for name in ("_parameters", "_balance"):
+        for name in (
+            "_parameters",
+            "_balance",
+            "_stops",
+            "_stopped",
+            "_said",
+            "judging",
+        ):
             vars(self).pop(name, None)  # type: ignore[attr-defined]

@@ -211,7 +211,7 @@ def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
     X, Y = digits(missing=0)
     fold = np.arange(200) % 3
     parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
-    monkeypatch.setattr("skmtl._fit.crossfit_parts", lambda *args: parts)
+    monkeypatch.setattr("skmtl._held_out.crossfit_parts", lambda *args: parts)
     other = Y.copy()
     other[fold == 0] = Y[fold == 0][::-1]
     est = MultiTaskClassifier(early_stopping=False, **SETTINGS)

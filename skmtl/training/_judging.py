@@ -1,0 +1,174 @@
+"""What a judge says of held-out rows, epoch by epoch, and tasks that stop by it."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch.callbacks import Callback
+from torch import Tensor
+
+from skmtl.training._batches import Rows
+
+Array = NDArray[np.float64]
+
+
+class Judge(Protocol):
+    """Scores tasks, and says what their scores are worth together."""
+
+    def scores(self, losses: Array, outputs: Tensor, rows: NDArray[np.int64]) -> Array:
+        """Return the scores of the tasks on some rows, the greater the better."""
+
+    def worth(self, scores: Array) -> float:
+        """Return the one number that decides."""
+
+
+class Judging:
+    """The last scores of one network, or of every member.
+
+    Parameters
+    ----------
+    judge : Judge
+        Scores tasks.
+    n_members : int
+        Number of networks.
+    n_tasks : int
+        Number of tasks.
+    """
+
+    def __init__(self, judge: Judge, n_members: int, n_tasks: int) -> None:
+        self.judge = judge
+        self.scores = np.full((n_members, n_tasks), np.nan)
+        self.worth = np.full(n_members, np.nan)
+
+    def see(
+        self,
+        losses: Array,
+        outputs: Sequence[Tensor] | Tensor,
+        rows: Sequence[Rows],
+        numbers: Sequence[int] | NDArray[np.intp],
+    ) -> dict[str, Any]:
+        """Score those that train; return what to record.
+
+        Parameters
+        ----------
+        losses : ndarray of shape (n_training, n_tasks)
+            Their mean losses.
+        outputs : sequence of Tensor of shape (n_rows, n_outputs)
+            What each says of its held-out rows; more rows at the end do not count.
+        rows : sequence of Rows
+            The held-out rows of each.
+        numbers : sequence of int
+            Numbers of those that train.
+
+        Returns
+        -------
+        dict
+            The means over all members.
+        """
+        for i, L, Z, own in zip(numbers, losses, outputs, rows, strict=True):
+            index = own.numbers().cpu().numpy()
+            self.scores[i] = self.judge.scores(L, Z[: len(index)], index)
+            self.worth[i] = self.judge.worth(self.scores[i])
+        known = ~np.isnan(self.scores)
+        total = np.where(known, self.scores, 0).sum(axis=0)
+        means = np.full(len(total), np.nan)
+        np.divide(total, known.sum(axis=0), out=means, where=known.any(axis=0))
+        worth = float(self.worth.mean())
+        return {"valid_score": worth, "valid_scores": means.tolist()}
+
+
+class TaskStopping(Callback):
+    """Take tasks out of the training once their scores no longer improve.
+
+    Parameters
+    ----------
+    patience : float
+        Epochs without improvement to wait for.
+    tol : float
+        Smallest improvement that counts.
+    """
+
+    def __init__(self, patience: float, tol: float) -> None:
+        self.patience = patience
+        self.tol = tol
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Forget earlier trainings."""
+        self.best_ = np.full(net.judging.scores.shape, -np.inf)
+        self.waited_ = np.zeros(self.best_.shape, dtype=int)
+        self.stopped_ = np.zeros(self.best_.shape, dtype=bool)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Compare the scores of each task with its best so far."""
+        scores = net.judging.scores
+        improved = scores > self.best_ + self.tol
+        self.waited_ = np.where(improved | np.isnan(scores), 0, self.waited_ + 1)
+        self.best_ = np.fmax(self.best_, scores)
+        before, self.stopped_ = (
+            self.stopped_,
+            self.stopped_ | (self.waited_ >= self.patience),
+        )
+        net.history.record("stopped_tasks", self.stopped_.mean(axis=0).tolist())
+        for i in np.flatnonzero((self.stopped_ != before).any(axis=1)).tolist():
+            net.stop_tasks(self.stopped_[i], i)
+
+
+class Stopped:
+    """Parameters that stopped tasks have to themselves, as they were.
+
+    Such are the slices, on the first axis of a parameter, that outputs of stopped tasks
+    depend on, and no others.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (n, n_outputs)
+        What a network says in a batch, with its graph.
+    parameters : sequence of Tensor
+        Its parameters.
+    of_stopped : Tensor of bool of shape (n_outputs,)
+        Which outputs are those of stopped tasks.
+    """
+
+    def __init__(
+        self, outputs: Tensor, parameters: Sequence[Tensor], of_stopped: Tensor
+    ) -> None:
+        trained = [p for p in parameters if p.requires_grad]
+        alone = [
+            theirs & ~others
+            for theirs, others in zip(
+                _reached(outputs, trained, of_stopped),
+                _reached(outputs, trained, ~of_stopped),
+                strict=True,
+            )
+        ]
+        self.kept = [
+            (p, own.nonzero()[:, 0], p.detach()[own].clone())
+            for p, own in zip(trained, alone, strict=True)
+            if own.any()
+        ]
+
+    def restore(self) -> None:
+        """Undo what a step has done to them: decay and momentum need no gradient."""
+        with torch.no_grad():
+            for parameter, index, values in self.kept:
+                parameter.index_copy_(0, index, values)
+
+
+def _reached(
+    outputs: Tensor, parameters: Sequence[Tensor], columns: Tensor
+) -> list[Tensor]:
+    """Return which slices of parameters some columns of the outputs depend on."""
+    # Rows count differently, so that what they ask for does not cancel out.
+    ramp = torch.linspace(1, 2, len(outputs), device=outputs.device).unsqueeze(1)
+    seed = (ramp * columns).to(outputs.dtype)
+    grads = torch.autograd.grad(
+        outputs, parameters, seed, retain_graph=True, allow_unused=True
+    )
+    return [
+        torch.zeros(len(p), dtype=torch.bool, device=p.device)
+        if g is None
+        else (g != 0).reshape(len(g), -1).any(dim=1)
+        for p, g in zip(parameters, grads, strict=True)
+    ]
