@@ -5,25 +5,19 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.random import RandomState
-from numpy.typing import NDArray
-from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
 from skmtl._base import MultiTaskBase
-from skmtl._columns import read_columns, task_kinds
-from skmtl._stratify import stratified_folds
-from skmtl._targets import Targets
+from skmtl._columns import read_columns
 from skmtl._validation import HasMethods, Interval, StrOptions, validate_params
 from skmtl.metrics._metric import as_metric
 from skmtl.model_selection._candidates import last_step, read_candidates
 from skmtl.model_selection._cells import Cell, Failure, attempt, kept
 from skmtl.model_selection._comparison import SharingComparison
+from skmtl.model_selection._folding import splitter
 from skmtl.model_selection._gathered import gathered, tell_failures, warn_undefined
-
-Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 #: The score of each kind of task where none is chosen.
 SCORING = {"classification": "accuracy", "regression": "r2"}
@@ -152,9 +146,11 @@ def compare_sharing(
     candidates, baseline = read_candidates(estimators, param_grid, baseline)
     metric = _checked_metric(SCORING if scoring is None else scoring)
     _check_kept(memory, random_state)
-    missing = _missing_label(candidates)
+    teller = _told_by(candidates)
+    missing = getattr(teller, "missing_label", np.nan)
     rng = check_random_state(random_state)
-    splits = _splits(X, y, groups, missing, cv, n_repeats, rng)
+    folds = splitter(cv, teller, rng, "compare_sharing", n_repeats)
+    splits = list(folds.split(X, y, groups))
     seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
     calls = [
         (estimator, X, y, train, test, seed, metric, missing)
@@ -201,40 +197,7 @@ def _check_kept(memory: Any, random_state: Any) -> None:
         )
 
 
-def _missing_label(candidates: dict[str, Any]) -> Any:
-    """Return what marks a missing label for the first estimator of skmtl."""
-    for estimator in candidates.values():
-        last = last_step(estimator)[0]
-        if isinstance(last, MultiTaskBase):
-            return last.missing_label
-    return np.nan
-
-
-def _splits(
-    X: Any,
-    y: Any,
-    groups: Any,
-    missing_label: Any,
-    cv: Any,
-    n_repeats: int,
-    random_state: RandomState,
-) -> list[Split]:
-    """Return the row numbers for training and for tests of each split."""
-    if not isinstance(cv, Integral | None):
-        if n_repeats > 1:
-            raise ValueError(
-                "The 'n_repeats' parameter of compare_sharing must be 1 where 'cv' is "
-                f"no number of folds. Got {n_repeats}: use a splitter that repeats."
-            )
-        return list(check_cv(cv).split(X, y, groups))
-    columns = read_columns(y, missing_label)
-    labels = Targets(columns, task_kinds(columns, None)).encode(columns)
-    n_folds = 5 if cv is None else int(cv)
-    found = []
-    for _ in range(n_repeats):
-        fold = stratified_folds(labels, n_folds, random_state)
-        found += [
-            (np.flatnonzero(fold != k), np.flatnonzero(fold == k))
-            for k in range(n_folds)
-        ]
-    return found
+def _told_by(candidates: dict[str, Any]) -> Any:
+    """Return the first estimator of skmtl, or the first of all: it tells of labels."""
+    last = [last_step(estimator)[0] for estimator in candidates.values()]
+    return next((e for e in last if isinstance(e, MultiTaskBase)), last[0])
