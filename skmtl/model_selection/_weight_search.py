@@ -16,12 +16,12 @@ from skmtl._columns import Columns, read_columns
 from skmtl._validation import HasMethods, Interval, StrOptions
 from skmtl.metrics import multitask_scorer
 from skmtl.model_selection._candidates import last_step
-from skmtl.model_selection._folding import N_FOLDS, splitter
+from skmtl.model_selection._folding import splitter
 
 #: Candidates by default: so many that they are halved three times.
 AUTO_POWER = 3
-#: Rows of a fold in the first round, at least, where rounds spend rows.
-LEAST_ROWS = 10
+#: Rows of the first round, at least, where rounds spend rows.
+LEAST_ROWS = 50
 
 
 class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
@@ -248,7 +248,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _rounds(self, last: Any, prefix: str, columns: Columns) -> dict[str, Any]:
         """Return what rounds spend, so that the last one spends all there is."""
-        most, least = columns.n_samples, LEAST_ROWS * N_FOLDS
+        most, least = columns.n_samples, LEAST_ROWS
         resource = self.resource
         if resource == "max_iter":
             most, least, resource = last.max_iter, 1, f"{prefix}max_iter"
