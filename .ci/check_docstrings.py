@@ -18,6 +18,7 @@ MODULES = (
     ".exceptions",
     ".inspection",
     ".metrics",
+    ".model_selection",
     ".relation",
     ".sharing",
     ".weighting",

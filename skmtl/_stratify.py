@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from skmtl._label_table import label_table
 
 #: Parts of equal size into which numeric labels are cut.
 N_BINS = 4
@@ -42,14 +45,13 @@ def holdout_split(
     n = len(labels[0])
     n_held_out = min(max(round(fraction * n), 1), n - 1)
     order = random_state.permutation(n)
-    codes = [_codes(task)[order] for task in labels]
-    groups = _groups(codes)
+    table = label_table([_codes(task)[order] for task in labels])
     held_out = np.zeros(n, dtype=bool)
-    placed = np.full(n, len(groups))  # rank of the label that placed a row
-    for rank, (t, c, count) in enumerate(groups):
-        carriers = codes[t] == c
-        rows = np.flatnonzero(carriers & (placed == len(groups)))
-        lacking = round(fraction * count) - int((held_out & carriers).sum())
+    unplaced = table.shape[1]
+    placed = np.full(n, unplaced)  # rank of the label that placed a row
+    for rank, carriers in enumerate(_carriers(table)):
+        rows = carriers[placed[carriers] == unplaced]
+        lacking = round(fraction * len(carriers)) - int(held_out[carriers].sum())
         room = n_held_out - int(held_out.sum())
         held_out[rows[: max(min(lacking, room), 0)]] = True
         placed[rows] = rank
@@ -60,14 +62,12 @@ def holdout_split(
     return np.sort(order[~held_out]), np.sort(order[held_out])
 
 
-def _groups(codes: Sequence[NDArray[Any]]) -> list[tuple[int, int, int]]:
-    """Return task, code and number of carriers of each label, the rarest first."""
-    groups = [
-        (t, c, int((code == c).sum()))
-        for t, code in enumerate(codes)
-        for c in np.unique(code[code >= 0])
-    ]
-    return sorted(groups, key=lambda group: group[2])
+def _carriers(table: csr_array) -> list[NDArray[np.int32]]:
+    """Return the rows that carry each label, the rarest label first."""
+    columns = table.tocsc()
+    carriers = np.split(columns.indices, columns.indptr[1:-1])
+    ranks = np.argsort(np.diff(columns.indptr), kind="stable")
+    return [carriers[label] for label in ranks]
 
 
 def _codes(labels: NDArray[Any]) -> NDArray[Any]:
@@ -75,9 +75,27 @@ def _codes(labels: NDArray[Any]) -> NDArray[Any]:
         return labels
     codes = np.full(len(labels), -1)
     present = ~np.isnan(labels)
-    edges = np.quantile(labels[present], np.arange(1, N_BINS) / N_BINS)
-    codes[present] = np.searchsorted(edges, labels[present])
+    codes[present] = binned(labels[present], N_BINS)
     return codes
+
+
+def binned(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
+    """Return the part of equal size that each number lies in.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        Finite numbers.
+    n_bins : int
+        Number of parts; equal numbers lie in one.
+
+    Returns
+    -------
+    ndarray of int of shape (n_values,)
+        From 0 for the lowest part.
+    """
+    edges = np.quantile(values, np.arange(1, n_bins) / n_bins)
+    return np.searchsorted(edges, values)
 
 
 def stratified_folds(
@@ -110,34 +128,74 @@ def stratified_folds(
     """
     n = len(labels[0])
     order = random_state.permutation(n)
-    codes = [_codes(task)[order] for task in labels]
-    fold = np.full(n, -1)
-    room = np.full(n_folds, n // n_folds)
-    room[random_state.permutation(n_folds)[: n % n_folds]] += 1
-    for t, c, _ in _groups(codes):
-        carriers = codes[t] == c
-        rows = np.flatnonzero(carriers & (fold < 0))
-        have = np.bincount(fold[carriers & (fold >= 0)], minlength=n_folds)
-        _deal(fold, rows, have, room)
-    _deal(fold, np.flatnonzero(fold < 0), np.zeros(n_folds, dtype=int), room)
+    table = label_table([_codes(task)[order] for task in labels])
+    sizes = np.full(n_folds, n // n_folds)
+    sizes[random_state.permutation(n_folds)[: n % n_folds]] += 1
     folds = np.empty(n, dtype=np.int64)
-    folds[order] = fold
+    folds[order] = dealt(table, sizes, np.full(n_folds, 1 / n_folds))
     return folds
 
 
-def _deal(
-    fold: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    have: NDArray[np.int64],
+def dealt(
+    table: csr_array,
+    sizes: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    *,
+    in_blocks: bool = False,
+) -> NDArray[np.int64]:
+    """Deal rows to parts, those that carry the rarest labels first.
+
+    Parameters
+    ----------
+    table : csr_array of shape (n_samples, n_labels)
+        Which labels each row carries.
+    sizes : ndarray of int of shape (n_parts,)
+        Number of rows of each part.
+    shares : ndarray of shape (n_parts,)
+        Share of each label's rows that each part is to get.
+    in_blocks : bool, default=False
+        Whether of the rows that a label places the first part gets the first ones,
+        rather than one after the other going to another part.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        The part of each row.
+    """
+    part = np.full(table.shape[0], -1)
+    room = np.array(sizes)
+    for carriers in _carriers(table):
+        _place(part, carriers, shares, room, in_blocks)
+    _place(part, np.flatnonzero(part < 0), shares, room, in_blocks)
+    return part
+
+
+def _place(
+    part: NDArray[np.int64],
+    carriers: NDArray[np.integer[Any]],
+    shares: NDArray[np.float64],
     room: NDArray[np.int64],
+    in_blocks: bool,
 ) -> None:
-    """Give each of some rows to the fold that then has fewest of its label."""
-    if not len(rows):
-        return
-    places = np.minimum(room, len(rows))
-    of_fold = np.repeat(np.arange(len(room)), places)
-    nth = np.arange(len(of_fold)) - np.repeat(places.cumsum() - places, places)
-    # A place counts as what its fold has by then; larger folds fill up first.
-    first = np.lexsort((-(room[of_fold] - nth), have[of_fold] + nth))[: len(rows)]
-    fold[rows] = of_fold[first]
-    room -= np.bincount(of_fold[first], minlength=len(room))
+    """Give parts to the rows of a label that have none yet."""
+    taken = part[carriers]
+    have = np.bincount(taken[taken >= 0], minlength=len(room))
+    rows = carriers[taken < 0]
+    chosen = _places(len(rows), have, shares * len(carriers), room)
+    part[rows] = np.sort(chosen) if in_blocks else chosen
+    room -= np.bincount(chosen, minlength=len(room))
+
+
+def _places(
+    n_rows: int,
+    have: NDArray[np.int64],
+    wanted: NDArray[np.float64],
+    room: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the parts to which rows go, each to that which then lacks most."""
+    places = np.minimum(room, n_rows)
+    of_part = np.repeat(np.arange(len(room)), places)
+    nth = np.arange(len(of_part)) - np.repeat(places.cumsum() - places, places)
+    # A place counts as what its part has by then; larger parts fill up first.
+    surplus = (have[of_part] + nth) - wanted[of_part]
+    return of_part[np.lexsort((-(room[of_part] - nth), surplus))[:n_rows]]

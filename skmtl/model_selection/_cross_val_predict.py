@@ -1,0 +1,268 @@
+"""Predictions for each row by a model that has not seen it, for several tasks."""
+
+import warnings
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from scipy.sparse import vstack as sparse_vstack
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params, _num_samples
+
+from skmtl._columns import read_columns
+from skmtl._validation import HasMethods, StrOptions, validate_params
+from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
+from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
+
+#: Tasks that a warning names, at most.
+N_NAMED = 3
+
+
+@validate_params(
+    {
+        "estimator": [HasMethods("fit")],
+        "X": "no_validation",
+        "y": "no_validation",
+        "groups": ["array-like", None],
+        "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+        "params": [dict, None],
+        "pre_dispatch": [Integral, str],
+        "method": [StrOptions({"predict", "predict_proba"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def cross_val_predict(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any = None,
+    cv: Any = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+    params: dict[str, Any] | None = None,
+    pre_dispatch: int | str = "2*n_jobs",
+    method: str = "predict",
+) -> Any:
+    """Predict each row by a copy of the estimator that was fitted without its fold.
+
+    What `sklearn.model_selection.cross_val_predict` is to one target. There missing
+    labels turn into a class of their own where probabilities are asked for; here they
+    reach ``fit`` as they are, and so do labels of all types.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An estimator for several outputs, of skmtl or such as
+        `sklearn.ensemble.RandomForestClassifier`, or a pipeline that ends with one.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Inputs.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels; missing ones where the estimator takes them.
+    groups : array-like of shape (n_samples,), default=None
+        Group of each row, for ``cv``.
+    cv : int, splitter or iterable, default=None
+        Number of folds of `skmtl.model_selection.MultiTaskStratifiedKFold` without
+        shuffling, or of `skmtl.model_selection.MultiTaskStratifiedGroupKFold` with
+        ``groups``; or a splitter, or pairs of row numbers, in which each row is once in
+        a test set. None is 5.
+    n_jobs : int or None, default=None
+        Number of folds to fit at once; -1 for all processors.
+    verbose : int, default=0
+        How much joblib tells.
+    params : dict or None, default=None
+        What to give to ``fit``, such as ``{"sample_weight": w}``, of which each fold
+        gets its rows; where metadata routing is enabled, to the splitter too.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Number of folds that are handed out at once.
+    method : {"predict", "predict_proba"}, default="predict"
+        What to ask of the estimators.
+
+    Returns
+    -------
+    ndarray or list of ndarray
+        As the estimator's method gives it for all rows: of labels an array of shape
+        (n_samples,) or (n_samples, n_tasks), of probabilities for several tasks a list
+        of arrays of shape (n_samples, n_classes), None for a regression task of
+        `skmtl.MultiTaskEstimator`. Columns are the sorted classes that any fold has
+        learnt; a class that a training set lacks has probability 0 in its test rows, of
+        which a warning tells.
+
+    Raises
+    ------
+    ValueError
+        If a row is in no test set or in several, or if the estimator has no such
+        method.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skmtl import MultiTaskClassifier
+    >>> from skmtl.model_selection import cross_val_predict
+    >>> X, species = load_iris(return_X_y=True)
+    >>> y = np.column_stack([species, X[:, 0] > 6]).astype(float)
+    >>> y[::3, 0] = np.nan
+    >>> est = MultiTaskClassifier(n_members=1, max_iter=5, random_state=0)
+    >>> proba = cross_val_predict(est, X, y, cv=3, method="predict_proba")
+    >>> [p.shape for p in proba]
+    [(150, 3), (150, 2)]
+    """
+    if not hasattr(estimator, method):
+        raise ValueError(
+            f"The 'method' parameter of cross_val_predict must be one that the "
+            f"estimator has. Got {method!r}, which {type(estimator).__name__} has not."
+        )
+    X, y, groups = indexable(X, y, groups)
+    names = read_columns(y).task_names
+    params = {} if params is None else params
+    splitter = multitask_cv(cv, params.get("groups") if groups is None else groups)
+    split_params, fit_params = _routed(estimator, splitter, groups, params)
+    splits = list(splitter.split(X, y, **split_params))
+    tests = np.concatenate([test for _, test in splits])
+    n = _num_samples(X)
+    if not np.array_equal(np.sort(tests), np.arange(n)):
+        raise ValueError(
+            "cross_val_predict only works for partitions: give a 'cv' in which each "
+            "row is in one test set, such as MultiTaskStratifiedKFold."
+        )
+    runs = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch)(
+        delayed(_run)(clone(estimator), X, y, train, test, fit_params, method)
+        for train, test in splits
+    )
+    back = np.empty(n, dtype=np.int64)
+    back[tests] = np.arange(n)
+    predictions, classes = zip(*runs, strict=True)
+    return _joined(predictions, classes, names, back)
+
+
+def multitask_cv(cv: Any, groups: Any = None) -> Any:
+    """Return a splitter: for a number of folds one that stratifies all tasks.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+        As the user gave it.
+    groups : array-like or None
+        Groups that a number of folds keeps whole.
+
+    Returns
+    -------
+    splitter
+        It has ``split`` and ``get_n_splits``.
+    """
+    if cv is not None and not isinstance(cv, Integral):
+        return check_cv(cv)
+    n_splits = 5 if cv is None else int(cv)
+    if groups is not None:
+        return MultiTaskStratifiedGroupKFold(n_splits)
+    return MultiTaskStratifiedKFold(n_splits)
+
+
+def _routed(
+    estimator: Any, splitter: Any, groups: Any, params: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what goes to ``split`` and what goes to ``fit``."""
+    if not get_config()["enable_metadata_routing"]:
+        return {"groups": groups}, params
+    if groups is not None:
+        raise ValueError(
+            "The 'groups' parameter cannot be used where metadata routing is enabled: "
+            "give params={'groups': groups}."
+        )
+    to_split = MethodMapping().add(caller="fit", callee="split")
+    to_fit = MethodMapping().add(caller="fit", callee="fit")
+    router = MetadataRouter(owner="cross_val_predict")
+    router.add(splitter=splitter, method_mapping=to_split)
+    router.add(estimator=estimator, method_mapping=to_fit)
+    routed = process_routing(router, "fit", **params)
+    return routed.splitter.split, routed.estimator.fit
+
+
+def _run(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    train: NDArray[Any],
+    test: NDArray[Any],
+    params: dict[str, Any],
+    method: str,
+) -> tuple[Any, Any]:
+    """Fit a copy; return predictions and, for probabilities, the classes."""
+    X_train, y_train = _safe_split(estimator, X, y, train)
+    X_test, _ = _safe_split(estimator, X, y, test, train)
+    estimator.fit(X_train, y_train, **_check_method_params(X, params, train))
+    prediction = getattr(estimator, method)(X_test)
+    return prediction, None if method == "predict" else estimator.classes_
+
+
+def _joined(
+    predictions: Sequence[Any],
+    classes: Sequence[Any],
+    names: list[Any],
+    back: NDArray[np.int64],
+) -> Any:
+    """Put the predictions of all folds in the order of the rows."""
+    if isinstance(predictions[0], list):
+        lacking: list[Any] = []
+        tasks = zip(
+            zip(*predictions, strict=True), zip(*classes, strict=True), strict=True
+        )
+        joined = []
+        for name, (parts, known) in zip(names, tasks, strict=True):
+            aligned, complete = _aligned(parts, known)
+            lacking += [] if complete else [name]
+            joined.append(None if aligned is None else aligned[back])
+        _warn_of_lacking(lacking)
+        return joined
+    if issparse(predictions[0]):
+        return sparse_vstack(predictions, format="csr")[back]
+    # A list of classes with one array of probabilities: a column for each binary task.
+    if isinstance(classes[0], np.ndarray) and classes[0].ndim == 1:
+        joined, complete = _aligned(predictions, classes)
+        _warn_of_lacking([] if complete else names)
+        return joined[back]
+    return np.concatenate(predictions)[back]
+
+
+def _aligned(parts: Sequence[Any], classes: Sequence[Any]) -> tuple[Any, bool]:
+    """Return probabilities of all folds with the same columns, if each had them all."""
+    if parts[0] is None:
+        return None, True
+    every = np.unique(np.concatenate(classes))
+    complete = all(len(own) == len(every) for own in classes)
+    if complete:
+        return np.concatenate(parts), True
+    wide = []
+    for part, own in zip(parts, classes, strict=True):
+        probabilities = np.zeros((len(part), len(every)), dtype=part.dtype)
+        probabilities[:, np.searchsorted(every, own)] = part
+        wide.append(probabilities)
+    return np.concatenate(wide), False
+
+
+def _warn_of_lacking(names: list[Any]) -> None:
+    if names:
+        more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+        tasks = ", ".join(map(repr, names[:N_NAMED]))
+        warnings.warn(
+            f"Some training folds lack classes of the tasks {tasks}{more}, which then "
+            "have probability 0: use fewer folds, or merge rare classes.",
+            RuntimeWarning,
+            stacklevel=4,
+        )

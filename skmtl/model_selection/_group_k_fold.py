@@ -1,0 +1,132 @@
+"""Folds that keep groups whole and the labels of several tasks in proportion."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+from sklearn.model_selection._split import GroupsConsumerMixin, _BaseKFold
+from sklearn.utils import check_array, check_random_state
+
+from skmtl._exchange import exchanged, scaled
+from skmtl._label_table import summed_by
+from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
+
+
+class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold):
+    """K folds that keep groups whole and the labels of all tasks in proportion.
+
+    What `sklearn.model_selection.StratifiedGroupKFold` is to one target: rows of a
+    group, such as those of a patient, lie in one fold. Groups are dealt from the
+    largest to the smallest, each to the fold whose labels are least like its own, and
+    then move or trade places, as rows do in
+    `skmtl.model_selection.MultiTaskStratifiedKFold`. The number of rows of a fold
+    counts as a label, so that sizes are about equal where groups allow.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2 and at most one per group.
+    shuffle : bool, default=False
+        Whether to take groups of equal labels in random order. If False, the folds are
+        always the same.
+    random_state : int, RandomState instance or None, default=None
+        Source of the order when ``shuffle=True``. Pass an int for the same folds in
+        each call.
+    order : {1, 2}, default=1
+        Whether to keep pairs of labels of two tasks in proportion too.
+    n_bins : int, default=10
+        Number of parts of equal size into which numeric labels are cut.
+    missing_label : object, default=nan
+        A value that marks a missing label.
+    task_types : str, dict, sequence or None, default=None
+        Kinds of the tasks, all as in `skmtl.model_selection.MultiTaskStratifiedKFold`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl.model_selection import MultiTaskStratifiedGroupKFold
+    >>> y = np.array([[0, 1], [0, 0], [1, 0], [1, 0], [0, 0], [0, 1], [1, 0], [0, 1]])
+    >>> patients = np.array(["a", "a", "b", "b", "c", "c", "d", "d"])
+    >>> cv = MultiTaskStratifiedGroupKFold(2)
+    >>> for train, test in cv.split(np.zeros((8, 1)), y, groups=patients):
+    ...     print(np.unique(patients[test]), y[test].sum(axis=0))
+    ['b' 'c'] [2 1]
+    ['a' 'd'] [1 2]
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: Any = None,
+        order: int = 1,
+        n_bins: int = N_BINS,
+        missing_label: Any = np.nan,
+        task_types: Any = None,
+    ) -> None:
+        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
+        self._set_labels(order, n_bins, missing_label, task_types)
+
+    def _iter_test_masks(
+        self, X: Any = None, y: Any = None, groups: Any = None
+    ) -> Iterator[NDArray[np.bool_]]:
+        if groups is None:
+            raise ValueError(
+                "The 'groups' parameter must not be None: give each row's group."
+            )
+        groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
+        found, group = np.unique(groups, return_inverse=True)
+        if len(found) < self.n_splits:
+            raise ValueError(
+                f"Cannot have number of splits n_splits={self.n_splits} greater than "
+                f"the number of groups: {len(found)}."
+            )
+        labels = self._labels(y, self.n_splits)
+        table = summed_by(labels.table, group)
+        warn_of_rare(labels, table, self.n_splits, "folds groups")
+        rng = check_random_state(self.random_state) if self.shuffle else RandomState(0)
+        order = rng.permutation(len(found)) if self.shuffle else np.arange(len(found))
+        fold = np.empty(len(found), dtype=np.int64)
+        fold[order] = group_folds(table[order], self.n_splits, rng)
+        for number in range(self.n_splits):
+            yield fold[group] == number
+
+
+def group_folds(
+    table: csr_array, n_folds: int, random_state: RandomState
+) -> NDArray[np.int64]:
+    """Deal groups to folds.
+
+    Parameters
+    ----------
+    table : csr_array of shape (n_groups, n_labels)
+        How often each group carries each label.
+    n_folds : int
+        Number of folds.
+    random_state : RandomState
+        Source of the order in which groups are tried in other folds.
+
+    Returns
+    -------
+    ndarray of int of shape (n_groups,)
+        The fold of each group.
+    """
+    n_groups = table.shape[0]
+    R = scaled(table)
+    fold = np.empty(n_groups, dtype=np.int64)
+    dealt = np.zeros((n_folds, R.shape[1]))
+    size = R.multiply(R).sum(axis=1)
+    for group in np.argsort(-size, kind="stable"):
+        own = slice(R.indptr[group], R.indptr[group + 1])
+        labels, weight = R.indices[own], R.data[own]
+        fold[group] = (dealt[:, labels] @ weight).argmin()
+        dealt[fold[group], labels] += weight
+    # A group moves by trading places with one of no rows.
+    table = vstack([table, csr_array(table.shape)], format="csr")
+    part = np.append(fold, np.arange(n_groups) % n_folds)
+    shares = np.full(n_folds, 1 / n_folds)
+    return exchanged(table, part, shares, random_state)[:n_groups]

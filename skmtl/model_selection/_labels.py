@@ -1,0 +1,165 @@
+"""What splitters keep in proportion: classes, parts of numbers, gaps and pairs."""
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
+
+from skmtl._columns import KINDS, Column, Columns, Kind, read_columns, task_kinds
+from skmtl._label_table import label_table, pair_table
+from skmtl._stratify import binned
+from skmtl._targets import numeric
+
+#: Parts of equal size into which splitters cut numeric labels by default.
+N_BINS = 10
+#: Classes that a warning names, at most.
+N_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of all rows.
+
+    Attributes
+    ----------
+    table : csr_array of shape (n_samples, n_labels)
+        Weight of each label in each row.
+    classes : list of tuple or None
+        Task and class of the first columns, None for those that are no class.
+    """
+
+    table: csr_array
+    classes: list[tuple[Any, Any] | None]
+
+
+class Stratified:
+    """What splitters are told of the labels that they keep in proportion."""
+
+    order: int
+    n_bins: int
+    missing_label: Any
+    task_types: Any
+
+    def _set_labels(
+        self, order: int, n_bins: int, missing_label: Any, task_types: Any
+    ) -> None:
+        """Check and keep the parameters that all splitters have."""
+        if order not in (1, 2):
+            raise ValueError(
+                "The 'order' parameter must be 1, for labels, or 2, for pairs of "
+                f"labels too. Got {order!r} instead."
+            )
+        if not isinstance(n_bins, Integral) or n_bins < 1:
+            raise ValueError(
+                "The 'n_bins' parameter must be an integer of at least 1. "
+                f"Got {n_bins!r} instead."
+            )
+        if isinstance(task_types, str) and task_types not in KINDS:
+            raise ValueError(
+                f"The 'task_types' parameter must be one of {KINDS}, or one of them "
+                f"for each task. Got {task_types!r} instead."
+            )
+        self.order = order
+        self.n_bins = n_bins
+        self.missing_label = missing_label
+        self.task_types = task_types
+
+    def _labels(self, y: Any, n_parts: int) -> Labels:
+        """Read labels of which each of some parts is to get its share."""
+        columns = read_columns(y, self.missing_label)
+        n_tasks = len(columns.columns)
+        one = isinstance(self.task_types, str)
+        kinds = task_kinds(
+            columns, [self.task_types] * n_tasks if one else self.task_types
+        )
+        codes, classes = _encoded(columns, kinds, self.n_bins, n_parts)
+        table = label_table(codes)
+        if self.order == 2:
+            majority = _majority(codes)
+            minor = [
+                np.where(c == m, -1, c) for c, m in zip(codes, majority, strict=True)
+            ]
+            # So light that they do not outweigh the labels that they are made of.
+            pairs = pair_table(label_table(minor), 1 / n_tasks)
+            table = csr_array(hstack([table, pairs], format="csr"))
+        return Labels(table, classes)
+
+
+def _encoded(
+    columns: Columns, kinds: list[Kind], n_bins: int, n_parts: int
+) -> tuple[list[NDArray[np.int64]], list[tuple[Any, Any] | None]]:
+    """Return the codes of each task, and what all codes stand for."""
+    codes, classes = [], []
+    for column, kind, name in zip(
+        columns.columns, kinds, columns.task_names, strict=True
+    ):
+        own: list[tuple[Any, Any] | None] = []
+        if kind == "classification":
+            found, labels = _factorized(column.values)
+            own = [(name, label) for label in labels]
+        else:
+            found = _binned(column, name, n_bins, n_parts)
+            own = [None] * (found.max(initial=-1) + 1)
+        task = np.full(columns.n_samples, len(own))  # what is missing is a label too
+        task[column.present] = found
+        codes.append(task)
+        classes += [*own, None][: task.max() + 1]
+    return codes, classes
+
+
+def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
+    """Return codes and the labels that they stand for, of any types."""
+    if values.dtype != object:
+        labels, codes = np.unique(values, return_inverse=True)
+        return codes, labels.tolist()
+    number: dict[Any, int] = {}
+    codes = [number.setdefault(value, len(number)) for value in values]
+    return np.array(codes, dtype=np.int64), list(number)
+
+
+def _binned(column: Column, name: Any, n_bins: int, n_parts: int) -> NDArray[np.int64]:
+    """Cut numbers into parts of which each fold can have some."""
+    values = numeric(column, name)
+    if not len(values):
+        return np.zeros(0, dtype=np.int64)
+    return binned(values, max(1, min(n_bins, len(values) // n_parts)))
+
+
+def _majority(codes: list[NDArray[np.int64]]) -> list[int]:
+    return [int(np.bincount(task).argmax()) for task in codes]
+
+
+def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> None:
+    """Warn of classes that some parts must lack.
+
+    Parameters
+    ----------
+    labels : Labels
+        The labels.
+    table : csr_array of shape (n_units, n_labels)
+        The labels of rows, or of what stays together.
+    n_parts : int
+        Number of parts.
+    what : str
+        Names of parts and units, for the warning.
+    """
+    carriers = np.diff(table.tocsc().indptr)
+    rare = [
+        f"class {named[1]!r} of task {named[0]!r} ({count})"
+        for named, count in zip(labels.classes, carriers, strict=False)
+        if named is not None and count < n_parts
+    ]
+    if rare:
+        more = f" and {len(rare) - N_NAMED} more" if len(rare) > N_NAMED else ""
+        parts, units = what.split()
+        warnings.warn(
+            f"Some classes have fewer {units} than there are {parts}, {n_parts}, so "
+            f"that some {parts} lack them: {', '.join(rare[:N_NAMED])}{more}. Use "
+            "fewer, merge classes, or set task_types where labels are numbers.",
+            UserWarning,
+            stacklevel=3,
+        )
