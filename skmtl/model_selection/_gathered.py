@@ -97,15 +97,14 @@ def warn_undefined(scores: Array, task_names: Sequence[Any]) -> None:
     task_names : sequence
         Names of the tasks.
     """
-    undefined = np.isnan(scores).all(axis=0)  # (n_splits, n_tasks)
-    if not undefined.any():
-        return
+    n_undefined = np.isnan(scores).all(axis=0).sum(axis=0)
     told = {
-        task_names[t]: int(undefined[:, t].sum())
-        for t in np.flatnonzero(undefined.any(axis=0))
+        name: int(n) for name, n in zip(task_names, n_undefined, strict=True) if n
     }
+    if not told:
+        return
     warnings.warn(
-        f"Of {len(undefined)} splits some have too few labels of a task, or labels of "
+        f"Of {scores.shape[1]} splits some have too few labels of a task, or labels of "
         f"one class only, to score it, and are left out of its means: {told}.",
         UndefinedMetricWarning,
         stacklevel=3,
