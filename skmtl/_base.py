@@ -20,6 +20,7 @@ from skmtl._score import task_scores
 from skmtl._summary import sharing_counts
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
 from skmtl._thresholds import thresholded_codes
+from skmtl._validation import pandas_for
 from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
@@ -132,7 +133,7 @@ class MultiTaskBase(MultiTaskFit):
         matrix, names = found.double().cpu().numpy(), self.task_names_
         if not self._targets.named:
             return matrix
-        return _pandas("relation_").DataFrame(matrix, names, names)
+        return pandas_for("relation_").DataFrame(matrix, names, names)
 
     @property
     def groups_(self) -> list[list[Any]]:
@@ -240,7 +241,7 @@ class MultiTaskBase(MultiTaskFit):
         pandas.DataFrame of shape (n_samples, n_tasks)
             A column per task, named and typed as the task is.
         """
-        pd = _pandas("predict_frame")
+        pd = pandas_for("predict_frame")
         outputs = self._outputs(X)
         columns = self._targets.predict_columns(outputs, self._codes(outputs))
         index = X.index if hasattr(X, "iloc") else None
@@ -335,7 +336,7 @@ class MultiTaskBase(MultiTaskFit):
         heads         0       771    771       771
         total     68139       771  68910    205188
         """
-        pd = _pandas("sharing_summary")
+        pd = pandas_for("sharing_summary")
         check_is_fitted(self)
         columns = ["shared", "per_task", "total", "separate"]
         counts = sharing_counts(self.net_)
@@ -387,14 +388,3 @@ class MultiTaskBase(MultiTaskFit):
             f"There is no task {task!r}. The tasks are {self.task_names_}: give one of "
             f"them, or a number below {self.n_tasks_}."
         )
-
-
-def _pandas(method: str) -> Any:
-    """Return pandas, or say what a method needs."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            f"{method} needs pandas: install it with `pip install 'skmtl[pandas]'`."
-        ) from error
-    return pandas

@@ -27,6 +27,7 @@ __all__ = [
     "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "pandas_for",
     "task_number",
     "task_numbers",
     "validate_params",
@@ -163,3 +164,25 @@ def task_numbers(
             f"{parameter} must hold every task once, but {' and '.join(faults)}."
         )
     return numbers
+
+
+def pandas_for(caller: str) -> Any:
+    """Return pandas, or say what needs it.
+
+    Parameters
+    ----------
+    caller : str
+        What the user has called.
+
+    Returns
+    -------
+    module
+        pandas.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs pandas: install it with `pip install 'skmtl[pandas]'`."
+        ) from error
+    return pandas

@@ -12,6 +12,7 @@ from skmtl._plots._matrix import (
     usage_size,
 )
 from skmtl._plots._order import arranged
+from skmtl._plots._reliability import draw_reliability, reliability_size
 from skmtl._plots._style import (
     GREY,
     HELPS,
@@ -37,6 +38,7 @@ __all__ = [
     "draw_graph",
     "draw_losses",
     "draw_ranks",
+    "draw_reliability",
     "draw_scores",
     "draw_usage",
     "draw_weights",
@@ -46,6 +48,7 @@ __all__ = [
     "needs_matplotlib",
     "new_axes",
     "place_of",
+    "reliability_size",
     "short_names",
     "usage_size",
     "weights_size",

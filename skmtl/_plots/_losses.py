@@ -15,8 +15,19 @@ N_LARGE = 9
 Array = NDArray[np.float64]
 
 
-def _grid(n_tasks: int) -> tuple[int, int]:
-    """Return numbers of rows and columns, with few empty places."""
+def panel_grid(n_tasks: int) -> tuple[int, int]:
+    """Return numbers of rows and columns, with few empty places.
+
+    Parameters
+    ----------
+    n_tasks : int
+        Number of tasks.
+
+    Returns
+    -------
+    tuple of int
+        Rows and columns.
+    """
     if n_tasks <= N_LARGE:
         columns = [min(n_tasks, 3)]
     else:
@@ -38,7 +49,7 @@ def losses_size(n_tasks: int) -> tuple[float, float]:
     tuple of float
         Width and height in inches.
     """
-    n_rows, n_columns = _grid(n_tasks)
+    n_rows, n_columns = panel_grid(n_tasks)
     width, height = (3.0, 2.1) if n_tasks <= N_LARGE else (1.75, 1.25)
     return max(width * n_columns, 6.0), height * n_rows + 0.6
 
@@ -70,7 +81,7 @@ def draw_losses(
     lines : list of matplotlib.lines.Line2D
         Those of training, then, where there are any, those of validation.
     """
-    n_rows, n_columns = _grid(len(names))
+    n_rows, n_columns = panel_grid(len(names))
     small = len(names) > N_LARGE
     spec = place_of(ax, n_rows + 1, n_columns, [0.25, *[1] * n_rows])
     axes, trained, validated = [], [], []

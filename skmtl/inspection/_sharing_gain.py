@@ -1,7 +1,7 @@
 """Whether sharing is worth it, task by task."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -15,15 +15,19 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state
 
-from skmtl._base import MultiTaskBase, _pandas
+from skmtl._base import MultiTaskBase
 from skmtl._columns import read_columns
 from skmtl._corrected import corrected_interval
 from skmtl._records import mean_known
 from skmtl._registry import resolve
 from skmtl._stratify import stratified_folds
 from skmtl._targets import Targets
-from skmtl._validation import Interval, validate_params
+from skmtl._validation import Interval, pandas_for, validate_params
 from skmtl.inspection._estimators import before_last, multitask
+from skmtl.metrics._core import metrics_of
+from skmtl.metrics._delta_m import relative_gains
+from skmtl.metrics._one_task import check_kind
+from skmtl.metrics._responses import Responses
 from skmtl.sharing import SHARING, Independent
 
 #: What shares nothing.
@@ -92,15 +96,15 @@ class SharingGain:
         """
         low, high = self.interval.T
         columns = {
-            "shared": mean_known(self.scores, axis=0),
-            "independent": mean_known(self.independent_scores, axis=0),
+            "shared": mean_known(self.scores, 0),
+            "independent": mean_known(self.independent_scores, 0),
             "gain": self.gain,
             "low": low,
             "high": high,
             "helps": self.helps,
             "hurts": self.hurts,
         }
-        return _pandas("to_frame").DataFrame(columns, index=self.task_names)
+        return pandas_for("to_frame").DataFrame(columns, index=self.task_names)
 
     def __repr__(self) -> str:
         low, high = self.delta_m_interval
@@ -121,7 +125,7 @@ class SharingGain:
         "Y": "no_validation",
         "cv": ["cv_object"],
         "n_repeats": [Interval(Integral, 1, None, closed="left")],
-        "scoring": [callable, None],
+        "scoring": [str, callable, Mapping, None],
         "greater_is_better": ["boolean"],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
     },
@@ -134,7 +138,7 @@ def sharing_gain(
     *,
     cv: Any = 5,
     n_repeats: int = 1,
-    scoring: Callable[[NDArray[Any], NDArray[Any]], float] | None = None,
+    scoring: Any = None,
     greater_is_better: bool = True,
     confidence: float = 0.95,
 ) -> SharingGain:
@@ -170,12 +174,13 @@ def sharing_gain(
         a splitter of scikit-learn or pairs of row numbers. None is 5.
     n_repeats : int, default=1
         How often to deal the rows to folds anew, for a number of folds.
-    scoring : callable, default=None
-        Score of true and predicted labels of one task, such as
+    scoring : str, callable, scorer or dict, default=None
+        Metric of each task as in `skmtl.metrics.task_scores`, such as "roc_auc" or
         `sklearn.metrics.balanced_accuracy_score`. None is the accuracy of
         classification and R² of regression.
     greater_is_better : bool, default=True
-        Whether a higher score is better. For an error, gains are how far it falls.
+        Whether a higher score is better, as it always is for names. For a function that
+        returns an error, gains are how far it falls.
     confidence : float, default=0.95
         Level of the intervals, of each task by itself.
 
@@ -187,8 +192,8 @@ def sharing_gain(
     Raises
     ------
     ValueError
-        If the estimator is none of skmtl or shares nothing, or if there are more folds
-        than rows.
+        If the estimator is none of skmtl or shares nothing, if there are more folds
+        than rows, or if there is no such metric.
 
     References
     ----------
@@ -214,6 +219,8 @@ def sharing_gain(
             "The 'sharing' parameter of the estimator must not be 'independent', which "
             "it is compared with: give one that shares, such as 'hard'."
         )
+    if scoring is not None:
+        _check_scoring(last, Y, scoring, greater_is_better)
     rng = check_random_state(last.random_state)
     splits = list(_splits(last, X, Y, cv, n_repeats, rng))
     score = partial(_scores, scoring=scoring)
@@ -226,6 +233,22 @@ def sharing_gain(
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     sign = 1 if greater_is_better else -1
     return _compared(shared, independent, sign, ratio, confidence)
+
+
+def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> None:
+    """Refuse a metric that is not for the tasks."""
+    if isinstance(scoring, str) and not greater:
+        raise ValueError(
+            "The 'greater_is_better' parameter of sharing_gain must be True where "
+            f"'scoring' is a name. Got {scoring!r}, of which greater is better."
+        )
+    columns = read_columns(Y, last.missing_label)
+    kinds = last._kinds(columns)
+    metrics = metrics_of(scoring, columns, kinds)
+    for metric, kind, column, name in zip(
+        metrics, kinds, columns.columns, columns.task_names, strict=True
+    ):
+        check_kind(metric, kind, column.values, name)
 
 
 class _Run(NamedTuple):
@@ -296,16 +319,8 @@ def _scores(last: MultiTaskBase, X: Any, Y: Any, scoring: Any) -> Array:
     """Return the score of each task, NaN for a task without labels."""
     if scoring is None:
         return last._task_scores(X, Y)
-    columns = read_columns(Y, last.missing_label)
-    outputs = last._outputs(X)
-    predicted = last._targets.predict_columns(outputs, last._codes(outputs))
-    return np.array(
-        [
-            scoring(true.values, labels[true.present]) if true.present.any() else np.nan
-            for true, labels in zip(columns.columns, predicted, strict=True)
-        ],
-        dtype=np.float64,
-    )
+    compared = Responses(last, X).compared(Y, None, None)
+    return compared.scores(metrics_of(scoring, compared.columns, compared.kinds))
 
 
 def _compared(
@@ -320,11 +335,9 @@ def _compared(
         np.array([run.scores for run in runs]) for runs in (shared, independent)
     )
     gains = sign * (scores - baseline)  # (n_splits, n_tasks)
-    mean = mean_known(gains, axis=0)
-    interval = corrected_interval(gains, ratio, confidence)
-    scale = abs(mean_known(baseline, axis=0))
-    relative = gains / np.where(scale > 0, scale, np.nan)
-    overall = mean_known(relative, axis=1)[:, None]  # (n_splits, 1)
+    mean, interval = mean_known(gains, 0), corrected_interval(gains, ratio, confidence)
+    relative = relative_gains(scores, baseline, sign > 0)
+    overall = mean_known(relative.T, 0)[:, None]  # (n_splits, 1)
     return SharingGain(
         task_names=shared[0].task_names,
         scores=scores,
@@ -333,7 +346,7 @@ def _compared(
         interval=interval,
         helps=interval[:, 0] > 0,
         hurts=interval[:, 1] < 0,
-        delta_m=float(mean_known(mean_known(relative, axis=0), axis=0)),
+        delta_m=float(mean_known(mean_known(relative, 0), 0)),
         delta_m_interval=corrected_interval(overall, ratio, confidence)[0],
         seconds=float(np.mean([run.seconds for run in shared])),
         independent_seconds=float(np.mean([run.seconds for run in independent])),

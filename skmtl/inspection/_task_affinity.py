@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._base import MultiTaskBase, _pandas
-from skmtl._validation import Interval, StrOptions, validate_params
+from skmtl._base import MultiTaskBase
+from skmtl._validation import Interval, StrOptions, pandas_for, validate_params
 from skmtl.inspection._estimators import multitask
 from skmtl.inspection._frames import framer
 from skmtl.training import AT_ONCE, Lookahead
@@ -153,7 +153,7 @@ def _recorded(last: MultiTaskBase, method: str) -> Any:
     cosines, names = _mean_cosines(last), last.task_names_
     if not last._targets.named:
         return cosines
-    return _pandas("task_affinity").DataFrame(cosines, names, names)
+    return pandas_for("task_affinity").DataFrame(cosines, names, names)
 
 
 def _seen(look: Lookahead, last: MultiTaskBase) -> Array:

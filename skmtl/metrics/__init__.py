@@ -1,5 +1,8 @@
 """Scores of several tasks that skip missing labels, and scorers for searches."""
 
+from skmtl.metrics._delta_m import delta_m
+from skmtl.metrics._reliability_display import ReliabilityDisplay
+from skmtl.metrics._report import MultiTaskReport, multitask_report
 from skmtl.metrics._scorer import (
     MultiTaskScorer,
     multitask_scorer,
@@ -8,7 +11,11 @@ from skmtl.metrics._scorer import (
 from skmtl.metrics._task_scores import task_scores
 
 __all__ = [
+    "MultiTaskReport",
     "MultiTaskScorer",
+    "ReliabilityDisplay",
+    "delta_m",
+    "multitask_report",
     "multitask_scorer",
     "multitask_scorers",
     "task_scores",

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from skmtl._columns import Kind
-from skmtl.metrics._metric import Metric
+from skmtl.metrics._metric import Metric, metric_names
 
 Array = NDArray[Any]
 
-#: Means over classes, of which those without a label are left out.
+#: Means over classes, of which those without a label must be left out.
 RANKINGS = (sk.roc_auc_score, sk.average_precision_score)
 #: First labels to look for classes in, and how many it pays to compare with all labels.
 N_FIRST, N_FEW = 256, 16
@@ -59,6 +59,8 @@ def score_task(
         predicted = known[predicted.argmax(axis=1)]
     if metric.kind == "regression" or (metric.of_labels and metric.native):
         return _value(metric, true, predicted, kwargs)
+    if metric.function is sk.accuracy_score and not metric.kwargs:
+        return float(np.average(true == predicted, weights=weight))
     if metric.of_labels:
         every = _union(name, true, predicted, classes)
         _check_two(metric, every, name)
@@ -93,9 +95,11 @@ def _score_scores(
             scores = scores[:, np.flatnonzero(every == positive)[0]]
         return _value(metric, true, scores, kwargs)
     codes = _codes(true, every)
-    if len(every) == 2:
+    if len(every) == 1:  # and nothing of another, which metrics ask for
+        every, scores = np.append(every, every), 1 - scores[:, 0]
+    elif len(every) == 2:
         scores = scores if scores.ndim == 1 else scores[:, 1]
-    elif metric.function in RANKINGS and kwargs.get("multi_class") != "ovo":
+    elif _lacks_classes(metric, codes, len(every)):
         return metric.sign * _one_vs_rest(metric, codes, scores, kwargs)
     if metric.takes("labels"):
         kwargs["labels"] = np.arange(len(every))
@@ -109,6 +113,13 @@ def _one_column(values: Array, name: Any) -> Array:
             f"regression. Got {values.shape[1]} columns."
         )
     return values[:, 0]
+
+
+def _lacks_classes(metric: Metric, codes: Array, n_classes: int) -> bool:
+    """Tell whether a mean over classes has to leave some out."""
+    if metric.function not in RANKINGS or metric.kwargs.get("multi_class") == "ovo":
+        return False
+    return bool((np.bincount(codes, minlength=n_classes) == 0).any())
 
 
 def _one_vs_rest(
@@ -180,7 +191,9 @@ def _widened(scores: Array, known: Array, every: Array) -> Array:
 
 def _check_two(metric: Metric, classes: Array, name: Any) -> None:
     if len(classes) > 2 and metric.of_two_classes:
-        more = "roc_auc_ovr" if metric.function is sk.roc_auc_score else "f1_macro"
+        ranks = metric.function is sk.roc_auc_score
+        more = "roc_auc_ovr" if ranks else f"{metric.name}_macro"
+        more = more if more in metric_names() else "balanced_accuracy"
         raise ValueError(
             f"The metric {metric.name!r} is for two classes, but task {name!r} has the "
             f"{len(classes)} classes {classes.tolist()}: choose one for several "
@@ -219,12 +232,18 @@ def _distinct(labels: Array) -> Array:
 
 
 def _codes(labels: Array, classes: Array) -> Array:
-    """Return the number of each label among sorted classes that hold it."""
+    """Return the number of each label among sorted classes that hold it.
+
+    Numbers of one byte are what metrics are fastest with.
+    """
+    dtype = np.int8 if len(classes) < 128 else np.int64
     if len(classes) == 2:
-        return (labels == classes[1]).astype(np.int64)
+        return (labels == classes[1]).astype(dtype)
+    if labels.dtype.kind in "iuf" and (classes == np.arange(len(classes))).all():
+        return labels.astype(dtype)
     if labels.dtype.kind in "US":
         labels = labels.astype(object)
-    return np.searchsorted(classes, labels)
+    return np.searchsorted(classes, labels).astype(dtype)
 
 
 def check_kind(metric: Metric, kind: Kind | None, true: Array, name: Any) -> None:

@@ -47,10 +47,10 @@ class Responses:
         Comparison
             The comparison.
         """
-        columns = _labels(self.estimator, y, missing_label)
+        columns = read_labels(self.estimator, y, missing_label)
         n_tasks = len(columns.columns)
         kinds = _kinds(self.estimator, n_tasks)
-        classes = _classes(self.estimator, n_tasks)
+        classes = estimator_classes(self.estimator, n_tasks)
         answer = self._answer(columns)
         return Comparison.of(columns, answer, kinds, classes, sample_weight)
 
@@ -81,8 +81,23 @@ class Responses:
         return self._given[method]
 
 
-def _labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
-    """Return labels by task, named as the estimator names them where y does not."""
+def read_labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
+    """Return labels by task, named as the estimator names them where y does not.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Labels.
+    missing_label : object
+        What marks missing ones; None for what the estimator takes for missing.
+
+    Returns
+    -------
+    Columns
+        The labels.
+    """
     last = innermost(estimator)
     if missing_label is None:
         missing_label = getattr(last, "missing_label", np.nan)
@@ -93,10 +108,21 @@ def _labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
     return columns
 
 
-def _classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
-    """Return the classes of each task; None for regression and where they are unknown.
+def estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
+    """Return the classes of each task that an estimator predicts.
 
-    Estimators of multilabel indicators number tasks in ``classes_``, not classes.
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator.
+    n_tasks : int
+        Number of tasks.
+
+    Returns
+    -------
+    list of ndarray or None
+        None for regression, and where the estimator numbers tasks in ``classes_``
+        instead of classes, as those of multilabel indicators do.
     """
     classes = getattr(estimator, "classes_", None)
     if classes is None:

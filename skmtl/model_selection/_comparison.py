@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._base import _pandas
 from skmtl._corrected import corrected_interval
 from skmtl._records import mean_known
+from skmtl._validation import pandas_for
+from skmtl.metrics._delta_m import relative_gains
 from skmtl.model_selection._comparison_text import as_html, as_text
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 
@@ -142,7 +143,7 @@ class SharingComparison:
             - "fit_seconds", "predict_seconds": medians over splits;
             - "n_parameters": number of trained parameters.
         """
-        pd = _pandas("to_frame")
+        pd = pandas_for("to_frame")
         mean = "mean of tasks" if "mean" in self.task_names else "mean"
         rows = [[*self.task_names, mean]] * len(self.names)
         index = pd.MultiIndex.from_tuples(
@@ -204,8 +205,7 @@ class SharingComparison:
     def _relative_gains(self) -> Array:
         """Return gains by the baseline's mean score, shaped as the scores."""
         alone = self.scores[self.names.index(self.baseline)]  # (n_splits, n_tasks)
-        scale = abs(mean_known(alone, axis=0))
-        return (self.scores - alone) / np.where(scale > 0, scale, np.nan)
+        return np.stack([relative_gains(own, alone, True) for own in self.scores])
 
     def _over_tasks(self, values: Array) -> Array:
         """Return means over tasks, of shape (n_candidates, n_splits)."""

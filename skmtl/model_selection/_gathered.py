@@ -98,9 +98,7 @@ def warn_undefined(scores: Array, task_names: Sequence[Any]) -> None:
         Names of the tasks.
     """
     n_undefined = np.isnan(scores).all(axis=0).sum(axis=0)
-    told = {
-        name: int(n) for name, n in zip(task_names, n_undefined, strict=True) if n
-    }
+    told = {name: int(n) for name, n in zip(task_names, n_undefined, strict=True) if n}
     if not told:
         return
     warnings.warn(

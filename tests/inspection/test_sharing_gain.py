@@ -231,7 +231,7 @@ def test_repeats_are_for_a_number_of_folds():
     [
         ("cv", "five"),
         ("n_repeats", 0),
-        ("scoring", "accuracy"),
+        ("scoring", 3),
         ("greater_is_better", "yes"),
         ("confidence", 1.0),
     ],

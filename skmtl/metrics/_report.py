@@ -1,0 +1,204 @@
+"""A table of the scores of several tasks, beside those of predicting a constant."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from skmtl._columns import Column, Kind, task_kinds
+from skmtl._validation import pandas_for, validate_params
+from skmtl.metrics._core import Comparison, metrics_of
+from skmtl.metrics._metric import Metric, as_metric
+from skmtl.metrics._predictions import Prediction
+from skmtl.metrics._responses import Responses
+from skmtl.metrics._task_scores import check_some_labels
+
+Array = NDArray[np.float64]
+
+#: What is told of tasks of each kind where the user names nothing.
+OF_LABELS = ("accuracy", "balanced_accuracy", "r2", "neg_mean_absolute_error")
+OF_PROBABILITIES = ("roc_auc_ovr",)
+#: What follows the name of a metric in the columns of the baseline.
+BASELINE = " baseline"
+
+
+@dataclass(frozen=True, repr=False)
+class MultiTaskReport:
+    """Scores of several tasks, by `skmtl.metrics.multitask_report`.
+
+    It is shown as a table, as text or, in a notebook, as HTML.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A row per task, with the columns "kind" ("classification" or "regression"),
+        "support" (the number of labels) and "missing" (the share of rows without one),
+        and for each metric one of its name and one of its name and " baseline": the
+        score of always predicting the commonest class, the shares of the classes, or
+        the mean, of the labels that are scored. NaN where a metric is not defined.
+    """
+
+    frame: Any
+
+    @property
+    def mean(self) -> Any:
+        """The means over tasks, a Series with one entry for each column of scores."""
+        return self.frame.iloc[:, 3:].mean()
+
+    def _shown(self) -> Any:
+        """Return the table as text, with the means below it."""
+        shown = self.frame.astype({"missing": object})
+        shown["missing"] = [f"{100 * share:.3g} %" for share in self.frame["missing"]]
+        shown = shown.map(_text)
+        means = self.mean.map(_text).to_frame("mean over tasks").T
+        return pandas_for("multitask_report").concat([shown, means]).fillna("")
+
+    def __repr__(self) -> str:
+        return self._shown().to_string()  # type: ignore[no-any-return]
+
+    def _repr_html_(self) -> str:
+        return self._shown().to_html()  # type: ignore[no-any-return]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, float | np.floating):
+        return str(value)
+    return "\N{EN DASH}" if np.isnan(value) else f"{value:.3f}"
+
+
+@validate_params(
+    {
+        "estimator": "no_validation",
+        "X": "no_validation",
+        "y": "no_validation",
+        "metrics": [list, tuple, Mapping, None],
+        "sample_weight": "no_validation",
+        "missing_label": "no_validation",
+    },
+    prefer_skip_nested_validation=True,
+)
+def multitask_report(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    metrics: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    sample_weight: Any = None,
+    missing_label: Any = None,
+) -> MultiTaskReport:
+    """Score each task of a fitted estimator, beside predicting a constant.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator of several tasks, as in `multitask_scorer`.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Inputs that it has not seen.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Their labels; missing ones count for nothing.
+    metrics : list or dict, default=None
+        Metrics as in `task_scores`, or a dict of them by the names of columns; those
+        for one kind of task leave tasks of the other kind out. None is the accuracy,
+        the balanced accuracy and, where there are probabilities, the area under the ROC
+        curve (each class against the others) for classification, and for regression R²
+        and the negative mean absolute error.
+    sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+            default=None
+        Weights of rows or of single labels.
+    missing_label : object, default=None
+        What marks a missing label, as in `multitask_scorer`.
+
+    Returns
+    -------
+    MultiTaskReport
+        The scores, as a DataFrame in ``frame``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric, or no task that it is for.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_linnerud
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from skmtl.metrics import multitask_report
+    >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
+    >>> multitask_report(LinearRegression().fit(X, Y), X, Y, ["r2"])
+                           kind support missing     r2 r2 baseline
+    Weight           regression      20     0 %  0.268       0.000
+    Waist            regression      20     0 %  0.548       0.000
+    Pulse            regression      20     0 %  0.075       0.000
+    mean over tasks                              0.297       0.000
+    """
+    pd = pandas_for("multitask_report")
+    compared = Responses(estimator, X).compared(y, sample_weight, missing_label)
+    check_some_labels(compared.columns)
+    compared = _with_kinds(compared)
+    if metrics is None:
+        metrics = _usual(estimator, compared.kinds)
+    if not isinstance(metrics, Mapping):
+        metrics = {as_metric(metric).name: metric for metric in metrics}
+    present = compared.columns.present()
+    columns: dict[str, Any] = {
+        "kind": compared.kinds,
+        "support": present.sum(axis=0),
+        "missing": 1 - present.mean(axis=0),
+    }
+    constant = _constant(compared)
+    for name, metric in metrics.items():
+        columns[name] = _scores(compared, metric)
+        columns[name + BASELINE] = _scores(constant, metric)
+    return MultiTaskReport(pd.DataFrame(columns, index=compared.names))
+
+
+def _with_kinds(compared: Comparison) -> Comparison:
+    """Tell the kinds by the labels where the estimator does not."""
+    pairs = zip(compared.names, compared.kinds, strict=True)
+    told = {name: kind for name, kind in pairs if kind is not None}
+    return replace(compared, kinds=task_kinds(compared.columns, told))
+
+
+def _usual(estimator: Any, kinds: Sequence[Kind | None]) -> list[str]:
+    """Return the names of metrics that suit the estimator."""
+    names = list(OF_LABELS)
+    if hasattr(estimator, "predict_proba"):
+        names[2:2] = OF_PROBABILITIES
+    return [name for name in names if as_metric(name).kind in kinds]
+
+
+def _scores(compared: Comparison, metric: Any) -> Array:
+    """Return the score of each task, NaN for those that the metric is not for."""
+    chosen = metrics_of(metric, compared.columns, compared.kinds)
+    fits = [
+        t
+        for t, (m, kind) in enumerate(zip(chosen, compared.kinds, strict=True))
+        if m.kind in (None, kind)
+    ] or list(range(len(chosen)))  # none fits, which is an error
+    scores = np.full(len(chosen), np.nan)
+    scores[fits] = compared.only(fits).scores([chosen[t] for t in fits])
+    return scores
+
+
+def _constant(compared: Comparison) -> Comparison:
+    """Return the comparison with what predicts best without inputs."""
+    columns, X = compared.columns, np.zeros((compared.columns.n_samples, 1))
+    models: list[Any] = []
+    for t, column in enumerate(columns.columns):
+        regression = compared.kinds[t] == "regression"
+        model = DummyRegressor() if regression else DummyClassifier(strategy="prior")
+        rows = column.present
+        w = None if compared.weight is None else compared.weight[rows, t]
+        models.append(model.fit(X[rows], column.values, w) if rows.any() else None)
+
+    def answer(metric: Metric) -> list[Prediction]:
+        if not metric.of_labels:
+            return [None if m is None else m.predict_proba(X) for m in models]
+        every = np.ones(len(X), dtype=bool)
+        return [None if m is None else Column(m.predict(X), every) for m in models]
+
+    classes = [getattr(model, "classes_", None) for model in models]
+    return replace(compared, answer=answer, classes=classes)
