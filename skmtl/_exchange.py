@@ -1,14 +1,18 @@
 """Swaps between parts of a table that bring every label closer to its share."""
 
+from typing import Any
+
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 #: Units of each part among which the best swap is sought.
 N_CANDIDATES = 32
 #: Trials in all, and those in a row without a swap after which to end.
 MAX_TRIALS, PATIENCE = 5000, 200
+#: Labels up to which those of candidates are kept as a dense array, which is faster.
+MAX_DENSE = 2000
 
 
 def exchanged(
@@ -45,6 +49,7 @@ def exchanged(
     """
     n, n_parts = table.shape[0], len(shares)
     R = scaled(table)  # (n_units, n_labels)
+    square = R.multiply(R).sum(axis=1)
     sizes = np.bincount(part, minlength=n_parts)
     starts = np.cumsum(sizes) - sizes
     units = np.argsort(part, kind="stable")  # of the first part, then of the second
@@ -53,15 +58,19 @@ def exchanged(
     trial = last_swap = 0
     while trial < min(MAX_TRIALS, last_swap + PATIENCE):
         trial += 1
-        f, g = random_state.choice(n_parts, 2, replace=False)
+        f = random_state.randint(n_parts)
+        g = (f + random_state.randint(1, n_parts)) % n_parts
         at_f, at_g = (starts[h] + _drawn(sizes[h], random_state) for h in (f, g))
-        A, B = R[units[at_f]], R[units[at_g]]
+        drawn = units[np.append(at_f, at_g)]
+        labels = R[drawn].toarray() if R.shape[1] <= MAX_DENSE else R[drawn]
         slope = surplus[f] / shares[f] - surplus[g] / shares[g]
-        rise = _rise(A, B, slope, 1 / shares[f] + 1 / shares[g])
+        curvature = 1 / shares[f] + 1 / shares[g]
+        own = curvature * square[drawn]
+        rise = _rises(labels, len(at_f), own, 2 * (labels @ slope), curvature)
         i, j = np.unravel_index(rise.argmin(), rise.shape)
         if rise[i, j] < -1e-10:
             units[at_f[i]], units[at_g[j]] = units[at_g[j]], units[at_f[i]]
-            change = (B[[j]] - A[[i]]).toarray()[0]
+            change = _dense(labels[[len(at_f) + j]] - labels[[i]])[0]
             surplus[f] += change
             surplus[g] -= change
             last_swap = trial
@@ -70,14 +79,22 @@ def exchanged(
     return new
 
 
-def _rise(
-    A: csr_array, B: csr_array, slope: NDArray[np.float64], curvature: float
+def _rises(
+    labels: Any,
+    n_first: int,
+    own: NDArray[np.float64],
+    linear: NDArray[np.float64],
+    curvature: float,
 ) -> NDArray[np.float64]:
     """Return how far the sum rises with each swap, of shape (n_first, n_second)."""
-    squares = [labels.multiply(labels).sum(axis=1) for labels in (A, B)]
-    distance = np.add.outer(*squares) - 2 * (A @ B.T).toarray()
-    rise: NDArray[np.float64] = curvature * distance
-    return rise + 2 * np.subtract.outer(-(A @ slope), -(B @ slope))
+    common = _dense(labels[:n_first] @ labels[n_first:].T)
+    leaving, coming = (own - linear)[:n_first], (own + linear)[n_first:]
+    rises: NDArray[np.float64] = np.add.outer(leaving, coming) - 2 * curvature * common
+    return rises
+
+
+def _dense(array: Any) -> NDArray[np.float64]:
+    return array.toarray() if issparse(array) else array
 
 
 def scaled(table: csr_array) -> csr_array:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack
+from scipy.sparse import csr_array, hstack, triu
 
 
 def label_table(codes: Sequence[NDArray[Any]]) -> csr_array:
@@ -48,22 +48,23 @@ def pair_table(table: csr_array, weight: float) -> csr_array:
         The weight where a row carries a pair; pairs of only one row are left out.
     """
     n, n_labels = table.shape
+    together = triu(table.T @ table, 1).tocsr()
+    first, second = (together > 1).nonzero()
+    number = np.full((n_labels, n_labels), -1, dtype=np.int32)
+    number[first, second] = np.arange(len(first))
     sizes = np.diff(table.indptr)
-    rows, pairs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    rows, columns = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
     for size in np.unique(sizes[sizes > 1]):
         of_size = np.flatnonzero(sizes == size)
         labels = table.indices[table.indptr[of_size][:, None] + np.arange(size)]
-        first, second = np.triu_indices(size, 1)
-        found = labels[:, first].astype(np.int64) * n_labels + labels[:, second]
-        rows.append(np.repeat(of_size, len(first)))
-        pairs.append(found.ravel())
-    row, pair = np.concatenate(rows), np.concatenate(pairs)
-    _, column, count = np.unique(pair, return_inverse=True, return_counts=True)
-    several = count[column] > 1
-    number = np.cumsum(count > 1) - 1
-    row, column = row[several], number[column[several]]
-    shape = (n, int((count > 1).sum()))
-    return csr_array((np.full(len(row), weight), (row, column)), shape=shape)
+        one, other = np.triu_indices(size, 1)
+        found = number[labels[:, one], labels[:, other]]  # (n_of_size, n_pairs)
+        row, pair = np.nonzero(found >= 0)
+        rows.append(of_size[row].astype(np.int32))
+        columns.append(found[row, pair])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    weights = np.full(len(row), weight)
+    return csr_array((weights, (row, column)), shape=(n, len(first)))
 
 
 def summed_by(table: csr_array, groups: NDArray[np.int64]) -> csr_array:

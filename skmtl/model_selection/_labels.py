@@ -79,10 +79,7 @@ class Stratified:
         codes, classes = _encoded(columns, kinds, self.n_bins, n_parts)
         table = label_table(codes)
         if self.order == 2:
-            majority = _majority(codes)
-            minor = [
-                np.where(c == m, -1, c) for c, m in zip(codes, majority, strict=True)
-            ]
+            minor = [np.where(c == np.bincount(c).argmax(), -1, c) for c in codes]
             # So light that they do not outweigh the labels that they are made of.
             pairs = pair_table(label_table(minor), 1 / n_tasks)
             table = csr_array(hstack([table, pairs], format="csr"))
@@ -117,8 +114,8 @@ def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
         labels, codes = np.unique(values, return_inverse=True)
         return codes, labels.tolist()
     number: dict[Any, int] = {}
-    codes = [number.setdefault(value, len(number)) for value in values]
-    return np.array(codes, dtype=np.int64), list(number)
+    codes = np.array([number.setdefault(v, len(number)) for v in values], np.int64)
+    return codes, list(number)
 
 
 def _binned(column: Column, name: Any, n_bins: int, n_parts: int) -> NDArray[np.int64]:
@@ -127,10 +124,6 @@ def _binned(column: Column, name: Any, n_bins: int, n_parts: int) -> NDArray[np.
     if not len(values):
         return np.zeros(0, dtype=np.int64)
     return binned(values, max(1, min(n_bins, len(values) // n_parts)))
-
-
-def _majority(codes: list[NDArray[np.int64]]) -> list[int]:
-    return [int(np.bincount(task).argmax()) for task in codes]
 
 
 def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> None:
