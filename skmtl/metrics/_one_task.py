@@ -78,6 +78,8 @@ def _score_scores(
     name: Any,
 ) -> float:
     """Score probabilities, or other scores of classes."""
+    if scores.ndim == 1 and classes is not None and len(classes) == 1:
+        scores = scores[:, None]
     known = known_classes(true, scores, classes, name)
     every = _union(name, known, true)
     _check_two(metric, every, name)

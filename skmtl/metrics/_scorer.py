@@ -6,6 +6,7 @@ from typing import Any
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import (
+    UNUSED,
     MetadataRouter,
     MethodMapping,
     process_routing,
@@ -40,8 +41,8 @@ class MultiTaskScorer(BaseEstimator):
     MultiTaskScorer(average='min', metric='roc_auc')
     """
 
-    # What set_score_request asks for, as with scikit-learn's own scorers.
-    __metadata_request__score = {"sample_weight": None}  # noqa: RUF012
+    # What set_score_request asks for: weights, as with scikit-learn's own scorers.
+    __metadata_request__score = {"estimator": UNUSED}  # noqa: RUF012
 
     def __init__(
         self,
@@ -55,10 +56,29 @@ class MultiTaskScorer(BaseEstimator):
         self.task = task
         self.missing_label = missing_label
 
-    def __call__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any = None
-    ) -> float:
+    def score(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the score of an estimator, as calling the scorer does.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted estimator of several tasks.
+        X : array-like or sparse matrix of shape (n_samples, ...)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Their labels; missing ones count for nothing.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels.
+
+        Returns
+        -------
+        float
+            The score, of which greater is better.
+        """
         return self._score(Responses(estimator, X), y, sample_weight)
+
+    __call__ = score
 
     def _score(self, responses: Responses, y: Any, sample_weight: Any) -> float:
         compared = responses.compared(y, sample_weight, self.missing_label)
