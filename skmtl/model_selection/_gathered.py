@@ -13,6 +13,9 @@ from skmtl.model_selection._cells import Cell, Failure
 
 Array = NDArray[np.float64]
 
+#: Letters of an error that are told of a fit that failed.
+N_LETTERS = 300
+
 
 def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None:
     """Warn of fits that failed, and refuse to go on where all have.
@@ -27,7 +30,7 @@ def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None
     reasons: dict[tuple[str, str], int] = {}
     for i, cell in enumerate(cells):
         if isinstance(cell, Failure):
-            key = names[i % len(names)], cell.reason
+            key = names[i % len(names)], _shortened(cell.reason)
             reasons[key] = reasons.get(key, 0) + 1
     if not reasons:
         return
@@ -46,6 +49,13 @@ def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None
         FitFailedWarning,
         stacklevel=3,
     )
+
+
+def _shortened(words: str) -> str:
+    """Return words without their middle where they are many."""
+    if len(words) <= N_LETTERS:
+        return words
+    return f"{words[: N_LETTERS // 2]} … {words[-N_LETTERS // 2 :]}"
 
 
 def gathered(
