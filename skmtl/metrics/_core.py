@@ -1,7 +1,7 @@
 """The scores of all tasks, from their labels and from what answers for them."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -122,22 +122,31 @@ class Comparison:
         ndarray of shape (n_tasks,)
             NaN for a task whose labels do not define its metric.
         """
-        notes = _Notes()
-        each = enumerate(zip(metrics, self.columns.columns, self.names, strict=True))
-        scores = np.full(len(metrics), np.nan)
-        for t, (metric, column, name) in each:
-            check_kind(metric, self.kinds[t], column.values, name)
+        columns, names, notes = self.columns.columns, self.names, _Notes()
+        for metric, kind, column, name in zip(
+            metrics, self.kinds, columns, names, strict=True
+        ):
+            check_kind(metric, kind, column.values, name)
             _check_weight(metric, self.weight)
+        answers = {responses: self.answer(m) for responses, m in _asked(metrics)}
+        scores = np.full(len(metrics), np.nan)
+        for t, (metric, column) in enumerate(zip(metrics, columns, strict=True)):
             if not column.present.any():
                 continue
-            predicted = on_labelled(self.answer(metric)[t], column, name)
+            given = answers[metric.responses][t]
+            predicted = on_labelled(given, column, names[t])
             w = None if self.weight is None else self.weight[column.present, t]
-            with notes.of(name):
+            with notes.of(names[t]):
                 scores[t] = score_task(
-                    metric, column.values, predicted, self.classes[t], w, name
+                    metric, column.values, predicted, self.classes[t], w, names[t]
                 )
-        notes.warn(scores, self.names)
+        notes.warn(scores, names)
         return scores
+
+
+def _asked(metrics: Sequence[Metric]) -> Iterable[tuple[tuple[str, ...], Metric]]:
+    """Return one of the metrics for each kind of prediction that they ask for."""
+    return {metric.responses: metric for metric in reversed(metrics)}.items()
 
 
 def metrics_of(

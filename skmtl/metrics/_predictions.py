@@ -94,7 +94,7 @@ def _is_per_task(y_pred: Any, columns: Columns) -> bool:
     if not isinstance(y_pred, list | tuple) or not y_pred:
         return False
     shapes = [_shape(entry) for entry in y_pred if entry is not None]
-    if any(len(shape) > 1 for shape in shapes):
+    if not shapes or any(len(shape) > 1 for shape in shapes):
         return True
     n, n_tasks = columns.n_samples, len(columns.columns)
     per_row = len(y_pred) == n and shapes == [(n_tasks,)] * n

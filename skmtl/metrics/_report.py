@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from skmtl._columns import Column, Kind, task_kinds
+from skmtl._columns import Kind, task_kinds
 from skmtl._validation import pandas_for, validate_params
 from skmtl.metrics._core import Comparison, metrics_of
 from skmtl.metrics._metric import Metric, as_metric
@@ -195,10 +195,11 @@ def _constant(compared: Comparison) -> Comparison:
         models.append(model.fit(X[rows], column.values, w) if rows.any() else None)
 
     def answer(metric: Metric) -> list[Prediction]:
-        if not metric.of_labels:
-            return [None if m is None else m.predict_proba(X) for m in models]
-        every = np.ones(len(X), dtype=bool)
-        return [None if m is None else Column(m.predict(X), every) for m in models]
+        method = "predict" if metric.of_labels else "predict_proba"
+        return [
+            getattr(model, method)(X) if hasattr(model, method) else None
+            for model in models
+        ]
 
     classes = [getattr(model, "classes_", None) for model in models]
     return replace(compared, answer=answer, classes=classes)

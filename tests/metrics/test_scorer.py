@@ -292,9 +292,10 @@ def test_other_scorers_may_stand_beside():
 def test_permutation_importance():
     est = tree().fit(X, Y)
     scorers = multitask_scorers(["accuracy", "roc_auc_ovr"])
-    together = permutation_importance(est, X, Y, scoring=scorers, random_state=0)
+    settings = {"random_state": 0, "n_repeats": 2}
+    together = permutation_importance(est, X, Y, scoring=scorers, **settings)
     for name, scorer in scorers.items():
-        alone = permutation_importance(est, X, Y, scoring=scorer, random_state=0)
+        alone = permutation_importance(est, X, Y, scoring=scorer, **settings)
         np.testing.assert_allclose(
             together[name].importances_mean, alone.importances_mean
         )
@@ -358,17 +359,11 @@ def test_weights_are_routed_where_they_are_asked_for(asked, kind):
 def test_weights_that_are_not_asked_for_are_an_error(kind):
     scorers = multitask_scorers({"score": "accuracy"})
     scoring = {"scorer": scorers["score"], "dict": dict(scorers), "called": scorers}
+    given = {"params": {"sample_weight": WEIGHT}, "error_score": "raise"}
     with sklearn.config_context(enable_metadata_routing=True):
         est = tree().set_fit_request(sample_weight=True)
         with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError):
-            cross_validate(
-                est,
-                X,
-                Y,
-                cv=CV,
-                scoring=scoring[kind],
-                params={"sample_weight": WEIGHT},
-            )
+            cross_validate(est, X, Y, cv=CV, scoring=scoring[kind], **given)
 
 
 # ------------------------------------------------------------------------ bad input
