@@ -156,8 +156,11 @@ class Job:
         if self.plan.relation is None:
             return None
         names, classes = self.targets.names, self.targets.classes
-        labels = [task[self._training_rows] for task in self.data.labels]
-        return self.plan.relation.for_tasks(TaskTable(names, classes, labels))
+        rows, weight = self._training_rows, self.data.given_weight
+        labels = [task[rows] for task in self.data.labels]
+        weight = None if weight is None else weight[rows]
+        table = TaskTable(names, classes, labels, weight)
+        return self.plan.relation.for_tasks(table)
 
     @cached_property
     def _training_rows(self) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skmtl._adjacency import check_weights, estimated, given
-from skmtl._dependence import ratio
+from skmtl._dependence import is_present, ratio
 from skmtl._registry import Spec
 from skmtl._validation import Interval, StrOptions
 
@@ -35,16 +35,27 @@ class TaskTable:
     labels : sequence of ndarray of shape (n_samples,)
         For each task, codes of classes, -1 where a label is missing, or values with
         mean zero and standard deviation one, NaN where one is missing.
+    weight : ndarray of shape (n_samples, n_tasks) or None, default=None
+        Weights of the labels; None where each weighs one.
     """
 
     names: Sequence[Any]
     classes: Sequence[NDArray[Any] | None]
     labels: Sequence[NDArray[Any]]
+    weight: NDArray[np.float64] | None = None
 
     @property
     def n_tasks(self) -> int:
         """Number of tasks."""
         return len(self.names)
+
+    @property
+    def n_labels(self) -> NDArray[np.float64]:
+        """Number of labels of each task, or the sum of their weights."""
+        present = np.column_stack([is_present(labels) for labels in self.labels])
+        weight = 1.0 if self.weight is None else self.weight
+        n_labels: NDArray[np.float64] = (present * weight).sum(axis=0)
+        return n_labels
 
 
 class RelationModule(nn.Module):

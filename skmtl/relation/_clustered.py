@@ -27,7 +27,8 @@ class Clustered(Penalty):
     replaces :math:`F F^T` by any M with :math:`0 \preceq M \preceq I` and trace K, and
     the loss gets
 
-    .. math:: \lambda d \, \mathrm{tr}(W \, \eta (I - M) (\eta I + M)^{-1} W^T)
+    .. math:: \frac{\lambda d}{n} \,
+       \mathrm{tr}(W \, \eta (I - M) (\eta I + M)^{-1} W^T)
 
     After each epoch, M becomes what makes the penalty smallest: it has the vectors of
     the singular values :math:`\sigma_i` of W over the tasks, with eigenvalues
@@ -40,10 +41,11 @@ class Clustered(Penalty):
     ----------
     n_clusters : int, default=2
         K, at most the number of tasks.
-    strength : float, default=0.01
-        :math:`\lambda`. Zero leaves the heads alone, and still learns M. It means the
-        same for any number of tasks and of features, the more of which share an output,
-        the smaller their weights are.
+    strength : float, default=0.5
+        :math:`\lambda`, in labels: n is the mean number of training labels of a task.
+        Zero leaves the heads alone, and still learns M. It means the same for any
+        number of tasks and of features, the more of which share an output, the smaller
+        their weights are.
     eta : float, default=0.1
         :math:`\eta`, how gradual the choice of clusters is. With a small one, whatever
         is not among the K largest parts of W is penalised alike.
@@ -88,7 +90,7 @@ class Clustered(Penalty):
     }
 
     def __init__(
-        self, n_clusters: int = 2, strength: float = 0.01, eta: float = 0.1
+        self, n_clusters: int = 2, strength: float = 0.5, eta: float = 0.1
     ) -> None:
         self.n_clusters = n_clusters
         self.strength = strength
@@ -101,7 +103,7 @@ class Clustered(Penalty):
                 "The 'n_clusters' parameter of Clustered must be at most the number of "
                 f"tasks, {n_tasks}. Got {self.n_clusters}."
             )
-        scale = self.strength * width
+        scale = self.per_label * width
         return _Clustered(self._layout(n_tasks), scale, self.n_clusters, self.eta)
 
 

@@ -20,11 +20,11 @@ class GraphLaplacian(Penalty, GraphRelation):
     With weights :math:`w_t` of task t's head on d features and an adjacency A between
     the tasks, the loss gets
 
-    .. math:: \lambda d \, \frac{1}{2} \sum_{s,t} |A_{st}| \,
+    .. math:: \frac{\lambda d}{n} \, \frac{1}{2} \sum_{s,t} |A_{st}| \,
        \lVert w_s - \mathrm{sgn}(A_{st}) \, w_t \rVert^2
 
-    which is :math:`\lambda d \, \mathrm{tr}(W L W^T)` with the graph's Laplacian L
-    [1]_. It is zero where heads of all neighbours are alike, or, where the entry of A
+    which is :math:`(\lambda d / n) \, \mathrm{tr}(W L W^T)` with the graph's Laplacian
+    L [1]_. It is zero where heads of all neighbours are alike, or, where the entry of A
     is negative [2]_, opposites. A becomes symmetric, as the mean of itself and its
     transpose, and is divided by the mean over tasks of :math:`\sum_s |A_{st}|`, so that
     its scale does not matter. It is the fitted attribute ``relation_``.
@@ -45,10 +45,10 @@ class GraphLaplacian(Penalty, GraphRelation):
           :math:`P(y_s = 1 | y_t = 1)` is at least 0.4, else zero.
         - "kl": :math:`e^{-D}` with the mean D of both divergences between the labels'
           distributions, of tasks with the same classes.
-    strength : float, default=0.01
-        :math:`\lambda`. Zero leaves the heads alone. It means the same for any number
-        of tasks and of features, the more of which share an output, the smaller their
-        weights are.
+    strength : float, default=0.5
+        :math:`\lambda`, in labels: n is the mean number of training labels of a task.
+        Zero leaves the heads alone. It means the same for any number of tasks and of
+        features, the more of which share an output, the smaller their weights are.
 
     Notes
     -----
@@ -89,7 +89,7 @@ class GraphLaplacian(Penalty, GraphRelation):
     threshold = 0.4
 
     def __init__(
-        self, adjacency: str | ArrayLike = "correlation", strength: float = 0.01
+        self, adjacency: str | ArrayLike = "correlation", strength: float = 0.5
     ) -> None:
         self.adjacency = adjacency
         self.strength = strength
@@ -97,7 +97,7 @@ class GraphLaplacian(Penalty, GraphRelation):
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the penalty; tasks are neighbours alike where labels are not known."""
         A = torch.tensor(self.known_weights(n_tasks))
-        return _GraphLaplacian(self._layout(n_tasks), self.strength * width, A)
+        return _GraphLaplacian(self._layout(n_tasks), self.per_label * width, A)
 
 
 class _GraphLaplacian(PenaltyModule):

@@ -13,7 +13,7 @@ class MeanRegularized(Penalty):
 
     With weights :math:`w_t` of task t's head on d features, the loss gets
 
-    .. math:: \lambda d \sum_t \lVert w_t - \bar w \rVert^2,
+    .. math:: \frac{\lambda d}{n} \sum_t \lVert w_t - \bar w \rVert^2,
        \qquad \bar w = \frac{1}{T} \sum_t w_t
 
     which is zero where all heads are alike. A large strength makes them so: what is
@@ -22,10 +22,10 @@ class MeanRegularized(Penalty):
 
     Parameters
     ----------
-    strength : float, default=0.003
-        :math:`\lambda`. Zero leaves the heads alone. It means the same for any number
-        of tasks and of features, the more of which share an output, the smaller their
-        weights are.
+    strength : float, default=0.15
+        :math:`\lambda`, in labels: n is the mean number of training labels of a task.
+        Zero leaves the heads alone. It means the same for any number of tasks and of
+        features, the more of which share an output, the smaller their weights are.
 
     Notes
     -----
@@ -51,12 +51,12 @@ class MeanRegularized(Penalty):
 
     name = "mean_regularized"
 
-    def __init__(self, strength: float = 0.003) -> None:
+    def __init__(self, strength: float = 0.15) -> None:
         self.strength = strength
 
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the penalty."""
-        return _MeanRegularized(self._layout(n_tasks), self.strength * width)
+        return _MeanRegularized(self._layout(n_tasks), self.per_label * width)
 
 
 class _MeanRegularized(PenaltyModule):

@@ -19,7 +19,7 @@ class TaskCovariance(Penalty):
     With weights :math:`W = (w_1, \dots, w_T)` of the T tasks' heads on d features, the
     loss gets
 
-    .. math:: \lambda \frac{d}{T} \, \mathrm{tr}(W (\Omega^{-1}
+    .. math:: \frac{\lambda d}{n T} \, \mathrm{tr}(W (\Omega^{-1}
        - \frac{1 - \kappa}{\omega} I) W^T),
        \qquad \Omega \succeq 0, \quad \mathrm{tr}(\Omega) = 1
 
@@ -35,10 +35,11 @@ class TaskCovariance(Penalty):
 
     Parameters
     ----------
-    strength : float, default=0.01
-        :math:`\lambda`. Zero leaves the heads alone, and still learns :math:`\Omega`.
-        It means the same for any number of tasks and of features, the more of which
-        share an output, the smaller their weights are.
+    strength : float, default=0.5
+        :math:`\lambda`, in labels: n is the mean number of training labels of a task.
+        Zero leaves the heads alone, and still learns :math:`\Omega`. It means the same
+        for any number of tasks and of features, the more of which share an output, the
+        smaller their weights are.
     ridge : float, default=0.1
         :math:`\epsilon`, as a share of the mean of the tasks' squared weights
         :math:`\lVert w_t \rVert^2`. It keeps :math:`\Omega` invertible and doubts what
@@ -51,14 +52,14 @@ class TaskCovariance(Penalty):
     -----
     With :math:`\kappa = 1` the penalty is that of [1]_, the negative logarithm of a
     normal prior with covariance :math:`\Omega` between tasks. It shrinks all heads, by
-    :math:`\lambda d \sum_t \lVert w_t \rVert^2` as long as :math:`\Omega` is where it
-    begins, at I / T, or where heads are orthogonal and of one length; and its smallest
-    value, without :math:`\epsilon`, is :math:`\lambda (d / T) \lVert W \rVert_*^2`, the
-    square of the trace norm. Under a network that is trained too, shrunk heads are made
-    up for by larger features, at the cost of slower and noisier steps. So
-    :math:`\kappa = 0` takes away the ridge that all heads get alike: the penalty is
-    zero at the start, for unrelated heads of one length, and for heads that agree,
-    which are multiples of one.
+    :math:`(\lambda d / n) \sum_t \lVert w_t \rVert^2` as long as :math:`\Omega` is
+    where it begins, at I / T, or where heads are orthogonal and of one length; and its
+    smallest value, without :math:`\epsilon`, is
+    :math:`(\lambda d / n T) \lVert W \rVert_*^2`, the square of the trace norm. Under a
+    network that is trained too, shrunk heads are made up for by larger features, at the
+    cost of slower and noisier steps. So :math:`\kappa = 0` takes away the ridge that
+    all heads get alike: the penalty is zero at the start, for unrelated heads of one
+    length, and for heads that agree, which are multiples of one.
 
     Tasks are compared where they have the same number of outputs: tasks of numbers and
     of two classes have one, others one per class, in the order of ``classes_``. Between
@@ -87,7 +88,7 @@ class TaskCovariance(Penalty):
     }
 
     def __init__(
-        self, strength: float = 0.01, ridge: float = 0.1, shrinkage: float = 0.0
+        self, strength: float = 0.5, ridge: float = 0.1, shrinkage: float = 0.0
     ) -> None:
         self.strength = strength
         self.ridge = ridge
@@ -95,7 +96,7 @@ class TaskCovariance(Penalty):
 
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the penalty, at first of unrelated tasks."""
-        scale = self.strength * width / n_tasks
+        scale = self.per_label * width / n_tasks
         return _TaskCovariance(self._layout(n_tasks), scale, self.ridge, self.shrinkage)
 
 

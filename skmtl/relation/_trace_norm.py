@@ -17,7 +17,7 @@ class TraceNorm(Penalty):
     With weights :math:`W = (w_1, \dots, w_T)` of the T tasks' heads on d features, the
     loss gets
 
-    .. math:: \lambda \sqrt{T d} \, \lVert W \rVert_*
+    .. math:: \frac{\lambda}{n} \sqrt{T d} \, \lVert W \rVert_*
 
     the sum of the singular values of W. A large strength lowers the rank of W, so that
     heads are combinations of a few directions of the features that tasks have in
@@ -25,16 +25,16 @@ class TraceNorm(Penalty):
 
     Parameters
     ----------
-    strength : float, default=0.003
-        :math:`\lambda`. Zero leaves the heads alone. It means the same for any number
-        of tasks and of features, the more of which share an output, the smaller their
-        weights are.
+    strength : float, default=0.15
+        :math:`\lambda`, in labels: n is the mean number of training labels of a task.
+        Zero leaves the heads alone. It means the same for any number of tasks and of
+        features, the more of which share an output, the smaller their weights are.
 
     Notes
     -----
     The penalty is not zero where tasks agree: of T equal heads w it is
-    :math:`\lambda T \sqrt d \lVert w \rVert`. Singular values that are zero but for
-    rounding get no gradient, the smallest subgradient.
+    :math:`(\lambda / n) T \sqrt d \lVert w \rVert`. Singular values that are zero but
+    for rounding get no gradient, the smallest subgradient.
 
     Tasks are compared where they have the same number of outputs: tasks of numbers and
     of two classes have one, others one per class, in the order of ``classes_``. Tasks
@@ -60,12 +60,12 @@ class TraceNorm(Penalty):
 
     name = "trace_norm"
 
-    def __init__(self, strength: float = 0.003) -> None:
+    def __init__(self, strength: float = 0.15) -> None:
         self.strength = strength
 
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the penalty."""
-        scale = self.strength * math.sqrt(n_tasks * width)
+        scale = self.per_label * math.sqrt(n_tasks * width)
         return _TraceNorm(self._layout(n_tasks), scale)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skmtl._validation import Interval
-from skmtl.relation._base import Relation, RelationModule
+from skmtl.relation._base import Relation, RelationModule, TaskTable
 
 
 class Penalty(Relation):
@@ -21,6 +21,9 @@ class Penalty(Relation):
     number of outputs, output by output: one output for numbers and for two classes, and
     one per class, in sorted order, for more. Outputs of tasks with other numbers of
     outputs have columns of their own, which are zero for tasks that lack them.
+
+    A task's loss is the mean over its labels, so that what a penalty weighs in labels
+    is divided by their number: the more labels there are, the less it decides.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -29,6 +32,20 @@ class Penalty(Relation):
     strength: float
     #: The task of each output, known to a spec that has seen the network.
     owner_: Tensor | None = None
+    #: Mean number of labels of a task, known to a spec that has seen them.
+    n_labels_ = 1.0
+
+    def for_tasks(self, tasks: TaskTable) -> Self:
+        """Return a copy that knows how many labels there are."""
+        spec = copy.copy(super().for_tasks(tasks))
+        n_labels = tasks.n_labels
+        spec.n_labels_ = float(n_labels[n_labels > 0].mean())  # type: ignore[attr-defined]
+        return spec  # type: ignore[return-value]
+
+    @property
+    def per_label(self) -> float:
+        """The strength beside a loss that is the mean over labels."""
+        return self.strength / self.n_labels_
 
     def for_network(self, task_of_output: Tensor, same_features: bool) -> Self:
         """Return a copy that knows the outputs."""

@@ -114,7 +114,7 @@ def test_a_large_strength_leaves_as_many_directions_as_clusters():
         values = torch.linalg.svdvals(est.module_.heads.weight.detach())
         return float(values[1:].sum() / values.sum())
 
-    assert beyond(10.0) < 0.1 * beyond(0.0)
+    assert beyond(600.0) < 0.1 * beyond(0.0)
 
 
 def test_more_clusters_than_tasks_are_refused():

@@ -12,6 +12,7 @@ from skmtl.relation import (
     GraphLaplacian,
     MeanRegularized,
     TaskCovariance,
+    TaskTable,
     TraceNorm,
 )
 from tests._networks import SAME_STEPS, table
@@ -57,6 +58,31 @@ def test_strength_scales_the_penalty(relation):
     assert one > 0
     torch.testing.assert_close(three, 3 * one)
     assert penalty(changed(relation, strength=0), W) is None
+
+
+@penalties
+def test_strength_is_in_labels(relation):
+    W, ones, halves = (
+        heads(5, 4),
+        [np.ones(6)] * 5,
+        [np.r_[[1.0] * 3, [np.nan] * 3]] * 5,
+    )
+
+    def with_labels(labels, weight=None):
+        # Correlations of constants are zero, so all pairs of tasks are given.
+        spec = changed(relation)
+        if isinstance(relation, GraphLaplacian):
+            spec = changed(relation, adjacency=np.ones((5, 5)))
+        table = TaskTable(list("abcde"), [None] * 5, labels, weight)
+        return penalty(spec.for_tasks(table), W)
+
+    one = with_labels([np.ones(1)] * 5)
+    torch.testing.assert_close(with_labels(ones), one / 6)
+    torch.testing.assert_close(with_labels(halves), one / 3)
+    # What weighs twice is two labels; tasks without any do not count.
+    torch.testing.assert_close(with_labels(halves, np.full((6, 5), 2.0)), one / 6)
+    none = [*halves[:4], np.full(6, np.nan)]
+    torch.testing.assert_close(with_labels(none), one / 3)
 
 
 @penalties
