@@ -48,7 +48,7 @@ candidates = {
     "forest": RandomForestRegressor(50),
 }
 comparison = compare_sharing(candidates, X, y, cv=5, n_repeats=3, random_state=0)
-comparison
+print(comparison)
 
 # %%
 # The picture

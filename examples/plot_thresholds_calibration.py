@@ -12,9 +12,10 @@ task that they take.
 # Data and network
 # ----------------
 # Three tasks on noisy pictures of handwritten digits: whether the digit is odd, whether
-# it is above four, and whether it is an eight, as one in ten is. Rows are kept apart for
-# calibration, and others for tests. A single network without early stopping is far too
-# sure of itself; members that are averaged would not be, but not all models are such.
+# it is above four, and whether it is an eight, as one in ten is. Rows are kept apart
+# for calibration, and others for tests. A single network without early stopping is far
+# too sure of itself; members that are averaged would not be, but not all models are
+# such.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -129,8 +130,8 @@ for task, cost in COSTS.items():
 pd.DataFrame(results).round(3)
 
 # %%
-# Where a miss costs as much as a false alarm, one half is the threshold in any case. The
-# dearer a miss, the more there is to gain, and the more it takes probabilities that come
-# true. A threshold that is tuned on the rows held out does as well without them, but has
-# to be tuned anew when costs change. ``threshold=`` of the estimators tunes it on
-# out-of-fold predictions, and needs no rows held out.
+# Where a miss costs as much as a false alarm, one half is the threshold in any case.
+# The dearer a miss, the more there is to gain, and the more it takes probabilities that
+# come true. A threshold that is tuned on the rows held out does as well without them,
+# but has to be tuned anew when costs change. ``threshold=`` of the estimators tunes it
+# on out-of-fold predictions, and needs no rows held out.

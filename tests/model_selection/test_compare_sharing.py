@@ -1,12 +1,13 @@
 """Candidates meet on the same rows and seeds; what that says is exact arithmetic."""
 
+import pickle
 import re
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from joblib import Memory
+from joblib import Memory, parallel_config
 from scipy.stats import friedmanchisquare, rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.dummy import DummyRegressor
@@ -24,6 +25,8 @@ from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
 from skmtl.model_selection import SharingComparison, compare_sharing
 from skmtl.model_selection._candidates import read_candidates
+from skmtl.model_selection._cells import kept
+from skmtl.model_selection._compare import SCORING
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 from skmtl.sharing import MMoE
 from tests._networks import SAME_STEPS, table
@@ -507,13 +510,19 @@ def test_fits_that_failed_are_not_kept(tmp_path):
         assert fits(log) == expected
 
 
-def test_jobs_give_the_same_answers():
+@pytest.mark.parametrize("memory", [None, "kept"])
+def test_jobs_give_the_same_answers_and_can_be_sent_to_processes(tmp_path, memory):
     X, Z = table()
     candidates = {"ridge": Ridge(), "forest": RandomForestRegressor(3)}
     settings = {"cv": 2, "baseline": "ridge", "random_state": 0}
     one = compare_sharing(candidates, X, Z, **settings)
-    two = compare_sharing(candidates, X, Z, n_jobs=2, **settings)
+    with parallel_config("threading"):
+        two = compare_sharing(candidates, X, Z, n_jobs=2, **settings)
     np.testing.assert_array_equal(one.scores, two.scores)
+    run = kept(memory and str(tmp_path / memory), X, Z)
+    args = Ridge(), X, Z, np.arange(40), np.arange(40, 60), 0, SCORING, np.nan
+    sent = pickle.loads(pickle.dumps(run))
+    np.testing.assert_array_equal(sent(*args).scores, run(*args).scores)
 
 
 def test_progress_is_shown_on_request(capsys):
