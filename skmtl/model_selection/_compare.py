@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from skmtl._base import MultiTaskBase
 from skmtl._columns import read_columns
 from skmtl._validation import HasMethods, Interval, StrOptions, validate_params
+from skmtl.metrics import MultiTaskScorer
 from skmtl.metrics._metric import as_metric
 from skmtl.model_selection._candidates import last_step, read_candidates
 from skmtl.model_selection._cells import Cell, Failure, attempt, kept
@@ -81,7 +82,8 @@ def compare_sharing(
         Settings of a single estimator, as in `sklearn.model_selection.GridSearchCV`:
         ``{"sharing": ["hard", "mmoe"]}``. Candidates are named after them.
     groups : array-like of shape (n_samples,), default=None
-        Groups of rows, for a splitter that knows them.
+        Groups of rows, such as those of a patient, that folds keep together; or what a
+        splitter makes of them.
     cv : int, splitter or iterable, default=5
         Number of folds, stratified over all tasks as far as possible, or how to split:
         a splitter of scikit-learn or pairs of row numbers. None is 5.
@@ -90,8 +92,8 @@ def compare_sharing(
     scoring : str, callable or dict, default=None
         How a task is scored, greater is better: the ``metric`` of
         `skmtl.metrics.task_scores`, such as "roc_auc" or ``{"classification":
-        "balanced_accuracy", "regression": "r2"}``. None is the accuracy of
-        classification and R² of regression.
+        "balanced_accuracy", "regression": "r2"}``; or a `multitask_scorer` of one. None
+        is the accuracy of classification and R² of regression.
     baseline : str, default="independent"
         Name of the candidate that the others are compared with. "independent" is added
         where no candidate is called so: the first estimator of skmtl with
@@ -149,8 +151,9 @@ def compare_sharing(
     teller = _told_by(candidates)
     missing = getattr(teller, "missing_label", np.nan)
     rng = check_random_state(random_state)
-    folds = splitter(cv, teller, rng, "compare_sharing", n_repeats)
-    splits = list(folds.split(X, y, groups))
+    repeats = _repeats(cv, n_repeats)
+    folds = [splitter(cv, teller, rng, grouped=groups is not None) for _ in repeats]
+    splits = [pair for fold in folds for pair in fold.split(X, y, groups)]
     seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
     calls = [
         (estimator, X, y, train, test, seed, metric, missing)
@@ -182,8 +185,26 @@ def _all_cells(
     return list(tqdm(results, "fits", len(jobs), disable=not verbose))
 
 
+def _repeats(cv: Any, n_repeats: int) -> range:
+    """Return how often rows are dealt to folds."""
+    if n_repeats > 1 and not isinstance(cv, Integral | None):
+        raise ValueError(
+            "The 'n_repeats' parameter of compare_sharing must be 1 where 'cv' is no "
+            f"number of folds. Got {n_repeats}: use a splitter that repeats."
+        )
+    return range(n_repeats)
+
+
 def _checked_metric(metric: Any) -> Any:
-    """Return the metric, or say which names there are."""
+    """Return the metric of single tasks, or say which names there are."""
+    if isinstance(metric, MultiTaskScorer):
+        if metric.task is not None or metric.average != "macro":
+            raise ValueError(
+                "The 'scoring' parameter of compare_sharing must be how a single task "
+                f"is scored, for all tasks are compared. Got {metric!r}: give its "
+                "metric alone."
+            )
+        metric = metric.metric
     for given in metric.values() if isinstance(metric, dict) else [metric]:
         as_metric(given)
     return metric

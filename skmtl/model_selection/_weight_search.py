@@ -162,7 +162,8 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         y : array-like of shape (n_samples, n_tasks)
             Labels; missing ones as in the ``fit`` of the estimator.
         **params : dict
-            Passed on to its ``fit``, or routed where metadata routing is enabled.
+            Passed on to its ``fit``, but for ``groups`` of rows, which folds keep
+            together; all are routed where metadata routing is enabled.
 
         Returns
         -------
@@ -184,10 +185,11 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
             )
         rng = check_random_state(self.random_state)
         parameter = f"{prefix}task_weight"
+        grouped = params.get("groups") is not None
         search = self._halving(
             {parameter: self._weights(n_tasks, rng)},
             **self._rounds(last, prefix, columns),
-            cv=splitter(self.cv, self.estimator, rng, "TaskWeightSearchCV"),
+            cv=splitter(self.cv, self.estimator, rng, grouped=grouped),
             random_state=int(rng.randint(2**31 - 1)),
         ).fit(X, y, **params)
         for name, value in vars(search).items():

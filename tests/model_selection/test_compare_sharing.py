@@ -23,7 +23,12 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._corrected import corrected_interval
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
-from skmtl.model_selection import SharingComparison, compare_sharing
+from skmtl.metrics import multitask_scorer
+from skmtl.model_selection import (
+    SharingComparison,
+    TaskWeightSearchCV,
+    compare_sharing,
+)
 from skmtl.model_selection._candidates import read_candidates
 from skmtl.model_selection._cells import kept
 from skmtl.model_selection._compare import SCORING
@@ -70,6 +75,21 @@ class Broken(Counting):
         if switch.exists() and len(self.log.read_text().splitlines()) >= 3:
             raise RuntimeError("interrupted")
         return super().fit(X, y)
+
+
+class Seen(RegressorMixin, BaseEstimator):
+    """Keeps the rows that it was fitted to."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def fit(self, X, y):
+        np.save(self.folder / f"{len(list(self.folder.iterdir()))}.npy", X)
+        self.mean_ = y.mean(axis=0)
+        return self
+
+    def predict(self, X):
+        return np.tile(self.mean_, (len(X), 1))
 
 
 def fits(log):
@@ -345,6 +365,20 @@ def test_groups_stay_together():
     np.testing.assert_array_equal(found.scores, expected.scores)
 
 
+def test_folds_keep_groups_together(tmp_path):
+    X, Z = table()
+    groups = np.arange(60) // 5
+    seen = Seen(tmp_path)
+    settings = {"cv": 3, "n_repeats": 2, "groups": groups, "random_state": 0}
+    compare_sharing({"s": seen}, X, Z, baseline="s", **settings)
+    rows = [set(map(tuple, np.load(path))) for path in sorted(tmp_path.glob("*.npy"))]
+    assert len(rows) == 6
+    for kept_rows in rows:
+        inside = np.array([tuple(row) in kept_rows for row in X])
+        assert all(len(set(inside[groups == g])) == 1 for g in range(12))
+        assert 0 < inside.sum() < 60
+
+
 def test_missing_labels_of_both_kinds_and_names_of_tasks():
     X, Z = table()
     Y = pd.DataFrame({"n": Z[:, 0], "c": np.where(Z[:, 1] > 0, "yes", "no")})
@@ -388,6 +422,9 @@ def test_scores_may_be_names_functions_and_scorers():
     settings["baseline"] = "r"
     error = compare_sharing(ridge, X, Z, scoring=mean_absolute_error, **settings)
     scorer = make_scorer(mean_absolute_error, greater_is_better=False)
+    score = compare_sharing(ridge, X, Z, scoring=scorer, **settings)
+    np.testing.assert_allclose(score.scores, -error.scores)
+    scorer = multitask_scorer("neg_mean_absolute_error")
     score = compare_sharing(ridge, X, Z, scoring=scorer, **settings)
     np.testing.assert_allclose(score.scores, -error.scores)
 
@@ -541,6 +578,17 @@ def test_weightings_of_shared_gradients_do_not_complain():
         compare_sharing(regressor(weighting="pcgrad"), X, Z, cv=2, random_state=0)
 
 
+def test_a_search_is_a_candidate_like_any_other():
+    X, Z = table()
+    search = TaskWeightSearchCV(regressor(), n_candidates=2, factor=2, cv=2)
+    candidates = {"hard": regressor(), "tuned": search}
+    found = compare_sharing(candidates, X, Z, cv=2, random_state=0)
+    assert found.names == ["independent", "hard", "tuned"]
+    assert found.n_parameters[1] == found.n_parameters[2] > 0
+    again = compare_sharing(candidates, X, Z, cv=2, random_state=0)
+    np.testing.assert_array_equal(found.scores, again.scores)
+
+
 class Plain(ClassifierMixin, BaseEstimator):
     """A classifier of another package, without probabilities."""
 
@@ -602,6 +650,11 @@ GRID = "The 'param_grid' parameter of compare_sharing "
             {"a": Ridge()},
             {"baseline": "a", "scoring": "r3"},
             "The 'metric' parameter must be",
+        ),
+        (
+            {"a": Ridge()},
+            {"baseline": "a", "scoring": multitask_scorer("r2", average="min")},
+            "The 'scoring' parameter of compare_sharing must be how a single task",
         ),
         ({"a": Ridge()}, {"baseline": 3}, "The 'baseline' parameter of compare_sh"),
         ({"a": Ridge()}, {"cv": "five"}, "The 'cv' parameter of compare_sharing"),

@@ -57,6 +57,24 @@ class Known(RegressorMixin, BaseEstimator):
         return weighted - np.abs(np.array(self.task_weight) - BEST).sum()
 
 
+class Whole(Known):
+    """Scores one where it has seen whole groups."""
+
+    def __init__(self, groups=None, task_weight=None, max_iter=27):
+        self.groups = groups
+        self.task_weight = task_weight
+        self.max_iter = max_iter
+
+    def fit(self, X, y):
+        super().fit(X, y)
+        counts = np.bincount(self.groups[X[:, 0].astype(int)], minlength=12)
+        self.whole_ = bool(np.isin(counts, [0, 5]).all())
+        return self
+
+    def score(self, X, y):
+        return float(self.whole_)
+
+
 def test_the_nearest_weights_to_known_ones_are_found():
     X, Z = table()
     search = TaskWeightSearchCV(Known(), cv=2, random_state=0).fit(X, Z)
@@ -160,6 +178,14 @@ def test_weights_of_rows_reach_fits_and_scores():
         assert search.best_estimator_.weighted_
         assert search.best_score_ > 50
         assert search.score(X, Z, sample_weight=np.ones(60)) > 50
+
+
+def test_folds_keep_groups_together():
+    X, Z = table()
+    groups = np.arange(60) // 5
+    search = TaskWeightSearchCV(Whole(groups), n_candidates=2, cv=3, random_state=0)
+    search.fit(np.column_stack([np.arange(60), X]), Z, groups=groups)
+    assert search.best_score_ == 1
 
 
 def says(start):
