@@ -154,6 +154,19 @@ def test_answers_are_the_same_again_and_after_pickling():
     assert not hasattr(clone(first), "best_weights_")
 
 
+def test_few_rows_make_one_round_and_rows_are_drawn_the_same_again():
+    X, Z = table(n=40)
+    settings = {"resource": "n_samples", "n_candidates": 4}
+    search = searched(Known(), X, Z, **settings)
+    assert (search.n_candidates_, search.n_resources_) == ([4], [40])
+    X, Z = table(n=200)
+    first, again = (searched(regressor(), X, Z, **settings) for _ in range(2))
+    assert first.n_resources_ == [50, 100, 200]
+    np.testing.assert_array_equal(
+        first.cv_results_["mean_test_score"], again.cv_results_["mean_test_score"]
+    )
+
+
 def test_without_refit_there_are_weights_but_no_predictions():
     X, Z = table()
     search = searched(Known(), X, Z, refit=False, cv=KFold(2))
