@@ -2,11 +2,14 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import r2_score
 from torch import Tensor
 
 from skmtl._columns import Columns
 from skmtl._targets import Targets, numeric
+from skmtl.metrics._core import Comparison, metrics_of
+
+#: How estimators score tasks, as scikit-learn's do.
+METRICS = {"classification": "accuracy", "regression": "r2"}
 
 
 def task_scores(
@@ -36,16 +39,13 @@ def task_scores(
     ndarray of shape (n_tasks,)
         NaN for a task without a label, and for R² of a single label.
     """
-    values = targets.values(outputs)
-    scores = np.full(targets.n_tasks, np.nan)
-    for t, column in enumerate(columns.columns):
-        present = column.present
-        w = None if weight is None else weight[present, t]
-        classes = targets.classes[t]
-        if classes is not None and present.any():
-            right = targets.codes_of(column.values, t) == codes[present, t]
-            scores[t] = np.average(right, weights=w)
-        elif classes is None and present.sum() > 1:
-            truth = numeric(column, targets.names[t])
-            scores[t] = r2_score(truth, values[present, t], sample_weight=w)
-    return scores
+    predicted = targets.predict_columns(outputs, codes)
+    for column, classes, name in zip(
+        columns.columns, targets.classes, targets.names, strict=True
+    ):
+        if classes is None and column.present.any():
+            numeric(column, name)
+    compared = Comparison(
+        columns, lambda _: predicted, targets.kinds, targets.classes, weight
+    )
+    return compared.scores(metrics_of(METRICS, columns, targets.kinds))

@@ -89,18 +89,22 @@ def draw_scores(
             )
             marks.append(points)
     label_tasks(ax.yaxis, lines, short_names(names), fontsize=size)
+    _explain(ax, len(marks))
+    _trim(ax, len(names))
+    return marks, intervals
+
+
+def _explain(ax: Any, n_kinds: int) -> None:
     ax.legend(
         title="Against the baseline …",
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=len(marks),
+        ncols=n_kinds,
         frameon=False,
         alignment="left",
         handletextpad=0.2,
         columnspacing=1.0,
     )
-    _trim(ax, len(names))
-    return marks, intervals
 
 
 def draw_ranks(ax: Any, ranks: Array, critical_difference: float) -> tuple[Any, Any]:

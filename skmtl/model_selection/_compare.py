@@ -92,8 +92,9 @@ def compare_sharing(
     scoring : str, callable or dict, default=None
         How a task is scored, greater is better: the ``metric`` of
         `skmtl.metrics.task_scores`, such as "roc_auc" or ``{"classification":
-        "balanced_accuracy", "regression": "r2"}``; or a `multitask_scorer` of one. None
-        is the accuracy of classification and R² of regression.
+        "balanced_accuracy", "regression": "r2"}``; or what
+        `skmtl.metrics.multitask_scorer` makes of one. None is the accuracy of
+        classification and R² of regression.
     baseline : str, default="independent"
         Name of the candidate that the others are compared with. "independent" is added
         where no candidate is called so: the first estimator of skmtl with

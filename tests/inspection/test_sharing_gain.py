@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student_t
 from sklearn.base import clone
-from sklearn.metrics import mean_absolute_error, r2_score
+from sklearn.metrics import balanced_accuracy_score, mean_absolute_error, r2_score
 from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -239,3 +239,25 @@ def test_repeats_are_for_a_number_of_folds():
 def test_other_settings_are_refused(name, value):
     with says(f"The '{name}' parameter of sharing_gain must be"):
         sharing_gain(regressor(), *table(), **{name: value})
+
+
+def test_a_score_may_be_named():
+    X, Z = table()
+    est = MultiTaskClassifier(**SETTINGS)
+    Y = (np.asarray(Z) > np.median(Z, axis=0)).astype(int)
+    gain = sharing_gain(est, X, Y, cv=2, scoring="neg_log_loss")
+    assert (gain.scores < 0).all()
+    assert (gain.scores != gain.independent_scores).any()
+    named = sharing_gain(est, X, Y, cv=2, scoring="balanced_accuracy")
+    given = sharing_gain(est, X, Y, cv=2, scoring=balanced_accuracy_score)
+    np.testing.assert_array_equal(named.scores, given.scores)
+
+
+def test_a_named_score_that_is_not_for_the_tasks_is_refused_before_any_fit():
+    est = regressor(max_iter=-1)  # which fit refuses
+    with says("The 'metric' parameter must be a function, a scorer, a dict or the"):
+        sharing_gain(est, *table(), scoring="auc")
+    with says("The metric 'accuracy' is for classification, but task"):
+        sharing_gain(est, *table(), scoring="accuracy")
+    with says("The 'greater_is_better' parameter of sharing_gain must be True where"):
+        sharing_gain(est, *table(), scoring="r2", greater_is_better=False)
