@@ -264,7 +264,8 @@ def new_net(
     n_parameters //= 1 if member_priors is None else len(member_priors)
     dtype = DTYPES.get(estimator.precision, torch.float32)
     small = len(data.rows) * n_parameters <= FLOAT64_WORK
-    if estimator.precision == "auto" and plan.device.type == "cpu" and small:
+    exact = plan.device.type in ("cpu", "cuda")
+    if estimator.precision == "auto" and exact and small:
         dtype = torch.float64
     net.training_dtype = dtype
     net.cast(dtype)

@@ -142,8 +142,9 @@ device : str or torch.device, default="auto"
 precision : {"auto", "float32", "float64", "bf16"}, default="auto"
     Type of numbers. "bf16" keeps weights in float32 and computes in bfloat16 where
     torch finds it safe. "auto" trains small problems (rows times parameters up to
-    2,097,152) on the CPU in float64, others in float32, and predicts regression on the
-    CPU in float64, so that predictions do not depend on which rows come together.
+    4,194,304) on the CPU and on CUDA in float64, others in float32, and predicts
+    regression on the CPU in float64, so that predictions do not depend on which rows
+    come together.
 n_threads : int, default=None
     Number of torch threads while fitting and predicting, brought back afterwards. None
     means one for small networks and torch's own number for others, whose last bits may

@@ -140,14 +140,15 @@ class MultiTaskFit(CallbackSupportMixin):
                 with n_threads(threads(self, net)):
                     rows, checks = job.rows(net)
                     net.judging = job.judging()
-                    check_augmentation(net.augmentation, rows)
+                    one = rows[0] if job.parts else rows
+                    check_augmentation(net.augmentation, one)
                     if not resume:
                         before.clear()
                     teacher = teach(self, job, net, rows, data, options)
                     if job.targets.blocks:
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                     if job.targets.blocks and not job.one_pass:
-                        warn_of_collapse(net, rows[0] if job.parts else rows)
+                        warn_of_collapse(net, one)
                     oof = out_of_fold(net, job, rows, self.calibrate)
             self._publish(net, job)
             self._publish_oof(oof, job)

@@ -252,7 +252,8 @@ class Dropout(nn.Dropout):
 
     There ``p`` is rounded to a multiple of 1/256, from 1/256 to 255/256, and what is
     kept is divided by the share that is kept after rounding, so that expectations are
-    exact. Other devices have torch's own dropout.
+    exact. Other devices have torch's own dropout, and so has `torch.vmap` before torch
+    2.13, which cannot view numbers as bytes.
 
     Parameters
     ----------
@@ -275,8 +276,11 @@ class Dropout(nn.Dropout):
             return super().forward(H)
         n = H.numel()
         drawn = torch.randint(-(2**63), 2**63 - 1, (-(-n // 8),))  # eight bytes each
-        drawn = drawn.view(torch.uint8)[:n].view(H.shape)
-        kept = (drawn >= self.threshold).to(H.dtype)
+        try:
+            drawn = drawn.view(torch.uint8)
+        except RuntimeError:
+            return super().forward(H)
+        kept = (drawn[:n].view(H.shape) >= self.threshold).to(H.dtype)
         return H * kept.mul_(256 / (256 - self.threshold))
 
 

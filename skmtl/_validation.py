@@ -37,10 +37,15 @@ __all__ = [
 SEQUENCES = (list, tuple, np.ndarray)
 
 
+def default_device() -> torch.device:
+    """Return the device that "auto" stands for."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def check_device(device: Any) -> torch.device:
     """Return the torch device that a parameter names, if it can be used here."""
     if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return default_device()
     try:
         found = torch.device(device)
         torch.empty(1, device=found).cpu()

@@ -6,8 +6,6 @@ import os
 import pickle
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -1310,45 +1308,6 @@ def test_the_number_of_threads_survives_fits_and_predictions_at_once():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-
-
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="there is no CUDA device"
-)
-
-
-@needs_cuda
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_cuda_learns_what_the_cpu_learns(kind):
-    cls, y = ESTIMATORS[kind]
-    settings = SETTINGS | {"precision": "float64", "batch_size": 32}
-    est = cls(**settings, device="cuda").fit(X, y)
-    other = cls(**settings, device="cpu").fit(X, y)
-    frame, expected = est.predict_frame(X), other.predict_frame(X)
-    for name in frame:
-        assert_allclose(frame[name], expected[name], rtol=1e-6)
-    state = torch.cuda.get_rng_state()
-    assert_identical(clone(est).fit(X, y), est)
-    assert torch.equal(state, torch.cuda.get_rng_state())
-
-
-@needs_cuda
-def test_a_model_fitted_on_cuda_loads_where_there_is_none(tmp_path):
-    est = classifier(device="cuda").fit(X, Y)
-    joblib.dump((est, X), tmp_path / "est.joblib")
-    np.save(tmp_path / "expected.npy", est.predict_proba(X)[0])
-    code = (
-        "import sys, joblib, numpy as np, torch\n"
-        "assert not torch.cuda.is_available()\n"
-        "est, X = joblib.load(sys.argv[1] + '/est.joblib')\n"
-        "expected = np.load(sys.argv[1] + '/expected.npy')\n"
-        "np.testing.assert_allclose(est.predict_proba(X)[0], expected, atol=1e-5)\n"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        check=True,
-    )
 
 
 @pytest.mark.parametrize("one_pass", [False, True])

@@ -176,6 +176,21 @@ def test_dropout_zeroes_a_share_and_keeps_expectations(p, dtype):
     assert layer.eval()(H) is H
 
 
+def test_dropout_works_where_vmap_cannot_view_bytes(monkeypatch):
+    view = torch.Tensor.view
+
+    def view_of_old_torch(H, *shape):
+        if shape == (torch.uint8,):
+            raise RuntimeError("Batching rule not implemented for aten::view.dtype")
+        return view(H, *shape)
+
+    monkeypatch.setattr(torch.Tensor, "view", view_of_old_torch)
+    torch.manual_seed(0)
+    out = torch.vmap(Dropout(0.5), randomness="different")(torch.ones(3, 80, 70))
+    assert out.unique().tolist() == [0, 2]
+    assert not torch.equal(out[0], out[1])
+
+
 def test_dropout_draws_for_each_network_row_and_feature_alone():
     torch.manual_seed(0)
     layer = Dropout(0.5)

@@ -43,8 +43,8 @@ class Grouped(Sharing):
     >>> from skmtl.sharing import Grouped
     >>> X, Y = make_regression(60, n_features=5, n_targets=3, random_state=0)
     >>> est = MultiTaskRegressor(Grouped([[0, 2], ["task1"]]), max_iter=5)
-    >>> est.fit(X, Y).module_.member(0).sharing.group_of_task
-    tensor([0, 1, 0])
+    >>> est.fit(X, Y).module_.member(0).sharing.group_of_task.tolist()
+    [0, 1, 0]
     """
 
     name = "grouped"

@@ -50,14 +50,13 @@ class Source:
     def take(self, index: Tensor) -> Tensor:
         """Return some rows, given by a tensor of indices."""
         if isinstance(self.data, Tensor):
-            rows = self.data.index_select(0, index.to(self.data.device))
-            return rows.to(self.device)
+            return self._sent(self.data.index_select(0, index.to(self.data.device)))
         return self._to_tensor(self._select(index.cpu().numpy()))
 
     def span(self, start: int, stop: int) -> Tensor:
         """Return the rows of a range; a view where the data is a tensor."""
         if isinstance(self.data, Tensor):
-            return self.data[start:stop].to(self.device)
+            return self._sent(self.data[start:stop])
         return self._to_tensor(self._select(slice(start, stop)))
 
     def _select(self, rows: NDArray[np.int64] | slice) -> Any:
@@ -72,7 +71,10 @@ class Source:
         return data.take(rows, axis=0)
 
     def _to_tensor(self, rows: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(rows).to(self.device, self.dtype)
+        return self._sent(torch.from_numpy(rows).to(self.dtype))
+
+    def _sent(self, rows: Tensor) -> Tensor:
+        return pinned(rows, self.device).to(self.device, non_blocking=True)
 
 
 def is_memmap(X: Any) -> bool:
@@ -82,6 +84,12 @@ def is_memmap(X: Any) -> bool:
             return True
         X = X.base
     return False
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the host in memory that a card reads while the CPU goes on."""
+    reads = device.type == "cuda" and tensor.device.type == "cpu"
+    return tensor.pin_memory() if reads else tensor
 
 
 def _fits(tensor: Tensor, device: torch.device) -> bool:
@@ -160,7 +168,7 @@ class Rows(torch.utils.data.Dataset[Batch]):
     def labels(self, index: Tensor) -> list[BlockTarget]:
         """Return labels and weights of some samples of the source."""
         if self.targets:
-            index = index.to(self.targets[0][0].device)
+            index = index.to(self.targets[0][0].device, non_blocking=True)
         return [
             (y.index_select(0, index), None if w is None else w.index_select(0, index))
             for y, w in self.targets
@@ -172,7 +180,7 @@ class Rows(torch.utils.data.Dataset[Batch]):
         S, w = self.soft
         if index is None:
             return [(S[self.teacher], w)]
-        index = index.to(w.device)
+        index = index.to(w.device, non_blocking=True)
         return [(S[self.teacher].index_select(0, index), w.index_select(0, index))]
 
 
@@ -247,8 +255,10 @@ def sizes(n_rows: int, batch_size: int) -> list[int]:
 
 def on_device(index: Tensor, rows: Rows) -> Tensor:
     """Return numbers of samples where they are used: once, not per batch."""
-    data = rows.source.data
-    return index.to(data.device) if isinstance(data, Tensor) else index
+    source = rows.source
+    if isinstance(source.data, Tensor):
+        index = index.to(source.data.device)
+    return pinned(index, source.device)
 
 
 def pack_targets(

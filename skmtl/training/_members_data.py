@@ -58,8 +58,11 @@ class MemberBatches:
         if self.rows.soft is None:
             return []
         S, w = self.rows.soft
-        index = index.to(w.device)
-        return [(S[self._teachers.to(w.device), index], w[index])]
+        index, teachers = (
+            numbers.to(w.device, non_blocking=True)
+            for numbers in (index, self._teachers)
+        )
+        return [(S[teachers, index], w[index])]
 
     def turns(self) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch, member by member."""

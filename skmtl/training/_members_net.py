@@ -15,7 +15,7 @@ from skmtl.training._judging import TaskStopping
 from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
 from skmtl.training._module import Trace
-from skmtl.training._net import PREDICT_ROWS, MultiTaskNet
+from skmtl.training._net import MultiTaskNet
 from skmtl.training._refine import Slopes, averaged, fitted_slopes, refined
 from skmtl.weighting import GradientWeightingModule
 
@@ -132,6 +132,8 @@ class MembersNet(MultiTaskNet):
         net.__dict__.update(vars(self))
         net.__dict__["module_"] = self.module_.separate[i]  # type: ignore[index]
         net.initialize_criterion()
+        for module in (net.criterion_, net.weighting_):  # skorch knows the net only
+            module.to(net.device)
         net.initialize_history()
         net.initialize_optimizer()
         return net
@@ -275,10 +277,11 @@ class MembersNet(MultiTaskNet):
         if members.training:
             self._set_training(False)
         run, parts = members.each(), []
-        rows = max(1, PREDICT_ROWS // self.n_members)
+        source = checks.rows.source
+        rows = self._rows_at_once(source.device)
         with torch.no_grad(), self._precision():
             for index in checks.index.split(rows, dim=1):
-                X = checks.rows.source.take(index.flatten())
+                X = source.take(index.flatten())
                 parts.append(run(X.unflatten(0, index.shape)))
         return torch.cat(parts, dim=1).to(self.dtype)
 

@@ -289,6 +289,7 @@ class Heads(nn.Module):
 
     prior: Tensor
     task_of_output: Tensor
+    order: Tensor
 
     def __init__(
         self,
@@ -307,6 +308,8 @@ class Heads(nn.Module):
         owner = [task for task, size in sizes for _ in range(size)]
         self.register_buffer("task_of_output", torch.tensor(owner, dtype=torch.int64))
         self._several_outputs = owner != list(range(n_tasks))
+        order = torch.tensor([task for block in blocks for task in block.tasks])
+        self.register_buffer("order", order.long(), persistent=False)
         for i, block in enumerate(blocks):
             every = block.tasks == tuple(range(n_tasks))
             tasks = None if every else torch.tensor(block.tasks)
@@ -368,9 +371,8 @@ class Heads(nn.Module):
             if len(block.tasks) == n_tasks and getattr(self, f"tasks_{i}") is None:
                 return part
             parts.append(part)
-        tasks = torch.tensor([task for block in self.blocks for task in block.tasks])
         zeros = D.new_zeros(n_tasks, len(D), W.shape[1])  # a task may have no output
-        return zeros.index_copy(0, tasks.to(D.device), torch.cat(parts))
+        return zeros.index_copy(0, self.order, torch.cat(parts))
 
     def _padded(self, i: int, rows: Tensor) -> Tensor:
         """Return the rows of outputs of a block, as (tasks, size, ...)."""

@@ -179,7 +179,7 @@ class SolverModule(GradientWeightingModule):
         weights, failed = solved(self.solve, gramian.to("cpu", torch.float64).numpy())
         if failed:
             self.failures += 1
-        return torch.from_numpy(weights).to(losses)
+        return torch.from_numpy(weights).to(losses, non_blocking=True)
 
     @abstractmethod
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:

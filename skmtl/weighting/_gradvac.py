@@ -96,5 +96,5 @@ class _GradVac(SolverModule):
             shares = np.where(cosine < goal, turn, 0)
             turned[rows, others] += shares
             inner += shares[:, None] * gramian[others]
-        self.usual.copy_(torch.from_numpy(usual))
+        self.usual.copy_(torch.from_numpy(usual), non_blocking=True)
         return turned.sum(axis=0)  # type: ignore[no-any-return]

@@ -38,9 +38,17 @@ def turns(contestants: dict[str, Callable[[], float]], rounds: int) -> dict:
 
 
 def seconds(function: Callable[[], object]) -> float:
+    """Return how long a function takes, with all that it leaves a card to do."""
+    _wait()
     start = CLOCK()
     function()
+    _wait()
     return CLOCK() - start
+
+
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def fits(
@@ -133,6 +141,8 @@ def print_report(rows: Sequence[Row]) -> None:
         f"{sklearn.__version__}, skorch {skorch.__version__}, numpy {np.__version__}, "
         f"Python {platform.python_version()}; {torch.get_num_threads()} torch thread"
     )
+    if torch.cuda.is_initialized():
+        print(torch.cuda.get_device_name())
     clock = "CPU" if CLOCK is time.process_time else "wall"
     print(f"Medians of {clock} times, and of the ratios within rounds.\n")
     print_table(rows)

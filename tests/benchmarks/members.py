@@ -1,6 +1,6 @@
 """Cost of eight members, trained as one computation, beside one network.
 
-    python tests/benchmarks/members.py [--quick] [--cpu-time]
+    python tests/benchmarks/members.py [--quick] [--cpu-time] [--device DEVICE]
 
 prints one table: medians, ratios, targets; see speed.py for how it measures. The
 networks are plain ones for 4,000 rows of 50 inputs and 8 binary tasks, batches of 200;
@@ -26,7 +26,7 @@ N_ROWS, N_FEATURES, N_TASKS, N_MEMBERS = 4000, 50, 8, 8
 TARGETS = {64: 3.5, 256: 8.5}
 
 
-def cost(width: int, quick: bool) -> list[Row]:
+def cost(width: int, quick: bool, device: str) -> list[Row]:
     """Compare epochs of networks of two layers of one width."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((N_ROWS, N_FEATURES), dtype=np.float32)
@@ -42,6 +42,7 @@ def cost(width: int, quick: bool) -> list[Row]:
                 batch_size=200,
                 max_iter=epochs,
                 n_iter_no_change=np.inf,
+                device=device,
                 n_threads=1,
                 random_state=0,
             ).fit(X, Y)
@@ -65,13 +66,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--cpu-time", action="store_true", help="on a busy machine")
+    parser.add_argument("--device", default="cpu", help="where networks compute")
     options = parser.parse_args()
     if options.cpu_time:
         use_cpu_time()
     torch.set_num_threads(1)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        print_report([row for width in TARGETS for row in cost(width, options.quick)])
+        costs = [cost(width, options.quick, options.device) for width in TARGETS]
+        print_report([row for rows in costs for row in rows])
 
 
 if __name__ == "__main__":

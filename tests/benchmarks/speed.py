@@ -1,27 +1,32 @@
 """Speed of skmtl against a plain torch loop, skorch and scikit-learn's MLP.
 
     python tests/benchmarks/speed.py [--quick] [--memmap] [--cpu-time] [--only WORD ...]
+                                     [--device DEVICE] [--precision PRECISION]
 
 prints one table: medians, ratios, targets. ``--quick`` measures fewer rounds;
 ``--memmap`` adds the fits on 4 GB files, which are written to a temporary folder (set
 TMPDIR to choose the disk) and deleted; ``--cpu-time`` counts CPU time instead of the
 wall's, for a machine with other work (imports stay on the wall's clock); ``--only``
-keeps the cases whose name holds one of the words. skmtl must be importable: installed,
-or the repository's root in PYTHONPATH.
+keeps the cases whose name holds one of the words; ``--device cuda`` lets networks
+compute on a GPU, without scikit-learn's, and adds a million rows and up to 20,000
+tasks; ``--precision bf16`` lets skmtl and the plain loop compute in bfloat16 where
+torch finds it safe. skmtl must be importable: installed, or the repository's root in
+PYTHONPATH.
 
 How it measures. Contestants take turns (A B C, B C A, ...), so that a busy machine
 slows all of them alike, and a ratio is the median over rounds of the ratio within a
 round. The time of an epoch is (fit of E2 epochs - fit of E1 epochs) / (E2 - E1), the
 same for every contestant: what a fit costs once is left out of it, and shows in the
 whole fit of E2 epochs. All of them run on one thread, in float32 unless said otherwise.
+On a GPU the clock is read once the card has nothing left to do.
 
 Contestants, all with AdamW at the same learning rate and decay, new order each epoch:
 
 plain
     A hand-written loop of the same mathematics: one permutation per epoch, batches by
-    ``index_select``, all heads in one ``nn.Linear``, one loss call for all tasks (one
-    logit and binary cross-entropy for binary tasks), fused AdamW, and the running loss
-    kept as a tensor.
+    ``index_select``, data and orders on the device, all heads in one ``nn.Linear``, one
+    loss call for all tasks (one logit and binary cross-entropy for binary tasks), fused
+    AdamW, and the running loss kept as a tensor.
 skorch
     ``NeuralNet`` with its default iterator and callbacks, the same module, loss and
     optimizer; no validation split, no printing.
@@ -69,6 +74,8 @@ from skmtl.encoder import MLP
 
 LEARNING_RATE = 1e-3
 DECAY = 1e-2
+#: Where the networks compute, and how; options may change it.
+RUN = {"device": "cpu", "precision": "float32"}
 MEMMAP_BYTES = 4_000_000_000
 #: (rows, features) of the 4 GB files: wide, and long, where labels take most memory.
 MEMMAP_SHAPES = [(1_000_000, 1_000), (10_000_000, 100)]
@@ -136,20 +143,22 @@ class Problem:
     # ------------------------------------------------------------ contestants
     def plain(self, epochs: int) -> None:
         torch.manual_seed(0)
-        module = self.module()
+        device, lower = RUN["device"], RUN["precision"] == "bf16"
+        module = self.module().to(device)
         optimizer = torch.optim.AdamW(
             module.parameters(), lr=LEARNING_RATE, weight_decay=DECAY, fused=True
         )
-        X, Y = torch.from_numpy(self.X), torch.from_numpy(self.Y)
+        X, Y = (torch.from_numpy(A).to(device) for A in (self.X, self.Y))
         if self.binary:
             Y = Y.float()
         for _ in range(epochs):
-            total = torch.zeros(())
-            for rows in torch.randperm(self.n).split(self.batch_size):
+            total = torch.zeros((), device=device)
+            order = torch.randperm(self.n, device=device)
+            for rows in order.split(self.batch_size):
                 optimizer.zero_grad()
-                loss = self.loss(
-                    module(X.index_select(0, rows)), Y.index_select(0, rows)
-                )
+                with torch.autocast(device, torch.bfloat16, enabled=lower):
+                    Z = module(X.index_select(0, rows))
+                loss = self.loss(Z.float(), Y.index_select(0, rows))
                 loss.backward()
                 optimizer.step()
                 total += loss.detach() * len(rows)
@@ -169,6 +178,7 @@ class Problem:
             batch_size=self.batch_size,
             iterator_train__shuffle=True,
             train_split=None,
+            device=RUN["device"],
             verbose=0,
         ).fit(self.X, y)
 
@@ -196,8 +206,7 @@ class Problem:
             "learning_rate_init": LEARNING_RATE,
             "early_stopping": False,
             "n_iter_no_change": np.inf,
-            "device": "cpu",
-            "precision": "float32",
+            **RUN,
             "n_threads": 1,
             "random_state": 0,
         }
@@ -216,11 +225,11 @@ def fit_case(
     targets: dict[str, float],
 ) -> list[Row]:
     """Compare an epoch and a whole fit with every other contestant."""
-    others: dict[str, Contestant] = {
-        "plain": problem.plain,
-        "skorch": problem.skorch,
-        "MLPClassifier": problem.sklearn,
-    }
+    others: dict[str, Contestant] = {"plain": problem.plain}
+    if RUN["precision"] == "float32":
+        others["skorch"] = problem.skorch
+    if RUN["device"] == "cpu":
+        others["MLPClassifier"] = problem.sklearn
     times, whole = fits({"skmtl": problem.skmtl, **others}, epochs, rounds)
     if abs(problem.skmtl_loss - problem.plain_loss) > 0.05:
         raise AssertionError(
@@ -298,25 +307,34 @@ def predict(quick: bool) -> list[Row]:
             own.copy_(fitted.reshape(own.shape))
         heads = model.module_.heads
         module[-1].weight.copy_(heads.weight)
-        module[-1].bias.copy_(heads(torch.zeros(1, problem.layers[-1]))[0])
-    module.eval()
+        nothing = heads.weight.new_zeros(1, problem.layers[-1])
+        module[-1].bias.copy_(heads(nothing)[0])
+    device, lower = RUN["device"], RUN["precision"] == "bf16"
+    module.eval().to(device)
     X = np.random.default_rng(1).standard_normal((200_000, 100), dtype=np.float32)
 
     def plain(chunk: int, X: np.ndarray = X) -> np.ndarray:
-        with torch.inference_mode():
+        with (
+            torch.inference_mode(),
+            torch.autocast(device, torch.bfloat16, enabled=lower),
+        ):
             parts = [
-                module(part).view(-1, problem.n_tasks, problem.n_classes).argmax(2)
+                module(part.to(device))
+                .view(-1, problem.n_tasks, problem.n_classes)
+                .argmax(2)
                 for part in torch.from_numpy(X).split(chunk)
             ]
-            return torch.cat(parts).numpy()
+            return torch.cat(parts).cpu().numpy()
 
     chunks = [512, 1024, 2048, 4096, 8192, 16384]
+    if device != "cpu":
+        chunks = [65536, len(X)]
     tried = turns(
         {str(c): lambda c=c: seconds(lambda: plain(c)) for c in chunks},
         1 if quick else 3,
     )
     best = min(chunks, key=lambda c: statistics.median(tried[str(c)]))
-    if (plain(best) != model.predict(X)).mean() > 1e-4:
+    if (plain(best) != model.predict(X)).mean() > (1e-2 if lower else 1e-4):
         raise AssertionError("skmtl and the plain forward predict different classes.")
     times = turns(
         {
@@ -359,19 +377,23 @@ def many_tasks(quick: bool) -> list[Row]:
         "skmtl 512": many.skmtl,
         "plain 8": few.plain,
         "plain 512": many.plain,
-        "MLPClassifier 512": many.sklearn,
     }
+    ours, plain, peer = "skmtl 512", "plain 512", "MLPClassifier 512"
+    if RUN["device"] == "cpu":
+        contestants[peer] = many.sklearn
     times, whole = fits(contestants, (1, 3), 3 if quick else 7)
     case = "20k x 100, binary"
-    ours, plain, peer = "skmtl 512", "plain 512", "MLPClassifier 512"
-    return [
+    rows = [
         ratio_row(case, "epoch T=512 / T=8", times[ours], times["skmtl 8"], 3.0),
         ratio_row(case, "the same, plain", times[plain], times["plain 8"]),
         ratio_row(case, "epoch T=512 / plain", times[ours], times[plain]),
         ratio_row(case, "epoch T=8 / plain", times["skmtl 8"], times["plain 8"]),
-        ratio_row(case, "epoch T=512 / MLPClassifier", times[ours], times[peer]),
         ratio_row(case, "fit of 3, T=512 / plain", whole[ours], whole[plain]),
     ]
+    if peer in times:
+        row = ratio_row(case, "epoch T=512 / MLPClassifier", times[ours], times[peer])
+        rows.insert(4, row)
+    return rows
 
 
 def strategies(quick: bool) -> list[Row]:
@@ -450,7 +472,33 @@ def run_child(*arguments: str) -> str:
     ).stdout
 
 
+def million(quick: bool) -> list[Row]:
+    """A million rows on the card."""
+    problem = Problem(1_000_000, 100, 4, 5, (256, 256), 4096)
+    times, _ = fits(
+        {"skmtl": problem.skmtl, "plain": problem.plain}, (1, 3), 2 if quick else 5
+    )
+    case = "1M x 100, T=4"
+    return [ratio_row(case, "epoch / plain", times["skmtl"], times["plain"])]
+
+
+def task_counts(quick: bool) -> list[Row]:
+    """An epoch of 1,024 rows as one batch, a whole fit, and the card's memory."""
+    rows, models = [], {}
+    for n_tasks in (8, 512, 4096, 20_000):
+        problem = Problem(1024, 100, n_tasks, 2, (256, 256), 1024)
+        torch.cuda.reset_peak_memory_stats()
+        fit = seconds(lambda p=problem: models.update(last=p.model(6)))
+        peak = torch.cuda.max_memory_allocated() / 1e9
+        epoch = show_seconds([e["dur"] for e in models["last"].history_][1:])
+        case = f"1024 x 100, T={n_tasks}"
+        measure = f"epoch, memory; fit of 6 in {fit:.1f} s"
+        rows.append(Row(case, measure, epoch, "", peak, unit="GB"))
+    return rows
+
+
 CASES = [large, medium, small, predict, many_tasks, strategies, imports]
+CUDA_CASES = [large, medium, small, predict, many_tasks, million, task_counts]
 
 
 def main() -> None:
@@ -459,20 +507,27 @@ def main() -> None:
     parser.add_argument("--memmap", action="store_true", help="fit on 4 GB files")
     parser.add_argument("--only", nargs="*", metavar="WORD", help="cases by name")
     parser.add_argument("--cpu-time", action="store_true", help="on a busy machine")
+    parser.add_argument("--device", default="cpu", help="where networks compute")
+    precisions = ["float32", "bf16"]
+    parser.add_argument("--precision", choices=precisions, default=precisions[0])
     options = parser.parse_args()
     if options.cpu_time:
         use_cpu_time()
-    cases = [*CASES, memmap] if options.memmap else CASES
+    RUN.update(device=options.device, precision=options.precision)
+    cases = CASES if options.device == "cpu" else CUDA_CASES
+    cases = [*cases, memmap] if options.memmap else cases
     if options.only:
         cases = [c for c in cases if any(word in c.__name__ for word in options.only)]
     torch.set_num_threads(1)
     rows: list[Row] = []
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for case in cases:
-            print(f"{case.__name__} ...", file=sys.stderr, flush=True)
-            rows += case(options.quick)
-    print_report(rows)
+        try:
+            for case in cases:
+                print(f"{case.__name__} ...", file=sys.stderr, flush=True)
+                rows += case(options.quick)
+        finally:
+            print_report(rows)
 
 
 if __name__ == "__main__":
