@@ -52,11 +52,19 @@ suppress_warnings = ["config.cache"]  # the context holds a function
 
 # Properties that numpydoc links from the list of attributes.
 nitpick_ignore = [
+    ("py:obj", "critical_difference"),
+    ("py:obj", "delta_m"),
+    ("py:obj", "delta_m_interval"),
     ("py:obj", "history_"),
+    ("py:obj", "mean_ranks"),
+    ("py:obj", "mean_scores"),
+    ("py:obj", "mean_scores_interval"),
     ("py:obj", "module_"),
     ("py:obj", "oof_prediction_"),
     ("py:obj", "oof_score_"),
     ("py:obj", "oof_scores_"),
+    ("py:obj", "task_gains"),
+    ("py:obj", "task_gains_interval"),
     ("py:obj", "weighting_"),
 ]
 # Names of other projects, which are not linked, so that a build needs no network.

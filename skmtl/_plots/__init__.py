@@ -1,5 +1,6 @@
 """Pictures of tasks, drawn with matplotlib, which nothing here imports by itself."""
 
+from skmtl._plots._candidates import candidates_size, draw_ranks, draw_scores
 from skmtl._plots._epochs import draw_weights, weights_size
 from skmtl._plots._gains import draw_gains, gains_size
 from skmtl._plots._graph import chosen_pairs, draw_graph, graph_size
@@ -19,6 +20,7 @@ from skmtl._plots._style import (
     LINES,
     needs_matplotlib,
     new_axes,
+    place_of,
     short_names,
 )
 
@@ -29,12 +31,15 @@ __all__ = [
     "LINES",
     "affinity_size",
     "arranged",
+    "candidates_size",
     "chosen_pairs",
     "draw_affinity",
     "draw_gains",
     "draw_graph",
     "draw_losses",
+    "draw_ranks",
     "draw_reliability",
+    "draw_scores",
     "draw_usage",
     "draw_weights",
     "gains_size",
@@ -42,6 +47,7 @@ __all__ = [
     "losses_size",
     "needs_matplotlib",
     "new_axes",
+    "place_of",
     "reliability_size",
     "short_names",
     "usage_size",

@@ -59,7 +59,13 @@ def new_axes(width: float, height: float, *, fill: bool = False) -> Any:
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def place_of(ax: Any, n_rows: int, n_columns: int, heights: list[float]) -> Any:
+def place_of(
+    ax: Any,
+    n_rows: int,
+    n_columns: int,
+    heights: list[float],
+    widths: list[float] | None = None,
+) -> Any:
     """Return a grid for other axes in the place of axes, which hide.
 
     Parameters
@@ -70,6 +76,8 @@ def place_of(ax: Any, n_rows: int, n_columns: int, heights: list[float]) -> Any:
         Shape of the grid.
     heights : list of float
         How high the rows are, compared with each other.
+    widths : list of float, default=None
+        How wide the columns are, compared with each other; None for equal ones.
 
     Returns
     -------
@@ -78,11 +86,12 @@ def place_of(ax: Any, n_rows: int, n_columns: int, heights: list[float]) -> Any:
     """
     ax.set_axis_off()
     spec = ax.get_subplotspec()
+    ratios = {"height_ratios": heights, "width_ratios": widths}
     if spec is not None:
-        return spec.subgridspec(n_rows, n_columns, height_ratios=heights)
+        return spec.subgridspec(n_rows, n_columns, **ratios)
     box = ax.get_position()
     edges = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
-    return ax.figure.add_gridspec(n_rows, n_columns, height_ratios=heights, **edges)
+    return ax.figure.add_gridspec(n_rows, n_columns, **ratios, **edges)
 
 
 def ink(ax: Any) -> Any:

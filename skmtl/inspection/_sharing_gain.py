@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state
 
 from skmtl._base import MultiTaskBase
 from skmtl._columns import read_columns
+from skmtl._corrected import corrected_interval
 from skmtl._records import mean_known
 from skmtl._registry import resolve
 from skmtl._stratify import stratified_folds
@@ -353,31 +353,3 @@ def _compared(
         n_parameters=shared[0].n_parameters,
         independent_n_parameters=independent[0].n_parameters,
     )
-
-
-def corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
-    """Return confidence intervals of means over splits that share training rows.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_splits, n_tasks)
-        What each split says; NaN where it says nothing.
-    ratio : float
-        Number of test rows by that of training rows.
-    confidence : float
-        Level of the intervals.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, 2)
-        Lower and upper ends; NaN with fewer than two values.
-    """
-    n = (~np.isnan(values)).sum(axis=0)
-    several = n > 1
-    mean = mean_known(values, 0)
-    squares = np.nansum((values - mean) ** 2, axis=0)
-    n = np.where(several, n, 2)
-    variance = np.where(several, squares / (n - 1), np.nan)
-    quantile = student_t.ppf((1 + confidence) / 2, n - 1)
-    half = quantile * np.sqrt((1 / n + ratio) * variance)
-    return np.stack([mean - half, mean + half], axis=1)

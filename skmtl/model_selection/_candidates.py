@@ -1,0 +1,143 @@
+"""Candidates by name, and which of them the others are held against."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.base import clone
+from sklearn.model_selection import ParameterGrid
+
+from skmtl._base import MultiTaskBase
+
+#: What shares nothing.
+INDEPENDENT = {"sharing": "independent", "relation": None}
+#: The baseline that is added where it is missing.
+ADDED = "independent"
+
+
+def last_step(estimator: Any) -> tuple[Any, str]:
+    """Return an estimator, or the last step of a pipeline.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What the user gave.
+
+    Returns
+    -------
+    last : estimator
+        Not a copy.
+    prefix : str
+        What the names of its parameters begin with in those of the pipeline.
+    """
+    prefix = ""
+    while hasattr(estimator, "steps"):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return estimator, prefix
+
+
+def read_candidates(
+    estimators: Any, param_grid: Any, baseline: Any
+) -> tuple[dict[str, Any], str]:
+    """Return the candidates by name, and the name of the baseline.
+
+    Parameters
+    ----------
+    estimators : dict or estimator
+        Candidates by name, or the one that they are made of.
+    param_grid : dict, list of dict or None
+        Settings of a single estimator.
+    baseline : str
+        Name of a candidate, or "independent".
+
+    Returns
+    -------
+    candidates : dict
+        Estimators by name, in the order given; an added baseline comes first.
+    baseline : str
+        Its name.
+    """
+    if isinstance(estimators, Mapping):
+        candidates = _from_dict(estimators, param_grid)
+    else:
+        candidates = _from_grid(estimators, param_grid)
+    if baseline in candidates:
+        return candidates, baseline
+    if baseline != ADDED:
+        raise ValueError(
+            "The 'baseline' parameter of compare_sharing must be the name of a "
+            f"candidate, one of {list(candidates)}, or {ADDED!r}. Got {baseline!r}."
+        )
+    return {ADDED: _independent(candidates), **candidates}, ADDED
+
+
+def _from_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]:
+    if param_grid is not None:
+        raise ValueError(
+            "The 'param_grid' parameter of compare_sharing is for a single estimator. "
+            "Got a dict of estimators beside it: add the candidates to the dict."
+        )
+    for name, estimator in estimators.items():
+        if not isinstance(name, str) or not hasattr(estimator, "fit"):
+            raise ValueError(
+                "The 'estimators' parameter of compare_sharing must be an estimator or "
+                f"a dict of estimators by name. Got {name!r}: {estimator!r}."
+            )
+    if not estimators:
+        raise ValueError(
+            "The 'estimators' parameter of compare_sharing must hold at least one "
+            "candidate. Got an empty dict."
+        )
+    return dict(estimators)
+
+
+def _from_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
+    """Return a copy of the estimator for each setting, named after it."""
+    if not hasattr(estimator, "fit"):
+        raise ValueError(
+            "The 'estimators' parameter of compare_sharing must be an estimator or a "
+            f"dict of estimators by name. Got {estimator!r}."
+        )
+    last, prefix = last_step(estimator)
+    grid = list(ParameterGrid(param_grid or {}))
+    names = [_name(settings, last, prefix) for settings in grid]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            "The 'param_grid' parameter of compare_sharing must hold each candidate "
+            f"once. Got {twice} more than once."
+        )
+    return {
+        name: clone(estimator).set_params(**settings)
+        for name, settings in zip(names, grid, strict=True)
+    }
+
+
+def _name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
+    """Return the value of a single setting, or all settings with their names."""
+    if not settings:
+        return _word(getattr(last, "sharing", type(last).__name__))
+    if len(settings) == 1:
+        return _word(*settings.values())
+    pairs = settings.items()
+    return ", ".join(f"{key.removeprefix(prefix)}={_word(v)}" for key, v in pairs)
+
+
+def _word(value: Any) -> str:
+    words = value if isinstance(value, str) else repr(value)
+    return " ".join(words.split())
+
+
+def _independent(candidates: Mapping[str, Any]) -> Any:
+    """Return the first estimator of skmtl such that its tasks share nothing."""
+    for estimator in candidates.values():
+        if isinstance(last_step(estimator)[0], MultiTaskBase):
+            copy = clone(estimator)
+            last_step(copy)[0].set_params(**INDEPENDENT)
+            return copy
+    raise ValueError(
+        "The 'baseline' parameter of compare_sharing must be the name of a candidate "
+        f"where none is an estimator of skmtl, one of {list(candidates)}. Got "
+        f"{ADDED!r}."
+    )

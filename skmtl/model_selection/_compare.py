@@ -1,0 +1,225 @@
+"""Candidates are compared on the same splits, from the same seeds."""
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
+
+from skmtl._base import MultiTaskBase
+from skmtl._columns import read_columns
+from skmtl._validation import HasMethods, Interval, StrOptions, validate_params
+from skmtl.metrics import MultiTaskScorer
+from skmtl.metrics._metric import as_metric
+from skmtl.model_selection._candidates import last_step, read_candidates
+from skmtl.model_selection._cells import Cell, Failure, attempt, kept
+from skmtl.model_selection._comparison import SharingComparison
+from skmtl.model_selection._folding import splitter
+from skmtl.model_selection._gathered import gathered, tell_failures, warn_undefined
+
+#: The score of each kind of task where none is chosen.
+SCORING = {"classification": "accuracy", "regression": "r2"}
+
+
+@validate_params(
+    {
+        "estimators": "no_validation",
+        "X": "no_validation",
+        "y": "no_validation",
+        "param_grid": [dict, list, None],
+        "groups": ["array-like", None],
+        "cv": ["cv_object"],
+        "n_repeats": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [str, callable, dict, None],
+        "baseline": [str],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+        "error_score": [StrOptions({"raise"}), Real],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "memory": [str, HasMethods("__fspath__"), HasMethods("cache"), None],
+        "verbose": ["verbose"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def compare_sharing(
+    estimators: Any,
+    X: Any,
+    y: Any,
+    *,
+    param_grid: Any = None,
+    groups: Any = None,
+    cv: Any = 5,
+    n_repeats: int = 1,
+    scoring: Any = None,
+    baseline: str = "independent",
+    confidence: float = 0.95,
+    error_score: Any = np.nan,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+    memory: Any = None,
+    verbose: int = 0,
+) -> SharingComparison:
+    r"""Compare ways to share between tasks, on the same splits and from the same seeds.
+
+    Every candidate is fitted and scored on every split. The result holds for each one
+    the scores of all tasks with confidence intervals, what it gains against the
+    baseline, its mean rank, time and size. Estimators of skmtl, pipelines and plain
+    estimators of scikit-learn stand side by side, so long as they take the labels as
+    they are.
+
+    Parameters
+    ----------
+    estimators : dict or estimator
+        Candidates by name; or one estimator, whose settings ``param_grid`` gives.
+    X : array-like or sparse matrix of shape (n_samples, ...)
+        Inputs.
+    y : array-like of shape (n_samples, n_tasks)
+        Labels; missing ones as in ``fit``.
+    param_grid : dict or list of dict, default=None
+        Settings of a single estimator, as in `sklearn.model_selection.GridSearchCV`:
+        ``{"sharing": ["hard", "mmoe"]}``. Candidates are named after them.
+    groups : array-like of shape (n_samples,), default=None
+        Groups of rows, such as those of a patient, that folds keep together; or what a
+        splitter makes of them.
+    cv : int, splitter or iterable, default=5
+        Number of folds, stratified over all tasks as far as possible, or how to split:
+        a splitter of scikit-learn or pairs of row numbers. None is 5.
+    n_repeats : int, default=1
+        How often to deal the rows to folds anew, for a number of folds.
+    scoring : str, callable or dict, default=None
+        How a task is scored, greater is better: the ``metric`` of
+        `skmtl.metrics.task_scores`, such as "roc_auc" or ``{"classification":
+        "balanced_accuracy", "regression": "r2"}``; or what
+        `skmtl.metrics.multitask_scorer` makes of one. None is the accuracy of
+        classification and R² of regression.
+    baseline : str, default="independent"
+        Name of the candidate that the others are compared with. "independent" is added
+        where no candidate is called so: the first estimator of skmtl with
+        ``sharing="independent"`` and without a relation.
+    confidence : float, default=0.95
+        Level of the intervals, of each one by itself, and of the critical difference.
+    error_score : "raise" or float, default=nan
+        The scores of a fit that fails; "raise" ends the comparison with its error.
+    random_state : int, RandomState instance or None, default=None
+        Source of the folds, and of the seed of each split, which every ``random_state``
+        of a candidate is set to, those of the steps of pipelines too.
+    n_jobs : int, default=None
+        Number of fits that run at once; -1 is one on each processor.
+    memory : str, path-like or joblib.Memory, default=None
+        Where finished fits are kept, so that a comparison that was interrupted goes on,
+        and one with more candidates fits only those. They are found again where data,
+        split, seed, settings and the versions of skmtl and scikit-learn are the same;
+        fits that failed are not kept.
+    verbose : int, default=0
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    SharingComparison
+        Scores, intervals, gains, ranks, time and size of the candidates.
+
+    Raises
+    ------
+    ValueError
+        If there is no baseline of this name, if all fits fail, or if cells are to be
+        kept that no ``random_state`` lets find again.
+
+    See Also
+    --------
+    skmtl.inspection.sharing_gain : The gain of one estimator, task by task.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_linnerud
+    >>> from sklearn.linear_model import Ridge
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.model_selection import compare_sharing
+    >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
+    >>> est = MultiTaskRegressor(n_members=1, max_iter=5)
+    >>> candidates = {"hard": est, "ridge": Ridge()}
+    >>> comparison = compare_sharing(candidates, X, Y, cv=2, random_state=0)
+    >>> comparison.names
+    ['independent', 'hard', 'ridge']
+    >>> comparison.to_frame().loc["hard"].index.tolist()
+    ['Weight', 'Waist', 'Pulse', 'mean']
+    """
+    candidates, baseline = read_candidates(estimators, param_grid, baseline)
+    metric = _checked_metric(SCORING if scoring is None else scoring)
+    _check_kept(memory, random_state)
+    teller = _told_by(candidates)
+    missing = getattr(teller, "missing_label", np.nan)
+    rng = check_random_state(random_state)
+    repeats = _repeats(cv, n_repeats)
+    folds = [splitter(cv, teller, rng, grouped=groups is not None) for _ in repeats]
+    splits = [pair for fold in folds for pair in fold.split(X, y, groups)]
+    seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
+    calls = [
+        (estimator, X, y, train, test, seed, metric, missing)
+        for (train, test), seed in zip(splits, seeds, strict=True)
+        for estimator in candidates.values()
+    ]
+    run, strict = kept(memory, X, y), error_score == "raise"
+    cells = _all_cells(run, calls, strict, n_jobs, verbose)
+    names, tasks = list(candidates), read_columns(y, missing).task_names
+    tell_failures(cells, names)
+    found = gathered(cells, len(names), len(tasks), np.nan if strict else error_score)
+    warn_undefined(found["scores"], tasks)
+    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    return SharingComparison(
+        names, tasks, baseline, **found, test_ratio=ratio, confidence=confidence
+    )
+
+
+def _all_cells(
+    run: Callable[..., Cell],
+    calls: list[tuple[Any, ...]],
+    strict: bool,
+    n_jobs: int | None,
+    verbose: int,
+) -> list[Cell | Failure]:
+    """Run all cells, under a bar that shows how many are done."""
+    jobs = [delayed(attempt)(run, *args, strict=strict) for args in calls]
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    return list(tqdm(results, "fits", len(jobs), disable=not verbose))
+
+
+def _repeats(cv: Any, n_repeats: int) -> range:
+    """Return how often rows are dealt to folds."""
+    if n_repeats > 1 and not isinstance(cv, Integral | None):
+        raise ValueError(
+            "The 'n_repeats' parameter of compare_sharing must be 1 where 'cv' is no "
+            f"number of folds. Got {n_repeats}: use a splitter that repeats."
+        )
+    return range(n_repeats)
+
+
+def _checked_metric(metric: Any) -> Any:
+    """Return the metric of single tasks, or say which names there are."""
+    if isinstance(metric, MultiTaskScorer):
+        if metric.task is not None or metric.average != "macro":
+            raise ValueError(
+                "The 'scoring' parameter of compare_sharing must be how a single task "
+                f"is scored, for all tasks are compared. Got {metric!r}: give its "
+                "metric alone."
+            )
+        metric = metric.metric
+    for given in metric.values() if isinstance(metric, dict) else [metric]:
+        as_metric(given)
+    return metric
+
+
+def _check_kept(memory: Any, random_state: Any) -> None:
+    if memory is not None and not isinstance(random_state, Integral):
+        raise ValueError(
+            "The 'random_state' parameter of compare_sharing must be an integer where "
+            f"'memory' is given, for kept fits to be found again. Got {random_state!r}."
+        )
+
+
+def _told_by(candidates: dict[str, Any]) -> Any:
+    """Return the first estimator of skmtl, or the first of all: it tells of labels."""
+    last = [last_step(estimator)[0] for estimator in candidates.values()]
+    return next((e for e in last if isinstance(e, MultiTaskBase)), last[0])

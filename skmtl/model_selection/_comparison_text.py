@@ -1,0 +1,108 @@
+"""A comparison as text and as HTML; candidates in the order of their ranks."""
+
+from typing import Any
+
+import numpy as np
+
+from skmtl._plots import short_names
+from skmtl._report._html import joined, paragraph, table
+
+
+def as_text(comparison: Any) -> str:
+    """Return the candidates with their scores, gains and ranks.
+
+    Parameters
+    ----------
+    comparison : SharingComparison
+        What to tell.
+
+    Returns
+    -------
+    str
+        One line per candidate.
+    """
+    header = ("", "score", "delta_m", "rank")
+    names = short_names(comparison.names)
+    rows = [header, *((names[i], *_cells(comparison, i)) for i in order(comparison))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([_title(comparison), *lines, *_difference(comparison)])
+
+
+def as_html(comparison: Any) -> str:
+    """Return the candidates with all that is known of them.
+
+    Parameters
+    ----------
+    comparison : SharingComparison
+        What to tell.
+
+    Returns
+    -------
+    str
+        A table, and one of the tasks' scores.
+    """
+    c, ranked, known = comparison, order(comparison), comparison._columns()
+    header = ["", "score", "Δm", "mean rank", "fit s", "predict s", "parameters"]
+    sizes = [None if np.isnan(n) else round(n) for n in c.n_parameters]
+    seconds = np.stack([known["fit_seconds"][:, 0], known["predict_seconds"][:, 0]])
+    rows = [[c.names[i], *_cells(c, i), *seconds[:, i], sizes[i]] for i in ranked]
+    scores = known["score"]
+    tasks = [
+        [name, *(scores[i, t] for i in ranked)] for t, name in enumerate(c.task_names)
+    ]
+    return str(
+        joined(
+            table(_title(c), header, rows),
+            *map(paragraph, _difference(c)),
+            table("Score of each task", ["", *(c.names[i] for i in ranked)], tasks),
+        )
+    )
+
+
+def order(comparison: Any) -> list[int]:
+    """Return the numbers of the candidates, the best mean rank first.
+
+    Parameters
+    ----------
+    comparison : SharingComparison
+        The comparison.
+
+    Returns
+    -------
+    list of int
+        Candidates without a rank come last.
+    """
+    return np.argsort(comparison.mean_ranks, kind="stable").tolist()
+
+
+def _title(c: Any) -> str:
+    _, n_splits, n_tasks = c.scores.shape
+    return (
+        f"SharingComparison of {len(c.names)} candidates with {c.baseline!r}: "
+        f"{n_tasks} tasks, {n_splits} splits, {100 * c.confidence:g} % intervals"
+    )
+
+
+def _difference(c: Any) -> list[str]:
+    difference = c.critical_difference
+    if np.isnan(difference):
+        return []
+    return [f"Mean ranks that differ by less than {difference:.2f} say nothing."]
+
+
+def _cells(c: Any, i: int) -> tuple[str, str, str]:
+    """Return score, gain and rank of a candidate in words."""
+    score, (low, high) = c.mean_scores[i], c.mean_scores_interval[i]
+    gain, (gain_low, gain_high) = c.delta_m[i], c.delta_m_interval[i]
+    told = f"{gain:+.1%} [{gain_low:+.1%}, {gain_high:+.1%}]"
+    return (
+        f"{score:.4f} [{low:.4f}, {high:.4f}]",
+        "baseline" if c.names[i] == c.baseline else told,
+        f"{c.mean_ranks[i]:.2f}",
+    )
