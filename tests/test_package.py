@@ -24,6 +24,7 @@ MODULES = [
     "skmtl.encoder",
     "skmtl.exceptions",
     "skmtl.inspection",
+    "skmtl.metrics",
     "skmtl.model_selection",
     "skmtl.relation",
     "skmtl.sharing",
