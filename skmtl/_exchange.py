@@ -47,50 +47,62 @@ def exchanged(
     ndarray of int of shape (n_units,)
         The new part of each unit; each part has as many as before.
     """
-    n, n_parts = table.shape[0], len(shares)
-    R = scaled(table)  # (n_units, n_labels)
-    square = R.multiply(R).sum(axis=1)
-    sizes = np.bincount(part, minlength=n_parts)
-    starts = np.cumsum(sizes) - sizes
-    units = np.argsort(part, kind="stable")  # of the first part, then of the second
-    members = csr_array((np.ones(n), (part, np.arange(n))), shape=(n_parts, n))
-    surplus = (members @ R).toarray() - np.outer(shares, R.sum(axis=0))
+    parts = _Parts(table, part, shares)
     trial = last_swap = 0
     while trial < min(MAX_TRIALS, last_swap + PATIENCE):
         trial += 1
-        f = random_state.randint(n_parts)
-        g = (f + random_state.randint(1, n_parts)) % n_parts
-        at_f, at_g = (starts[h] + _drawn(sizes[h], random_state) for h in (f, g))
-        drawn = units[np.append(at_f, at_g)]
-        labels = R[drawn].toarray() if R.shape[1] <= MAX_DENSE else R[drawn]
-        slope = surplus[f] / shares[f] - surplus[g] / shares[g]
-        curvature = 1 / shares[f] + 1 / shares[g]
-        own = curvature * square[drawn]
-        rise = _rises(labels, len(at_f), own, 2 * (labels @ slope), curvature)
-        i, j = np.unravel_index(rise.argmin(), rise.shape)
-        if rise[i, j] < -1e-10:
-            units[at_f[i]], units[at_g[j]] = units[at_g[j]], units[at_f[i]]
-            change = _dense(labels[[len(at_f) + j]] - labels[[i]])[0]
-            surplus[f] += change
-            surplus[g] -= change
+        f = random_state.randint(len(shares))
+        g = (f + random_state.randint(1, len(shares))) % len(shares)
+        if parts.swap_best(f, g, random_state):
             last_swap = trial
-    new = np.empty(n, dtype=np.int64)
-    new[units] = np.repeat(np.arange(n_parts), sizes)
-    return new
+    return parts.numbers()
 
 
-def _rises(
-    labels: Any,
-    n_first: int,
-    own: NDArray[np.float64],
-    linear: NDArray[np.float64],
-    curvature: float,
-) -> NDArray[np.float64]:
-    """Return how far the sum rises with each swap, of shape (n_first, n_second)."""
-    common = _dense(labels[:n_first] @ labels[n_first:].T)
-    leaving, coming = (own - linear)[:n_first], (own + linear)[n_first:]
-    rises: NDArray[np.float64] = np.add.outer(leaving, coming) - 2 * curvature * common
-    return rises
+class _Parts:
+    """Units by the part that they are in, and what each part has too much of."""
+
+    def __init__(
+        self, table: csr_array, part: NDArray[np.int64], shares: NDArray[np.float64]
+    ) -> None:
+        n, n_parts = table.shape[0], len(shares)
+        self.table = scaled(table)  # (n_units, n_labels)
+        self.square = self.table.multiply(self.table).sum(axis=1)
+        self.pull = 1 / shares
+        self.sizes = np.bincount(part, minlength=n_parts)
+        self.starts = np.cumsum(self.sizes) - self.sizes
+        self.units = np.argsort(part, kind="stable")  # of the first part, of the next…
+        members = csr_array((np.ones(n), (part, np.arange(n))), shape=(n_parts, n))
+        expected = np.outer(shares, self.table.sum(axis=0))
+        self.surplus = (members @ self.table).toarray() - expected
+
+    def swap_best(self, f: int, g: int, random_state: RandomState) -> bool:
+        """Swap the two candidates that lower the sum most; tell if any do."""
+        at = [self.starts[h] + _drawn(self.sizes[h], random_state) for h in (f, g)]
+        n_first = len(at[0])
+        units = self.units[np.concatenate(at)]
+        labels = self.table[units]
+        if labels.shape[1] <= MAX_DENSE:
+            labels = labels.toarray()
+        slope = self.pull[f] * self.surplus[f] - self.pull[g] * self.surplus[g]
+        curvature = self.pull[f] + self.pull[g]
+        own, linear = curvature * self.square[units], 2 * (labels @ slope)
+        common = _dense(labels[:n_first] @ labels[n_first:].T)
+        rises = np.add.outer((own - linear)[:n_first], (own + linear)[n_first:])
+        rises -= 2 * curvature * common  # (n_first, n_second)
+        i, j = np.unravel_index(rises.argmin(), rises.shape)
+        if rises[i, j] > -1e-10:
+            return False
+        self.units[at[0][i]], self.units[at[1][j]] = units[n_first + j], units[i]
+        change = _dense(labels[[n_first + j]] - labels[[i]])[0]
+        self.surplus[f] += change
+        self.surplus[g] -= change
+        return True
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the part of each unit."""
+        part = np.empty(len(self.units), dtype=np.int64)
+        part[self.units] = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        return part
 
 
 def _dense(array: Any) -> NDArray[np.float64]:

@@ -67,6 +67,23 @@ def pair_table(table: csr_array, weight: float) -> csr_array:
     return csr_array((weights, (row, column)), shape=(n, len(first)))
 
 
+def carriers(table: csr_array) -> list[NDArray[np.int32]]:
+    """Return the rows that carry each label, the rarest label first.
+
+    Parameters
+    ----------
+    table : csr_array of shape (n_samples, n_labels)
+        The labels of the rows.
+
+    Returns
+    -------
+    list of ndarray of int
+        Sorted row numbers.
+    """
+    columns = table.tocsc()
+    return sorted(np.split(columns.indices, columns.indptr[1:-1]), key=len)
+
+
 def summed_by(table: csr_array, groups: NDArray[np.int64]) -> csr_array:
     """Return how often each group carries each label.
 

@@ -6,9 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-
-from skmtl._label_table import label_table
 
 #: Parts of equal size into which numeric labels are cut.
 N_BINS = 4
@@ -45,11 +42,11 @@ def holdout_split(
     n = len(labels[0])
     n_held_out = min(max(round(fraction * n), 1), n - 1)
     order = random_state.permutation(n)
-    table = label_table([_codes(task)[order] for task in labels])
+    labelled = _carriers([_codes(task)[order] for task in labels])
     held_out = np.zeros(n, dtype=bool)
-    unplaced = table.shape[1]
+    unplaced = len(labelled)
     placed = np.full(n, unplaced)  # rank of the label that placed a row
-    for rank, carriers in enumerate(_carriers(table)):
+    for rank, carriers in enumerate(labelled):
         rows = carriers[placed[carriers] == unplaced]
         lacking = round(fraction * len(carriers)) - int(held_out[carriers].sum())
         room = n_held_out - int(held_out.sum())
@@ -62,12 +59,15 @@ def holdout_split(
     return np.sort(order[~held_out]), np.sort(order[held_out])
 
 
-def _carriers(table: csr_array) -> list[NDArray[np.int32]]:
+def _carriers(codes: Sequence[NDArray[Any]]) -> list[NDArray[np.int64]]:
     """Return the rows that carry each label, the rarest label first."""
-    columns = table.tocsc()
-    carriers = np.split(columns.indices, columns.indptr[1:-1])
-    ranks = np.argsort(np.diff(columns.indptr), kind="stable")
-    return [carriers[label] for label in ranks]
+    carriers = []
+    for task in codes:
+        rows = np.argsort(task, kind="stable")
+        counts = np.bincount(task[task >= 0])
+        ends = np.cumsum([(task < 0).sum(), *counts])
+        carriers += np.split(rows, ends)[1:-1]
+    return sorted(carriers, key=len)
 
 
 def _codes(labels: NDArray[Any]) -> NDArray[Any]:
@@ -128,16 +128,16 @@ def stratified_folds(
     """
     n = len(labels[0])
     order = random_state.permutation(n)
-    table = label_table([_codes(task)[order] for task in labels])
+    labelled = _carriers([_codes(task)[order] for task in labels])
     sizes = np.full(n_folds, n // n_folds)
     sizes[random_state.permutation(n_folds)[: n % n_folds]] += 1
     folds = np.empty(n, dtype=np.int64)
-    folds[order] = dealt(table, sizes, np.full(n_folds, 1 / n_folds))
+    folds[order] = dealt(labelled, sizes, np.full(n_folds, 1 / n_folds))
     return folds
 
 
 def dealt(
-    table: csr_array,
+    labelled: list[NDArray[Any]],
     sizes: NDArray[np.int64],
     shares: NDArray[np.float64],
     *,
@@ -147,8 +147,8 @@ def dealt(
 
     Parameters
     ----------
-    table : csr_array of shape (n_samples, n_labels)
-        Which labels each row carries.
+    labelled : list of ndarray of int
+        The rows that carry each label, the rarest label first.
     sizes : ndarray of int of shape (n_parts,)
         Number of rows of each part.
     shares : ndarray of shape (n_parts,)
@@ -162,9 +162,9 @@ def dealt(
     ndarray of int of shape (n_samples,)
         The part of each row.
     """
-    part = np.full(table.shape[0], -1)
+    part = np.full(sizes.sum(), -1)
     room = np.array(sizes)
-    for carriers in _carriers(table):
+    for carriers in labelled:
         _place(part, carriers, shares, room, in_blocks)
     _place(part, np.flatnonzero(part < 0), shares, room, in_blocks)
     return part

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits, load_wine
 
-from skmtl._stratify import holdout_split
+from skmtl._stratify import holdout_split, stratified_folds
 
 DIGITS = load_digits().target
 TASKS = [DIGITS, DIGITS % 2, np.isin(DIGITS, [0, 6, 8, 9]).astype(int)]
@@ -89,3 +89,16 @@ def test_held_out_rows_are_drawn_from_the_whole_table():
         times[split([np.arange(100) % 2], 0.2, seed)[1]] += 1
     assert times.min() > 15
     assert times.max() < 70
+
+
+@pytest.mark.parametrize("n_folds", [2, 5, 9, 99])
+def test_folds_are_of_one_size_and_share_the_rarest_label_evenly(n_folds):
+    rare = np.zeros(99, dtype=int)
+    rare[::9] = 1  # of 11 rows
+    numbers = np.where(np.arange(99) % 4, np.arange(99) / 7, np.nan)
+    labels = [rare, numbers, np.full(99, -1)]
+    fold = stratified_folds(labels, n_folds, np.random.RandomState(0))
+    assert np.ptp(np.bincount(fold, minlength=n_folds)) <= 1
+    assert np.ptp(np.bincount(fold[rare == 1], minlength=n_folds)) <= 1
+    again = stratified_folds(labels, n_folds, np.random.RandomState(0))
+    assert_array_equal(fold, again)

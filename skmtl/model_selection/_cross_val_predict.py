@@ -134,19 +134,11 @@ def cross_val_predict(
     splitter = multitask_cv(cv, params.get("groups") if groups is None else groups)
     split_params, fit_params = _routed(estimator, splitter, groups, params)
     splits = list(splitter.split(X, y, **split_params))
-    tests = np.concatenate([test for _, test in splits])
-    n = _num_samples(X)
-    if not np.array_equal(np.sort(tests), np.arange(n)):
-        raise ValueError(
-            "cross_val_predict only works for partitions: give a 'cv' in which each "
-            "row is in one test set, such as MultiTaskStratifiedKFold."
-        )
+    back = _places([test for _, test in splits], _num_samples(X))
     runs = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch)(
         delayed(_run)(clone(estimator), X, y, train, test, fit_params, method)
         for train, test in splits
     )
-    back = np.empty(n, dtype=np.int64)
-    back[tests] = np.arange(n)
     predictions, classes = zip(*runs, strict=True)
     return _joined(predictions, classes, names, back)
 
@@ -192,6 +184,17 @@ def _routed(
     router.add(estimator=estimator, method_mapping=to_fit)
     routed = process_routing(router, "fit", **params)
     return routed.splitter.split, routed.estimator.fit
+
+
+def _places(tests: Sequence[NDArray[Any]], n_samples: int) -> NDArray[np.int64]:
+    """Return where each row stands among those of all test sets."""
+    rows = np.concatenate(tests)
+    if not np.array_equal(np.sort(rows), np.arange(n_samples)):
+        raise ValueError(
+            "cross_val_predict only works for partitions: give a 'cv' in which each "
+            "row is in one test set, such as MultiTaskStratifiedKFold."
+        )
+    return np.argsort(rows)
 
 
 def _run(

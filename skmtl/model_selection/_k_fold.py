@@ -14,6 +14,7 @@ from sklearn.model_selection._split import (
 from sklearn.utils import check_random_state
 
 from skmtl._exchange import exchanged
+from skmtl._label_table import carriers
 from skmtl._stratify import dealt
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
 
@@ -103,7 +104,7 @@ class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold)
         table, shares = labels.table[order], np.full(k, 1 / k)
         sizes = n // k + (np.arange(k) < n % k)
         fold = np.empty(n, dtype=np.int64)
-        dealt_fold = dealt(table, sizes, shares, in_blocks=not self.shuffle)
+        dealt_fold = dealt(carriers(table), sizes, shares, in_blocks=not self.shuffle)
         fold[order] = exchanged(table, dealt_fold, shares, rng)
         for number in range(k):
             yield fold == number

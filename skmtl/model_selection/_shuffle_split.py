@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import _num_samples
 
 from skmtl._exchange import exchanged
+from skmtl._label_table import carriers
 from skmtl._stratify import dealt
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
 
@@ -91,7 +92,9 @@ class MultiTaskStratifiedShuffleSplit(
         for _ in range(self.n_splits):
             order = rng.permutation(n)
             table = labels.table[order]
-            part = exchanged(table, dealt(table, sizes, sizes / n), sizes / n, rng)
+            part = exchanged(
+                table, dealt(carriers(table), sizes, sizes / n), sizes / n, rng
+            )
             yield order[part == 0], order[part == 1]
 
 
