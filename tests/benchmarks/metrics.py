@@ -2,10 +2,11 @@
 
     python tests/benchmarks/metrics.py [--rows 100000] [--tasks 20] [--rounds 5]
 
-prints for some metrics the CPU seconds of a plain loop that calls scikit-learn's function
-for each column, those of `multitask_scorer` on an estimator that returns predictions
-made beforehand, and their ratio, with all labels and with a fifth of them missing (the
-loop then drops the rows without one). Both take turns; times are medians over rounds.
+prints for some metrics the CPU seconds of a plain loop that calls scikit-learn's
+function for each column, those of `multitask_scorer` on an estimator that returns
+predictions made beforehand, and their ratio, with all labels and with a fifth of them
+missing (the loop then drops the rows without one). Both take turns; times are medians
+over rounds.
 """
 
 import argparse
