@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,3 +62,43 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Return the global random states.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device whose state counts beside the CPU's.
+
+    Returns
+    -------
+    dict
+        The states.
+    """
+    states = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set the global random states.
+
+    Parameters
+    ----------
+    states : dict
+        What `random_states` has returned.
+    device : torch.device
+        The device that was named then.
+    """
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
