@@ -234,6 +234,7 @@ class MembersNet(MultiTaskNet):
 
     def _take_turns(self, batches: MemberBatches) -> None:
         """Train one member after the other for an epoch."""
+        self._set_training()  # all at once, so that what is held out finds it so
         rate = [group["lr"] for group in self.optimizer_.param_groups]
         for net, own, done in zip(self._alone, batches.turns(), self.done, strict=True):
             if done:
