@@ -65,7 +65,8 @@ def restore(
     state = unplain(state)
     _restore_net(net, state["net"])
     for name, callback in net.callbacks_:
-        _restore(callback, state["callbacks"][name])
+        if name in state["callbacks"]:  # a progress bar may be new
+            _restore(callback, state["callbacks"][name])
     for generator, known in zip(_generators(batches), state["batches"], strict=True):
         generator.set_state(known)
     set_random_states(state["random"], torch.device(net.device))
@@ -135,12 +136,15 @@ def _state_of(callback: Any) -> dict[str, Any]:
     state = {}
     for name, value in vars(callback).items():
         if name.endswith("_"):
-            known = value.state_dict() if hasattr(value, "state_dict") else value
             try:
-                state[name] = plain(known)
+                state[name] = plain(value.state_dict() if _has_state(value) else value)
             except TypeError:  # such as a progress bar, which begins anew
                 continue
     return state
+
+
+def _has_state(value: Any) -> bool:
+    return hasattr(value, "state_dict") and not isinstance(value, type)
 
 
 def _restore(callback: Any, state: dict[str, Any]) -> None:
@@ -149,7 +153,7 @@ def _restore(callback: Any, state: dict[str, Any]) -> None:
         return
     for name, value in state.items():
         own = getattr(callback, name, None)
-        if hasattr(own, "load_state_dict"):
+        if _has_state(own):
             own.load_state_dict(value)
         else:
             setattr(callback, name, value)
