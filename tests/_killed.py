@@ -5,11 +5,13 @@ where a fit that was killed ends up with another model than one that was not.
 """
 
 import hashlib
+import importlib
 import os
 import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +49,8 @@ FITS = {
     ),
 }
 N_KILLS = 24
-#: Seconds between beginning a fit and killing it, at most.
-LONGEST = 0.5
+#: Longest time between beginning a fit and killing it, in times of a whole fit.
+LONGEST = 0.7
 
 
 def digest(est):
@@ -69,8 +71,19 @@ def started(name, folder, result):
         return process
     est, y = FITS[name]
     est.set_params(checkpoint=folder).fit(X, y, resume="auto" if folder else False)
-    result.write_text(digest(est))
+    result.write_text("\n".join([digest(est), *sys.modules]))
     os._exit(0)
+
+
+def of_whole_fit(name, result):
+    """Return the hash of a fit that nothing interrupts, and the seconds it takes."""
+    assert not ended(started(name, None, result))
+    for module in result.read_text().split()[1:]:  # forked processes then have them
+        with suppress(ImportError):
+            importlib.import_module(module)
+    start = time.perf_counter()
+    assert not ended(started(name, None, result))
+    return result.read_text().split()[0], time.perf_counter() - start
 
 
 def ended(process):
@@ -80,11 +93,11 @@ def ended(process):
     return os.WIFSIGNALED(status)
 
 
-def killed_until_done(name, folder, result, moments):
+def killed_until_done(name, folder, result, moments, longest):
     """Fit and kill until a fit comes to its end; return the number of kills."""
     for n_killed in range(1000):
         process = started(name, folder, result)
-        time.sleep(moments.uniform(0, LONGEST))
+        time.sleep(moments.uniform(0, longest))
         os.kill(process, signal.SIGKILL)
         if not ended(process):
             return n_killed
@@ -93,19 +106,15 @@ def killed_until_done(name, folder, result, moments):
 
 def main(folder):
     moments, n_killed, n_rounds = random.Random(0), 0, 0
-    expected = {}
-    for name in FITS:
-        result = folder / f"{name}.whole"
-        assert not ended(started(name, None, result))
-        expected[name] = result.read_text()
+    result = folder / "result"
+    whole = {name: of_whole_fit(name, result) for name in FITS}
     while n_killed < N_KILLS:
-        for name in FITS:
-            result = folder / f"{name}.{n_rounds}"
-            kept = folder / f"kept {name} {n_rounds}"
-            n_killed += killed_until_done(name, kept, result, moments)
-            assert result.read_text() == expected[name], name
+        for name, (expected, seconds) in whole.items():
+            kept, longest = folder / f"{name} {n_rounds}", LONGEST * seconds
+            n_killed += killed_until_done(name, kept, result, moments, longest)
+            assert result.read_text().split()[0] == expected, name
         n_rounds += 1
-    print(n_killed)
+    print(n_killed, "processes killed in", n_rounds * len(FITS), "fits")
 
 
 if __name__ == "__main__":
