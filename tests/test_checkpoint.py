@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_config
 from numpy.testing import assert_array_equal
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
@@ -425,14 +427,15 @@ def test_memory_maps_are_what_they_hold(tmp_path, monkeypatch):
     assert epochs_trained(monkeypatch, est, mapped, Y, resume="auto")[1] == 0
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [None, 3])
 def test_fits_of_a_search_do_not_mix(n_jobs, tmp_path):
     grid = {"alpha": [0.0, 1.0], "sharing": ["hard", "independent"]}
     plain_search = GridSearchCV(classifier(max_iter=4), grid, cv=2).fit(X, Y)
     est = classifier(max_iter=4, checkpoint=tmp_path)
     search = GridSearchCV(est, grid, cv=2, n_jobs=n_jobs)
     for _ in range(2):
-        search.fit(X, Y, resume="auto")
+        with parallel_config("threading"):
+            search.fit(X, Y, resume="auto")
         for name in ("mean_test_score", "split0_test_score"):
             expected = plain_search.cv_results_[name]
             assert_array_equal(search.cv_results_[name], expected)
@@ -642,48 +645,41 @@ def test_values_come_back_as_they_were(tmp_path):
 
 @pytest.mark.parametrize("value", [{1}, object(), np.array([None]), {(1, 2): 3}])
 def test_values_that_a_file_cannot_hold_are_refused(value):
-    with pytest.raises(TypeError, match="can't convert|a checkpoint cannot hold a"):
+    with pytest.raises(TypeError, match=r"can't convert|cannot hold a"):
         plain(value)
 
 
 # Parameters
 
 
+SAID = {
+    "type": "The 'checkpoint' parameter of MultiTaskClassifier must be",
+    "never": "an int in the range [1, inf)",
+    "seed": "The 'checkpoint' parameter needs a random_state, without which the next "
+    "fit would be another one. Got random_state=None: set it to an integer.",
+    "file": "The 'checkpoint' parameter must be a folder, which may not exist yet. Got "
+    f"{__file__!r}, which is a file.",
+    "nowhere": "resume='auto' goes on from a checkpoint, but checkpoint=None: set it "
+    "to the folder that holds them, or leave 'resume' out.",
+    "resume": "The 'resume' parameter must be 'auto' or False. Got True instead.",
+}
+
+
 @pytest.mark.parametrize(
-    ("settings", "fit", "says"),
+    ("case", "settings", "fit"),
     [
-        ({"checkpoint": 3}, {}, "The 'checkpoint' parameter of MultiTaskClassifier"),
-        ({"checkpoint_every": 0}, {}, "an int in the range [1, inf)"),
-        (
-            {"checkpoint": "kept", "random_state": None},
-            {},
-            "The 'checkpoint' parameter needs a random_state, without which the next "
-            "fit would be another one. Got random_state=None: set it to an integer.",
-        ),
-        (
-            {"checkpoint": __file__},
-            {},
-            "The 'checkpoint' parameter must be a folder, which may not exist yet. Got "
-            f"{__file__!r}, which is a file.",
-        ),
-        (
-            {},
-            {"resume": "auto"},
-            "resume='auto' goes on from a checkpoint, but checkpoint=None: set it to "
-            "the folder that holds them, or leave 'resume' out.",
-        ),
-        (
-            {"checkpoint": "kept"},
-            {"resume": True},
-            "The 'resume' parameter must be 'auto' or False. Got True instead.",
-        ),
+        ("type", {"checkpoint": 3}, {}),
+        ("never", {"checkpoint_every": 0}, {}),
+        ("seed", {"checkpoint": "kept", "random_state": None}, {}),
+        ("file", {"checkpoint": __file__}, {}),
+        ("nowhere", {}, {"resume": "auto"}),
+        ("resume", {"checkpoint": "kept"}, {"resume": True}),
     ],
 )
-def test_bad_parameters_are_told_of(settings, fit, says, tmp_path, monkeypatch):
+def test_bad_parameters_are_told_of(case, settings, fit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(SAID[case])):
         classifier(**settings).fit(X, Y, **fit)
-    assert says in str(error.value)
     assert not list(tmp_path.iterdir())
 
 

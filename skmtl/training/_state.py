@@ -152,7 +152,7 @@ def _restore(callback: Any, state: dict[str, Any]) -> None:
         callback.load_state_dict(state["state_dict"])
         return
     for name, value in state.items():
-        own = getattr(callback, name, None)
+        own: Any = getattr(callback, name, None)
         if _has_state(own):
             own.load_state_dict(value)
         else:
