@@ -42,6 +42,7 @@ from skmtl.training import (
     Stopping,
     TaskStopping,
     check_augmentation,
+    draws_alone,
     n_threads,
     seeded,
     warn_of_collapse,
@@ -144,7 +145,7 @@ class MultiTaskFit(CallbackSupportMixin):
         try:
             job = self._prepare(*data, resume=resume, **options)
             checkpoints = checkpoints_of(self, job)
-            with seeded(job.seed, job.plan.device):
+            with seeded(job.seed, job.plan.device) as turn:
                 net = job.net(self)
                 with n_threads(threads(self, net)):
                     rows, checks = job.rows(net)
@@ -153,6 +154,8 @@ class MultiTaskFit(CallbackSupportMixin):
                     if not resume:
                         before.clear()
                     teacher = teach(self, job, net, rows, data, options)
+                    if torch.get_num_threads() == 1 and draws_alone(net):
+                        turn.end()  # others may fit beside it
                     if job.targets.blocks:
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                     if job.targets.blocks and not job.one_pass:

@@ -17,6 +17,10 @@ Array = NDArray[np.float64]
 class Judge(Protocol):
     """Scores tasks, and says what their scores are worth together."""
 
+    @property
+    def metrics(self) -> Any:
+        """How it scores; None where by losses."""
+
     def scores(self, losses: Array, outputs: Tensor, rows: NDArray[np.int64]) -> Array:
         """Return the scores of the tasks on some rows, the greater the better."""
 

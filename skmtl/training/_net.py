@@ -15,6 +15,7 @@ from skorch.callbacks import Callback
 from skorch.utils import to_tensor
 from torch import Tensor
 
+from skmtl._randomness import generator
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
@@ -210,11 +211,12 @@ class MultiTaskNet(NeuralNet):
             return super().get_iterator(dataset, training)  # type: ignore[no-any-return]
         if not training:
             return Batches(dataset, max(self.batch_size, 4096))
-        generator = None
+        of_orders = None
         if self.iterator_train__shuffle or dataset.odds is not None:
-            generator = torch.Generator()
-            generator.manual_seed(int(torch.randint(2**62, ())))
-        return Batches(dataset, self.batch_size, generator)
+            of_orders = torch.Generator()
+            seed = torch.randint(2**62, (), generator=generator())
+            of_orders.manual_seed(int(seed))
+        return Batches(dataset, self.batch_size, of_orders)
 
     def run_single_epoch(
         self,

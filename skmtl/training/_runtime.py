@@ -3,12 +3,14 @@
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 import torch._functorch.config
+
+from skmtl._randomness import draw_from, generator
 
 _SEEDED = threading.RLock()
 
@@ -38,8 +40,31 @@ def reusable_graphs() -> AbstractContextManager[None]:
     return torch._functorch.config.patch(donated_buffer=False)  # type: ignore[no-any-return, attr-defined]
 
 
+class Turn:
+    """A thread's turn with the global random states.
+
+    Parameters
+    ----------
+    states : ExitStack
+        Gives them back.
+    """
+
+    def __init__(self, states: ExitStack) -> None:
+        self._states = states
+
+    def end(self) -> None:
+        """Let others have theirs; draw on from a generator that is where torch's was.
+
+        Nothing may draw from the global states from here on.
+        """
+        source = torch.Generator()
+        source.set_state(torch.get_rng_state())
+        self._states.close()
+        draw_from(source)
+
+
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[Turn]:
     """Seed the global random states, and bring back what they were.
 
     Those states belong to the process, so threads take turns.
@@ -51,6 +76,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     device : torch.device
         Device whose state is borrowed beside the CPU's.
     """
+    before = generator()
+    try:
+        with ExitStack() as states:
+            states.enter_context(_borrowed(seed, device))
+            draw_from(None)
+            yield Turn(states)
+    finally:
+        draw_from(before)
+
+
+@contextmanager
+def _borrowed(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     with _SEEDED, torch.random.fork_rng(devices):
         python, numpy = random.getstate(), np.random.get_state()
@@ -65,7 +102,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """Return the global random states.
+    """Return the random states that training draws from.
 
     Parameters
     ----------
@@ -77,6 +114,9 @@ def random_states(device: torch.device) -> dict[str, Any]:
     dict
         The states.
     """
+    own = generator()
+    if own is not None:
+        return {"own": own.get_state()}
     states = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -88,7 +128,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Set the global random states.
+    """Set the random states that training draws from.
 
     Parameters
     ----------
@@ -97,6 +137,10 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
     device : torch.device
         The device that was named then.
     """
+    own = generator()
+    if own is not None:
+        own.set_state(states["own"])
+        return
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
