@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -125,10 +126,8 @@ def meeting(monkeypatch):
     barrier, met, epoch = threading.Barrier(2), [], MultiTaskNet._epoch
 
     def waiting(net, *args):
-        try:
-            met.append(barrier.wait(timeout=0.5 if barrier.broken else 20))
-        except threading.BrokenBarrierError:
-            pass
+        with suppress(threading.BrokenBarrierError):
+            met.append(barrier.wait(timeout=20))
         return epoch(net, *args)
 
     monkeypatch.setattr(MultiTaskNet, "_epoch", waiting)
@@ -217,10 +216,10 @@ def test_while_a_strategy_trains_global_states_are_the_users(
     family, name, said, monkeypatch
 ):
     epoch = MultiTaskNet._epoch
-    torch.manual_seed(3)
-    before, seen = global_states(), []
+    seen = []
 
     def looking(net, *args):
+        before = global_states()
         epoch(net, *args)
         seen.append(not said or global_states() == before)  # after looks at tasks
 

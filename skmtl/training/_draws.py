@@ -10,9 +10,10 @@ from skmtl.training._callbacks import SklearnCallbacks
 from skmtl.training._lookahead import Lookahead
 from skmtl.training._net import MultiTaskNet
 
-#: Modules of torch that draw from its global state.
+#: Packages whose classes draw from no global state but torch's, if any.
+PACKAGES = ("skmtl", "torch", "torchjd")
+#: Modules of torch that draw from its global state, beside those of dropout.
 DRAWING = (
-    nn.modules.dropout._DropoutNd,
     nn.FractionalMaxPool2d,
     nn.FractionalMaxPool3d,
     nn.MultiheadAttention,
@@ -34,8 +35,8 @@ def draws_alone(net: MultiTaskNet) -> bool:
     Returns
     -------
     bool
-        False on a GPU, with a metric that decides, and wherever a class is neither
-        skmtl's nor one of torch's that are known not to draw.
+        False on a GPU, with a metric that decides, and where a class is of another
+        package than `PACKAGES`, or draws from torch's global state.
     """
     specs = (net.module__sharing, net.module__encoder, net.module__relation)
     parts = [
@@ -52,6 +53,8 @@ def draws_alone(net: MultiTaskNet) -> bool:
 
 
 def _is_known(part: Any) -> bool:
-    package = type(part).__module__.partition(".")[0]
-    draws = isinstance(part, DRAWING) and not isinstance(part, Dropout)
-    return package in ("skmtl", "torch") and not draws and not isinstance(part, FOREIGN)
+    if type(part).__module__.partition(".")[0] not in PACKAGES:
+        return False
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return isinstance(part, Dropout) or part.p == 0
+    return not isinstance(part, (*DRAWING, *FOREIGN))
