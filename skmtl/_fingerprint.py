@@ -2,12 +2,14 @@
 
 import functools
 import pickle
+from numbers import Number
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import joblib
 import numpy as np
+from scipy.sparse import issparse
 from torch import Tensor
 
 from skmtl._data import Data
@@ -122,6 +124,7 @@ def _trained(estimator: Any) -> list[Any]:
     return [*state, None if net.optimizer_ is None else net.optimizer_.state_dict()]
 
 
+@functools.singledispatch
 def described(value: Any) -> Any:
     """Return a value in a form that is the same in every process.
 
@@ -136,27 +139,53 @@ def described(value: Any) -> Any:
     object
         Arrays, numbers and strings, and containers of such.
     """
-    if isinstance(value, dict):
-        return [(described(key), described(entry)) for key, entry in value.items()]
-    if isinstance(value, list | tuple):
-        return [described(entry) for entry in value]
-    if isinstance(value, Tensor):
-        return value.detach().cpu().numpy()
-    if isinstance(value, type):
-        return _name(value)
-    if isinstance(value, FunctionType):
-        return _name(value), value.__code__.co_code, value.__code__.co_names
-    if isinstance(value, functools.partial):
-        return described([value.func, value.args, value.keywords])
+    if value is None or isinstance(value, Number | str) or issparse(value):
+        return value
     if hasattr(value, "get_params"):
         return _name(type(value)), described(_parameters(value))
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        return described(value.tolist())
     try:
         joblib.hash(value)
     except (pickle.PicklingError, TypeError, AttributeError):
         return _name(type(value))
     return value
+
+
+@described.register
+def _(value: dict) -> Any:
+    return [(described(key), described(entry)) for key, entry in value.items()]
+
+
+@described.register(list)
+@described.register(tuple)
+def _(value: Any) -> Any:
+    return [described(entry) for entry in value]
+
+
+@described.register
+def _(value: Tensor) -> Any:
+    return value.detach().cpu().numpy()
+
+
+@described.register
+def _(value: np.ndarray) -> Any:  # joblib reads objects by where they are
+    return described(value.tolist()) if value.dtype == object else value
+
+
+@described.register
+def _(value: type) -> Any:
+    return _name(value)
+
+
+@described.register
+def _(value: FunctionType) -> Any:
+    code = value.__code__
+    constants = [c for c in code.co_consts if isinstance(c, Number | str)]
+    return _name(value), code.co_code, code.co_names, constants
+
+
+@described.register
+def _(value: functools.partial) -> Any:
+    return described([value.func, value.args, value.keywords])
 
 
 def _parameters(value: Any) -> Any:

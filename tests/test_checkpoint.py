@@ -1,5 +1,6 @@
 """Fits that are interrupted and go on, and files that cannot be written or read."""
 
+import copy
 import errno
 import json
 import os
@@ -7,13 +8,16 @@ import pickle
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from joblib import parallel_config
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import GridSearchCV
@@ -450,9 +454,34 @@ def test_partial_fit_writes_nothing(tmp_path):
 
 
 def test_functions_are_told_apart_by_what_they_do():
-    one, other = (lambda x: x + 1), (lambda x: x * 2)
-    assert described(one) == described(lambda x: x + 1)
-    assert described(one) != described(other)
+    same = described(lambda x: x + 1)
+    assert described(lambda x: x + 1) == same
+    for other in (lambda x: x + 2, lambda x: x * 1, lambda x: x.real + 1, np.sin):
+        assert described(other) != same
+
+
+class Odd:
+    """What joblib cannot hash."""
+
+    def __reduce__(self):
+        raise TypeError
+
+
+def test_parameters_are_described_by_what_they_hold():
+    for value, other in [
+        (partial(MLP, (5,)), partial(MLP, (6,))),
+        ({"a": [1, (2,)]}, {"a": [1, (3,)]}),
+        (np.array(["a", None], dtype=object), np.array(["b", None], dtype=object)),
+        (torch.arange(3), torch.arange(3) + 1),
+        (csr_array(np.eye(2)), csr_array(np.ones((2, 2)))),
+        (MLP((5,)), MLP((6,))),
+        (Counting((1.0, 2.0)), Counting((1.0, 3.0))),
+        (Odd(), Counting()),
+    ]:
+        again = copy.deepcopy(value) if not isinstance(value, Odd) else Odd()
+        found = joblib.hash(described(value))
+        assert found == joblib.hash(described(again))
+        assert found != joblib.hash(described(other))
 
 
 # Files
