@@ -22,7 +22,7 @@ from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, AutoGrouped, LearnedBranching, TaskToken
-from skmtl.training import AUGMENTATION, MultiTaskNet, draws_alone
+from skmtl.training import AUGMENTATION, MultiTaskNet, draws_alone, n_threads
 from skmtl.weighting import WEIGHTING, Equal
 
 NUMPY_STATE = np.random.mtrand._rand
@@ -282,6 +282,28 @@ def test_predictions_beside_a_fit_are_as_alone():
         for answer in answers:
             assert_array_equal(answer.result(), expected)
         assert all(bits(fit.result()) == whole for fit in fits)
+
+
+@pytest.mark.parametrize("n", [None, 1, 2])
+def test_a_thread_that_begins_beside_others_keeps_its_number_of_torch_threads(n):
+    """A new thread begins with the number that another one has set."""
+    before, seen = torch.get_num_threads(), []
+
+    def work():
+        with n_threads(n):
+            seen.append(torch.get_num_threads())
+        seen.append(torch.get_num_threads())
+
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(1) as pool, n_threads(1):
+            pool.submit(work).result()
+        assert seen == [n or 2, 2]
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 # What is left behind

@@ -15,6 +15,42 @@ from skmtl._randomness import draw_from, generator
 _SEEDED = threading.RLock()
 
 
+class _Limits:
+    """Numbers of torch threads: each thread has its own, and new ones the last set.
+
+    A thread that is new while others have a limit begins with theirs; what it is to
+    have afterwards is what the first of them had before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
+        self._n_inside = 0
+        self._usual = 1
+
+    def enter(self) -> int:
+        """Return the number of torch threads to bring back."""
+        with self._lock:
+            before = torch.get_num_threads()
+            if not self._n_inside:
+                self._usual = before
+            elif not hasattr(self._of_thread, "known"):
+                before = self._usual
+            self._of_thread.known = True
+            self._n_inside += 1
+        return before
+
+    def leave(self, before: int) -> None:
+        """Bring a number back."""
+        with self._lock:
+            self._n_inside -= 1
+            if torch.get_num_threads() != before:
+                torch.set_num_threads(before)
+
+
+_LIMITS = _Limits()
+
+
 @contextmanager
 def n_threads(n: int | None) -> Iterator[None]:
     """Run with some number of torch threads; None leaves it as it is.
@@ -24,15 +60,14 @@ def n_threads(n: int | None) -> Iterator[None]:
     n : int or None
         Number of threads.
     """
-    before = torch.get_num_threads()
-    if n is None or n == before:
-        yield
-        return
-    torch.set_num_threads(n)
+    before = _LIMITS.enter()
     try:
+        now = before if n is None else n
+        if now != torch.get_num_threads():
+            torch.set_num_threads(now)
         yield
     finally:
-        torch.set_num_threads(before)
+        _LIMITS.leave(before)
 
 
 def reusable_graphs() -> AbstractContextManager[None]:
