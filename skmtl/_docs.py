@@ -135,6 +135,13 @@ record_gradients : bool, default=False
     holds them.
 warm_start : bool, default=False
     Whether ``fit`` goes on from the weights of the fit before.
+checkpoint : str or path-like, default=None
+    Folder for the state of training, from which ``fit(..., resume="auto")`` goes on
+    after a failure; see :ref:`failure`. It needs a ``random_state``. The folder may be
+    that of several fits, such as those of a search: their settings and data keep their
+    files apart.
+checkpoint_every : int, default=10
+    Number of epochs between two checkpoints.
 callbacks : list of skorch.callbacks.Callback, default=None
     Called by skorch while training.
 device : str or torch.device, default="auto"

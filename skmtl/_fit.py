@@ -24,6 +24,7 @@ from skmtl._data import (
     reweighted,
     task_labels,
 )
+from skmtl._fingerprint import check_resume, checkpoints_of
 from skmtl._held_out import hold_out, judge_of, judged_by, member_parts
 from skmtl._job import Job
 from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
@@ -41,6 +42,7 @@ from skmtl.training import (
     Stopping,
     TaskStopping,
     check_augmentation,
+    draws_alone,
     n_threads,
     seeded,
     warn_of_collapse,
@@ -72,6 +74,7 @@ class MultiTaskFit(CallbackSupportMixin):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
+        resume: Any = False,
     ) -> Self:
         """Train on all tasks.
 
@@ -95,6 +98,10 @@ class MultiTaskFit(CallbackSupportMixin):
             Labels of the validation set.
         sample_weight_val : array-like, default=None
             Weights of the validation set.
+        resume : {"auto", False}, default=False
+            "auto" goes on from the newest checkpoint of the same settings and data in
+            the folder ``checkpoint``, and starts anew where there is none. False always
+            does.
 
         Returns
         -------
@@ -108,9 +115,11 @@ class MultiTaskFit(CallbackSupportMixin):
         DivergenceError
             If a task's loss stops being finite; the estimator is then unfitted.
         """
-        resume = self.warm_start and self.__sklearn_is_fitted__()
+        continues = check_resume(resume, self.checkpoint)
+        trains_on = self.warm_start and self.__sklearn_is_fitted__()
         valid = (X_val, y_val, sample_weight_val)
-        return self._all_or_nothing(X, y, sample_weight, valid, resume=resume)
+        data = (X, y, sample_weight, valid)
+        return self._all_or_nothing(*data, resume=trains_on, continues=continues)
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
@@ -135,16 +144,19 @@ class MultiTaskFit(CallbackSupportMixin):
         before = {k: v for k, v in vars(self).items() if _is_fitted_attribute(k)}
         try:
             job = self._prepare(*data, resume=resume, **options)
-            with seeded(job.seed, job.plan.device):
+            checkpoints = checkpoints_of(self, job)
+            with seeded(job.seed, job.plan.device) as turn:
                 net = job.net(self)
                 with n_threads(threads(self, net)):
                     rows, checks = job.rows(net)
-                    net.judging = job.judging()
+                    net.judging, net.checkpoints = job.judging(), checkpoints
                     one = rows[0] if job.parts else rows
                     check_augmentation(net.augmentation, one)
                     if not resume:
                         before.clear()
                     teacher = teach(self, job, net, rows, data, options)
+                    if torch.get_num_threads() == 1 and draws_alone(net):
+                        turn.end()  # others may fit beside it
                     if job.targets.blocks:
                         net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                     if job.targets.blocks and not job.one_pass:
@@ -172,6 +184,7 @@ class MultiTaskFit(CallbackSupportMixin):
         resume: bool,
         classes: Any = None,
         one_pass: bool = False,
+        continues: bool = False,
     ) -> Job:
         """Check everything before any training starts."""
         plan = Plan.of(self)
@@ -236,6 +249,7 @@ class MultiTaskFit(CallbackSupportMixin):
             soft=taught,
             start=start,
             judge=judge,
+            continues=continues,
         )
 
     def _read(

@@ -75,6 +75,8 @@ class Job:
         The source of random choices as it was before the first.
     judge : Judge or None
         What decides on held-out rows; None where their mean loss does.
+    continues : bool
+        Whether to go on from a checkpoint, where there is one.
     """
 
     plan: Plan
@@ -94,6 +96,7 @@ class Job:
     soft: Tensor | None = None
     start: np.random.RandomState | None = None
     judge: Judge | None = None
+    continues: bool = False
 
     def net(self, estimator: Any) -> MultiTaskNet:
         """Return the net to train; draws from torch's random state.

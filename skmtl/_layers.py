@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from skmtl._randomness import generator
+
 
 class StackedLinear(nn.Module):
     """Linear layers of ``n_copies`` networks in one weight tensor.
@@ -275,7 +277,8 @@ class Dropout(nn.Dropout):
         if not (self.training and self.p) or H.device.type != "cpu":
             return super().forward(H)
         n = H.numel()
-        drawn = torch.randint(-(2**63), 2**63 - 1, (-(-n // 8),))  # eight bytes each
+        bounds, n_drawn = (-(2**63), 2**63 - 1), -(-n // 8)  # eight bytes each
+        drawn = torch.randint(*bounds, (n_drawn,), generator=generator())
         try:
             drawn = drawn.view(torch.uint8)
         except RuntimeError:

@@ -1,6 +1,7 @@
 """What the parameters that all estimators have may be."""
 
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,8 @@ PARAMETERS: dict[str, Any] = {
     "selection_fraction": [Interval(Real, 0, 1, closed="right")],
     "record_gradients": ["boolean"],
     "warm_start": ["boolean"],
+    "checkpoint": [str, PathLike, None],
+    "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
     "callbacks": [list, None],
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", *DTYPES})],

@@ -1,5 +1,6 @@
 """Several regression tasks."""
 
+from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -90,6 +91,8 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         selection_fraction: float = 0.5,
         record_gradients: bool = False,
         warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 10,
         callbacks: list[Any] | None = None,
         device: Any = "auto",
         precision: str = "auto",
@@ -126,6 +129,8 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.selection_fraction = selection_fraction
         self.record_gradients = record_gradients
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.callbacks = callbacks
         self.device = device
         self.precision = precision

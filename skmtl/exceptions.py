@@ -9,6 +9,13 @@ class DivergenceError(ValueError):
     """
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, or is not used.
+
+    ``fit`` goes on: without checkpoints, or from an earlier one.
+    """
+
+
 class GateCollapseWarning(UserWarning):
     """A task's gate puts almost all of its weight on one of several experts.
 

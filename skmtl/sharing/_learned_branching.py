@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skmtl._randomness import generator
 from skmtl._validation import Interval
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
@@ -131,7 +132,8 @@ class _LearnedBranching(MixtureModule):
         """Return one row per reader that is one at its parent and else zero."""
         logits = self.scale * choice
         if self.training:
-            uniform = torch.rand_like(logits).clamp_min(torch.finfo(logits.dtype).tiny)
+            uniform = torch.empty_like(logits).uniform_(generator=generator())
+            uniform = uniform.clamp_min(torch.finfo(logits.dtype).tiny)
             logits = logits - (-uniform.log()).log()  # Gumbel noise
         parents = torch.arange(logits.shape[1], device=logits.device)
         hard = (logits.argmax(dim=1, keepdim=True) == parents).to(logits.dtype)

@@ -15,7 +15,9 @@ from skmtl.training._callbacks import MemberStopping as MemberStopping
 from skmtl.training._callbacks import Progress as Progress
 from skmtl.training._callbacks import SklearnCallbacks as SklearnCallbacks
 from skmtl.training._callbacks import Stopping as Stopping
+from skmtl.training._checkpoint import Checkpoints as Checkpoints
 from skmtl.training._collapse import warn_of_collapse as warn_of_collapse
+from skmtl.training._draws import draws_alone as draws_alone
 from skmtl.training._judging import Judging as Judging
 from skmtl.training._judging import TaskStopping as TaskStopping
 from skmtl.training._lookahead import AT_ONCE as AT_ONCE

@@ -67,15 +67,30 @@ class Active:
         n = len(stopped) - int(stopped.sum())
         if n == self.n_members:
             return False
-        before, members_first = self.modules, np.argsort(stopped, kind="stable")
-        self._reorder(members_first)
-        members, weighting = self.every
+        self.restrict(np.argsort(stopped, kind="stable"), n, optimizer)
+        return True
+
+    def restrict(
+        self, index: NDArray[np.intp], n: int, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Put members into another order, and go on with the first.
+
+        Parameters
+        ----------
+        index : ndarray of int of shape (n_members,)
+            Their places before, in the new order.
+        n : int
+            How many of them go on.
+        optimizer : torch.optim.Optimizer
+            It will train these.
+        """
+        before, (members, weighting) = self.modules, self.every
+        self._reorder(index)
         self.n_members, self.members = n, members.first(n)
         if isinstance(weighting, StackedWeighting):
             self.weighting = weighting.first(n)
-        kept = torch.from_numpy(members_first[:n])
+        kept = torch.from_numpy(index[:n])
         _train_instead(optimizer, before, self.modules, kept)
-        return True
 
     def restore(self) -> None:
         """Put all members back to where they were at first."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from skmtl._randomness import generator
 from skmtl._registry import Spec, resolve
 from skmtl._validation import Interval
 from skmtl.training._batches import Batch, BlockTarget, Rows
@@ -99,7 +100,8 @@ class Flip(Augmentation):
 
     def inputs(self, X: Tensor) -> Tensor:
         """Mirror some images."""
-        mirrored = torch.rand(len(X), 1, 1, 1, device=X.device) < 0.5
+        shape = len(X), 1, 1, 1
+        mirrored = torch.rand(shape, device=X.device, generator=generator()) < 0.5
         return torch.where(mirrored, X.flip(-1), X)
 
 
@@ -134,8 +136,9 @@ class Crop(Augmentation):
         n, _, height, width = X.shape
         a, b = math.ceil(self.padding * height), math.ceil(self.padding * width)
         windows = F.pad(X, (b, b, a, a)).unfold(2, height, 1).unfold(3, width, 1)
-        top = torch.randint(2 * a + 1, (n,), device=X.device)
-        left = torch.randint(2 * b + 1, (n,), device=X.device)
+        source = generator()
+        top = torch.randint(2 * a + 1, (n,), device=X.device, generator=source)
+        left = torch.randint(2 * b + 1, (n,), device=X.device, generator=source)
         return windows[torch.arange(n, device=X.device), :, top, left]
 
 
@@ -169,7 +172,8 @@ class Noise(Augmentation):
         axes = [axis for axis in range(X.ndim) if axis != 1]
         center = X.nanmean(axes, keepdim=True)
         spread = (X - center).square().nanmean(axes, keepdim=True).sqrt()
-        return X.addcmul(spread, torch.randn_like(X), value=self.scale)
+        noise = torch.empty_like(X).normal_(generator=generator())
+        return X.addcmul(spread, noise, value=self.scale)
 
 
 class Mixup(Augmentation):
@@ -213,7 +217,7 @@ class Mixup(Augmentation):
     def batch(self, X: Tensor, y: list[BlockTarget]) -> Batch:
         """Mix every row with another; its labels become those of both."""
         share = self._shares(X)
-        other = torch.randperm(len(X), device=X.device)
+        other = torch.randperm(len(X), device=X.device, generator=generator())
         mixed = X[other].lerp(X, share.reshape(-1, *[1] * (X.ndim - 1)))
         return mixed, [_of_both(labels, w, share, other) for labels, w in y]
 
@@ -221,13 +225,11 @@ class Mixup(Augmentation):
         """Return the larger share of each pair, of shape (n,)."""
         # Beta as a ratio of gammas G(alpha) = G(alpha + 1) U^(1 / alpha), of which the
         # logarithms are taken: for small alpha both gammas underflow.
-        shape = X.new_full((2, len(X)), self.alpha + 1)
-        gamma = torch.distributions.Gamma(
-            shape, torch.ones_like(shape), validate_args=False
-        )
-        logs = (
-            gamma.sample().log() - torch.empty_like(shape).exponential_() / self.alpha
-        )
+        shape, source = X.new_full((2, len(X)), self.alpha + 1), generator()
+        gamma = torch._standard_gamma(shape, generator=source)
+        uniform_logs = -torch.empty_like(shape).exponential_(generator=source)
+        tiny = torch.finfo(shape.dtype).tiny
+        logs = gamma.clamp_min(tiny).log() + uniform_logs / self.alpha
         return torch.sigmoid((logs[0] - logs[1]).abs())
 
 
@@ -247,7 +249,7 @@ def _of_both(
     )
 
 
-class _Function(Augmentation):
+class Function(Augmentation):
     """A user's function from a batch of inputs to a batch of inputs."""
 
     name = "callable"
@@ -295,7 +297,7 @@ def _resolved(entry: Any) -> Augmentation:
     ):
         return resolve(entry, AUGMENTATION)
     if callable(entry):
-        return _Function(entry)
+        return Function(entry)
     raise ValueError(
         f"The 'augmentation' parameter must hold names among {sorted(AUGMENTATION)} or "
         f"callables. Got {entry!r}."

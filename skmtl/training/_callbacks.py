@@ -150,6 +150,15 @@ class Progress(Callback):
         self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update()
 
+    def state_dict(self) -> dict[str, float]:
+        """Return how far the bar has come, and the best score."""
+        return {"n": self.bar_.n, "best": self.best_}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on where another bar was."""
+        self.bar_.update(state["n"] - self.bar_.n)
+        self.best_ = state["best"]
+
     def close(self) -> None:
         """Close the bar; training may have ended by an error."""
         if hasattr(self, "bar_"):

@@ -17,6 +17,10 @@ Array = NDArray[np.float64]
 class Judge(Protocol):
     """Scores tasks, and says what their scores are worth together."""
 
+    @property
+    def metrics(self) -> Any:
+        """How it scores; None where by losses."""
+
     def scores(self, losses: Array, outputs: Tensor, rows: NDArray[np.int64]) -> Array:
         """Return the scores of the tasks on some rows, the greater the better."""
 
@@ -148,6 +152,44 @@ class Stopped:
             for p, own in zip(trained, alone, strict=True)
             if own.any()
         ]
+
+    def state(self, parameters: Sequence[Tensor]) -> list[tuple[int, Tensor, Tensor]]:
+        """Return numbers of parameters, and which slices of them are kept.
+
+        Parameters
+        ----------
+        parameters : sequence of Tensor
+            All parameters of the network.
+
+        Returns
+        -------
+        list of (int, Tensor of int, Tensor)
+            Number, slices and their values.
+        """
+        number = {id(p): i for i, p in enumerate(parameters)}
+        return [(number[id(p)], index, values) for p, index, values in self.kept]
+
+    @classmethod
+    def of_state(
+        cls, parameters: Sequence[Tensor], state: Sequence[tuple[int, Tensor, Tensor]]
+    ) -> "Stopped":
+        """Return what `state` was called of, for a network like that one.
+
+        Parameters
+        ----------
+        parameters : sequence of Tensor
+            All its parameters.
+        state : list of (int, Tensor of int, Tensor)
+            Number, slices and their values.
+
+        Returns
+        -------
+        Stopped
+            What is kept.
+        """
+        stopped: Stopped = object.__new__(cls)
+        stopped.kept = [(parameters[i], index, values) for i, index, values in state]
+        return stopped
 
     def restore(self) -> None:
         """Undo what a step has done to them: decay and momentum need no gradient."""

@@ -164,11 +164,28 @@ class MembersNet(MultiTaskNet):
     def _drop_stopped(self) -> None:
         """Train on with those stacked members only that have not stopped."""
         if self.active.drop(self.done, self.optimizer_):
-            super()._constants()
-            module, self._balance.weighting = self.active.modules
-            self._balance.module = module  # type: ignore[assignment]
-            self._run = self.active.members.each()
-            self._own = None
+            self._train_active()
+
+    def restrict(self, order: NDArray[np.intp], n: int) -> None:
+        """Train on as after members have been dropped.
+
+        Parameters
+        ----------
+        order : ndarray of int of shape (n_members,)
+            Numbers of the members in the order in which they are computed.
+        n : int
+            How many of them, the first, still train.
+        """
+        if n < self.n_members:
+            self.active.restrict(order, n, self.optimizer_)
+            self._train_active()
+
+    def _train_active(self) -> None:
+        super()._constants()
+        module, self._balance.weighting = self.active.modules
+        self._balance.module = module  # type: ignore[assignment]
+        self._run = self.active.members.each()
+        self._own = None
 
     @property
     def _trained_module(self) -> Any:
@@ -219,6 +236,7 @@ class MembersNet(MultiTaskNet):
 
     def _take_turns(self, batches: MemberBatches) -> None:
         """Train one member after the other for an epoch."""
+        self._set_training()  # all at once, so that what is held out finds it so
         rate = [group["lr"] for group in self.optimizer_.param_groups]
         for net, own, done in zip(self._alone, batches.turns(), self.done, strict=True):
             if done:

@@ -15,6 +15,7 @@ from skorch.callbacks import Callback
 from skorch.utils import to_tensor
 from torch import Tensor
 
+from skmtl._randomness import generator
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
@@ -68,9 +69,12 @@ class MultiTaskNet(NeuralNet):
     ----------
     judging : Judging or None
         What scores held-out rows, where something else than their loss decides.
+    checkpoints : Checkpoints or None
+        What writes the state of training to files.
     """
 
     judging: Judging | None = None
+    checkpoints: Any = None
     #: Outputs of tasks that stop with the next step, and what such tasks keep.
     _stops: Tensor | None = None
     _stopped: Stopped | None = None
@@ -168,15 +172,20 @@ class MultiTaskNet(NeuralNet):
         data = {"dataset_train": rows, "dataset_valid": valid}
         batches = self.get_iterator(rows, training=True)
         checks = None if valid is None else self.get_iterator(valid, training=False)
-        for _ in range(epochs):
+        n_done = 0
+        if self.checkpoints is not None:
+            n_done = self.checkpoints.begin(self, batches)
+        while not n_done or (n_done < epochs and not self.stop_training_):
             start = perf_counter()
             self.notify("on_epoch_begin", **data)
             self._epoch(batches, checks)
             self.history.record("dur", perf_counter() - start)
             self.history.new_batch()  # skorch's Checkpoint looks at the last one
             self.notify("on_epoch_end", **data)
-            if self.stop_training_:
-                return
+            n_done += 1
+            if self.checkpoints is not None:
+                last = n_done == epochs or self.stop_training_
+                self.checkpoints.after_epoch(self, batches, n_done, last)
 
     def _epoch(self, batches: Any, checks: Any) -> None:
         """Train for an epoch, and look at what is held out."""
@@ -202,11 +211,12 @@ class MultiTaskNet(NeuralNet):
             return super().get_iterator(dataset, training)  # type: ignore[no-any-return]
         if not training:
             return Batches(dataset, max(self.batch_size, 4096))
-        generator = None
+        of_orders = None
         if self.iterator_train__shuffle or dataset.odds is not None:
-            generator = torch.Generator()
-            generator.manual_seed(int(torch.randint(2**62, ())))
-        return Batches(dataset, self.batch_size, generator)
+            of_orders = torch.Generator()
+            seed = torch.randint(2**62, (), generator=generator())
+            of_orders.manual_seed(int(seed))
+        return Batches(dataset, self.batch_size, of_orders)
 
     def run_single_epoch(
         self,
@@ -521,5 +531,6 @@ class MultiTaskNet(NeuralNet):
             "_stopped",
             "_said",
             "judging",
+            "checkpoints",
         ):
             vars(self).pop(name, None)  # type: ignore[attr-defined]

@@ -3,13 +3,52 @@
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 import torch._functorch.config
 
+from skmtl._randomness import draw_from, generator
+
 _SEEDED = threading.RLock()
+
+
+class _Limits:
+    """Numbers of torch threads: each thread has its own, and new ones the last set.
+
+    A thread that is new while others have a limit begins with theirs; what it is to
+    have afterwards is what the first of them had before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
+        self._n_inside = 0
+        self._usual = 1
+
+    def enter(self) -> int:
+        """Return the number of torch threads to bring back."""
+        with self._lock:
+            before = torch.get_num_threads()
+            if not self._n_inside:
+                self._usual = before
+            elif not hasattr(self._of_thread, "known"):
+                before = self._usual
+            self._of_thread.known = True
+            self._n_inside += 1
+        return before
+
+    def leave(self, before: int) -> None:
+        """Bring a number back."""
+        with self._lock:
+            self._n_inside -= 1
+            if torch.get_num_threads() != before:
+                torch.set_num_threads(before)
+
+
+_LIMITS = _Limits()
 
 
 @contextmanager
@@ -21,15 +60,14 @@ def n_threads(n: int | None) -> Iterator[None]:
     n : int or None
         Number of threads.
     """
-    before = torch.get_num_threads()
-    if n is None or n == before:
-        yield
-        return
-    torch.set_num_threads(n)
+    before = _LIMITS.enter()
     try:
+        now = before if n is None else n
+        if now != torch.get_num_threads():
+            torch.set_num_threads(now)
         yield
     finally:
-        torch.set_num_threads(before)
+        _LIMITS.leave(before)
 
 
 def reusable_graphs() -> AbstractContextManager[None]:
@@ -37,8 +75,31 @@ def reusable_graphs() -> AbstractContextManager[None]:
     return torch._functorch.config.patch(donated_buffer=False)  # type: ignore[no-any-return, attr-defined]
 
 
+class Turn:
+    """A thread's turn with the global random states.
+
+    Parameters
+    ----------
+    states : ExitStack
+        Gives them back.
+    """
+
+    def __init__(self, states: ExitStack) -> None:
+        self._states = states
+
+    def end(self) -> None:
+        """Let others have theirs; draw on from a generator that is where torch's was.
+
+        Nothing may draw from the global states from here on.
+        """
+        source = torch.Generator()
+        source.set_state(torch.get_rng_state())
+        self._states.close()
+        draw_from(source)
+
+
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[Turn]:
     """Seed the global random states, and bring back what they were.
 
     Those states belong to the process, so threads take turns.
@@ -50,6 +111,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     device : torch.device
         Device whose state is borrowed beside the CPU's.
     """
+    before = generator()
+    try:
+        with ExitStack() as states:
+            states.enter_context(_borrowed(seed, device))
+            draw_from(None)
+            yield Turn(states)
+    finally:
+        draw_from(before)
+
+
+@contextmanager
+def _borrowed(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     with _SEEDED, torch.random.fork_rng(devices):
         python, numpy = random.getstate(), np.random.get_state()
@@ -61,3 +134,50 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Return the random states that training draws from.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device whose state counts beside the CPU's.
+
+    Returns
+    -------
+    dict
+        The states.
+    """
+    own = generator()
+    if own is not None:
+        return {"own": own.get_state()}
+    states = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set the random states that training draws from.
+
+    Parameters
+    ----------
+    states : dict
+        What `random_states` has returned.
+    device : torch.device
+        The device that was named then.
+    """
+    own = generator()
+    if own is not None:
+        own.set_state(states["own"])
+        return
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

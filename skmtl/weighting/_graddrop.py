@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from skmtl._randomness import generator
 from skmtl._validation import Interval
 from skmtl.weighting._base import GradientCombiningModule, GradientWeighting
 
@@ -62,6 +63,7 @@ class _GradDrop(GradientCombiningModule):
     def combine(self, gradients: Tensor, present: Tensor | None) -> Tensor:
         rising = gradients.clamp(min=0).sum(dim=0)  # n, ...
         falling = gradients.clamp(max=0).sum(dim=0)  # n, ...
-        draw = torch.rand_like(rising) * (rising - falling)  # P below: rising's share
+        draw = torch.empty_like(rising).uniform_(generator=generator())
+        draw = draw * (rising - falling)  # P below: rising's share
         kept = torch.where(draw < rising, rising, falling)
         return torch.lerp(kept, rising + falling, self.leak)

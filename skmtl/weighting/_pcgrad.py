@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skmtl._randomness import generator
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
@@ -53,7 +54,7 @@ class _PCGrad(SolverModule):
         rows, squares = np.arange(n), gramian.diagonal()
         projected = np.eye(n)  # row i: coefficients of what is left of g_i
         inner = gramian.copy()  # [i, j]: inner product of what is left of g_i with g_j
-        orders = torch.rand(n, n).argsort().numpy()
+        orders = torch.rand(n, n, generator=generator()).argsort().numpy()
         for others in orders.T:  # each task meets its next one
             opposes = (inner[rows, others] < 0) & (others != rows)
             shares = np.where(opposes, -inner[rows, others] / squares[others], 0)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skmtl._randomness import generator
 from skmtl.weighting._base import Weighting, WeightingModule, softmax_of_present
 
 
@@ -35,4 +36,5 @@ class RLW(Weighting):
 
 class _RLW(WeightingModule):
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        return softmax_of_present(torch.randn_like(losses), present)
+        logits = torch.empty_like(losses).normal_(generator=generator())
+        return softmax_of_present(logits, present)

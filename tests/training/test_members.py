@@ -298,3 +298,21 @@ def test_thresholds_move_predictions_and_not_probabilities():
     expected = tuned.predict_proba(X)[1][:, 1] > cut
     np.testing.assert_array_equal(tuned.predict(X)[:, 1], expected)
     np.testing.assert_array_equal(tuned.task_estimator("task1").predict(X), expected)
+
+
+def test_members_that_take_turns_look_at_held_out_rows_without_dropout(monkeypatch):
+    X, Y = digits(80)
+    seen = []
+    outputs = MembersNet._outputs_of_each
+
+    def twice(net, checks, members):
+        found = outputs(net, checks, members)
+        seen.append(torch.equal(found, outputs(net, checks, members)))
+        return found
+
+    monkeypatch.setattr(MembersNet, "_outputs_of_each", twice)
+    settings = {**SETTINGS, "encoder": MLP((12,), dropout=0.5), "selection": "loss"}
+    est = MultiTaskClassifier(**settings, members="bootstrap").fit(X, Y)
+    assert not est.net_.stacked
+    assert len(seen) > 4  # each epoch, and out of fold
+    assert all(seen)

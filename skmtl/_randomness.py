@@ -1,0 +1,31 @@
+"""Where what draws at random while training draws from."""
+
+import threading
+
+import torch
+
+_OF_THREAD = threading.local()
+
+
+def generator() -> torch.Generator | None:
+    """Return what to draw from on the CPU: every draw of training names it.
+
+    Returns
+    -------
+    torch.Generator or None
+        The one that the thread has for itself; None for torch's global state.
+    """
+    if torch.compiler.is_compiling():  # which knows no generators
+        return None
+    return getattr(_OF_THREAD, "generator", None)
+
+
+def draw_from(source: torch.Generator | None) -> None:
+    """Let the thread draw from a generator of its own, or from the global state.
+
+    Parameters
+    ----------
+    source : torch.Generator or None
+        What `generator` is to return.
+    """
+    _OF_THREAD.generator = source

@@ -1,0 +1,60 @@
+"""Whether a net draws from the global random states."""
+
+from typing import Any
+
+from torch import nn
+
+from skmtl._layers import Dropout
+from skmtl.training._augmentation import Function
+from skmtl.training._callbacks import SklearnCallbacks
+from skmtl.training._lookahead import Lookahead
+from skmtl.training._net import MultiTaskNet
+
+#: Packages whose classes draw from no global state but torch's, if any.
+PACKAGES = ("skmtl", "torch", "torchjd")
+#: Modules of torch that draw from its global state, beside those of dropout.
+DRAWING = (
+    nn.FractionalMaxPool2d,
+    nn.FractionalMaxPool3d,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.RReLU,
+)
+#: What runs a user's code, or changes what is global in Python.
+FOREIGN = (Function, Lookahead, SklearnCallbacks)
+
+
+def draws_alone(net: MultiTaskNet) -> bool:
+    """Tell whether all of a net's training draws from the thread's own generator.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        A net that is ready to train.
+
+    Returns
+    -------
+    bool
+        False on a GPU, with a metric that decides, and where a class is of another
+        package than `PACKAGES`, or draws from torch's global state.
+    """
+    specs = (net.module__sharing, net.module__encoder, net.module__relation)
+    parts = [
+        *net.module_.modules(),
+        *net.weighting_.modules(),
+        *(callback for _, callback in net.callbacks_),
+        *net.augmentation,
+        net.optimizer_,
+        net.weighting,
+        *(spec for spec in specs if spec is not None),
+    ]
+    judged = net.judging is not None and net.judging.judge.metrics is not None
+    return net.device == "cpu" and not judged and all(map(_is_known, parts))
+
+
+def _is_known(part: Any) -> bool:
+    if type(part).__module__.partition(".")[0] not in PACKAGES:
+        return False
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return isinstance(part, Dropout) or part.p == 0
+    return not isinstance(part, (*DRAWING, *FOREIGN))

@@ -1,0 +1,223 @@
+"""What training has come to between two epochs, as tensors and plain values."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from skmtl.training._batches import Batches
+from skmtl.training._judging import Stopped
+from skmtl.training._members_data import MemberBatches
+from skmtl.training._members_net import MembersNet
+from skmtl.training._net import MultiTaskNet
+from skmtl.training._runtime import random_states, set_random_states
+
+#: What epochs change beside modules and the optimizer.
+OF_NET = ("_lowest", "weights_", "stop_training_", "_stops")
+OF_MEMBERS = ("done", "_losses_of_members", "member_losses")
+OF_BALANCE = ("task_weight", "_n_steps", "_raw", "_failures", "_warned")
+OF_JUDGING = ("scores", "worth")
+
+#: How numpy's arrays and numbers are marked among tensors.
+ARRAY, NUMBER = "numpy array", "numpy number"
+PLAIN = (bool, int, float, str, type(None))
+
+
+def state_of(net: MultiTaskNet, batches: Batches | MemberBatches) -> dict[str, Any]:
+    """Return all that the next epochs depend on.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        A net between two epochs.
+    batches : Batches or MemberBatches
+        What it trains on.
+
+    Returns
+    -------
+    dict
+        Tensors and plain values; tensors share memory with those of the net.
+    """
+    state = {
+        "net": _state_of_net(net),
+        "callbacks": {name: _state_of(callback) for name, callback in net.callbacks_},
+        "random": random_states(torch.device(net.device)),
+        "batches": [generator.get_state() for generator in _generators(batches)],
+    }
+    return plain(state)  # type: ignore[no-any-return]
+
+
+def restore(
+    net: MultiTaskNet, batches: Batches | MemberBatches, state: dict[str, Any]
+) -> None:
+    """Bring a net that is about to train to where another one was.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        A net of the same settings, whose training has begun.
+    batches : Batches or MemberBatches
+        What it is going to train on.
+    state : dict
+        What `state_of` has returned.
+    """
+    state = unplain(state)
+    _restore_net(net, state["net"])
+    for name, callback in net.callbacks_:
+        if name in state["callbacks"]:  # a progress bar may be new
+            _restore(callback, state["callbacks"][name])
+    for generator, known in zip(_generators(batches), state["batches"], strict=True):
+        generator.set_state(known)
+    set_random_states(state["random"], torch.device(net.device))
+
+
+def _state_of_net(net: MultiTaskNet) -> dict[str, Any]:
+    state = _attributes(net, OF_NET)
+    # What callbacks have recorded of batches is for the epoch they are in.
+    state["history"] = [{**epoch, "batches": []} for epoch in net.history]
+    if net.judging is not None:
+        state["judging"] = _attributes(net.judging, OF_JUDGING)
+    if isinstance(net, MembersNet):
+        state |= _attributes(net, OF_MEMBERS)
+        state["active"] = net.active.order, net.active.n_members
+        if not net.stacked:
+            state["alone"] = [_state_of_net(alone) for alone in net._alone]
+            return state
+    state["module"] = net.module_.state_dict()
+    state["weighting"] = net.weighting_.state_dict()
+    state["optimizer"] = net.optimizer_.state_dict()
+    state["balance"] = _attributes(net._balance, OF_BALANCE)
+    if net._stopped is not None:
+        state["stopped"] = net._stopped.state(list(net.module_.parameters()))
+    return state
+
+
+def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
+    if isinstance(net, MembersNet):
+        net.restrict(*state["active"])
+        _set_attributes(net, OF_MEMBERS, state)
+    _set_attributes(net, OF_NET, state)
+    net.history[:] = state["history"]
+    if net.judging is not None:
+        _set_attributes(net.judging, OF_JUDGING, state["judging"])
+    if isinstance(net, MembersNet) and not net.stacked:
+        for alone, known in zip(net._alone, state["alone"], strict=True):
+            _restore_net(alone, known)
+        return
+    net.module_.load_state_dict(state["module"])
+    net.weighting_.load_state_dict(state["weighting"])
+    net.optimizer_.load_state_dict(state["optimizer"])
+    net._balance.weigh(state["balance"]["task_weight"])
+    _set_attributes(net._balance, OF_BALANCE, state["balance"])
+    if "stopped" in state:
+        parameters = list(net.module_.parameters())
+        net._stopped = Stopped.of_state(parameters, state["stopped"])
+
+
+def _attributes(owner: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(owner, name) for name in names}
+
+
+def _set_attributes(owner: Any, names: Iterable[str], state: dict[str, Any]) -> None:
+    for name in names:
+        setattr(owner, name, state[name])
+
+
+def _generators(batches: Batches | MemberBatches) -> list[torch.Generator]:
+    parts = batches.parts if isinstance(batches, MemberBatches) else [batches]
+    return [part.generator for part in parts if part.generator is not None]
+
+
+def _state_of(callback: Any) -> dict[str, Any]:
+    """Return the attributes that training has set, as far as they are plain."""
+    if hasattr(callback, "state_dict"):
+        return {"state_dict": plain(callback.state_dict())}
+    state = {}
+    for name, value in vars(callback).items():
+        if name.endswith("_"):
+            try:
+                state[name] = plain(value.state_dict() if _has_state(value) else value)
+            except TypeError:  # such as a progress bar, which begins anew
+                continue
+    return state
+
+
+def _has_state(value: Any) -> bool:
+    return hasattr(value, "state_dict") and not isinstance(value, type)
+
+
+def _restore(callback: Any, state: dict[str, Any]) -> None:
+    if hasattr(callback, "state_dict"):
+        callback.load_state_dict(state["state_dict"])
+        return
+    for name, value in state.items():
+        own: Any = getattr(callback, name, None)
+        if _has_state(own):
+            own.load_state_dict(value)
+        else:
+            setattr(callback, name, value)
+
+
+def plain(value: Any) -> Any:
+    """Return a value with marks in place of what only numpy can read.
+
+    Parameters
+    ----------
+    value : object
+        Tensors, arrays, numbers and strings, or dicts, lists and tuples of such.
+
+    Returns
+    -------
+    object
+        What `torch.load` reads without executing anything.
+
+    Raises
+    ------
+    TypeError
+        If there is something else in it.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, np.generic):
+        return {NUMBER: torch.from_numpy(np.array(value))}
+    if isinstance(value, np.ndarray):
+        return {ARRAY: torch.from_numpy(np.array(value))}
+    if isinstance(value, dict):
+        return {plain_key(key): plain(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    if type(value) in PLAIN:
+        return value
+    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def plain_key(key: Any) -> Any:
+    """Return a key of a dict after checking that it is a number or a string."""
+    if type(key) not in PLAIN:
+        raise TypeError(f"a checkpoint cannot hold a {type(key).__name__} as a key")
+    return key
+
+
+def unplain(value: Any) -> Any:
+    """Return what `plain` was given.
+
+    Parameters
+    ----------
+    value : object
+        What it has returned.
+
+    Returns
+    -------
+    object
+        The same with numpy's arrays and numbers.
+    """
+    if isinstance(value, dict):
+        if value.keys() == {ARRAY}:
+            return value[ARRAY].numpy()
+        if value.keys() == {NUMBER}:
+            return value[NUMBER].numpy()[()]
+        return {key: unplain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(unplain, value))
+    return value
