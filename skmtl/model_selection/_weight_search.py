@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from numbers import Integral, Real
+from time import perf_counter
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import RandomState
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context, clone
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 from sklearn.model_selection._search import BaseSearchCV
@@ -54,7 +55,8 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         Number of folds, stratified over all tasks as far as possible, or how to split.
         None is 5.
     refit : bool, default=True
-        Whether to fit the estimator to all rows with the best weights.
+        Whether to fit the estimator to all rows with the best weights, and its own
+        number of epochs.
     error_score : "raise" or float, default=nan
         The score of a fit that fails; "raise" ends the search with its error.
     random_state : int, RandomState instance or None, default=None
@@ -195,7 +197,13 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         for name, value in vars(search).items():
             if name.endswith("_") and not name.startswith("_"):
                 setattr(self, name, value)
-        self.best_weights_ = np.array(self.best_params_[parameter])
+        weights = self.best_params_[parameter]
+        self.best_weights_ = np.array(weights)
+        if self.refit:
+            best = clone(self.estimator).set_params(**{parameter: weights})
+            start = perf_counter()
+            best.fit(X, y, **search._get_routed_params_for_fit(params).estimator.fit)
+            self.refit_time_, self.best_estimator_ = perf_counter() - start, best
         return self
 
     def get_metadata_routing(self) -> Any:
@@ -218,7 +226,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
             grid,
             factor=self.factor,
             scoring=scoring,
-            refit=self.refit,
+            refit=False,  # with the weights, but not the epochs of the last round
             error_score=self.error_score,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
