@@ -24,6 +24,7 @@ MODULES = [
     "skmtl.encoder",
     "skmtl.exceptions",
     "skmtl.inspection",
+    "skmtl.metrics",
     "skmtl.relation",
     "skmtl.sharing",
     "skmtl.weighting",
