@@ -66,8 +66,10 @@ class Responses:
         return predictions
 
     def _method(self, metric: Metric) -> str:
+        last = innermost(self.estimator)
         for method in metric.responses:
-            if hasattr(self.estimator, method):
+            # Some searches have every method, whatever the estimator inside has.
+            if all(hasattr(e, method) for e in (self.estimator, last)):
                 return method
         raise ValueError(
             f"The metric {metric.name!r} needs {' or '.join(metric.responses)}, which "

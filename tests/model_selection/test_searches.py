@@ -135,3 +135,5 @@ def test_search_of_optuna():
     assert len(search.trials_) == 4
     assert {trial.state.name for trial in search.trials_} == {"COMPLETE"}
     check(search, X, Y)
+    score = SCORE(search.best_estimator_, X, Y)
+    assert SCORE(search, X, Y) == pytest.approx(score)

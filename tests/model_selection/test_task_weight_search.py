@@ -94,6 +94,14 @@ def test_the_nearest_weights_to_known_ones_are_found():
     assert search.score(X, Z) == pytest.approx(-distance.min())
 
 
+def test_the_best_estimator_trains_for_all_epochs():
+    X, Z = table()
+    search = searched(Known(max_iter=15), X, Z, factor=3, n_candidates=9)
+    assert search.n_resources_ == [1, 3, 9]
+    assert search.best_params_["max_iter"] == 9
+    assert search.best_estimator_.max_iter == 15
+
+
 def test_weights_are_drawn_evenly_from_the_simplex():
     search = TaskWeightSearchCV(Known(), n_candidates=4001)
     drawn = np.array(search._weights(3, np.random.RandomState(0))[1:]) / 3
