@@ -45,16 +45,17 @@ def data(n, n_features):
 
 def memory(folder):
     """Print memory and open files along 500 epochs."""
-    X, Y = data(500, 20)
+    X, Y = data(200, 10)
     settings = {"max_iter": EPOCHS, "n_iter_no_change": np.inf, "random_state": 0}
     for name, own in {
         "one network": {"n_members": 1},
-        "eight members": {},
+        "three members": {"n_members": 3},
         "gradients": {"n_members": 1, "weighting": "upgrad"},
         "checkpoints every 5": {"n_members": 1, "checkpoint": folder},
     }.items():
         watching = Watching()
-        est = MultiTaskClassifier(**settings, **own, callbacks=[watching])
+        est = MultiTaskClassifier(encoder=MLP((32,)), **settings, **own)
+        est.set_params(callbacks=[watching], batch_size=100)
         est.set_params(checkpoint_every=5).fit(X, Y)
         after, files = zip(*watching.seen, strict=True)
         print(f"{name:20} MiB {' '.join(f'{m:.1f}' for m in after)}", end="  ")
