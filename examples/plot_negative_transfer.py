@@ -81,11 +81,11 @@ print(group_tasks(affinity))
 # Tasks that have nothing to give each other need room of their own, or more of it in
 # common.
 #
-# - ``"auto_grouped"`` finds groups in each training fold, and trains a network for each.
+# - ``"auto_grouped"`` finds groups in each training fold, and gives each a network.
 # - ``"additive"`` gives each task a network beside the shared one.
 # - A wide layer has as many units as all separate networks together.
-# - `skmtl.relation.Distillation` trains separate networks first, and then the shared one
-#   to predict what they do, too.
+# - `skmtl.relation.Distillation` trains separate networks first, and then the shared
+#   one to predict what they do, too.
 
 CURES = {
     "hard, Distillation": {"relation": Distillation()},
@@ -123,9 +123,9 @@ plt.show()
 
 # %%
 # Additive networks and groups take the harm away, and cost the related tasks nothing.
-# Distillation does not: the shared network cannot do what its teachers can, whatever it
-# is told. The wide layer lifts all tasks, but would lift separate networks, too. Against
-# those of 192 units each, sharing still hurts B, C and D, and groups do not:
+# Distillation does not: the shared network cannot do what its teachers can, whatever
+# it is told. The wide layer lifts all tasks, but would lift separate networks, too.
+# Against those of 192 units each, sharing still hurts B, C and D, and groups do not:
 
 for name in ("hard, 192 units", "auto_grouped, 192 units"):
     print(name)

@@ -84,7 +84,7 @@ for seed in range(N_DRAWS):
 
 fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 base = np.array(scores.pop("none"))
-for row, (name, values) in enumerate(scores.items()):
+for row, values in enumerate(scores.values()):
     gains = values - base
     ax.barh(row, gains.mean(), color="C0", height=0.6)
     ax.plot(gains, [row] * N_DRAWS, "k.", markersize=5)
@@ -100,9 +100,9 @@ plt.show()
 # %%
 # What they found
 # ---------------
-# ``relation_`` tells the weights between tasks, here those of the first draw. Groups are
-# neighbours in the order of the tasks. The diagonals are left out, and each picture has
-# a scale of its own.
+# ``relation_`` tells the weights between tasks, here those of the first draw. Groups
+# are neighbours in the order of the tasks. The diagonals are left out, and each picture
+# has a scale of its own.
 
 chosen = ["TaskGraph, true", "TaskGraph, correlation", *list(scores)[-2:]]
 fig, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
@@ -114,7 +114,7 @@ for ax, name in zip(axes, chosen, strict=True):
 plt.show()
 
 # %%
-# A graph that is known to be true is worth most, by either way to use it. What has to be
-# found out from fifty labels per task is worth a third of that or less, although the
-# groups can be seen in what was learned. On tasks that are not related, a relation that
+# A graph that is known to be true is worth most, by either way to use it. What has to
+# be found out from fifty labels per task is worth less than half of that, although the
+# groups can be seen in what was learned. Where tasks are not related, a relation that
 # looks for one does harm: see :doc:`/user_guide/relations`.
