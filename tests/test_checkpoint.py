@@ -377,7 +377,7 @@ def test_without_resume_a_fit_starts_anew(tmp_path, monkeypatch):
         {"callbacks": [Counting((1.0, 0.2))]},
         {"optimizer": torch.optim.Adam},
     ],
-    ids=str,
+    ids=lambda settings: next(iter(settings)),
 )
 def test_other_settings_start_anew(settings, tmp_path, monkeypatch):
     est = classifier(checkpoint=tmp_path).fit(X, Y)
