@@ -1,0 +1,182 @@
+"""Fitted estimators in one file that holds no code."""
+
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from skmtl._base import MultiTaskBase
+from skmtl._files._codec import CODECS, Codec, Node, Reader, Writer, paths_in
+from skmtl._files._container import read, write
+from skmtl._files._net import pack_net, unpack_net
+from skmtl._files._objects import pack_all, unpack_all
+from skmtl._files._paths import Trust, named
+from skmtl._fit import _is_fitted_attribute
+from skmtl.exceptions import ModelFileError
+from skmtl.training import Selection, Source, n_threads
+
+
+def save(estimator: Any, path: str | PathLike[str]) -> None:
+    """Write a fitted estimator to one file that holds no code.
+
+    The file is one of safetensors with a checksum, whose tensors any tool for that
+    format can read: weights, what was learned of inputs, labels and out-of-fold rows,
+    the history, parameters, and the state of the optimizer after ``partial_fit``. It
+    replaces what is at its place once it is whole.
+
+    Parameters
+    ----------
+    estimator : MultiTaskClassifier, MultiTaskRegressor or MultiTaskEstimator
+        A fitted estimator. Its own classes and functions, such as an encoder, are
+        stored by their import paths; their code is not.
+    path : str or path-like
+        The file to write.
+
+    Raises
+    ------
+    ModelFileError
+        If it has something that no such file can hold: callbacks, a teacher that is no
+        estimator of skmtl, functions without an import path.
+
+    See Also
+    --------
+    load : Read such a file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import skmtl
+    >>> from sklearn.datasets import load_linnerud
+    >>> X, Y = load_linnerud(return_X_y=True)
+    >>> est = skmtl.MultiTaskRegressor(max_iter=5, random_state=0).fit(X, Y)
+    >>> with TemporaryDirectory() as folder:
+    ...     skmtl.save(est, Path(folder) / "linnerud.skmtl")
+    ...     again = skmtl.load(Path(folder) / "linnerud.skmtl")
+    >>> (again.predict(X) == est.predict(X)).all()
+    np.True_
+    """
+    if not isinstance(estimator, MultiTaskBase):
+        raise ModelFileError(
+            "skmtl.save takes a MultiTaskClassifier, MultiTaskRegressor or "
+            f"MultiTaskEstimator. Got a {type(estimator).__name__}: keep it with skops, "
+            "a pipeline too."
+        )
+    check_is_fitted(estimator)
+    writer = Writer()
+    document = writer.pack(estimator, "estimator")
+    write(Path(path), document, writer.tensors)
+
+
+def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
+    """Read a fitted estimator from a file that `save` has written.
+
+    The file is refused before anything is built where its version, its checksum or its
+    sizes are not right. It executes no code and imports none, but for what is trusted;
+    networks are built by this package's own classes. The checksum tells damage, and is
+    no signature: who can write the file decides what the model predicts.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    trusted : iterable of str, type or callable, default=()
+        Import paths, such as ``"my_package.encoders.MyEncoder"``, or the classes and
+        functions themselves, that the file may name. Importing executes their modules.
+
+    Returns
+    -------
+    MultiTaskClassifier, MultiTaskRegressor or MultiTaskEstimator
+        The estimator on the CPU, which predicts as the one that was saved, and can
+        train on. ``fit`` and ``partial_fit`` go where the ``device`` parameter says.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, of another version or not of this format, if it names
+        code that is not trusted, or if its model cannot be built.
+
+    See Also
+    --------
+    save : Write such a file.
+    """
+    trust = Trust(trusted)
+    document, tensors = read(Path(path))
+    missing = trust.missing(paths_in(document))
+    if missing:
+        raise ModelFileError(
+            f"{str(path)!r} names code that is not skmtl's, {missing}: if you know who "
+            f"has written the file, load it with trusted={missing}."
+        )
+    try:
+        estimator = Reader(tensors, trust).unpack(document)
+        _check_predicts(estimator)
+    except Exception as error:
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelFileError(
+            f"{str(path)!r} holds no model that this version of skmtl can build: {why}."
+        ) from error
+    return estimator
+
+
+def _check_predicts(estimator: Any) -> None:
+    """Try the estimator on one row of zeros."""
+    if not isinstance(estimator, MultiTaskBase):
+        raise TypeError("it is no estimator of skmtl")
+    net, targets = estimator.net_, estimator._targets
+    X = np.zeros((1, *net.module__input_shape))
+    source = Source(X, net.module_.input_dtype, torch.device("cpu"), resident=False)
+    with n_threads(1):
+        outputs = net.outputs(source)
+    targets.predict_proba(outputs)
+    targets.predict(outputs, estimator._codes(outputs))
+
+
+# ------------------------------------------------------------------------ estimators
+def _estimator(writer: Writer, value: Any, where: str) -> Node:
+    if id(value) in writer.shared:
+        return {"same": writer.shared[id(value)]}
+    check_is_fitted(value)
+    parameters = value.get_params(deep=False)
+    learned = {
+        name: entry
+        for name, entry in vars(value).items()
+        if _is_fitted_attribute(name) and name != "net_"
+    }
+    node = {
+        **named(type(value)),
+        "parameters": pack_all(writer, parameters, where),
+        "learned": pack_all(writer, learned, where),
+        "net": pack_net(writer, value.net_, f"{where}.net"),
+    }
+    writer.shared[id(value)] = len(writer.shared)
+    return node
+
+
+def _read_estimator(reader: Reader, node: Node) -> Any:
+    if "same" in node:
+        return reader.shared[node["same"]]
+    cls: Any = reader.trust.class_named(node, MultiTaskBase)
+    estimator = cls(**unpack_all(reader, node["parameters"]))
+    estimator._validate_params()
+    learned = unpack_all(reader, node["learned"])
+    for name in learned:
+        if not _is_fitted_attribute(name) or isinstance(getattr(cls, name, None), property):
+            raise ValueError(f"{name!r} is no fitted attribute")
+    vars(estimator).update(learned)
+    targets, augmentation = estimator._targets, estimator.augmentation
+    net = unpack_net(reader, node["net"], targets, augmentation)
+    if estimator.selection is not None:
+        net.selection = Selection(estimator.selection, estimator.selection_fraction)
+    estimator.net_ = net
+    reader.shared.append(estimator)
+    return estimator
+
+
+CODECS["estimator"] = Codec(
+    lambda value: isinstance(value, MultiTaskBase), _estimator, _read_estimator
+)
