@@ -39,7 +39,6 @@ ELEMENTWISE = {
 #: What only training needs.
 OF_TRAINING = (
     "_run",
-    "arrangement",
     "_priors",
     "_losses_of_members",
     "active",
@@ -374,7 +373,9 @@ class MembersNet(MultiTaskNet):
         if self.stacked:
             return super().replica(settings)  # type: ignore[return-value]
         net: MembersNet = object.__new__(type(self))
-        net.__dict__.update({**vars(self), **settings})
+        # Members that take their turns were made before that type was known.
+        settings = {**settings, "training_dtype": self.training_dtype}
+        net.__dict__.update({**vars(self), **settings, "dtype": self.training_dtype})
         alone = [own.replica(settings) for own in self._alone]
         net.__dict__["_alone"] = alone
         net.__dict__["module_"] = Members([own.module_ for own in alone], stacked=False)
