@@ -152,6 +152,8 @@ def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) 
     n_numbers = sum(tensor.numel() for tensor in reader.tensors.values())
     with seeded(0, torch.device("cpu")), Budget(n_numbers):
         net.initialize()
+    for own in (net, *getattr(net, "_workers", [])):
+        vars(own).pop("arrangement", None)
     _restore(reader, net, node)
     if members is not None:
         net.slopes = known["slopes"]
