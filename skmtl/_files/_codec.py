@@ -1,9 +1,9 @@
-"""From objects to JSON and tensors, and back: a closed set of types, and nothing else.
+"""From objects to JSON and tensors and back, for a closed set of types.
 
-Numbers that are finite, strings, booleans, None and lists stand for themselves. All else
-is an object of JSON whose "kind" names the entry of `CODECS` that reads it. An entry
-builds objects of fixed classes: nothing in a file is ever evaluated or imported, but for
-the import paths that the user trusts.
+Numbers that are finite, strings, booleans, None and lists stand for themselves. Any
+other object is one of JSON whose "kind" names the entry of `CODECS` that reads it. An
+entry builds objects of fixed classes: nothing in a file is ever evaluated, and nothing
+imported but from the import paths that the user trusts.
 """
 
 import math
@@ -117,9 +117,9 @@ class Reader:
 
 def cannot_store(value: Any, where: str, why: str = "") -> ModelFileError:
     """Return the error for what no file can hold."""
+    why = why or ", as files hold numbers, text and objects of skmtl only"
     return ModelFileError(
-        f"skmtl.save cannot store {where}, a {type(value).__name__}"
-        f"{why or ', as files hold numbers, text and objects of skmtl only'}: change it, "
+        f"skmtl.save cannot store {where}, a {type(value).__name__}{why}: change it, "
         "or keep the estimator with skops or joblib."
     )
 

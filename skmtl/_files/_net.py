@@ -63,7 +63,9 @@ def pack_net(writer: Writer, net: MultiTaskNet, where: str) -> Node:
     """
     settings = {name: getattr(net, name) for name in SETTINGS}
     of_optimizer = {
-        name: value for name, value in vars(net).items() if name.startswith("optimizer__")
+        name: value
+        for name, value in vars(net).items()
+        if name.startswith("optimizer__")
     }
     node = {
         "settings": pack_all(writer, settings | of_optimizer, where),
@@ -122,7 +124,8 @@ def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) 
         The net, on the CPU.
     """
     settings = unpack_all(reader, node["settings"])
-    kind, members = MultiTaskNet, node["members"]
+    kind: Any = MultiTaskNet
+    members = node["members"]
     known = {} if members is None else unpack_all(reader, members["known"])
     if members is not None:
         kind = partial(MembersNet, priors=known["priors"])
@@ -192,7 +195,9 @@ def _fill(module: nn.Module, names: dict[str, str], tensors: dict[str, Tensor]) 
     own = state_of(module)
     if own.keys() != names.keys():
         name = min(own.keys() ^ names.keys())
-        raise ValueError(f"its networks are built in another way: they differ in {name}")
+        raise ValueError(
+            f"its networks are built in another way: they differ in {name}"
+        )
     for name, place in own.items():
         value = tensors[names[name]]
         if value.shape != place.shape or value.dtype != place.dtype:

@@ -81,8 +81,8 @@ def _module(writer: Writer, value: nn.Module, where: str) -> Node:
 
 
 def _read_module(reader: Reader, node: Node) -> nn.Module:
-    cls = reader.trust.class_named(node, nn.Module)
-    module = cls.__new__(cls)
+    cls: Any = reader.trust.class_named(node, nn.Module)
+    module: nn.Module = cls.__new__(cls)
     nn.Module.__init__(module)
     _set(module, unpack_all(reader, node["attributes"]))
     for name, buffer in unpack_all(reader, node["buffers"]).items():
@@ -109,14 +109,22 @@ def _targets(writer: Writer, value: Targets, where: str) -> Node:
 
 def _read_targets(reader: Reader, node: Node) -> Targets:
     targets = object.__new__(Targets)
-    vars(targets).update({name: reader.unpack(node["attributes"][name]) for name in OF_TARGETS})
+    vars(targets).update(
+        {name: reader.unpack(node["attributes"][name]) for name in OF_TARGETS}
+    )
     n_tasks = len(targets.kinds)
     lengths = {len(getattr(targets, name)) for name in ("names", "classes")}
     shapes = {np.shape(targets.mean), np.shape(targets.scale)}
-    if lengths != {n_tasks} or shapes != {(n_tasks,)} or set(targets.kinds) - set(KINDS):
+    if (
+        lengths != {n_tasks}
+        or shapes != {(n_tasks,)}
+        or set(targets.kinds) - set(KINDS)
+    ):
         raise ValueError("what it says of the tasks does not go together")
     for kind, classes in zip(targets.kinds, targets.classes, strict=True):
-        if (classes is None) != (kind == "regression") or np.ndim(classes) > 1:
+        if (classes is None) != (kind == "regression") or (
+            classes is not None and classes.ndim != 1
+        ):
             raise ValueError("what it says of the classes does not go together")
     targets.dtype = targets._prediction_dtype()
     targets.blocks = make_blocks(targets.kinds, targets.n_classes)
@@ -158,7 +166,7 @@ def _read_random_state(reader: Reader, node: Node) -> np.random.RandomState:
 
 
 # ------------------------------------------------------------- classes and functions
-def _callable(writer: Writer, value: Any, where: str) -> Node:
+def _name(value: Any) -> Node:
     return named(value) if isinstance(value, type) else {"path": import_path(value)}
 
 
@@ -181,12 +189,10 @@ CODECS |= {
     "record": Codec(of(*RECORDS.values()), _record, _read_record),
     "targets": Codec(of(Targets), _targets, _read_targets),
     "categories": Codec(of(Categories), _categories, _read_categories),
-    "random_state": Codec(
-        of(np.random.RandomState), _random_state, _read_random_state
-    ),
+    "random_state": Codec(of(np.random.RandomState), _random_state, _read_random_state),
     "callable": Codec(
         lambda value: isinstance(value, type) or hasattr(value, "__qualname__"),
-        _callable,
+        lambda _writer, value, _where: _name(value),
         _read_callable,
     ),
 }

@@ -23,12 +23,12 @@ from skmtl.weighting import WEIGHTING
 @cache
 def known() -> dict[str, type]:
     """Return the classes that files may name without being trusted."""
-    registries = {
+    registries: dict[str, dict[str, type]] = {
         "sharing": SHARING,
         "encoder": {**ENCODER, ModuleEncoder.name: ModuleEncoder},
         "weighting": WEIGHTING,
         "relation": RELATION,
-        "augmentation": AUGMENTATION,
+        "augmentation": {**AUGMENTATION},
         "estimator": {
             cls.__name__: cls
             for cls in (MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator)
@@ -63,8 +63,8 @@ class Trust:
     def __init__(self, trusted: Iterable[Any]) -> None:
         if isinstance(trusted, str):
             raise ValueError(
-                "The 'trusted' parameter must be a sequence of import paths, classes or "
-                f"functions, such as [{trusted!r}]. Got {trusted!r}."
+                "The 'trusted' parameter must be a sequence of import paths, classes "
+                f"or functions, such as [{trusted!r}]. Got {trusted!r}."
             )
         self.objects = {
             entry if isinstance(entry, str) else import_path(entry): entry

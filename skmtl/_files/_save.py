@@ -63,8 +63,8 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     if not isinstance(estimator, MultiTaskBase):
         raise ModelFileError(
             "skmtl.save takes a MultiTaskClassifier, MultiTaskRegressor or "
-            f"MultiTaskEstimator. Got a {type(estimator).__name__}: keep it with skops, "
-            "a pipeline too."
+            f"MultiTaskEstimator. Got a {type(estimator).__name__}: keep it with "
+            "skops, a pipeline too."
         )
     check_is_fitted(estimator)
     writer = Writer()
@@ -165,7 +165,9 @@ def _read_estimator(reader: Reader, node: Node) -> Any:
     estimator._validate_params()
     learned = unpack_all(reader, node["learned"])
     for name in learned:
-        if not _is_fitted_attribute(name) or isinstance(getattr(cls, name, None), property):
+        if not _is_fitted_attribute(name) or isinstance(
+            getattr(cls, name, None), property
+        ):
             raise ValueError(f"{name!r} is no fitted attribute")
     vars(estimator).update(learned)
     targets, augmentation = estimator._targets, estimator.augmentation

@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 import re
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -18,6 +19,7 @@ from skmtl._files._codec import CODECS, Codec, Node, Reader, Writer, cannot_stor
 PLAIN = re.compile(r"[<>|=]?[biufcmMUS]\d+(\[\w+\])?|\|b1")
 #: Types of arrays that are tensors as they are.
 NATIVE = {"b1", "i1", "i2", "i4", "i8", "u1", "f2", "f4", "f8"}
+DATES: dict[str, Any] = {"date": dt.date, "datetime": dt.datetime, "time": dt.time}
 TORCH_DTYPES = {
     str(getattr(torch, name)): getattr(torch, name)
     for name in ("float16", "bfloat16", "float32", "float64")
@@ -51,7 +53,7 @@ def _array(writer: Writer, value: NDArray[Any], where: str) -> Node:
     if array.dtype == object:
         items = [writer.pack(v, f"{where}.{i}") for i, v in enumerate(array.flat)]
         return {"shape": list(array.shape), "items": items}
-    if np.ma.isMaskedArray(value) or not PLAIN.fullmatch(array.dtype.str):
+    if not PLAIN.fullmatch(array.dtype.str):
         raise cannot_store(value, where, f" of type {array.dtype}")
     array = np.ascontiguousarray(array).reshape(array.shape)  # keeps no axis of zeros
     name = array.dtype.str.lstrip("<|")
@@ -77,13 +79,12 @@ def _read_array(reader: Reader, node: Node) -> NDArray[Any]:
     dtype = np.dtype(node["dtype"])
     if array.dtype != np.uint8 or array.shape[-1:] != (dtype.itemsize,):
         raise ValueError(f"an array of type {dtype} has other bytes")
-    array = np.frombuffer(array.tobytes(), dtype).reshape(array.shape[:-1]).copy()
-    array.tolist()  # refuses what is no character
-    return array
-
-
-def _scalar(writer: Writer, value: np.generic, where: str) -> Node:
-    return {"array": _array(writer, np.asarray(value), where)}
+    octets, shape = array.tobytes(), array.shape[:-1]
+    if dtype.kind == "U":  # numpy believes any number to be one of a character
+        characters = np.frombuffer(octets, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if (characters > sys.maxunicode).any():
+            raise ValueError("an array of strings has other characters")
+    return np.frombuffer(octets, dtype).reshape(shape).copy()
 
 
 def _tensor(writer: Writer, value: Tensor, where: str) -> Node:
@@ -92,28 +93,29 @@ def _tensor(writer: Writer, value: Tensor, where: str) -> Node:
     return {"tensor": writer.keep(value, where)}
 
 
-def _read_timestamp(reader: Reader, node: Node) -> Any:
-    import pandas as pd
-
-    stamp = pd.Timestamp(node["value"]).as_unit(node["unit"])
-    return stamp if node["tz"] is None else stamp.tz_localize("UTC").tz_convert(node["tz"])
-
-
-def _timestamp(writer: Writer, value: Any, where: str) -> Node:
+def _timestamp(value: Any) -> list[Any]:
     tz = None if value.tz is None else str(value.tz)
     utc = value if tz is None else value.tz_convert("UTC").tz_localize(None)
-    return {"value": utc.isoformat(), "unit": value.unit, "tz": tz}
+    return [utc.isoformat(), value.unit, tz]
 
 
-def _date(writer: Writer, value: Any, where: str) -> Node:
-    if type(getattr(value, "tzinfo", None)) not in (type(None), dt.timezone):
-        raise cannot_store(value, where, " in a time zone")
-    return {"type": type(value).__name__, "value": value.isoformat()}
+def _read_timestamp(parts: list[Any]) -> Any:
+    import pandas as pd
+
+    text, unit, tz = parts
+    stamp = pd.Timestamp(text).as_unit(unit)
+    return stamp if tz is None else stamp.tz_localize("UTC").tz_convert(tz)
 
 
-def _read_date(reader: Reader, node: Node) -> Any:
-    types = {"date": dt.date, "datetime": dt.datetime, "time": dt.time}
-    return types[node["type"]].fromisoformat(node["value"])
+def _is_date(value: Any) -> bool:
+    """Tell dates and times without a time zone, or one that is a fixed offset."""
+    zone = type(getattr(value, "tzinfo", None))
+    return type(value).__name__ in DATES and zone in (type(None), dt.timezone)
+
+
+def _read_date(parts: list[str]) -> Any:
+    name, text = parts
+    return DATES[name].fromisoformat(text)
 
 
 def _table(writer: Writer, value: Any, where: str) -> Node:
@@ -137,18 +139,34 @@ def _read_table(reader: Reader, node: Node) -> Any:
     return pd.DataFrame(values, index, columns)
 
 
-def _missing(reader: Reader, node: Node) -> Any:
+def _missing(name: str) -> Any:
     import pandas as pd
 
-    return {"NAType": pd.NA, "NaTType": pd.NaT}[node["type"]]
+    return {"NAType": pd.NA, "NaTType": pd.NaT}[name]
+
+
+def _no_number(text: str) -> float:
+    """Return what JSON has no number for."""
+    if math.isfinite(float(text)):
+        raise ValueError(f"{text} is a number that JSON holds itself")
+    return float(text)
+
+
+def simple(
+    takes: Callable[[Any], bool],
+    to_json: Callable[[Any], Any],
+    from_json: Callable[[Any], Any],
+) -> Codec:
+    """Return the codec of what is one value of JSON."""
+    return Codec(
+        takes,
+        lambda _writer, value, _where: {"value": to_json(value)},
+        lambda _reader, node: from_json(node["value"]),
+    )
 
 
 CODECS |= {
-    "float": Codec(
-        of(float),
-        lambda writer, value, where: {"value": repr(value)},
-        lambda reader, node: _no_number(float(node["value"])),
-    ),
+    "float": simple(of(float), repr, _no_number),
     "tuple": Codec(
         of(tuple),
         lambda writer, value, where: {"items": writer.pack(list(value), where)},
@@ -161,29 +179,23 @@ CODECS |= {
             reader.unpack(key): reader.unpack(entry) for key, entry in node["items"]
         },
     ),
-    "missing": Codec(
-        _pandas("NAType", "NaTType"),
-        lambda writer, value, where: {"type": type(value).__name__},
-        _missing,
+    "missing": simple(
+        _pandas("NAType", "NaTType"), lambda value: type(value).__name__, _missing
     ),
-    "timestamp": Codec(_pandas("Timestamp"), _timestamp, _read_timestamp),
+    "timestamp": simple(_pandas("Timestamp"), _timestamp, _read_timestamp),
     "table": Codec(_pandas("DataFrame", "Series"), _table, _read_table),
-    "date": Codec(of(dt.date, dt.datetime, dt.time), _date, _read_date),
-    "timedelta": Codec(
+    "date": simple(
+        _is_date, lambda value: [type(value).__name__, value.isoformat()], _read_date
+    ),
+    "timedelta": simple(
         of(dt.timedelta),
-        lambda writer, value, where: {
-            "parts": [value.days, value.seconds, value.microseconds]
-        },
-        lambda reader, node: dt.timedelta(*node["parts"]),
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda parts: dt.timedelta(*parts),
     ),
-    "decimal": Codec(
-        of(Decimal),
-        lambda writer, value, where: {"value": str(value)},
-        lambda reader, node: Decimal(node["value"]),
-    ),
+    "decimal": simple(of(Decimal), str, Decimal),
     "scalar": Codec(
         lambda value: isinstance(value, np.generic),
-        _scalar,
+        lambda writer, value, where: {"array": _array(writer, value, where)},
         lambda reader, node: _read_array(reader, node["array"])[()],
     ),
     "array": Codec(
@@ -194,21 +206,6 @@ CODECS |= {
     "tensor": Codec(
         of(Tensor), _tensor, lambda reader, node: reader.tensors[node["tensor"]]
     ),
-    "dtype": Codec(
-        of(torch.dtype),
-        lambda writer, value, where: {"value": str(value)},
-        lambda reader, node: TORCH_DTYPES[node["value"]],
-    ),
-    "device": Codec(
-        of(torch.device),
-        lambda writer, value, where: {"value": str(value)},
-        lambda reader, node: torch.device(node["value"]),
-    ),
+    "dtype": simple(of(torch.dtype), str, TORCH_DTYPES.__getitem__),
+    "device": simple(of(torch.device), str, torch.device),
 }
-
-
-def _no_number(value: float) -> float:
-    """Return what JSON has no number for."""
-    if math.isfinite(value):
-        raise ValueError(f"{value} is a number that JSON holds itself")
-    return value

@@ -21,7 +21,6 @@ from skmtl.encoder import (
     CNN,
     ENCODER,
     MLP,
-
     ModuleEncoder,
     PeriodicEmbedding,
     PiecewiseLinearEmbedding,
@@ -168,7 +167,7 @@ def test_one_column(again):
 
 
 def test_a_task_without_anything_to_learn(again):
-    X, Y = mixed_tasks()
+    X, _ = mixed_tasks()
     est = MultiTaskClassifier(**SMALL).fit(X, np.ones((60, 2)))
     assert_alike(again(est).predict(X), est.predict(X))
 
@@ -187,7 +186,10 @@ LABELS = {
     "times of day": np.array([dt.time(1, 30), dt.time(2, 45)], dtype=object),
     "durations of Python": np.array([dt.timedelta(1), dt.timedelta(2)], dtype=object),
     "moments": np.array(
-        [dt.datetime(2026, 1, 5, tzinfo=dt.UTC), dt.datetime(2026, 2, 1, tzinfo=dt.UTC)],
+        [
+            dt.datetime(2026, 1, 5, tzinfo=dt.UTC),
+            dt.datetime(2026, 2, 1, tzinfo=dt.UTC),
+        ],
         dtype=object,
     ),
     "stamps": np.array(

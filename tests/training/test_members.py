@@ -277,7 +277,9 @@ def test_members_that_take_turns_train_on_in_their_precision(precision):
     assert {net.training_dtype for net in est.net_._alone} == {est.net_.training_dtype}
 
 
-@pytest.mark.parametrize("encoder", ["periodic_embedding", "piecewise_linear_embedding"])
+@pytest.mark.parametrize(
+    "encoder", ["periodic_embedding", "piecewise_linear_embedding"]
+)
 def test_embeddings_of_numbers_are_built_for_all_members_at_once(encoder):
     X, Y = load_linnerud(return_X_y=True)
     settings = {**SETTINGS, "encoder": encoder, "max_iter": 1}
