@@ -1,7 +1,7 @@
 """scikit-learn-compatible deep multi-task learning."""
 
 from skmtl._classifier import MultiTaskClassifier
-from skmtl._files import load, save
+from skmtl._files import load, save, skops_types
 from skmtl._mixed import MultiTaskEstimator
 from skmtl._regressor import MultiTaskRegressor
 
@@ -11,5 +11,6 @@ __all__ = [
     "MultiTaskRegressor",
     "load",
     "save",
+    "skops_types",
 ]
 __version__ = "0.1.0"

@@ -2,3 +2,5 @@
 
 from skmtl._files._save import load as load
 from skmtl._files._save import save as save
+from skmtl._files._skops import PortableState as PortableState
+from skmtl._files._skops import skops_types as skops_types

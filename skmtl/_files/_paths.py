@@ -7,9 +7,6 @@ from typing import Any
 
 import torch
 
-from skmtl._classifier import MultiTaskClassifier
-from skmtl._mixed import MultiTaskEstimator
-from skmtl._regressor import MultiTaskRegressor
 from skmtl.encoder import ENCODER, ModuleEncoder
 from skmtl.encoder._levels import CategoryCodes, OneHot
 from skmtl.encoder._stage import Affine, TableStage, ToNormal
@@ -18,6 +15,9 @@ from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
 from skmtl.training import AUGMENTATION
 from skmtl.weighting import WEIGHTING
+
+#: The estimators of the package, which stand above these files.
+ESTIMATORS = ("MultiTaskClassifier", "MultiTaskEstimator", "MultiTaskRegressor")
 
 
 @cache
@@ -30,8 +30,7 @@ def known() -> dict[str, type]:
         "relation": RELATION,
         "augmentation": {**AUGMENTATION},
         "estimator": {
-            cls.__name__: cls
-            for cls in (MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator)
+            name: getattr(importlib.import_module("skmtl"), name) for name in ESTIMATORS
         },
         "stage": {
             cls.__name__: cls
@@ -91,7 +90,7 @@ class Trust:
             The class or the function.
         """
         entry = self.objects[path]
-        found = _imported(path) if isinstance(entry, str) else entry
+        found = imported(path) if isinstance(entry, str) else entry
         if not isinstance(found, kind):
             raise ModelFileError(f"{path} is no {kind.__name__}")
         return found
@@ -136,7 +135,7 @@ def import_path(found: Any) -> str:
     module, name = (getattr(found, a, None) for a in ("__module__", "__qualname__"))
     path = f"{module}.{name}"
     try:
-        if _imported(path) is found:
+        if imported(path) is found:
             return path
     except (ImportError, AttributeError, ValueError):
         pass
@@ -146,8 +145,19 @@ def import_path(found: Any) -> str:
     )
 
 
-def _imported(path: str) -> Any:
-    """Return what a path leads to: the longest part that is a module, then names."""
+def imported(path: str) -> Any:
+    """Return what an import path leads to.
+
+    Parameters
+    ----------
+    path : str
+        A path that is trusted, as following it imports modules.
+
+    Returns
+    -------
+    object
+        What stands in the module of the longest part of the path that is one.
+    """
     names = path.split(".")
     for n in range(len(names) - 1, 0, -1):
         try:

@@ -5,19 +5,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._base import MultiTaskBase
-from skmtl._files._codec import CODECS, Codec, Node, Reader, Writer, paths_in
+from skmtl._files._codec import Reader, Writer, paths_in
 from skmtl._files._container import read, write
-from skmtl._files._net import pack_net, unpack_net
-from skmtl._files._objects import pack_all, unpack_all
-from skmtl._files._paths import Trust, named
-from skmtl._fit import _is_fitted_attribute
+from skmtl._files._estimators import check_predicts
+from skmtl._files._paths import Trust
+from skmtl._fit import MultiTaskFit
 from skmtl.exceptions import ModelFileError
-from skmtl.training import Selection, Source, n_threads
 
 
 def save(estimator: Any, path: str | PathLike[str]) -> None:
@@ -60,7 +55,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     >>> (again.predict(X) == est.predict(X)).all()
     np.True_
     """
-    if not isinstance(estimator, MultiTaskBase):
+    if not isinstance(estimator, MultiTaskFit):
         raise ModelFileError(
             "skmtl.save takes a MultiTaskClassifier, MultiTaskRegressor or "
             f"MultiTaskEstimator. Got a {type(estimator).__name__}: keep it with "
@@ -114,71 +109,10 @@ def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
         )
     try:
         estimator = Reader(tensors, trust).unpack(document)
-        _check_predicts(estimator)
+        check_predicts(estimator)
     except Exception as error:
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelFileError(
             f"{str(path)!r} holds no model that this version of skmtl can build: {why}."
         ) from error
     return estimator
-
-
-def _check_predicts(estimator: Any) -> None:
-    """Try the estimator on one row of zeros."""
-    if not isinstance(estimator, MultiTaskBase):
-        raise TypeError("it is no estimator of skmtl")
-    net, targets = estimator.net_, estimator._targets
-    X = np.zeros((1, *net.module__input_shape))
-    source = Source(X, net.module_.input_dtype, torch.device("cpu"), resident=False)
-    with n_threads(1):
-        outputs = net.outputs(source)
-    targets.predict_proba(outputs)
-    targets.predict(outputs, estimator._codes(outputs))
-
-
-# ------------------------------------------------------------------------ estimators
-def _estimator(writer: Writer, value: Any, where: str) -> Node:
-    if id(value) in writer.shared:
-        return {"same": writer.shared[id(value)]}
-    check_is_fitted(value)
-    parameters = value.get_params(deep=False)
-    learned = {
-        name: entry
-        for name, entry in vars(value).items()
-        if _is_fitted_attribute(name) and name != "net_"
-    }
-    node = {
-        **named(type(value)),
-        "parameters": pack_all(writer, parameters, where),
-        "learned": pack_all(writer, learned, where),
-        "net": pack_net(writer, value.net_, f"{where}.net"),
-    }
-    writer.shared[id(value)] = len(writer.shared)
-    return node
-
-
-def _read_estimator(reader: Reader, node: Node) -> Any:
-    if "same" in node:
-        return reader.shared[node["same"]]
-    cls: Any = reader.trust.class_named(node, MultiTaskBase)
-    estimator = cls(**unpack_all(reader, node["parameters"]))
-    estimator._validate_params()
-    learned = unpack_all(reader, node["learned"])
-    for name in learned:
-        if not _is_fitted_attribute(name) or isinstance(
-            getattr(cls, name, None), property
-        ):
-            raise ValueError(f"{name!r} is no fitted attribute")
-    vars(estimator).update(learned)
-    targets, augmentation = estimator._targets, estimator.augmentation
-    net = unpack_net(reader, node["net"], targets, augmentation)
-    if estimator.selection is not None:
-        net.selection = Selection(estimator.selection, estimator.selection_fraction)
-    estimator.net_ = net
-    reader.shared.append(estimator)
-    return estimator
-
-
-CODECS["estimator"] = Codec(
-    lambda value: isinstance(value, MultiTaskBase), _estimator, _read_estimator
-)
