@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,21 +45,40 @@ def write(path: Path, document: Any, tensors: dict[str, Tensor]) -> None:
     text = json.dumps(document, allow_nan=False).encode()
     metadata = {"format": FORMAT, "version": VERSION, "sha256": UNKNOWN_DIGEST}
     whole = {DOCUMENT: torch.frombuffer(bytearray(text), dtype=torch.uint8), **tensors}
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         save_file(whole, temporary, metadata)
         with open(temporary, "r+b") as file:
-            place, _ = _digest_place(_header_bytes(file, Path(temporary)))
+            place, _ = _digest_place(_header_bytes(file, temporary))
             digest = _digest(file, place)
             file.seek(place)
             file.write(digest.encode())
-            file.flush()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a place to write to, which takes the place of a file once it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    Path
+        A file beside it.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
