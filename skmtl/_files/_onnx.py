@@ -94,9 +94,9 @@ def export_onnx(
             "by an OrdinalEncoder, before the estimator is fitted."
         )
     steps = _steps(estimator, pipeline)
+    first = _converted(make_pipeline(*steps)) if steps else None
     model = _network(estimator, torch.float64 if steps else None)
-    if steps:
-        model = _composed(onnx, make_pipeline(*steps), model)
+    model = model if first is None else _composed(onnx, first, model)
     entry = model.metadata_props.add()
     entry.key, entry.value = "skmtl", json.dumps(_described(estimator))
     onnx.checker.check_model(model)
@@ -199,14 +199,14 @@ def _steps(estimator: Any, pipeline: Any) -> list[Any]:
     return steps
 
 
-def _composed(onnx: Any, pipeline: Pipeline, network: Any) -> Any:
-    """Put what skl2onnx makes of a pipeline before a network."""
+def _converted(pipeline: Pipeline) -> Any:
+    """Return what skl2onnx makes of transformers."""
     skl2onnx = _skl2onnx()
-    n_features = pipeline[0].n_features_in_
-    types = [(INPUT, skl2onnx.common.data_types.DoubleTensorType([None, n_features]))]
+    numbers = skl2onnx.common.data_types.DoubleTensorType
+    types = [(INPUT, numbers([None, pipeline[0].n_features_in_]))]
     try:
         with _quiet():
-            first = skl2onnx.convert_sklearn(
+            return skl2onnx.convert_sklearn(
                 pipeline, "pipeline", types, target_opset={"": OPSET}
             )
     except Exception as error:
@@ -215,6 +215,10 @@ def _composed(onnx: Any, pipeline: Pipeline, network: Any) -> Any:
             f"The 'pipeline' parameter of skmtl.export_onnx has a step that skl2onnx "
             f"cannot convert: {why}."
         ) from error
+
+
+def _composed(onnx: Any, first: Any, network: Any) -> Any:
+    """Put one model before another, with names that do not meet."""
     first = onnx.version_converter.convert_version(first, OPSET)
     first = onnx.compose.add_prefix(first, "pipeline/", rename_inputs=False)
     network = onnx.compose.add_prefix(

@@ -6,8 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skmtl._files._normal import OnnxNormal
 from skmtl._targets import Targets, padded
+from skmtl.encoder._stage import TableStage, ToNormal
 from skmtl.training import MembersNet, MultiTaskNet, averaged, refined
+
+
+class _Scaler(nn.Module):
+    """Scales in operators that ONNX has, and passes on what is missing."""
+
+    def __init__(self, scaler: nn.Module) -> None:
+        super().__init__()
+        quantiles = isinstance(scaler, ToNormal)
+        self.scaler = OnnxNormal(scaler) if quantiles else scaler  # type: ignore[arg-type]
+
+    def forward(self, X: Tensor) -> Tensor:
+        Z = self.scaler(X)  # runtimes may put a bound in place of NaN
+        return torch.where(X.isnan(), torch.nan, Z)
 
 
 class Served(nn.Module):
@@ -38,7 +53,9 @@ class Served(nn.Module):
         if isinstance(net, MembersNet):
             networks = [whole.member(i) for i in range(net.n_members)]
             self.slopes = net.slopes
-        self.stage = networks[0].inputs
+        self.stage: Any = networks[0].inputs
+        if isinstance(self.stage, TableStage) and self.stage.scaler is not None:
+            self.stage.scaler = _Scaler(self.stage.scaler)
         for network in networks:
             network.inputs = None  # what raw inputs go through, they go through once
         self.networks = nn.ModuleList(networks).eval().to(dtype)
