@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from skmtl._files._normal import OnnxNormal
 from skmtl._targets import Targets, padded
+from skmtl.encoder import InputStage
 from skmtl.encoder._stage import TableStage, ToNormal
 from skmtl.training import MembersNet, MultiTaskNet, averaged, refined
 
 
-class _Scaler(nn.Module):
+class _Scaler(InputStage):
     """Scales in operators that ONNX has, and passes on what is missing."""
 
     def __init__(self, scaler: nn.Module) -> None:
@@ -53,7 +54,7 @@ class Served(nn.Module):
         if isinstance(net, MembersNet):
             networks = [whole.member(i) for i in range(net.n_members)]
             self.slopes = net.slopes
-        self.stage: Any = networks[0].inputs
+        self.stage = networks[0].inputs
         if isinstance(self.stage, TableStage) and self.stage.scaler is not None:
             self.stage.scaler = _Scaler(self.stage.scaler)
         for network in networks:
