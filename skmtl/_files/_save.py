@@ -98,6 +98,18 @@ def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
     See Also
     --------
     save : Write such a file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import skmtl
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "damaged"
+    ...     _ = path.write_bytes(b"no model")
+    ...     skmtl.load(path)
+    Traceback (most recent call last):
+    skmtl.exceptions.ModelFileError: '...' is no file of skmtl.save, ...
     """
     trust = Trust(trusted)
     document, tensors = read(Path(path))

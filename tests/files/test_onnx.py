@@ -1,5 +1,6 @@
 """ONNX files predict what estimators predict."""
 
+import copy
 import itertools
 import json
 import sys
@@ -19,13 +20,15 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._files._normal import OnnxNormal, normal_quantile
+from skmtl._files._onnx import _steps
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skmtl.encoder._stage import ToNormal
 from skmtl.exceptions import ModelFileError
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
 from tests._networks import BatchNormed, Network
-from tests.files.test_save import CLASSES, SMALL, mixed_tasks, regression
+from tests.files._alike import assert_alike
+from tests.files.test_save import SMALL, mixed_tasks, regression
 
 # Exporting is the same whatever the versions of other packages.
 pytestmark = pytest.mark.one_version
@@ -55,6 +58,7 @@ def assert_predicts(session, estimator, X, before=None):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+PLAIN = MLP((4, 4), numeric_embedding=None)
 ENCODERS = {
     "mlp": MLP((6, 5)),
     "quantile": MLP((6,), scale="quantile", numeric_embedding=None),
@@ -64,11 +68,16 @@ ENCODERS = {
     "piecewise": PiecewiseLinearEmbedding((6,), embedding_dim=2, n_bins=4),
     "module": Network,
     "module with statistics": BatchNormed,
+    "plain": PLAIN,
 }
+# Every sharing strategy, first of them every encoder, last of them every relation.
 CASES = [
     pytest.param(sharing, relation, encoder, id=f"{sharing}-{relation}-{encoder}")
     for sharing, relation, encoder in zip(
-        SHARING, itertools.cycle([*RELATION, None]), itertools.cycle(ENCODERS)
+        SHARING,
+        [None] * (len(SHARING) - len(RELATION)) + list(RELATION),
+        itertools.chain(ENCODERS, itertools.repeat("plain")),
+        strict=False,
     )
 ]
 
@@ -95,12 +104,15 @@ def test_all_are_among_these_cases():
 @pytest.mark.parametrize("weighting", ["equal", "upgrad"], ids=["stacked", "in turns"])
 def test_members_are_averaged_and_calibrated(weighting, tmp_path):
     X, Y = mixed_tasks()
-    settings = {**SMALL, "n_members": 3, "weighting": weighting, "threshold": "f1"}
+    settings = {**SMALL, "n_members": 2, "weighting": weighting, "threshold": "f1"}
+    settings["encoder"] = PLAIN
     est = MultiTaskEstimator(learning_rate_init=0.1, **settings).fit(X, Y)
     assert est.net_.stacked is (weighting == "equal")
     assert est.net_.slopes is not None
+    before = copy.deepcopy(est)
     session = session_of(est, tmp_path)
     assert_predicts(session, est, X)
+    assert_alike(est, before)
     tasks = json.loads(session.get_modelmeta().custom_metadata_map["skmtl"])
     assert [task["output"] for task in tasks] == ["task0", "task1", "task2"]
     assert [task["kind"] for task in tasks] == est.task_types_
@@ -128,7 +140,7 @@ def test_missing_numbers_and_numbers_far_from_zero(scale, offset, dtype, tmp_pat
     X[:, 1] += offset
     X[:, 3] = X[:, 3].round()
     X[::7, 2] = np.nan
-    encoder = MLP((6,), scale=scale, numeric_embedding=None)
+    encoder = MLP((4,), scale=scale, numeric_embedding=None)
     settings = {**SMALL, "encoder": encoder, "precision": "float32"}
     est = MultiTaskEstimator(learning_rate_init=0.1, **settings).fit(X, Y)
     session = session_of(est, tmp_path)
@@ -154,20 +166,20 @@ def test_the_quantile_stage_is_that_of_training(n):
 
 def test_one_column_and_a_task_of_one_class(tmp_path):
     X, Y = mixed_tasks()
+    settings = {**SMALL, "encoder": PLAIN}
     for y in (np.nan_to_num(Y[:, 2]), np.column_stack([Y[:, 0], np.ones(60)])):
-        est = MultiTaskClassifier(**SMALL).fit(X, y)
+        est = MultiTaskClassifier(**settings).fit(X, y)
         assert_predicts(session_of(est, tmp_path), est, X)
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_pipelines(whole, tmp_path):
+def test_pipelines(tmp_path):
     X, Y = regression()
     X = 100 * X + 1000
     pipeline = make_pipeline(
         StandardScaler(), PCA(3), MultiTaskRegressor(precision="float32", **SMALL)
     ).fit(X, Y)
     est, before = pipeline[-1], pipeline[:-1]
-    session = session_of(est, tmp_path, pipeline if whole else before)
+    session = session_of(est, tmp_path, pipeline)
     assert session.get_inputs()[0].shape[1] == 4
     assert session.get_inputs()[0].type == "tensor(double)"
     assert_predicts(session, est, X, before)
@@ -185,13 +197,13 @@ def test_names_of_outputs_are_those_of_tasks(tmp_path):
     assert_predicts(session, est, X)
 
 
-def test_estimators_are_left_as_they_are(tmp_path):
-    X, Y = mixed_tasks()
-    est = MultiTaskEstimator(n_members=2, **SMALL).partial_fit(X, Y, CLASSES)
-    before = est.predict_proba(X)[0]
-    session_of(est, tmp_path)
-    assert (est.predict_proba(X)[0] == before).all()
-    est.partial_fit(X, Y)
+def test_transformers_are_those_of_the_pipeline_before_the_estimator():
+    X, Y = regression()
+    scaler = StandardScaler().fit(X)
+    pipeline = make_pipeline(scaler, None, MultiTaskRegressor(**SMALL)).fit(X, Y)
+    assert _steps(pipeline[-1], pipeline) == _steps(pipeline[-1], pipeline[:-1])
+    assert _steps(pipeline[-1], pipeline) == _steps(pipeline[-1], scaler) == [scaler]
+    assert _steps(pipeline[-1], None) == []
 
 
 # ---------------------------------------------------------------------- what is refused
