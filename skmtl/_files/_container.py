@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,14 +68,14 @@ def replacing(path: Path) -> Iterator[Path]:
     Path
         A file beside it.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary.touch(exist_ok=False)
+    rights = temporary.stat().st_mode  # safetensors takes those of others
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(rights)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -171,12 +171,6 @@ def _digest(file: BinaryIO, place: int) -> str:
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(CHUNK):
         yield chunk
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _foreign(path: Path) -> ModelFileError:

@@ -321,6 +321,16 @@ def test_fitted_estimators_are_left_as_they_are(again, tmp_path):
     assert (torch.rand(1), np.random.rand()) == expected
 
 
+def test_an_estimator_for_another_device_is_loaded_on_the_cpu(again):
+    X, Y = mixed_tasks()
+    est = MultiTaskEstimator(**SMALL).fit(X, Y)
+    expected = est.predict(X)
+    twin = again(est.set_params(device="cuda"))
+    assert twin.device == "cuda"
+    assert {p.device.type for p in twin.module_.parameters()} == {"cpu"}
+    assert_alike(twin.predict(X), expected)
+
+
 # ------------------------------------------------------------------- a user's own code
 class OwnEncoder(MLP):
     """A user's encoder, with something learned besides."""
@@ -440,6 +450,10 @@ def test_keeps_the_file_that_is_there_where_the_new_one_fails(tmp_path):
     X, Y = regression()
     est = MultiTaskRegressor(**SMALL).fit(X, Y)
     skmtl.save(est, tmp_path / "model")
+    (tmp_path / "other").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+    (tmp_path / "other").unlink()
     before = (tmp_path / "model").read_bytes()
     est.set_params(callbacks=[LRScheduler("StepLR", step_size=1)])
     with pytest.raises(ModelFileError):
