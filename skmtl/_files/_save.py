@@ -68,7 +68,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
 
 
 def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
-    """Read a fitted estimator from a file that `save` has written.
+    """Read a fitted estimator from a file that `skmtl.save` has written.
 
     The file is refused before anything is built where its version, its checksum or its
     sizes are not right. It executes no code and imports none, but for what is trusted;

@@ -87,7 +87,7 @@ def skops_types() -> list[str]:
     -------
     list of str
         Import paths of the estimators, of the views that ``task_estimator`` returns and
-        of all strategies, for the parameter ``trusted`` of `skops.io.load`.
+        of all strategies, for the parameter ``trusted`` of ``skops.io.load``.
 
     Examples
     --------
