@@ -13,7 +13,7 @@ from skmtl._build import threads
 from skmtl._columns import read_columns
 from skmtl._conformal import Conformal, check_coverage
 from skmtl._data import read_weighted
-from skmtl._fit import MultiTaskFit
+from skmtl._files import PortableState
 from skmtl._oof import NEEDS_FOLDS, OutOfFold
 from skmtl._report import report
 from skmtl._score import task_scores
@@ -36,7 +36,7 @@ REGISTRIES: dict[str, dict[str, Any]] = {
 }
 
 
-class MultiTaskBase(MultiTaskFit):
+class MultiTaskBase(PortableState):
     """Base class of the estimators; see `MultiTaskClassifier`."""
 
     def set_params(self, **params: Any) -> Self:

@@ -348,7 +348,7 @@ class TokenBlock(nn.Module):
         Q_t, K_t, V_t = self._heads(tasks)  # (n, heads, tasks, width / heads)
         own = (K_t * Q_t).sum(dim=3).unsqueeze(2) if self.masked else K_t @ Q_t.mT
         # A softmax is fast where tasks, not what they read, lie side by side.
-        A = torch.cat([K @ Q_t.mT, own.expand(len(K), -1, -1, -1)], dim=2)
+        A = torch.cat([K @ Q_t.mT, own.expand(K.shape[0], -1, -1, -1)], dim=2)
         A, own = A.softmax(dim=2).split([K.shape[2], own.shape[2]], dim=2)
         read = own.mT * V_t if self.masked else own.mT @ V_t
         tasks = self._add(tasks, A.mT @ V + read)

@@ -16,6 +16,15 @@ class CheckpointWarning(UserWarning):
     """
 
 
+class ModelFileError(ValueError):
+    """A file does not hold a model, or a model cannot go into a file.
+
+    Raised by `skmtl.load` for files that are damaged, of an unknown version, or name
+    code that was not said to be trusted; by `skmtl.save` and `skmtl.export_onnx` for
+    what the format has no place for, before anything is written.
+    """
+
+
 class GateCollapseWarning(UserWarning):
     """A task's gate puts almost all of its weight on one of several experts.
 

@@ -260,6 +260,21 @@ def test_a_validation_set_and_weights_go_on(tmp_path):
     assert_goes_on(classifier(class_weight="balanced"), tmp_path, X, Y, **fit)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_fits_in_turn_and_beside_others_go_on_from_each_other(first, tmp_path):
+    """A search watches its fits, for example, which then keep their turn."""
+    est = classifier(checkpoint=tmp_path, augmentation="mixup")
+    whole = clone(est).set_params(checkpoint=None).fit(X, Y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skmtl._fit.draws_alone", lambda net: first)
+        patch.setattr(Checkpoints, "after_epoch", ending_after(5))
+        with pytest.raises(Killed):
+            clone(est).fit(X, Y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skmtl._fit.draws_alone", lambda net: not first)
+        assert_same(clone(est).fit(X, Y, resume="auto"), whole)
+
+
 class Counting(Callback):
     """A user's callback: what it counts decides on learning rates."""
 
@@ -377,7 +392,7 @@ def test_without_resume_a_fit_starts_anew(tmp_path, monkeypatch):
         {"callbacks": [Counting((1.0, 0.2))]},
         {"optimizer": torch.optim.Adam},
     ],
-    ids=str,
+    ids=lambda settings: next(iter(settings)),
 )
 def test_other_settings_start_anew(settings, tmp_path, monkeypatch):
     est = classifier(checkpoint=tmp_path).fit(X, Y)

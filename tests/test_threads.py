@@ -90,6 +90,7 @@ BESIDE = {
 }
 IN_TURN = {
     "own module": classifier(encoder=Drawing),
+    "stacked own module": classifier(sharing="mmoe", encoder=Drawing),
     "torch's dropout": classifier(sharing=TaskToken(dropout=0.2)),
     "callback": classifier(callbacks=[Watching()]),
     "own augmentation": classifier(augmentation=lambda X: X + torch.randn_like(X)),

@@ -111,6 +111,6 @@ class _Periodic(Embedding):
 
     def forward(self, X: Tensor) -> Tensor:
         c = 2 * math.pi * self.frequency.unsqueeze(2)  # (copies, features, 1, m)
-        v = c * X.T.unsqueeze(2)  # (copies, features, n, m)
+        v = c * X.mT.unsqueeze(-1)  # (copies, features, n, m)
         H: Tensor = self.linear(torch.cat([v.cos(), v.sin()], dim=3))
         return H.relu()

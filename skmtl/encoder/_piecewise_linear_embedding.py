@@ -146,7 +146,7 @@ class _PiecewiseLinear(Embedding):
 
     def encode(self, X: Tensor) -> Tensor:
         """Map (n, n_features) to (n_features, n, n_bins)."""
-        E = torch.addcmul(self.shift, X.T.unsqueeze(2), self.factor)
+        E = torch.addcmul(self.shift, X.mT.unsqueeze(-1), self.factor)
         return E.maximum(self.lowest).minimum(self.highest)
 
     def forward(self, X: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ class _DSelectK(MixtureModule):
         return -self.entropy * (P * P.log()).sum()
 
     def gates(self, X: Tensor) -> Tensor:
-        return self._weights().expand(len(X), -1, -1)
+        return self._weights().expand(X.shape[0], -1, -1)
 
     def collapsed(self, X: Tensor) -> Tensor | None:
         choice = self.selectors().argmax(-1)  # (tasks, k)

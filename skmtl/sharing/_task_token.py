@@ -131,7 +131,7 @@ class _TaskToken(SharingModule):
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         H = self.encoder.single(X)  # (n, encoder width)
-        H = F.pad(H, (0, -H.shape[1] % self.size)).view(len(X), -1, self.size)
+        H = F.pad(H, (0, -H.shape[1] % self.size)).view(H.shape[0], -1, self.size)
         start = self.tokens(H.transpose(0, 1)).transpose(0, 1)  # (n, tokens, width)
         tokens = start
         tasks = self.tasks.unsqueeze(0)  # at first the same for all samples

@@ -1,10 +1,11 @@
 """Whether a net draws from the global random states."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
-from skmtl._layers import Dropout
+from skmtl._layers import Dropout, Stateless
 from skmtl.training._augmentation import Function
 from skmtl.training._callbacks import SklearnCallbacks
 from skmtl.training._lookahead import Lookahead
@@ -40,7 +41,7 @@ def draws_alone(net: MultiTaskNet) -> bool:
     """
     specs = (net.module__sharing, net.module__encoder, net.module__relation)
     parts = [
-        *net.module_.modules(),
+        *_modules(net.module_),
         *net.weighting_.modules(),
         *(callback for _, callback in net.callbacks_),
         *net.augmentation,
@@ -50,6 +51,14 @@ def draws_alone(net: MultiTaskNet) -> bool:
     ]
     judged = net.judging is not None and net.judging.judge.metrics is not None
     return net.device == "cpu" and not judged and all(map(_is_known, parts))
+
+
+def _modules(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield all modules, those too that are run with parameters of others."""
+    for part in module.modules():
+        yield part
+        if isinstance(part, Stateless):
+            yield from _modules(part.skeleton)
 
 
 def _is_known(part: Any) -> bool:

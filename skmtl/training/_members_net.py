@@ -61,6 +61,9 @@ class MembersNet(MultiTaskNet):
         As in `MultiTaskNet`.
     """
 
+    #: Whether members are stacked, and their encoders joined; None finds out.
+    arrangement: tuple[bool, bool] | None = None
+
     def __init__(self, *args: Any, priors: Sequence[Any], **kwargs: Any) -> None:
         self.priors = priors
         self.slopes: Slopes | None = None
@@ -80,12 +83,14 @@ class MembersNet(MultiTaskNet):
             self.initialized_instance(self.module, {**kwargs, "prior": prior})
             for prior in self.priors
         ]
-        members = None
-        if self._may_stack():
-            shape = self.module__input_shape
-            members = joined(modules, self.module__encoder, shape)
-        self.stacked = members is not None
+        members, encoder = None, self.module__encoder
+        if self.arrangement is not None:
+            stacked, joins = self.arrangement
+            members = Members(modules, stacked, encoder if joins else None)
+        elif self._may_stack():
+            members = joined(modules, encoder, self.module__input_shape)
         self.module_ = members or Members(modules, stacked=False)
+        self.stacked = self.module_.stack is not None
         return self
 
     def initialize_criterion(self) -> "MembersNet":
@@ -389,7 +394,9 @@ class MembersNet(MultiTaskNet):
         if self.stacked:
             return super().replica(settings)  # type: ignore[return-value]
         net: MembersNet = object.__new__(type(self))
-        net.__dict__.update({**vars(self), **settings})
+        # Members that take their turns were made before that type was known.
+        settings = {**settings, "training_dtype": self.training_dtype}
+        net.__dict__.update({**vars(self), **settings, "dtype": self.training_dtype})
         alone = [own.replica(settings) for own in self._alone]
         net.__dict__["_alone"] = alone
         net.__dict__["module_"] = Members([own.module_ for own in alone], stacked=False)

@@ -477,7 +477,7 @@ class MultiTaskNet(NeuralNet):
             net.__dict__[name] = module.to(net.device)
         # Records of past epochs do not change, so the copy may hold the same.
         net.__dict__["history_"] = copy.copy(self.history)
-        net.cast(self.training_dtype)
+        net.cast(net.training_dtype)
         net.initialize_callbacks()
         net._initialize_optimizer()
         if type(self.optimizer_) is type(net.optimizer_):

@@ -151,7 +151,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
     """
     own = generator()
     if own is not None:
-        return {"own": own.get_state()}
+        return {"torch": own.get_state()}
     states = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -174,10 +174,11 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
     """
     own = generator()
     if own is not None:
-        own.set_state(states["own"])
+        own.set_state(states["torch"])
         return
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
+    if "numpy" in states:  # else the other fit drew from a generator of its own
+        random.setstate(states["python"])
+        np.random.set_state(states["numpy"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)

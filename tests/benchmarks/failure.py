@@ -65,8 +65,8 @@ def memory(folder):
 def checkpoints(folder):
     """Print what a checkpoint costs beside an epoch."""
     X, Y = data(2000, 100)
-    for width in (64, 512, 2048):
-        settings = {"encoder": MLP((width, width)), "n_members": 1, "max_iter": 20}
+    for width in (64, 512, 1024):
+        settings = {"encoder": MLP((width, width)), "n_members": 1, "max_iter": 5}
         est = MultiTaskClassifier(**settings, random_state=0, precision="float32")
         est.set_params(n_iter_no_change=np.inf, checkpoint_every=1, n_threads=1)
         times = []

@@ -268,6 +268,28 @@ def test_partial_fit_and_warm_start():
     assert warm.oof_score_ > first
 
 
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_members_that_take_turns_train_on_in_their_precision(precision):
+    X, Y = load_linnerud(return_X_y=True)
+    settings = {**SETTINGS, "weighting": "famo", "precision": precision}
+    est = MultiTaskRegressor(**settings).partial_fit(X, Y).partial_fit(X, Y)
+    assert not est.net_.stacked
+    assert {net.training_dtype for net in est.net_._alone} == {est.net_.training_dtype}
+
+
+@pytest.mark.parametrize(
+    "encoder", ["periodic_embedding", "piecewise_linear_embedding"]
+)
+def test_embeddings_of_numbers_are_built_for_all_members_at_once(encoder):
+    X, Y = load_linnerud(return_X_y=True)
+    settings = {**SETTINGS, "encoder": encoder, "max_iter": 1}
+    module = MultiTaskRegressor(**settings).fit(X, Y).module_
+    assert module.encoder is not None
+    X = torch.from_numpy(X)
+    for i, outputs in enumerate(module(X)):
+        torch.testing.assert_close(module.member(i)(X), outputs)
+
+
 def test_attributes_without_folds_say_how_to_get_them():
     X, Y = digits()
     est = MultiTaskClassifier(n_members=1, max_iter=1).fit(X, Y)

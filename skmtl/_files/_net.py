@@ -1,0 +1,209 @@
+"""The net of an estimator: its settings, and the state of what is built from them."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from skorch.history import History
+from torch import Tensor, nn
+
+from skmtl._files._budget import Budget
+from skmtl._files._codec import Node, Reader, Writer
+from skmtl._files._objects import pack_all, state_of, unpack_all
+from skmtl._targets import Targets
+from skmtl.training import (
+    MembersNet,
+    MultiTaskModule,
+    MultiTaskNet,
+    PackedLoss,
+    resolve_augmentation,
+    seeded,
+)
+
+#: Settings of a net that it is built with, as it names them.
+SETTINGS = (
+    "autocast",
+    "batch_size",
+    "criterion__regression_loss",
+    "given_weighting",
+    "iterator_train__shuffle",
+    "lr",
+    "module__encoder",
+    "module__input_shape",
+    "module__n_labels",
+    "module__prior",
+    "module__relation",
+    "module__sharing",
+    "optimizer",
+    "record_gradients",
+    "task_weight",
+    "weight_decay",
+    "weighting",
+)
+#: What a net has of its own beside modules.
+STATE = ("dtype", "training_dtype", "weights_")
+
+
+def pack_net(writer: Writer, net: MultiTaskNet, where: str) -> Node:
+    """Return what JSON holds of a net.
+
+    Parameters
+    ----------
+    writer : Writer
+        Keeps the tensors.
+    net : MultiTaskNet
+        The net of a fitted estimator.
+    where : str
+        Where it belongs.
+
+    Returns
+    -------
+    dict
+        What `unpack_net` reads.
+    """
+    settings = {name: getattr(net, name) for name in SETTINGS}
+    of_optimizer = {
+        name: value
+        for name, value in vars(net).items()
+        if name.startswith("optimizer__")
+    }
+    node = {
+        "settings": pack_all(writer, settings | of_optimizer, where),
+        "module": _pack_state(writer, net.module_, f"{where}.module"),
+        "weighting": _pack_state(writer, net.weighting_, f"{where}.weighting"),
+        "members": None,
+        **_pack_trained(writer, net, where),
+    }
+    if isinstance(net, MembersNet):
+        joined = net.module_.encoder is not None
+        members = {"priors": list(net.priors), "slopes": net.slopes}
+        node["members"] = {
+            "arrangement": [net.stacked, joined],
+            "known": pack_all(writer, members, f"{where}.members"),
+            "alone": [
+                _pack_trained(writer, own, f"{where}.members.{i}")
+                for i, own in enumerate(net._workers)
+            ],
+        }
+    return node
+
+
+def _pack_trained(writer: Writer, net: MultiTaskNet, where: str) -> Node:
+    """Return what training has left in a net beside its modules."""
+    optimizer = net.optimizer_
+    state = None if optimizer is None else optimizer.state_dict()
+    own = {name: getattr(net, name) for name in STATE}
+    own |= {"history": [dict(epoch) for epoch in net.history], "optimizer": state}
+    return {"trained": pack_all(writer, own, where)}
+
+
+def _pack_state(writer: Writer, module: nn.Module, where: str) -> Node:
+    return {
+        name: writer.keep(tensor, f"{where}.{name}")
+        for name, tensor in state_of(module).items()
+    }
+
+
+def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) -> Any:
+    """Build a net, and bring back its state.
+
+    Parameters
+    ----------
+    reader : Reader
+        Has the tensors.
+    node : dict
+        What `pack_net` returns.
+    targets : Targets
+        The tasks.
+    augmentation : object
+        Parameter of the estimator.
+
+    Returns
+    -------
+    MultiTaskNet
+        The net, on the CPU.
+    """
+    settings = unpack_all(reader, node["settings"])
+    kind: Any = MultiTaskNet
+    members = node["members"]
+    known = {} if members is None else unpack_all(reader, members["known"])
+    if members is not None:
+        kind = partial(MembersNet, priors=known["priors"])
+    relation = settings["module__relation"]
+    net: Any = kind(
+        MultiTaskModule,
+        criterion=PackedLoss,
+        module__n_tasks=targets.n_tasks,
+        module__blocks=targets.blocks,
+        module__task_names=targets.names,
+        criterion__blocks=targets.blocks,
+        criterion__n_tasks=targets.n_tasks,
+        criterion__soft_loss=None if relation is None else relation.soft_loss(),
+        task_names=targets.names,
+        augmentation=resolve_augmentation(augmentation),
+        selection=None,
+        dtype=torch.float32,
+        device="cpu",
+        train_split=None,
+        use_caching=False,
+        callbacks=[],
+        verbose=0,
+        **settings,
+    )
+    if members is not None:
+        net.arrangement = tuple(map(bool, members["arrangement"]))
+    n_numbers = sum(tensor.numel() for tensor in reader.tensors.values())
+    with seeded(0, torch.device("cpu")), Budget(n_numbers):
+        net.initialize()
+    for own in (net, *getattr(net, "_workers", [])):
+        vars(own).pop("arrangement", None)
+    _restore(reader, net, node)
+    if members is not None:
+        net.slopes = known["slopes"]
+    return net
+
+
+def _restore(reader: Reader, net: Any, node: Node) -> None:
+    trained = unpack_all(reader, node["trained"])
+    net.cast(trained["dtype"])
+    _fill(net.module_, node["module"], reader.tensors)
+    _fill(net.weighting_, node["weighting"], reader.tensors)
+    alone = [] if node["members"] is None else node["members"]["alone"]
+    workers = getattr(net, "_workers", [])
+    of_workers = [unpack_all(reader, own["trained"]) for own in alone]
+    net.strip([], keep_optimizer=True)
+    _continue(net, trained, train=not workers)
+    for own, known in zip(workers, of_workers, strict=True):
+        _continue(own, known, train=True)
+    if workers:
+        net.optimizer_ = workers[0].optimizer_
+
+
+def _continue(net: Any, trained: dict[str, Any], train: bool) -> None:
+    """Bring back what training has left in a net."""
+    for name in STATE:
+        setattr(net, name, trained[name])
+    net.history_ = History(trained["history"])
+    if trained["optimizer"] is None:
+        net.optimizer_ = None
+    elif train:
+        net.optimizer_.load_state_dict(trained["optimizer"])
+
+
+def _fill(module: nn.Module, names: dict[str, str], tensors: dict[str, Tensor]) -> None:
+    """Copy a state into a module that has been built like the one it was of."""
+    own = state_of(module)
+    if own.keys() != names.keys():
+        name = min(own.keys() ^ names.keys())
+        raise ValueError(
+            f"its networks are built in another way: they differ in {name}"
+        )
+    for name, place in own.items():
+        value = tensors[names[name]]
+        if value.shape != place.shape or value.dtype != place.dtype:
+            raise ValueError(
+                f"{name} should be a {place.dtype} tensor of shape {tuple(place.shape)}"
+                f", and is a {value.dtype} tensor of shape {tuple(value.shape)}"
+            )
+        with torch.no_grad():
+            place.copy_(value)

@@ -1,0 +1,130 @@
+"""Fitted estimators in one file that holds no code."""
+
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from sklearn.utils.validation import check_is_fitted
+
+from skmtl._files._codec import Reader, Writer, paths_in
+from skmtl._files._container import read, write
+from skmtl._files._estimators import check_predicts
+from skmtl._files._paths import Trust
+from skmtl._fit import MultiTaskFit
+from skmtl.exceptions import ModelFileError
+
+
+def save(estimator: Any, path: str | PathLike[str]) -> None:
+    """Write a fitted estimator to one file that holds no code.
+
+    The file is one of safetensors with a checksum, whose tensors any tool for that
+    format can read: weights, what was learned of inputs, labels and out-of-fold rows,
+    the history, parameters, and the state of the optimizer after ``partial_fit``. It
+    replaces what is at its place once it is whole.
+
+    Parameters
+    ----------
+    estimator : MultiTaskClassifier, MultiTaskRegressor or MultiTaskEstimator
+        A fitted estimator. Its own classes and functions, such as an encoder, are
+        stored by their import paths; their code is not.
+    path : str or path-like
+        The file to write.
+
+    Raises
+    ------
+    ModelFileError
+        If it has something that no such file can hold: callbacks, a teacher that is no
+        estimator of skmtl, functions without an import path.
+
+    See Also
+    --------
+    load : Read such a file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import skmtl
+    >>> from sklearn.datasets import load_linnerud
+    >>> X, Y = load_linnerud(return_X_y=True)
+    >>> est = skmtl.MultiTaskRegressor(max_iter=5, random_state=0).fit(X, Y)
+    >>> with TemporaryDirectory() as folder:
+    ...     skmtl.save(est, Path(folder) / "linnerud.skmtl")
+    ...     again = skmtl.load(Path(folder) / "linnerud.skmtl")
+    >>> (again.predict(X) == est.predict(X)).all()
+    np.True_
+    """
+    if not isinstance(estimator, MultiTaskFit):
+        raise ModelFileError(
+            "skmtl.save takes a MultiTaskClassifier, MultiTaskRegressor or "
+            f"MultiTaskEstimator. Got a {type(estimator).__name__}: keep it with "
+            "skops, a pipeline too."
+        )
+    check_is_fitted(estimator)
+    writer = Writer()
+    document = writer.pack(estimator, "estimator")
+    write(Path(path), document, writer.tensors)
+
+
+def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
+    """Read a fitted estimator from a file that `skmtl.save` has written.
+
+    The file is refused before anything is built where its version, its checksum or its
+    sizes are not right. It executes no code and imports none, but for what is trusted;
+    networks are built by this package's own classes. The checksum tells damage, and is
+    no signature: who can write the file decides what the model predicts.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    trusted : iterable of str, type or callable, default=()
+        Import paths, such as ``"my_package.encoders.MyEncoder"``, or the classes and
+        functions themselves, that the file may name. Importing executes their modules.
+
+    Returns
+    -------
+    MultiTaskClassifier, MultiTaskRegressor or MultiTaskEstimator
+        The estimator on the CPU, which predicts as the one that was saved, and can
+        train on. ``fit`` and ``partial_fit`` go where the ``device`` parameter says.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, of another version or not of this format, if it names
+        code that is not trusted, or if its model cannot be built.
+
+    See Also
+    --------
+    save : Write such a file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import skmtl
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "damaged"
+    ...     _ = path.write_bytes(b"no model")
+    ...     skmtl.load(path)
+    Traceback (most recent call last):
+    skmtl.exceptions.ModelFileError: '...' is no file of skmtl.save, ...
+    """
+    trust = Trust(trusted)
+    document, tensors = read(Path(path))
+    missing = trust.missing(paths_in(document))
+    if missing:
+        raise ModelFileError(
+            f"{str(path)!r} names code that is not skmtl's, {missing}: if you know who "
+            f"has written the file, load it with trusted={missing}."
+        )
+    try:
+        estimator = Reader(tensors, trust).unpack(document)
+        check_predicts(estimator)
+    except Exception as error:
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelFileError(
+            f"{str(path)!r} holds no model that this version of skmtl can build: {why}."
+        ) from error
+    return estimator

@@ -1,0 +1,265 @@
+"""ONNX files predict what estimators predict."""
+
+import copy
+import itertools
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import norm
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+import skmtl
+from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl._files._normal import OnnxNormal, normal_quantile
+from skmtl._files._onnx import _steps
+from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
+from skmtl.encoder._stage import ToNormal
+from skmtl.exceptions import ModelFileError
+from skmtl.relation import RELATION
+from skmtl.sharing import SHARING
+from tests._networks import BatchNormed, Network
+from tests.files._alike import assert_alike
+from tests.files.test_save import SMALL, mixed_tasks, regression
+
+# Exporting is the same whatever the versions of other packages.
+pytestmark = pytest.mark.one_version
+
+
+def session_of(estimator, tmp_path, pipeline=None):
+    skmtl.export_onnx(estimator, tmp_path / "model.onnx", pipeline)
+    return onnxruntime.InferenceSession(tmp_path / "model.onnx")
+
+
+def assert_predicts(session, estimator, X, before=None):
+    """Assert that a file predicts what an estimator does, for any number of rows."""
+    wanted = X if before is None else before.transform(X)
+    proba = getattr(estimator, "predict_proba", lambda X: [None] * estimator.n_tasks_)
+    dtype = {"tensor(double)": np.float64, "tensor(float)": np.float32}[
+        session.get_inputs()[0].type
+    ]
+    for n in (1, 2, len(X)):
+        found = session.run(None, {"X": np.asarray(X[:n], dtype=dtype)})
+        expected = proba(wanted[:n])
+        values = np.reshape(estimator.predict(wanted[:n]), (n, -1))
+        expected = expected if isinstance(expected, list) else [expected]
+        assert len(found) == len(expected)
+        for t, (one, other) in enumerate(zip(found, expected, strict=True)):
+            other = values[:, t].astype(float) if other is None else other
+            assert one.shape == other.shape
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+PLAIN = MLP((4, 4), numeric_embedding=None)
+ENCODERS = {
+    "mlp": MLP((6, 5)),
+    "quantile": MLP((6,), scale="quantile", numeric_embedding=None),
+    "norms": MLP((6,), scale="robust", norm="layer", max_levels=4),
+    "batch norm": MLP((6,), norm="batch", residual=False, missing_inputs=None),
+    "periodic": PeriodicEmbedding((6,), embedding_dim=2, n_frequencies=3),
+    "piecewise": PiecewiseLinearEmbedding((6,), embedding_dim=2, n_bins=4),
+    "module": Network,
+    "module with statistics": BatchNormed,
+    "plain": PLAIN,
+}
+# Every sharing strategy, first of them every encoder, last of them every relation.
+CASES = [
+    pytest.param(sharing, relation, encoder, id=f"{sharing}-{relation}-{encoder}")
+    for sharing, relation, encoder in zip(
+        SHARING,
+        [None] * (len(SHARING) - len(RELATION)) + list(RELATION),
+        itertools.chain(ENCODERS, itertools.repeat("plain")),
+        strict=False,
+    )
+]
+
+
+@pytest.mark.parametrize(("sharing", "relation", "encoder"), CASES)
+def test_every_sharing_relation_and_encoder(sharing, relation, encoder, tmp_path):
+    X, Y = mixed_tasks()
+    settings = {**SMALL, "encoder": ENCODERS[encoder], "learning_rate_init": 0.1}
+    # First steps of Adam are all of one length, which leaves choices without a winner.
+    settings["max_iter"] = 4
+    est = MultiTaskEstimator(sharing, relation=relation, **settings).fit(X, Y)
+    assert_predicts(session_of(est, tmp_path), est, X)
+
+
+def test_all_are_among_these_cases():
+    for values, registry in zip(
+        zip(*(case.values for case in CASES), strict=True),
+        (SHARING, RELATION, ENCODERS),
+        strict=True,
+    ):
+        assert set(registry) <= set(values)
+
+
+@pytest.mark.parametrize("weighting", ["equal", "upgrad"], ids=["stacked", "in turns"])
+def test_members_are_averaged_and_calibrated(weighting, tmp_path):
+    X, Y = mixed_tasks()
+    settings = {**SMALL, "n_members": 2, "weighting": weighting, "threshold": "f1"}
+    settings["encoder"] = PLAIN
+    est = MultiTaskEstimator(learning_rate_init=0.1, **settings).fit(X, Y)
+    assert est.net_.stacked is (weighting == "equal")
+    assert est.net_.slopes is not None
+    before = copy.deepcopy(est)
+    session = session_of(est, tmp_path)
+    assert_predicts(session, est, X)
+    assert_alike(est, before)
+    tasks = json.loads(session.get_modelmeta().custom_metadata_map["skmtl"])
+    assert [task["output"] for task in tasks] == ["task0", "task1", "task2"]
+    assert [task["kind"] for task in tasks] == est.task_types_
+    assert [task["classes"] for task in tasks] == [[-1, 0, 1], None, [0, 1]]
+    assert tasks[2]["threshold"] == est.thresholds_[2]
+
+
+def test_images_in_float32(digits_tasks, tmp_path):
+    X, Y = digits_tasks
+    X = X.reshape(-1, 1, 8, 8).astype(np.float32)
+    encoder = CNN((3,), hidden_layer_sizes=(5,), norm="batch")
+    settings = {**SMALL, "encoder": encoder, "precision": "float32"}
+    est = MultiTaskClassifier(**settings).fit(X, Y)
+    session = session_of(est, tmp_path)
+    assert session.get_inputs()[0].type == "tensor(float)"
+    assert_predicts(session, est, X)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "dtype"),
+    [("standard", 1e9, "double"), ("standard", 0, "float"), ("quantile", 0, "float")],
+)
+def test_missing_numbers_and_numbers_far_from_zero(scale, offset, dtype, tmp_path):
+    X, Y = mixed_tasks()
+    X[:, 1] += offset
+    X[:, 3] = X[:, 3].round()
+    X[::7, 2] = np.nan
+    encoder = MLP((4,), scale=scale, numeric_embedding=None)
+    settings = {**SMALL, "encoder": encoder, "precision": "float32"}
+    est = MultiTaskEstimator(learning_rate_init=0.1, **settings).fit(X, Y)
+    session = session_of(est, tmp_path)
+    assert session.get_inputs()[0].type == f"tensor({dtype})"
+    assert_predicts(session, est, np.vstack([X, 5 * X - 4 * offset]))
+
+
+def test_quantiles_of_the_normal_distribution():
+    p = np.concatenate([np.linspace(1e-7, 1 - 1e-7, 1001), np.logspace(-10, -1)])
+    found = normal_quantile(torch.from_numpy(p)).numpy()
+    np.testing.assert_allclose(found, norm.ppf(p), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 1000])
+def test_the_quantile_stage_is_that_of_training(n):
+    rng = np.random.default_rng(0)
+    quantiles = np.sort(rng.normal(size=(3, n)).round(1), axis=1)
+    X = torch.from_numpy(np.vstack([rng.normal(size=(50, 3)).round(1), quantiles.T]))
+    X[0] = torch.nan
+    stage = ToNormal(quantiles)
+    torch.testing.assert_close(OnnxNormal(stage)(X), stage(X), equal_nan=True)
+
+
+def test_one_column_and_a_task_of_one_class(tmp_path):
+    X, Y = mixed_tasks()
+    settings = {**SMALL, "encoder": PLAIN}
+    for y in (np.nan_to_num(Y[:, 2]), np.column_stack([Y[:, 0], np.ones(60)])):
+        est = MultiTaskClassifier(**settings).fit(X, y)
+        assert_predicts(session_of(est, tmp_path), est, X)
+
+
+def test_pipelines(tmp_path):
+    X, Y = regression()
+    X = 100 * X + 1000
+    pipeline = make_pipeline(
+        StandardScaler(), PCA(3), MultiTaskRegressor(precision="float32", **SMALL)
+    ).fit(X, Y)
+    est, before = pipeline[-1], pipeline[:-1]
+    session = session_of(est, tmp_path, pipeline)
+    assert session.get_inputs()[0].shape[1] == 4
+    assert session.get_inputs()[0].type == "tensor(double)"
+    assert_predicts(session, est, X, before)
+
+
+def test_names_of_outputs_are_those_of_tasks(tmp_path):
+    X, Y = mixed_tasks()
+    names = ["X", 1, "1"]
+    Y = pd.DataFrame(Y)
+    Y.columns = pd.Index(names, dtype=object)
+    est = MultiTaskEstimator(**SMALL).fit(X, Y)
+    session = session_of(est, tmp_path)
+    outputs = [output.name for output in session.get_outputs()]
+    assert outputs == ["X (task 0)", "1", "1 (task 2)"]
+    assert_predicts(session, est, X)
+
+
+def test_transformers_are_those_of_the_pipeline_before_the_estimator():
+    X, Y = regression()
+    scaler = StandardScaler().fit(X)
+    pipeline = make_pipeline(scaler, None, MultiTaskRegressor(**SMALL)).fit(X, Y)
+    assert _steps(pipeline[-1], pipeline) == _steps(pipeline[-1], pipeline[:-1])
+    assert _steps(pipeline[-1], pipeline) == _steps(pipeline[-1], scaler) == [scaler]
+    assert _steps(pipeline[-1], None) == []
+
+
+# ---------------------------------------------------------------------- what is refused
+def test_refuses_categories(tmp_path):
+    X, Y = mixed_tasks()
+    X = pd.DataFrame(X, columns=list("wxyz")).assign(city=["Rome", "Oslo"] * 30)
+    est = MultiTaskEstimator(**SMALL).fit(X, Y)
+    with pytest.raises(ModelFileError, match=r"columns of categories, \['city'\]: enc"):
+        skmtl.export_onnx(est, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class Odd(torch.nn.Module):
+    """A user's network that ONNX has no operator for."""
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.linear = torch.nn.Linear(n_features, 5)
+
+    def forward(self, X):
+        return torch.special.bessel_j0(self.linear(X))
+
+
+def test_refuses_what_has_no_operators(tmp_path):
+    est = MultiTaskRegressor(**{**SMALL, "encoder": Odd}).fit(*regression())
+    with pytest.raises(ModelFileError, match=r"sharing=Hard\(\).* cannot be exported"):
+        skmtl.export_onnx(est, tmp_path / "model.onnx")
+
+
+def test_refuses_steps_that_skl2onnx_does_not_know(tmp_path):
+    X, Y = regression()
+    step = FunctionTransformer(np.log1p).fit(abs(X))
+    est = MultiTaskRegressor(**SMALL).fit(abs(X), Y)
+    with pytest.raises(ModelFileError, match="a step that skl2onnx cannot convert"):
+        skmtl.export_onnx(est, tmp_path / "model.onnx", step)
+
+
+def test_refuses_other_estimators_and_unfitted_ones(tmp_path):
+    with pytest.raises(ModelFileError, match="Got a Ridge: give what goes before"):
+        skmtl.export_onnx(Ridge(), tmp_path / "model.onnx")
+    with pytest.raises(NotFittedError):
+        skmtl.export_onnx(MultiTaskRegressor(), tmp_path / "model.onnx")
+
+
+def test_refuses_the_pipeline_of_another_estimator(tmp_path):
+    X, Y = regression()
+    pipeline = make_pipeline(StandardScaler(), MultiTaskRegressor(**SMALL)).fit(X, Y)
+    est = MultiTaskRegressor(**SMALL).fit(X, Y)
+    with pytest.raises(ModelFileError, match="must end in the estimator"):
+        skmtl.export_onnx(est, tmp_path / "model.onnx", pipeline)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "skl2onnx"])
+def test_says_which_extra_is_missing(package, tmp_path, monkeypatch):
+    X, Y = regression()
+    est = MultiTaskRegressor(**SMALL).fit(X, Y)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"needs .*{package}.*skmtl\[onnx\]"):
+        skmtl.export_onnx(est, tmp_path / "model.onnx", StandardScaler().fit(X))
