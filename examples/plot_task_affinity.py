@@ -88,7 +88,7 @@ print("true: ", GROUPS)
 # Both pictures put tasks that belong together side by side, and draw a frame around
 # groups: those that were found, and the true ones.
 
-fig, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 TaskAffinityDisplay.from_affinity(affinity, groups=found, ax=axes[0])
 TaskAffinityDisplay.from_affinity(
     relation, groups=GROUPS, ax=axes[1], label="correlation of functions"
