@@ -17,7 +17,6 @@ from skmtl._columns import Columns, read_columns
 from skmtl._data import (
     ClassWeight,
     Data,
-    LabelCounts,
     check_some_weight,
     encode,
     read_weighted,
@@ -27,16 +26,15 @@ from skmtl._data import (
 from skmtl._fingerprint import check_resume, checkpoints_of
 from skmtl._held_out import hold_out, judge_of, judged_by, member_parts
 from skmtl._job import Job
-from skmtl._oof import NEEDS_FOLDS, OutOfFold, out_of_fold
+from skmtl._oof import NEEDS_FOLDS, out_of_fold
 from skmtl._parameters import PARAMETERS
+from skmtl._published import Published, is_fitted_attribute
 from skmtl._targets import Kind, Targets
 from skmtl._teacher import soft_labels, teach
-from skmtl._thresholds import tune_thresholds
 from skmtl._validation import check_sample_shape, check_task_weight
 from skmtl.encoder import Encoder
 from skmtl.training import (
     MemberStopping,
-    MultiTaskNet,
     Progress,
     SklearnCallbacks,
     Stopping,
@@ -59,7 +57,7 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
 Validation = tuple[Any, Any, Any]
 
 
-class MultiTaskFit(CallbackSupportMixin):
+class MultiTaskFit(Published, CallbackSupportMixin):
     """The part of the estimators that fits; see `MultiTaskClassifier`."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETERS
@@ -141,7 +139,7 @@ class MultiTaskFit(CallbackSupportMixin):
         Bad input changes nothing. Once training has started, a failure leaves the
         estimator unfitted, or as it was where it was to learn on.
         """
-        before = {k: v for k, v in vars(self).items() if _is_fitted_attribute(k)}
+        before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
             job = self._prepare(*data, resume=resume, **options)
             checkpoints = checkpoints_of(self, job)
@@ -168,7 +166,7 @@ class MultiTaskFit(CallbackSupportMixin):
             if teacher is not None:
                 self.teacher_ = teacher
         except BaseException:
-            for name in [k for k in vars(self) if _is_fitted_attribute(k)]:
+            for name in [k for k in vars(self) if is_fitted_attribute(k)]:
                 delattr(self, name)
             self.__dict__.update(before)
             raise
@@ -393,72 +391,6 @@ class MultiTaskFit(CallbackSupportMixin):
             callbacks.append(TaskStopping(waited, tol))
         return callbacks + list(self.callbacks or [])
 
-    def _publish(self, net: MultiTaskNet, job: Job) -> None:
-        """Set the fitted attributes."""
-        net.strip(list(self.callbacks or []), keep_optimizer=job.one_pass)
-        targets = job.targets
-        needs_float64 = "regression" in targets.kinds and self.precision == "auto"
-        if needs_float64 and net.device == "cpu":
-            # Rounding of float32 would depend on which rows are predicted together.
-            net.cast(torch.float64)
-        self._describe(net, targets)
-        counts = LabelCounts.of(job.data, targets)
-        if job.one_pass and job.resume:
-            counts = self._label_counts.plus(counts)
-        self._label_counts: LabelCounts = counts
-
-    def _publish_oof(self, oof: OutOfFold | None, job: Job) -> None:
-        """Keep what members say of the training rows that they have not seen."""
-        self._oof = oof
-        self._parts_of_fit = None if oof is None else (len(job.data.rows), job.parts)
-        self.__dict__.pop("thresholds_", None)
-        threshold = getattr(self, "threshold", None)
-        if threshold is not None and oof is not None:
-            known = (self._targets, oof.outputs, oof.labels, oof.weight)
-            self.thresholds_ = tune_thresholds(*known, threshold)
-
-    def _attributes(self, net: MultiTaskNet, targets: Targets) -> dict[str, Any]:
-        """Return the fitted attributes that the estimator would have by now."""
-        view = object.__new__(type(self))
-        view.__dict__.update(vars(self))
-        view._describe(net, targets)
-        return {k: v for k, v in vars(view).items() if _is_fitted_attribute(k)}
-
-    def _describe(self, net: MultiTaskNet, targets: Targets) -> None:
-        for name in ("validation_scores_", "best_validation_score_", "best_epochs_"):
-            self.__dict__.pop(name, None)
-        self.net_ = net
-        self._targets = targets
-        self.n_members_ = getattr(net, "n_members", 1)
-        self.n_tasks_ = self.n_outputs_ = targets.n_tasks
-        self.task_names_ = list(targets.names)
-        history = net.history
-        self.n_iter_ = len(history)
-        self.loss_curve_ = [epoch["train_loss"] for epoch in history]
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else 0.0
-        if history and "valid_loss" in history[-1]:
-            self._publish_validation(history)
-        self.task_weights_ = net.weights()
-        self._publish_classes(targets)
-
-    def _publish_validation(self, history: Any) -> None:
-        """Set what the held-out rows say after each epoch."""
-        judged, sign = (
-            ("valid_score", 1) if "valid_score" in history[-1] else ("valid_loss", -1)
-        )
-        scored = [epoch for epoch in history if judged in epoch]
-        self.validation_scores_ = [sign * epoch[judged] for epoch in scored]
-        self.best_validation_score_ = max(self.validation_scores_)
-        name = "valid_scores" if sign == 1 else "valid_losses"
-        of_tasks = sign * np.array([epoch[name] for epoch in scored], dtype=float)
-        best = np.where(np.isnan(of_tasks), -np.inf, of_tasks).argmax(axis=0)
-        numbers = [i for i, epoch in enumerate(history, start=1) if judged in epoch]
-        known = ~np.isnan(of_tasks).all(axis=0)
-        self.best_epochs_ = np.where(known, np.array(numbers)[best], 0)
-
-    def _publish_classes(self, targets: Targets) -> None:
-        """Set the fitted attributes of classification tasks."""
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
@@ -488,8 +420,3 @@ def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
             f"{categories.names}: give numbers, for example by a OneHotEncoder in a "
             "ColumnTransformer, or use encoder='mlp'."
         )
-
-
-def _is_fitted_attribute(name: str) -> bool:
-    private = ("_targets", "_categories", "_oof", "_parts_of_fit", "_label_counts")
-    return name in private or (name.endswith("_") and not name.startswith("_"))

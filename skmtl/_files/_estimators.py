@@ -12,8 +12,9 @@ from skmtl._files._codec import CODECS, Codec, Node, Reader, Writer
 from skmtl._files._net import pack_net, unpack_net
 from skmtl._files._objects import pack_all, unpack_all
 from skmtl._files._paths import named
-from skmtl._fit import MultiTaskFit, _is_fitted_attribute
+from skmtl._fit import MultiTaskFit
 from skmtl._oof import OutOfFold
+from skmtl._published import is_fitted_attribute
 from skmtl._targets import Targets
 from skmtl.training import Selection, Source, n_threads
 
@@ -59,7 +60,7 @@ def _estimator(writer: Writer, value: Any, where: str) -> Node:
     learned = {
         name: entry
         for name, entry in vars(value).items()
-        if fitted and _is_fitted_attribute(name) and name != "net_"
+        if fitted and is_fitted_attribute(name) and name != "net_"
     }
     node = {
         **named(type(value)),
@@ -99,7 +100,7 @@ def _read_fitted(reader: Reader, estimator: Any, node: Node) -> None:
     learned = unpack_all(reader, node["learned"])
     for name in learned:
         own = getattr(type(estimator), name, None)
-        if not _is_fitted_attribute(name) or isinstance(own, property):
+        if not is_fitted_attribute(name) or isinstance(own, property):
             raise ValueError(f"{name!r} is no fitted attribute")
     for name, types in TYPES.items():
         if not isinstance(learned[name], types):

@@ -3,36 +3,32 @@
 import copy
 import inspect
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch import NeuralNet
 from skorch.callbacks import Callback
-from skorch.utils import to_tensor
 from torch import Tensor
 
 from skmtl._randomness import generator
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
-from skmtl.training._batches import Batch, Batches, BlockTarget, Rows, Source
+from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
 from skmtl.training._callbacks import Progress, asked_by_callback
 from skmtl.training._judging import Judging, Stopped
 from skmtl.training._module import Trace
+from skmtl.training._predicting import PredictingNet
 from skmtl.training._selection import Selection
 from skmtl.training._tally import Tally
 
 #: Batches between two looks at the losses of an epoch that is under way.
 CHECK_EVERY = 128
-#: Rows per forward pass of a prediction: their activations stay in the cache.
-PREDICT_ROWS = 1024
 
 
-class MultiTaskNet(NeuralNet):
+class MultiTaskNet(PredictingNet):
     """A skorch net whose step has one loss per task.
 
     Steps are skorch's, so that its callbacks, its history and its optimizer settings
@@ -370,24 +366,10 @@ class MultiTaskNet(NeuralNet):
         losses, counts = self.criterion_(y_pred, y_true)
         return self._balance.weights(losses, counts) @ losses
 
-    def infer(self, x: Any, **fit_params: Any) -> Tensor:
-        """Return the packed outputs of a batch in the type of the losses."""
-        if not isinstance(x, Tensor):
-            x = to_tensor(x, self.device).to(self.module_.input_dtype)
-        if not self.autocast:
-            return self.module_(x)  # type: ignore[no-any-return]
-        with self._precision():
-            return self.module_(x).float()  # type: ignore[no-any-return]
-
     def _traced(self, X: Tensor) -> Trace:
         with self._precision():
             trace: Trace = self.module_.trace(X)
         return trace._replace(outputs=trace.outputs.float()) if self.autocast else trace
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        if not self.autocast:
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
     def _constants(self) -> None:
         """Keep what every step needs: fixed weights on the device, who listens."""
@@ -416,46 +398,6 @@ class MultiTaskNet(NeuralNet):
             for _, callback in self.callbacks_
             for hook in hooks
         )
-
-    def outputs(self, source: Source) -> Tensor:
-        """Return the packed outputs of all rows, of shape (n, n_outputs), on the CPU.
-
-        Parameters
-        ----------
-        source : Source
-            The samples.
-        """
-        n = source.n_samples
-        outputs = torch.empty(n, self.module_.heads.n_outputs, dtype=self.dtype)
-        training = self.module_.training
-        if training:  # a callback predicts
-            self.module_.eval()
-        rows = self._rows_at_once(source.device)
-        with torch.inference_mode(), self._precision():
-            for start in range(0, n, rows):
-                stop = min(start + rows, n)
-                outputs[start:stop] = self._predicted(source.span(start, stop))
-        if training:
-            self.module_.train()
-        return outputs
-
-    def outputs_of_each(self, source: Source) -> Tensor:
-        """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
-        return self.outputs(source).unsqueeze(0)
-
-    def _predicted(self, X: Tensor) -> Tensor:
-        """Return the packed outputs of some rows."""
-        return self.module_(X)  # type: ignore[no-any-return]
-
-    def _rows_at_once(self, device: torch.device) -> int:
-        # Other devices have no such cache, but each pass waits for them.
-        return PREDICT_ROWS if device.type == "cpu" else 64 * PREDICT_ROWS
-
-    def cast(self, dtype: torch.dtype) -> None:
-        """Change the type of the parameters."""
-        self.dtype = dtype
-        self.module_.to(dtype)
-        self.weighting_.to(dtype)
 
     def replica(self, settings: dict[str, Any]) -> "MultiTaskNet":
         """Return a copy that trains on without touching this net.
@@ -491,13 +433,6 @@ class MultiTaskNet(NeuralNet):
             ):
                 group.update(now)
         return net
-
-    def weights(self) -> NDArray[np.float64]:
-        """Return the weights of the tasks in the last step."""
-        weights: NDArray[np.float64] = (
-            torch.as_tensor(self.weights_).double().cpu().numpy()
-        )
-        return weights
 
     def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
         """Drop what only training needs, keeping the user's own callbacks.

@@ -80,7 +80,7 @@ def learn_on(estimator, again, X, Y, trusted=()):
             ("sharing", SHARING),
             ("weighting", WEIGHTING),
             ("relation", RELATION),
-            ("augmentation", set(AUGMENTATION) - {"crop", "flip"}),
+            ("augmentation", sorted(set(AUGMENTATION) - {"crop", "flip"})),
         ]
         for name in registry
     ],

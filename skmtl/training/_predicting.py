@@ -1,0 +1,93 @@
+"""The part of the skorch net that predicts."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.utils import to_tensor
+from torch import Tensor
+
+from skmtl.training._batches import Source
+
+#: Rows per forward pass of a prediction: their activations stay in the cache.
+PREDICT_ROWS = 1024
+
+
+class PredictingNet(NeuralNet):
+    """A skorch net that says what its module does, in the type that it is given.
+
+    Attributes
+    ----------
+    dtype : torch.dtype
+        Type of the parameters.
+    autocast : bool
+        Whether to run the module in bfloat16 where torch finds it safe.
+    """
+
+    dtype: torch.dtype
+    autocast: bool
+    weights_: Any
+
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        """Return the packed outputs of a batch in the type of the losses."""
+        if not isinstance(x, Tensor):
+            x = to_tensor(x, self.device).to(self.module_.input_dtype)
+        if not self.autocast:
+            return self.module_(x)  # type: ignore[no-any-return]
+        with self._precision():
+            return self.module_(x).float()  # type: ignore[no-any-return]
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if not self.autocast:
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+    def outputs(self, source: Source) -> Tensor:
+        """Return the packed outputs of all rows, of shape (n, n_outputs), on the CPU.
+
+        Parameters
+        ----------
+        source : Source
+            The samples.
+        """
+        n = source.n_samples
+        outputs = torch.empty(n, self.module_.heads.n_outputs, dtype=self.dtype)
+        training = self.module_.training
+        if training:  # a callback predicts
+            self.module_.eval()
+        rows = self._rows_at_once(source.device)
+        with torch.inference_mode(), self._precision():
+            for start in range(0, n, rows):
+                stop = min(start + rows, n)
+                outputs[start:stop] = self._predicted(source.span(start, stop))
+        if training:
+            self.module_.train()
+        return outputs
+
+    def outputs_of_each(self, source: Source) -> Tensor:
+        """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
+        return self.outputs(source).unsqueeze(0)
+
+    def _predicted(self, X: Tensor) -> Tensor:
+        """Return the packed outputs of some rows."""
+        return self.module_(X)  # type: ignore[no-any-return]
+
+    def _rows_at_once(self, device: torch.device) -> int:
+        # Other devices have no such cache, but each pass waits for them.
+        return PREDICT_ROWS if device.type == "cpu" else 64 * PREDICT_ROWS
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Change the type of the parameters."""
+        self.dtype = dtype
+        self.module_.to(dtype)
+        self.weighting_.to(dtype)
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weights of the tasks in the last step."""
+        weights: NDArray[np.float64] = (
+            torch.as_tensor(self.weights_).double().cpu().numpy()
+        )
+        return weights
