@@ -72,7 +72,8 @@ for seed in range(N_DRAWS):
     data = draw(seed)
     X, Y = data.X[:N_TRAIN], data.Y[:N_TRAIN]
     for name, relation in RELATIONS.items():
-        est = MultiTaskRegressor(relation=relation, random_state=seed, **QUICK).fit(X, Y)
+        est = MultiTaskRegressor(relation=relation, random_state=seed, **QUICK)
+        est.fit(X, Y)
         scores[name].append(est.score(data.X[N_TRAIN:], data.signal[N_TRAIN:]))
         if seed == 0 and relation is not None:
             found[name] = est.relation_
