@@ -124,9 +124,9 @@ plt.show()
 # %%
 # Additive networks and groups take the harm away, and cost the related tasks nothing.
 # Distillation does not: the shared network cannot do what its teachers can, whatever
-# it is told. The wide layer lifts all tasks, but would lift separate networks, too.
-# Against those of 192 units each, B, C and D still lose by sharing, some 0.04 each, and
-# by groups they do not:
+# it is told. The wide layer lifts B, C and D, but would lift separate networks, too.
+# Against those of 192 units each they still lose by sharing, some 0.04 each, and by
+# groups they do not:
 
 for name in ("hard, 192 units", "auto_grouped, 192 units"):
     print(name)
