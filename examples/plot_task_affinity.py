@@ -136,5 +136,5 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# One network for all nine tasks is no better than nine networks: what tasks of one group
-# gain, they lose to the other groups. Groups keep the gain, in every draw.
+# One network for all nine tasks is no better than nine networks: what tasks of one
+# group gain, they lose to the other groups. Groups keep the gain, in every draw.
