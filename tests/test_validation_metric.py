@@ -151,7 +151,7 @@ def test_members_stop_by_the_metric_stacked_or_in_turns(monkeypatch, members):
     est = classifier(
         n_members=3,
         members=members,
-        validation_metric="neg_brier_score",
+        validation_metric="roc_auc_ovr",
         n_iter_no_change=3,
         precision="float64",
     )

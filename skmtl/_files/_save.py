@@ -52,8 +52,8 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     >>> with TemporaryDirectory() as folder:
     ...     skmtl.save(est, Path(folder) / "linnerud.skmtl")
     ...     again = skmtl.load(Path(folder) / "linnerud.skmtl")
-    >>> (again.predict(X) == est.predict(X)).all()
-    np.True_
+    >>> bool((again.predict(X) == est.predict(X)).all())
+    True
     """
     if not isinstance(estimator, MultiTaskFit):
         raise ModelFileError(

@@ -103,8 +103,8 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
     >>> search = TaskWeightSearchCV(est, n_candidates=9, cv=2, random_state=0)
     >>> search.fit(X, Y).n_candidates_
     [9, 3, 1]
-    >>> search.best_weights_.sum().round(6)
-    np.float64(3.0)
+    >>> float(search.best_weights_.sum().round(6))
+    3.0
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

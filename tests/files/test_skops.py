@@ -67,7 +67,12 @@ def test_pipelines_and_searches():
         {"multitaskregressor__sharing": ["hard", Additive()]},
         cv=2,
     ).fit(X, Y)
-    of_sklearn = ("metrics._scorer._PassthroughScorer", "model_selection._split.KFold")
+    of_sklearn = [
+        "metrics._scorer._PassthroughScorer",
+        "model_selection._split.KFold",
+        "utils._metadata_requests.MetadataRequest",  # of earlier versions
+        "utils._metadata_requests.MethodMetadataRequest",
+    ]
     twin = again(search, [f"sklearn.{name}" for name in of_sklearn])
     assert_alike(twin.predict(X), search.predict(X))
     assert_alike(twin.best_estimator_[-1], search.best_estimator_[-1])
