@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from skmtl._records import mean_known
 from skmtl.training._batches import Rows
 
 Array = NDArray[np.float64]
@@ -75,10 +76,7 @@ class Judging:
             index = own.numbers().cpu().numpy()
             self.scores[i] = self.judge.scores(L, Z[: len(index)], index)
             self.worth[i] = self.judge.worth(self.scores[i])
-        known = ~np.isnan(self.scores)
-        total = np.where(known, self.scores, 0).sum(axis=0)
-        means = np.full(len(total), np.nan)
-        np.divide(total, known.sum(axis=0), out=means, where=known.any(axis=0))
+        means = mean_known(self.scores, axis=0)
         worth = float(self.worth.mean())
         return {"valid_score": worth, "valid_scores": means.tolist()}
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skmtl._records import mean_known
 from skmtl.training._active import Active
 from skmtl.training._batches import Rows, Source
 from skmtl.training._judging import TaskStopping
@@ -316,9 +317,7 @@ class MembersNet(MultiTaskNet):
         every = self._losses_of_members.setdefault(prefix, np.empty(shape))
         every[self.active.numbers] = losses
         self.member_losses = _mean_known(every, self.task_weight > 0)
-        known = ~np.isnan(every).all(axis=0)
-        means = np.full(losses.shape[1], np.nan)
-        means[known] = np.nanmean(every[:, known], axis=0)
+        means = mean_known(every, axis=0)
         super()._record(prefix, means, float(self.member_losses.mean()))
 
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
