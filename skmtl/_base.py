@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from skmtl._files import PortableState
 from skmtl._oof import NEEDS_FOLDS, OutOfFold
 from skmtl._report import report
 from skmtl._score import task_scores
+from skmtl._streamed import Streamed
 from skmtl._summary import sharing_counts
 from skmtl._task import TaskClassifier, TaskRegressor, settings_alone
 from skmtl._thresholds import thresholded_codes
@@ -94,7 +96,11 @@ class MultiTaskBase(PortableState):
         dtype = net.module_.input_dtype
         device = next(net.module_.parameters()).device
         with n_threads(threads(self, net)):
-            return net.outputs(Source(X, dtype, device, resident=False))
+            if not isinstance(X, Streamed):
+                return net.outputs(Source(X, dtype, device, resident=False))
+            order = X.in_file_order(np.arange(len(X)))
+            outputs = net.outputs(Source(X[order], dtype, device, resident=False))
+            return outputs[torch.from_numpy(order.argsort())]
 
     def _codes(self, outputs: Tensor) -> NDArray[np.int64]:
         """Return the class that each task predicts, of shape (n_samples, n_tasks)."""

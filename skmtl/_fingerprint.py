@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skmtl._data import Data
 from skmtl._job import Job
+from skmtl._streamed import Streamed
 from skmtl.training import Checkpoints
 
 #: Parameters that change nothing in what is trained; the seed counts instead.
@@ -114,7 +115,8 @@ def fingerprint(estimator: Any, job: Job) -> str:
 
 
 def _data(data: Data) -> list[Any]:
-    return [data.X.shape, data.X, data.labels, data.weight, data.given_weight]
+    X = data.X.identity() if isinstance(data.X, Streamed) else data.X
+    return [data.X.shape, X, data.labels, data.weight, data.given_weight]
 
 
 def _trained(estimator: Any) -> list[Any]:

@@ -8,11 +8,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
-from torch import Tensor
 
 from skmtl._build import Plan, patience, threads, with_members
-from skmtl._categories import Categories, check_kinds, coded
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
     ClassWeight,
@@ -25,13 +22,14 @@ from skmtl._data import (
 )
 from skmtl._fingerprint import check_resume, checkpoints_of
 from skmtl._held_out import hold_out, judge_of, judged_by, member_parts
+from skmtl._inputs import read_inputs
 from skmtl._job import Job
 from skmtl._oof import NEEDS_FOLDS, out_of_fold
 from skmtl._parameters import PARAMETERS
 from skmtl._published import Published, is_fitted_attribute
 from skmtl._targets import Kind, Targets
 from skmtl._teacher import soft_labels, teach
-from skmtl._validation import check_sample_shape, check_task_weight
+from skmtl._validation import check_task_weight
 from skmtl.encoder import Encoder
 from skmtl.training import (
     MemberStopping,
@@ -81,8 +79,8 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         X : array-like or sparse matrix of shape (n_samples, n_features) or \
                 (n_samples, channels, height, width)
             Inputs. A sparse matrix is made dense batch by batch, and a `numpy.memmap`
-            is read batch by batch. Columns of a DataFrame may hold categories, where
-            the encoder takes them.
+            is read batch by batch, as a table of `skmtl.datasets.open_table` is.
+            Columns of a DataFrame may hold categories, where the encoder takes them.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
             ``missing_label`` mark missing labels; a row without any is skipped.
@@ -324,24 +322,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         expected: tuple[int, ...] | None = None,
     ) -> Any:
         """Return inputs as one array of numbers, categories as codes."""
-        if isinstance(X, Tensor):
-            X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
-            X = X.detach().cpu().numpy()
-        check_sample_shape(X, encoder)
-        if reset:
-            self._categories = Categories.of(X)
-            _check_categories(self._categories, encoder)
-        else:
-            check_kinds(X, self._categories, getattr(self, "feature_names_in_", None))
-        X = validate_data(
-            self,
-            coded(X, self._categories),
-            reset=reset,
-            accept_sparse="csr",
-            dtype=(np.float64, np.float32),
-            allow_nd=True,
-            ensure_all_finite="allow-nan" if encoder.allow_nan else True,
-        )
+        X = read_inputs(self, X, encoder, reset)
         if not reset:
             expected = expected or self.net_.module__input_shape
             if X.shape[1:] != expected:
@@ -411,12 +392,3 @@ class MultiTaskFit(Published, CallbackSupportMixin):
                 f"The columns of y must be the tasks of fit in the same order, "
                 f"{targets.names}. Got {list(columns.names)}."
             )
-
-
-def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
-    if categories is not None and not encoder.takes_categories:
-        raise ValueError(
-            f"The encoder {type(encoder).__name__} takes no columns of categories. Got "
-            f"{categories.names}: give numbers, for example by a OneHotEncoder in a "
-            "ColumnTransformer, or use encoder='mlp'."
-        )

@@ -15,6 +15,7 @@ from skmtl._data import Data, prior_outputs, row_weight
 from skmtl._folds import Part
 from skmtl._judge import Judge
 from skmtl._sampling import Odds, weighted_by
+from skmtl._streamed import Streamed
 from skmtl._targets import Targets
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
@@ -190,6 +191,8 @@ class Job:
 
     def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
         data, rows = self.data, self._training_rows
+        if isinstance(data.X, Streamed):
+            rows = data.X.in_file_order(rows)
         weight = row_weight(data, rows)
         if weight is not None and weight.any():  # class weights may leave some at zero
             rows, weight = rows[weight > 0], weight[weight > 0]

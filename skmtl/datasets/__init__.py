@@ -6,10 +6,12 @@ from skmtl.datasets._multitask import (
     make_multitask_classification,
     make_multitask_regression,
 )
+from skmtl.datasets._table import open_table
 
 __all__ = [
     "load_cifar10",
     "make_multi_digits",
     "make_multitask_classification",
     "make_multitask_regression",
+    "open_table",
 ]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
+from skmtl._streamed import Streamed
+
 Array: TypeAlias = NDArray[np.float64]
 
 #: Rows from which medians and quantiles are read, as many as QuantileTransformer takes.
@@ -47,11 +49,11 @@ class TrainingInputs:
 
     Parameters
     ----------
-    X : ndarray or sparse matrix of shape (n_samples, ...)
+    X : ndarray, sparse matrix or Streamed of shape (n_samples, ...)
         Inputs of all rows; columns of categories hold codes: zero for an unknown
         category, NaN for a missing one.
     rows : ndarray of int
-        Which rows train, in ascending order.
+        Which rows train, in the order in which they are best read.
     weight : ndarray of shape (n_rows,) or None, default=None
         Their weights, all positive; None where all count the same.
     n_categories : tuple of int, default=()
@@ -114,7 +116,7 @@ class TrainingInputs:
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
             weight = None if self.weight is None else self.weight[part]
-            yield self.X[self.rows[part]], weight
+            yield self._read(self.rows[part]), weight
 
     def sample(self) -> Any:
         """Return rows whose quantiles stand for those of all.
@@ -125,16 +127,23 @@ class TrainingInputs:
             As many rows as the weights say, where these are whole numbers that sum to
             10,000 at most; else 10,000, drawn by their weights.
         """
+        return self._sample
+
+    @cached_property
+    def _sample(self) -> Any:
         weight = np.ones(len(self.rows)) if self.weight is None else self.weight
         total = weight.cumsum()
         if total[-1] <= SAMPLE and (weight == weight.round()).all():
-            return self.X[self.rows.repeat(weight.astype(np.int64))]
+            return self._read(self.rows.repeat(weight.astype(np.int64)))
         # One draw from each equal part of the weight; by chance within the part, lest
         # rows that repeat in a period are met always at the same point of it.
         within = np.random.default_rng(0).uniform(size=SAMPLE)
         places = (np.arange(SAMPLE) + within) * (total[-1] / SAMPLE)
         drawn = total.searchsorted(places, side="right")
-        return self.X[self.rows[drawn.clip(max=len(total) - 1)]]
+        return self._read(self.rows[drawn.clip(max=len(total) - 1)])
+
+    def _read(self, rows: NDArray[np.int64]) -> Any:
+        return self.X.take(rows) if isinstance(self.X, Streamed) else self.X[rows]
 
     def blocks(self, columns: NDArray[np.int64] | None = None) -> Iterator[Array]:
         """Iterate over columns of the sample, some at a time.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor
 
+from skmtl._streamed import Streamed
 from skmtl._targets import Block
 
 #: One block's labels and their weights; None where every label counts the same.
@@ -20,12 +21,12 @@ class Source:
     """Rows of X as tensors of the compute type on the compute device.
 
     Arrays in memory become one tensor, without a copy where type and order allow it,
-    and live on the device. Memory maps, read-only arrays and sparse matrices stay
-    where they are, and only the rows of a batch are read and made dense.
+    and live on the device. Memory maps, read-only arrays, sparse matrices and tables on
+    disk stay where they are, and only the rows of a batch are read and made dense.
 
     Parameters
     ----------
-    X : ndarray or sparse matrix in CSR form, of shape (n, ...)
+    X : ndarray, sparse matrix in CSR form or Streamed, of shape (n, ...)
         The samples.
     dtype : torch.dtype
         Compute type.
@@ -42,8 +43,10 @@ class Source:
         self.dtype = dtype
         self.device = device
         self.n_samples = X.shape[0]
-        self.data: NDArray[Any] | csr_array | csr_matrix | Tensor = X
-        if resident and not issparse(X) and X.flags.writeable and not is_memmap(X):
+        self.data: NDArray[Any] | csr_array | csr_matrix | Streamed | Tensor = X
+        self.streamed = X if isinstance(X, Streamed) else None
+        plain = not issparse(X) and self.streamed is None
+        if resident and plain and X.flags.writeable and not is_memmap(X):
             tensor = torch.from_numpy(np.ascontiguousarray(X)).to(dtype)
             self.data = tensor.to(device) if _fits(tensor, device) else tensor
 
@@ -63,6 +66,10 @@ class Source:
         data: Any = self.data
         if issparse(data):
             return data[rows].toarray()
+        if self.streamed is not None:
+            if isinstance(rows, slice):
+                rows = np.arange(*rows.indices(self.n_samples))
+            return data.take(rows)
         if isinstance(rows, slice):
             part = data[rows]
             # torch takes neither read-only memory nor negative strides.
@@ -150,8 +157,12 @@ class Rows(torch.utils.data.Dataset[Batch]):
         return self.take(self.numbers()[rows].reshape(-1))
 
     def numbers(self) -> Tensor:
-        """Return which samples of the source the rows are."""
-        return torch.arange(len(self)) if self.index is None else self.index
+        """Return which samples of the source the rows are, as they are best read."""
+        index = torch.arange(len(self)) if self.index is None else self.index
+        streamed = self.source.streamed
+        if streamed is None:
+            return index
+        return torch.from_numpy(streamed.in_file_order(index.numpy()))
 
     def first(self, n: int) -> "Rows":
         """Return the first rows."""
@@ -219,15 +230,37 @@ class Batches:
         for part in on_device(self.order(), self.rows).split(sizes(*self._counts)):
             yield self.rows.take(part)
 
-    def order(self) -> Tensor:
-        """Return which samples of the source the next epoch has, in its order."""
-        index, n = self.rows.index, len(self.rows)
+    def order(self, pieces: Tensor | None = None) -> Tensor:
+        """Return which samples of the source the next epoch has, in its order.
+
+        Parameters
+        ----------
+        pieces : Tensor or None, default=None
+            The order of the pieces of a table on disk; None draws one.
+        """
+        index, streamed = self.rows.index, self.rows.source.streamed
         if self.generator is None:
             return self.rows.numbers()
-        order = (
-            self._draw() if self._draws else torch.randperm(n, generator=self.generator)
+        if self._draws:
+            order = self._draw()
+        elif streamed is None:
+            order = torch.randperm(len(self.rows), generator=self.generator)
+        else:
+            order = torch.arange(len(self.rows))
+        order = order if index is None else index[order]
+        if streamed is None:
+            return order
+        pieces = self.pieces() if pieces is None else pieces
+        return torch.from_numpy(
+            streamed.shuffled(order.numpy(), pieces.numpy(), self.generator)  # type: ignore[union-attr]
         )
-        return order if index is None else index[order]
+
+    def pieces(self) -> Tensor | None:
+        """Return a random order of the pieces of a table on disk, None for others."""
+        streamed = self.rows.source.streamed
+        if streamed is None or self.generator is None:
+            return None
+        return torch.randperm(len(streamed.blocks.pieces), generator=self.generator)
 
     @property
     def _draws(self) -> bool:

@@ -42,7 +42,8 @@ class MemberBatches:
 
     def _orders(self) -> list[Tensor]:
         """Return the order of each member's samples, all of one length."""
-        orders, n = [part.order() for part in self.parts], self.n_rows
+        pieces = self.parts[0].pieces()  # so that all read the same part of a table
+        orders, n = [part.order(pieces) for part in self.parts], self.n_rows
         return [order.repeat(-(-n // len(order)))[:n] for order in orders]
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,0 +1,78 @@
+"""Reading X: one array of numbers, or a table that stays on disk."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from skmtl._categories import Categories, check_kinds, coded
+from skmtl._streamed import Streamed
+from skmtl._validation import check_sample_shape, pandas_for
+from skmtl.encoder import Encoder
+
+
+def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
+    """Return inputs as one array of numbers, categories as codes.
+
+    Parameters
+    ----------
+    estimator : estimator
+        It takes note of columns where ``reset`` says so, and else knows them.
+    X : array-like, sparse matrix, DataFrame, Tensor or Streamed
+        Inputs as given by the user.
+    encoder : Encoder
+        Decides what they may be.
+    reset : bool
+        Whether the estimator is being fitted.
+
+    Returns
+    -------
+    ndarray, sparse matrix in CSR form or Streamed
+        The inputs.
+    """
+    if isinstance(X, Tensor):
+        X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
+        X = X.detach().cpu().numpy()
+    check_sample_shape(X, encoder)
+    if isinstance(X, Streamed):
+        return _streamed(estimator, X, encoder, reset)
+    if reset:
+        estimator._categories = Categories.of(X)
+        _check_categories(estimator._categories, encoder)
+    else:
+        names = getattr(estimator, "feature_names_in_", None)
+        check_kinds(X, estimator._categories, names)
+    return validate_data(
+        estimator,
+        coded(X, estimator._categories),
+        reset=reset,
+        accept_sparse="csr",
+        dtype=(np.float64, np.float32),
+        allow_nd=True,
+        ensure_all_finite="allow-nan" if encoder.allow_nan else True,
+    )
+
+
+def _streamed(estimator: Any, X: Streamed, encoder: Encoder, reset: bool) -> Streamed:
+    """Check the columns of a table on disk; its numbers are when they are read."""
+    if not reset and estimator._categories is not None:
+        raise ValueError(
+            f"The columns {estimator._categories.names} of X held categories when the "
+            "model was fitted, which a table on disk cannot: give a DataFrame."
+        )
+    columns = pandas_for("open_table").DataFrame(columns=X.names)
+    validate_data(estimator, columns, reset=reset, skip_check_array=True)
+    if reset:
+        estimator._categories = None
+    return X.allowing_nan(encoder.allow_nan)
+
+
+def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
+    if categories is not None and not encoder.takes_categories:
+        raise ValueError(
+            f"The encoder {type(encoder).__name__} takes no columns of categories. Got "
+            f"{categories.names}: give numbers, for example by a OneHotEncoder in a "
+            "ColumnTransformer, or use encoder='mlp'."
+        )

@@ -1,0 +1,320 @@
+"""What Arrow reads: row groups of files, and slices of tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Bytes of a column of a file that are read at a time.
+BUFFER = 2**16
+
+
+class Rows:
+    """Consecutive rows of a table: row groups of files, or a slice.
+
+    Parameters
+    ----------
+    parts : sequence of FilePart or Slice
+        Where they are.
+    names : list of str
+        Columns to read.
+    dtype : dtype
+        Type to read them as.
+    """
+
+    def __init__(self, parts: Sequence[Any], names: list[str], dtype: Any) -> None:
+        self.parts = parts
+        self.names = names
+        self.dtype = dtype
+        self.n_rows = sum(part.n_rows for part in parts)
+
+    def blocks(self, size: int) -> Iterator[NDArray[Any]]:
+        """Yield the rows in arrays of some size; only the last may have fewer."""
+        import pyarrow as pa
+
+        to = pa.from_numpy_dtype(self.dtype)
+        batches = (b for part in self.parts for b in part.batches(self.names, size))
+        for table in _of_size(batches, size):
+            block = np.empty((table.num_rows, len(self.names)), self.dtype)
+            for j, name in enumerate(self.names):
+                # Not every integer is a number of that type, nor need it be.
+                block[:, j] = table[name].cast(to, safe=False).to_numpy()
+            yield block
+
+    def identity(self) -> Any:
+        """Return what tells the rows from others, without reading them."""
+        return [part.identity() for part in self.parts]
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """A file, or a row group of it.
+
+    Attributes
+    ----------
+    fragment : pyarrow.dataset.Fragment
+        What reads it.
+    schema : pyarrow.Schema
+        Columns of the data set, those of its folders' names included.
+    n_rows : int
+        Number of rows.
+    """
+
+    fragment: Any
+    schema: Any
+    n_rows: int
+
+    def batches(self, names: list[str], size: int) -> Iterator[Any]:
+        """Yield record batches of some columns, of few rows each."""
+        from pyarrow import dataset
+
+        options = None
+        if isinstance(self.fragment, dataset.ParquetFileFragment):
+            # The defaults hold all columns of a row group in memory.
+            options = dataset.ParquetFragmentScanOptions(
+                use_buffered_stream=True, buffer_size=BUFFER, pre_buffer=False
+            )
+        return dataset.Scanner.from_fragment(  # type: ignore[no-any-return]
+            self.fragment,
+            schema=self.schema,
+            columns=names,
+            batch_size=size,
+            batch_readahead=1,
+            fragment_readahead=1,
+            fragment_scan_options=options,
+        ).to_batches()
+
+    def identity(self) -> Any:
+        """Return the name, size and time of the file, and which part of it this is."""
+        fragment = self.fragment
+        info = fragment.filesystem.get_file_info(fragment.path)
+        groups = [group.id for group in getattr(fragment, "row_groups", [])]
+        return [fragment.path, info.size, info.mtime_ns, groups, self.n_rows]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows of a table that is in memory, or mapped to it.
+
+    Attributes
+    ----------
+    table : pyarrow.Table or datasets.Dataset
+        The table.
+    start, stop : int
+        Which rows.
+    """
+
+    table: Any
+    start: int
+    stop: int
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.stop - self.start
+
+    def batches(self, names: list[str], size: int) -> Iterator[Any]:
+        """Yield record batches of some columns, of few rows each."""
+        for start in range(self.start, self.stop, size):
+            stop = min(start + size, self.stop)
+            yield from _sliced(self.table, start, stop).select(names).to_batches()
+
+    def identity(self) -> Any:
+        """Return what tells the rows from others."""
+        mark = getattr(self.table, "_fingerprint", None)
+        return [mark or _sliced(self.table, self.start, self.stop), self.start]
+
+
+class Opened:
+    """A table that is open.
+
+    Parameters
+    ----------
+    table : pyarrow.dataset.Dataset, pyarrow.Table or datasets.Dataset
+        The table.
+    schema : pyarrow.Schema
+        Its columns.
+    """
+
+    def __init__(self, table: Any, schema: Any) -> None:
+        self.table = table
+        self.schema = schema
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.schema.names)
+
+    @classmethod
+    def of(cls, table: Any, format: str) -> Opened:
+        """Open a file, a folder, or what is open."""
+        try:
+            import pyarrow
+            from pyarrow import dataset
+        except ImportError as error:
+            raise ImportError(
+                "open_table reads tables by pyarrow: pip install 'skmtl[tables]'."
+            ) from error
+        if isinstance(table, list | tuple | str | os.PathLike):
+            table = _dataset(table, format)
+        if isinstance(table, dataset.Dataset | pyarrow.Table):
+            return cls(table, table.schema)
+        if hasattr(table, "with_format") and hasattr(table, "features"):
+            table = table.with_format("arrow")
+            return cls(table, table.features.arrow_schema)
+        raise ValueError(
+            "The table must be a path, a list of paths, a pyarrow.dataset.Dataset, a "
+            "pyarrow.Table or one split of a datasets.Dataset. Got a "
+            f"{type(table).__name__}."
+        )
+
+    def parts(self, size: int) -> Iterator[FilePart | Slice]:
+        """Yield all parts, slices of some size."""
+        if not hasattr(self.table, "get_fragments"):
+            n_rows = len(self.table)
+            for start in range(0, n_rows, size):
+                yield Slice(self.table, start, min(start + size, n_rows))
+            return
+        for fragment in self.table.get_fragments():
+            if hasattr(fragment, "split_by_row_group"):
+                for part in fragment.split_by_row_group():
+                    n_rows = sum(group.num_rows for group in part.row_groups)
+                    yield FilePart(part, self.schema, n_rows)
+            else:
+                yield FilePart(fragment, self.schema, fragment.count_rows())
+
+    def labels(self, targets: list[str]) -> Any:
+        """Return columns of labels as a DataFrame, in types that know missing ones."""
+        import pandas as pd
+        import pyarrow as pa
+
+        types = {pa.bool_(): pd.BooleanDtype()}
+        for bits in (8, 16, 32, 64):
+            for sign in ("", "u"):
+                arrow = getattr(pa, f"{sign}int{bits}")()
+                types[arrow] = getattr(pd, f"{sign.upper()}Int{bits}Dtype")()
+        if hasattr(self.table, "get_fragments"):
+            table = self.table.to_table(columns=targets)
+        else:
+            table = _sliced(self.table, 0, len(self.table)).select(targets)
+        return table.to_pandas(
+            types_mapper=types.get, strings_to_categorical=True, self_destruct=True
+        )
+
+
+def _dataset(paths: Any, format: str) -> Any:
+    import pyarrow
+    from pyarrow import dataset
+
+    several = isinstance(paths, list | tuple)
+    source = list(map(os.fspath, paths)) if several else os.fspath(paths)
+    try:
+        return dataset.dataset(source, format=format, partitioning="hive")
+    except (pyarrow.ArrowInvalid, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"open_table cannot read {paths!r} as {format!r}: {reason}."
+        ) from error
+
+
+def _sliced(table: Any, start: int, stop: int) -> Any:
+    """Return rows of a pyarrow.Table or a datasets.Dataset as a pyarrow.Table."""
+    if hasattr(table, "with_format"):
+        return table[start:stop]
+    return table.slice(start, stop - start)
+
+
+def _of_size(batches: Iterable[Any], size: int) -> Iterator[Any]:
+    """Yield tables of some size made of record batches of any; the last may be less."""
+    import pyarrow as pa
+
+    held: list[Any] = []
+    n_rows = 0
+    for batch in batches:
+        held.append(batch)
+        n_rows += batch.num_rows
+        while n_rows >= size:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, size)
+            held = table.slice(size).to_batches()
+            n_rows -= size
+    if n_rows:
+        yield pa.Table.from_batches(held)
+
+
+def pieces_of(opened: Opened, names: list[str], dtype: Any, size: int) -> list[Rows]:
+    """Return pieces of a table, small parts together.
+
+    Parameters
+    ----------
+    opened : Opened
+        The table.
+    names : list of str
+        Columns to read.
+    dtype : dtype
+        Type to read them as.
+    size : int
+        Number of rows that a piece has at least, but the last.
+
+    Returns
+    -------
+    list of Rows
+        The pieces.
+    """
+    groups: list[list[Any]] = [[]]
+    for part in opened.parts(size):
+        if sum(own.n_rows for own in groups[-1]) >= size:
+            groups.append([])
+        if part.n_rows:
+            groups[-1].append(part)
+    return [Rows(parts, names, dtype) for parts in groups if parts]
+
+
+def check_numbers(schema: Any, names: list[str]) -> None:
+    """Refuse columns that hold no numbers.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Columns of the table.
+    names : list of str
+        Those of inputs.
+    """
+    from pyarrow import types
+
+    for name in names:
+        kind = schema.field(name).type
+        tests = (types.is_integer, types.is_floating, types.is_boolean)
+        if not any(test(kind) for test in (*tests, types.is_decimal)):
+            raise ValueError(
+                f"Column {name!r} of the table holds {kind}, but inputs must be "
+                "numbers: write it as numbers, or leave it out of 'features'."
+            )
+
+
+def type_of(schema: Any, names: list[str]) -> np.dtype[Any]:
+    """Return the type of numbers that all columns of inputs fit in.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Columns of the table.
+    names : list of str
+        Those of inputs.
+
+    Returns
+    -------
+    dtype
+        float32 or float64.
+    """
+    from pyarrow import types
+
+    kinds = [schema.field(name).type for name in names]
+    # Decimals have no numpy type of their own.
+    known = [np.float64 if types.is_decimal(k) else k.to_pandas_dtype() for k in kinds]
+    return np.result_type(np.float32, *known)  # type: ignore[no-any-return]

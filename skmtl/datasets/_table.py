@@ -1,0 +1,112 @@
+"""Tables that are larger than memory: Parquet and other files that Arrow reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+from skmtl._streamed import BLOCKS, Blocks, Streamed
+from skmtl._validation import pandas_for
+from skmtl.datasets._arrow import Opened, check_numbers, pieces_of, type_of
+
+
+def open_table(
+    table: Any,
+    targets: Sequence[str] = (),
+    *,
+    features: Sequence[str] | None = None,
+    format: str = "parquet",
+    shuffle_window: int = 2**17,
+) -> tuple[Any, Any]:
+    """Open a table that is larger than memory, for ``fit`` and ``predict``.
+
+    Labels are read at once. Inputs stay where they are: estimators read them block by
+    block, and in each epoch of training shuffle the rows of a window of blocks, which
+    come from several places of the table in a new order.
+
+    Parameters
+    ----------
+    table : path-like, list of path-like, pyarrow.dataset.Dataset, pyarrow.Table or \
+            datasets.Dataset
+        A file or a folder of files, which may be partitioned as ``name=value``; or what
+        pyarrow, or the package datasets of Hugging Face, has opened.
+    targets : sequence of str, default=()
+        Names of the columns that hold labels, one per task.
+    features : sequence of str or None, default=None
+        Names of the columns that hold inputs, which must be numbers or booleans. None
+        takes all but the targets.
+    format : str, default="parquet"
+        Format of the files, as `pyarrow.dataset.dataset` takes it: "parquet",
+        "feather", "csv", "orc" or "json".
+    shuffle_window : int, default=131072
+        Number of rows that are shuffled at a time. Up to twice as many are held in
+        memory.
+
+    Returns
+    -------
+    X : array-like of shape (n_samples, n_features)
+        Inputs, which are read when they are needed; null becomes NaN. Indexing it by
+        rows reads nothing, so that ``train_test_split`` and splitters work;
+        ``numpy.asarray`` reads all.
+    y : pandas.DataFrame of shape (n_samples, n_targets) or None
+        Labels, null where missing; None without targets.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or one of the features is not a number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_linnerud
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import open_table
+    >>> data = load_linnerud(as_frame=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data.frame.to_parquet(Path(folder, "part-0.parquet"))
+    ...     X, y = open_table(folder, targets=["Weight", "Pulse"])
+    ...     est = MultiTaskRegressor(max_iter=2, random_state=0).fit(X, y)
+    ...     est.predict(X[:3]).shape
+    (3, 2)
+    """
+    if not isinstance(shuffle_window, Integral) or shuffle_window < 1:
+        raise ValueError(
+            "The 'shuffle_window' parameter must be a positive number of rows. Got "
+            f"{shuffle_window!r}."
+        )
+    opened = Opened.of(table, format)
+    names = _names(opened.names, list(targets), features)
+    check_numbers(opened.schema, names)
+    dtype, window = type_of(opened.schema, names), int(shuffle_window)
+    pieces = pieces_of(opened, names, dtype, -(-window // BLOCKS))
+    X = Streamed(Blocks(pieces, len(names), dtype, window), names)
+    if not len(X):
+        raise ValueError(f"The table has no row. Got {table!r}.")
+    if not targets:
+        return X, None
+    pandas_for("open_table")
+    return X, opened.labels(list(targets))
+
+
+def _names(known: list[str], targets: list[str], features: Any) -> list[str]:
+    """Return the names of the columns of inputs, after a check of all names."""
+    names = [name for name in known if name not in targets]
+    names = names if features is None else list(features)
+    for parameter, given in [("targets", targets), ("features", names)]:
+        unknown = [name for name in given if name not in known]
+        twice = len(set(given)) < len(given)
+        if unknown or twice:
+            raise ValueError(
+                f"The '{parameter}' parameter must name columns of the table, "
+                f"{known}, each once. Got {unknown or given}."
+            )
+    both = [name for name in names if name in targets]
+    if both or not names:
+        raise ValueError(
+            "The 'features' parameter must name columns that are no targets, at least "
+            f"one. Got {both or names}."
+        )
+    return names
