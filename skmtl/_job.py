@@ -170,7 +170,9 @@ class Job:
     def _training_rows(self) -> NDArray[np.int64]:
         rows = self.data.rows
         if self.parts is not None:  # together, crossfitted members train on all rows
-            used = np.unique(np.concatenate([train for train, _ in self.parts]))
+            used = np.zeros(len(rows), dtype=bool)
+            for train, _ in self.parts:
+                used[train] = True
             return rows[used]
         return rows if self.split is None else np.sort(rows[self.split[0]])
 

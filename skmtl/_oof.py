@@ -1,6 +1,6 @@
 """Out-of-fold predictions: what members say of rows that they have not seen."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from skmtl._data import is_present
 from skmtl._job import Job
 from skmtl._targets import Targets
-from skmtl.training import MembersNet, fitted_slopes, pack_targets, refined
+from skmtl.training import MANY_ROWS, MembersNet, fitted_slopes, pack_targets, refined
 
 #: How to have out-of-fold predictions, for errors.
 NEEDS_FOLDS = (
@@ -118,18 +118,24 @@ def out_of_fold(net: Any, job: Job, rows: Any, calibrate: bool) -> OutOfFold | N
     if held is None or not isinstance(net, MembersNet):
         return None
     data, blocks = job.data, job.targets.blocks
-    outputs = net.held_out_outputs(held, data.X.shape[0]).double()
+    outputs = net.held_out_outputs(held, data.X.shape[0])
     oof = OutOfFold(outputs, data.labels, data.given_weight)
     known = oof.known
     if not calibrate or not blocks or not known.any():
         return oof
-    weight = None if data.weight is None else data.weight[known]
-    labels = [task[known] for task in data.labels]
-    targets = pack_targets(blocks, labels, weight, outputs.dtype, outputs.device)
+    some = np.flatnonzero(known)
+    some = some[:: -(-len(some) // MANY_ROWS)]
+    weight = None if data.weight is None else data.weight[some]
+    labels = [task[some] for task in data.labels]
+    targets = pack_targets(blocks, labels, weight, torch.float64, outputs.device)
     prior = torch.from_numpy(net.module__prior).unsqueeze(0)
-    a, b = fitted_slopes(outputs[torch.from_numpy(known)], targets, blocks, prior)
+    a, b = fitted_slopes(
+        outputs[torch.from_numpy(some)].double(), targets, blocks, prior
+    )
     if net.criterion__regression_loss != "squared_error":
         b = torch.ones_like(b)
     # A mean of members is less sure than each of them: half of the way is left to go.
     net.slopes = (a.sqrt(), b)
-    return replace(oof, outputs=refined(outputs, (a, b), blocks, prior))
+    for part in outputs.split(MANY_ROWS):
+        part[:] = refined(part.double(), (a, b), blocks, prior)
+    return oof

@@ -202,9 +202,12 @@ class Opened:
             table = self.table.to_table(columns=targets)
         else:
             table = _sliced(self.table, 0, len(self.table)).select(targets)
-        return table.to_pandas(
+        labels = table.to_pandas(
             types_mapper=types.get, strings_to_categorical=True, self_destruct=True
         )
+        del table
+        pa.default_memory_pool().release_unused()
+        return labels
 
 
 def _dataset(paths: Any, format: str) -> Any:

@@ -251,9 +251,10 @@ class Batches:
         if streamed is None:
             return order
         pieces = self.pieces() if pieces is None else pieces
-        return torch.from_numpy(
-            streamed.shuffled(order.numpy(), pieces.numpy(), self.generator)  # type: ignore[union-attr]
-        )
+        args = order.numpy(), pieces.numpy(), self.generator  # type: ignore[union-attr]
+        order = torch.from_numpy(streamed.shuffled(*args))
+        # There are many, and several members may each have an order.
+        return order.int() if streamed.blocks.n_rows < 2**31 else order
 
     def pieces(self) -> Tensor | None:
         """Return a random order of the pieces of a table on disk, None for others."""

@@ -1,6 +1,7 @@
 """What members train on, and what is held out of each."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -44,7 +45,10 @@ class MemberBatches:
         """Return the order of each member's samples, all of one length."""
         pieces = self.parts[0].pieces()  # so that all read the same part of a table
         orders, n = [part.order(pieces) for part in self.parts], self.n_rows
-        return [order.repeat(-(-n // len(order)))[:n] for order in orders]
+        return [
+            order if len(order) == n else order.repeat(-(-n // len(order)))[:n]
+            for order in orders
+        ]
 
     def __iter__(self) -> Iterator[Batch]:
         index = on_device(torch.stack(self._orders()), self.rows)  # (members, n)
@@ -60,7 +64,7 @@ class MemberBatches:
             return []
         S, w = self.rows.soft
         index, teachers = (
-            numbers.to(w.device, non_blocking=True)
+            numbers.to(w.device, torch.int64, non_blocking=True)
             for numbers in (index, self._teachers)
         )
         return [(S[teachers, index], w[index])]
@@ -93,14 +97,22 @@ class Checks:
         self.index = torch.stack(padded)  # (members, n)
         lengths = torch.tensor([len(o) for o in own])
         self.mask = torch.arange(n) < lengths[:, None]
+
+    @cached_property
+    def targets(self) -> list[BlockTarget]:
+        """Labels and weights of each block, of shape (members, n, n_block_tasks)."""
         targets = _unflattened(self.rows.labels(self.index.flatten()), self.index)
-        self.targets = targets
-        if not self.mask.all():
-            self.targets = [(y, self._masked(y, w)) for y, w in targets]
+        if self.mask.all():
+            return targets
+        return [(y, self._masked(y, w)) for y, w in targets]
 
     def of(self, members: Iterable[int]) -> "Checks":
         """Return what is held out of some members."""
         return Checks([self.parts[i] for i in members])
+
+    def labels(self, part: slice) -> list[BlockTarget]:
+        """Return labels and weights of some of the rows of each member."""
+        return [(y[:, part], w if w is None else w[:, part]) for y, w in self.targets]
 
     def _masked(self, y: Tensor, w: Tensor | None) -> Tensor:
         mask = self.mask.unsqueeze(2).to(y.device)

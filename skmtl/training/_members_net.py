@@ -17,7 +17,7 @@ from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
 from skmtl.training._module import Trace
 from skmtl.training._net import MultiTaskNet
-from skmtl.training._refine import Slopes, averaged, fitted_slopes, refined
+from skmtl.training._refine import MANY_ROWS, Slopes, averaged, fitted_slopes, refined
 from skmtl.weighting import GradientWeightingModule
 
 #: Optimizers that treat each number by itself, so that members don't meet in them.
@@ -35,7 +35,6 @@ ELEMENTWISE = {
         "SGD",
     ]
 }
-
 
 #: What only training needs.
 OF_TRAINING = (
@@ -289,11 +288,17 @@ class MembersNet(MultiTaskNet):
         """Return losses (n_members, n_tasks) once outputs are refined, and these."""
         Z = self._outputs_of_each(checks, self.active.members)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
-        slopes = fitted_slopes(Z, checks.targets, blocks, priors)
-        Z = refined(Z, slopes, blocks, priors)
-        losses, counts = self.criterion_(Z, checks.targets)
-        known = torch.ones_like(losses) if counts is None else counts
-        L = losses.where(known > 0, torch.nan).double().cpu().numpy()
+        few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))
+        slopes = fitted_slopes(Z[:, few], checks.labels(few), blocks, priors)
+        sums, known = Z.new_zeros(()), Z.new_zeros(())
+        for start in range(0, Z.shape[1], MANY_ROWS):
+            part = slice(start, start + MANY_ROWS)
+            Z[:, part] = refined(Z[:, part], slopes, blocks, priors)
+            losses, counts = self.criterion_(Z[:, part], checks.labels(part))
+            if counts is None:
+                counts = torch.full_like(losses, Z[0, part].shape[0])
+            sums, known = sums + losses * counts, known + counts
+        L = (sums / known).double().cpu().numpy()  # NaN without labels
         return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z
 
     def _outputs_of_each(self, checks: Checks, members: Members) -> Tensor:
@@ -366,15 +371,19 @@ class MembersNet(MultiTaskNet):
             Packed outputs, NaN where every member has trained on the sample.
         """
         checks = Checks(rows)
-        Z, mask = self._outputs_of_each(checks, self.module_).cpu(), checks.mask
-        of_sample = Z.new_zeros(self.n_members, n_samples, Z.shape[2])
-        share = Z.new_zeros(self.n_members, n_samples)
-        member = torch.arange(self.n_members).unsqueeze(1).expand_as(mask)[mask]
-        of_sample[member, checks.index[mask]] = Z[mask]
-        share[member, checks.index[mask]] = 1
-        held = share.sum(dim=0)
-        outputs = averaged(of_sample, self.criterion_.blocks, share / held.clamp_min(1))
-        outputs[held == 0] = torch.nan
+        Z = self._outputs_of_each(checks, self.module_).cpu()
+        place = torch.full((self.n_members, n_samples), -1, dtype=torch.int32)
+        for own, index, mask in zip(place, checks.index, checks.mask, strict=True):
+            own[index[mask]] = torch.arange(int(mask.sum()), dtype=torch.int32)
+        outputs = Z.new_full((n_samples, Z.shape[2]), torch.nan)
+        parts = place.split(MANY_ROWS, 1), outputs.split(MANY_ROWS)
+        for some, of_some in zip(*parts, strict=True):
+            held = some >= 0  # (members, n_some)
+            share = held.to(Z.dtype) / held.sum(dim=0).clamp_min(1)
+            said = Z[torch.arange(self.n_members)[:, None], some.clamp_min(0)]
+            means = averaged(said, self.criterion_.blocks, share)
+            known = held.any(dim=0)
+            of_some[known] = means[known]
         return outputs
 
     # ---------------------------------------------------------------------- state

@@ -14,6 +14,10 @@ LOWEST, HIGHEST = 0.05, 1.3
 #: Steps of the search for the slope of classification.
 N_STEPS = 8
 
+#: Rows that are refined at a time, and from which slopes are fitted: more of them would
+#: tell no more.
+MANY_ROWS = 2**17
+
 #: One slope for all classification tasks and one for all of regression.
 Slopes = tuple[Tensor, Tensor]
 
