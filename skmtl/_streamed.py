@@ -106,29 +106,26 @@ class Blocks:
         return np.array([block for block in mixed if block is not None], np.int64)
 
     def _block(self, block: int) -> NDArray[Any]:
-        if block in self._kept:
-            self._kept.move_to_end(block)
-            return self._kept[block]
-        rows = self._kept[block] = self._read(block)
-        if len(self._kept) > 2 * BLOCKS:
-            self._kept.popitem(last=False)
-        return rows
+        if block not in self._kept:
+            self._read(block)
+        self._kept.move_to_end(block)
+        return self._kept[block]
 
-    def _read(self, block: int) -> NDArray[Any]:
-        """Go on reading a piece to one of its blocks, or begin anew."""
+    def _read(self, block: int) -> None:
+        """Go on reading a piece up to one of its blocks, or begin anew."""
         piece = int(self.piece[block])
         at, reader = self._open.pop(piece, (block + 1, iter(())))
         if at > block:
             at = int(self.first[piece])
             reader = self.pieces[piece].blocks(self.size)
-        for _ in range(block - at):
-            next(reader)
-        rows = next(reader)
+        for passed in range(at, block + 1):  # those before it belong to its window
+            self._kept[passed] = next(reader)
+            if len(self._kept) > 2 * BLOCKS:
+                self._kept.popitem(last=False)
         if block + 1 < self.first[piece + 1]:
             self._open[piece] = block + 1, reader
             if len(self._open) > 2 * LANES:
                 self._open.popitem(last=False)
-        return rows
 
 
 class Streamed:
