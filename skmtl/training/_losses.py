@@ -147,6 +147,6 @@ class PackedLoss(nn.Module):
 def _mean(loss: Tensor, w: Tensor | None) -> Tensor:
     """Return means over rows, weighted where there are weights: zero if all are."""
     if w is None:
-        return loss.mean(dim=-2)
+        return loss.mean(dim=-2) if loss.shape[-2] else loss.sum(dim=-2)
     count = w.sum(dim=-2)
     return (loss * w).sum(dim=-2) / count.where(count > 0, 1.0)

@@ -17,6 +17,7 @@ from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
 from skmtl.training._module import Trace
 from skmtl.training._net import MultiTaskNet
+from skmtl.training._processes import ALONE, Processes
 from skmtl.training._refine import Slopes, averaged, fitted_slopes, refined
 from skmtl.weighting import GradientWeightingModule
 
@@ -137,6 +138,7 @@ class MembersNet(MultiTaskNet):
         net: MultiTaskNet = object.__new__(MultiTaskNet)
         net.__dict__.update(vars(self))
         net.__dict__["module_"] = self.module_.separate[i]  # type: ignore[index]
+        net.number = i
         net.initialize_criterion()
         for module in (net.criterion_, net.weighting_):  # skorch knows the net only
             module.to(net.device)
@@ -287,7 +289,7 @@ class MembersNet(MultiTaskNet):
 
     def _refined_losses(self, checks: Checks) -> tuple[NDArray[np.float64], Tensor]:
         """Return losses (n_members, n_tasks) once outputs are refined, and these."""
-        Z = self._outputs_of_each(checks, self.active.members)
+        Z = self._outputs_of_each(checks, self.active.members, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         slopes = fitted_slopes(Z, checks.targets, blocks, priors)
         Z = refined(Z, slopes, blocks, priors)
@@ -296,7 +298,9 @@ class MembersNet(MultiTaskNet):
         L = losses.where(known > 0, torch.nan).double().cpu().numpy()
         return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z
 
-    def _outputs_of_each(self, checks: Checks, members: Members) -> Tensor:
+    def _outputs_of_each(
+        self, checks: Checks, members: Members, processes: Processes = ALONE
+    ) -> Tensor:
         """Return the outputs of members for their held-out rows."""
         if members.training:
             self._set_training(False)
@@ -304,10 +308,10 @@ class MembersNet(MultiTaskNet):
         source = checks.rows.source
         rows = self._rows_at_once(source.device)
         with torch.no_grad(), self._precision():
-            for index in checks.index.split(rows, dim=1):
+            for index in processes.share(checks.index, dim=1).split(rows, dim=1):
                 X = source.take(index.flatten())
                 parts.append(run(X.unflatten(0, index.shape)))
-        return torch.cat(parts, dim=1).to(self.dtype)
+        return processes.gathered(torch.cat(parts, dim=1).to(self.dtype), dim=1)
 
     def _record(
         self, prefix: str, losses: NDArray[np.float64], mean: float | None = None
@@ -366,7 +370,8 @@ class MembersNet(MultiTaskNet):
             Packed outputs, NaN where every member has trained on the sample.
         """
         checks = Checks(rows)
-        Z, mask = self._outputs_of_each(checks, self.module_).cpu(), checks.mask
+        Z = self._outputs_of_each(checks, self.module_, self.processes).cpu()
+        mask = checks.mask
         of_sample = Z.new_zeros(self.n_members, n_samples, Z.shape[2])
         share = Z.new_zeros(self.n_members, n_samples)
         member = torch.arange(self.n_members).unsqueeze(1).expand_as(mask)[mask]
