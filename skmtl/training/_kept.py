@@ -3,8 +3,6 @@
 import copy
 from typing import Any, Self
 
-from torch import Tensor
-
 from skmtl.training._predicting import PredictingNet
 from skmtl.training._processes import ALONE, Processes
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -18,8 +19,9 @@ from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
 from skmtl.training._callbacks import Progress, asked_by_callback
 from skmtl.training._judging import Judging, Stopped
-from skmtl.training._module import Trace
 from skmtl.training._kept import KeptNet
+from skmtl.training._module import Trace
+from skmtl.training._processes import ALONE, Processes
 from skmtl.training._selection import Selection
 from skmtl.training._tally import Tally
 
@@ -57,6 +59,8 @@ class MultiTaskNet(KeptNet):
         Whether to run the module in bfloat16 where torch finds it safe.
     weight_decay : float
         Decay of the network's parameters; learned task weights have none.
+    processes : Processes, default=ALONE
+        Those that train it.
     **kwargs : dict
         As in `skorch.NeuralNet`.
 
@@ -92,6 +96,7 @@ class MultiTaskNet(KeptNet):
         dtype: torch.dtype,
         autocast: bool,
         weight_decay: float,
+        processes: Processes = ALONE,
         **kwargs: Any,
     ) -> None:
         self.weighting = weighting
@@ -104,6 +109,7 @@ class MultiTaskNet(KeptNet):
         self.dtype = dtype
         self.autocast = autocast
         self.weight_decay = weight_decay
+        self.processes = processes
         self.weights_: Any = task_weight
         self.training_dtype = dtype
         super().__init__(module, *args, **kwargs)
@@ -354,7 +360,10 @@ class MultiTaskNet(KeptNet):
         """Return losses and label counts; mixed rows have several labels per output."""
         if self.augmentation and len(outputs):
             outputs = outputs.repeat(len(y[0][0]) // len(outputs), 1)
-        return self._compared(outputs, y, self.selection)
+        selection = self.selection
+        if selection is not None:
+            selection = replace(selection, processes=self.processes)
+        return self._compared(outputs, y, selection)
 
     def _compared(
         self,

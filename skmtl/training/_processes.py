@@ -184,16 +184,16 @@ class SeveralProcesses(Processes):
         """Add up gradients over processes, but for those that are alike in all."""
         trained = [p for p in parameters if p.requires_grad]
         once = set() if self.is_main else set(alike)
-        found = [None if p in once else p.grad for p in trained]
-        own = [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found)]
-        reached = own[0].new_tensor([p.grad is not None for p in trained])
-        *totals, reached = self.totals([*own, reached])
-        if any(p.grad is None for p in trained):  # some may be reached in others only
-            kept = (reached > 0).tolist()
-        else:
-            kept = [True] * len(trained)
-        for p, total, has in zip(trained, totals, kept, strict=True):
-            p.grad = total if has else None
+        own = [
+            torch.zeros_like(p) if p.grad is None or p in once else p.grad
+            for p in trained
+        ]
+        has = [p.grad is not None for p in trained]
+        *totals, reached = self.totals([*own, own[0].new_tensor(has)])
+        if not all(has):  # what one process does not reach, another may
+            has = (reached > 0).tolist()
+        for parameter, total, any_has in zip(trained, totals, has, strict=True):
+            parameter.grad = total if any_has else None
 
     def gathered(self, rows: Tensor, dim: int = 0) -> Tensor:
         """Return the rows of all processes, in the order that they were shared in."""
@@ -262,7 +262,7 @@ class SeveralProcesses(Processes):
 
     @contextmanager
     def own_draws(self) -> Iterator[None]:
-        """Draw what differs between processes; what else is drawn is the same in all."""
+        """Draw what differs between processes."""
         common = random_states(self.device)
         set_random_states(self._own or common, self.device)
         try:
@@ -288,11 +288,11 @@ class _Whole(torch.autograd.Function):
     """Goes forward to what processes have together, and back to the part of one."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor, whole: Tensor) -> Tensor:
+    def forward(ctx: Any, part: Tensor, whole: Tensor) -> Tensor:  # noqa: ARG004
         return whole.view_as(whole)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: ARG004
         return gradients[0], None
 
 

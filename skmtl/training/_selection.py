@@ -1,11 +1,13 @@
 """Which labels of a batch train: the ``selection`` parameter."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skmtl._targets import Block
+from skmtl.training._processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,13 @@ class Selection:
     fraction : float
         Share that the hardest labels of each task, which are kept, have of the weight
         of all its labels in the batch. The hardest label of each class is kept, too.
+    processes : Processes
+        Those that have the rows of the batch, which are compared with each other.
     """
 
     by: str
     fraction: float
+    processes: Processes = ALONE
 
     @torch.no_grad()
     def kept(
@@ -49,6 +54,13 @@ class Selection:
             Anything where the label is missing. A label of weight two counts as two,
             and those as hard as a kept one are kept, so that weights are repetitions.
         """
+        y = y if block.kind == "regression" else y.long()  # a type that is sent
+        kept = partial(self._kept, block)
+        return self.processes.over_all(kept, Z, y, w, loss)
+
+    def _kept(
+        self, block: Block, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
+    ) -> Tensor:
         # Of two classes, and in regression, the order of margins is that of losses.
         by_margin = self.by == "margin" and block.kind == "multiclass"
         hardness = _negative_margin(Z, y) if by_margin else loss
