@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -360,27 +359,14 @@ class MultiTaskNet(KeptNet):
         """Return losses and label counts; mixed rows have several labels per output."""
         if self.augmentation and len(outputs):
             outputs = outputs.repeat(len(y[0][0]) // len(outputs), 1)
-        selection = self.selection
-        if selection is not None:
-            selection = replace(selection, processes=self.processes)
-        return self._compared(outputs, y, selection)
-
-    def _compared(
-        self,
-        outputs: Tensor,
-        y: list[BlockTarget],
-        selection: Selection | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return losses over the labels of all processes, and their counts."""
-        losses, counts = self.criterion_(outputs, y, selection)
-        return self.processes.whole(losses, counts, outputs.shape[-2])
+        return self.criterion_(outputs, y, self.selection, self.processes)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the tasks' losses without gradients."""
         X, y = batch
         with torch.no_grad():
             outputs = self.infer(X)
-            losses, counts = self._compared(outputs, y)
+            losses, counts = self.criterion_(outputs, y, processes=self.processes)
         if self.judging is not None:
             self._said.append(self.processes.gathered(outputs))
         return {

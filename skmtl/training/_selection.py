@@ -21,17 +21,20 @@ class Selection:
     fraction : float
         Share that the hardest labels of each task, which are kept, have of the weight
         of all its labels in the batch. The hardest label of each class is kept, too.
-    processes : Processes
-        Those that have the rows of the batch, which are compared with each other.
     """
 
     by: str
     fraction: float
-    processes: Processes = ALONE
 
     @torch.no_grad()
     def kept(
-        self, block: Block, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
+        self,
+        block: Block,
+        Z: Tensor,
+        y: Tensor,
+        w: Tensor,
+        loss: Tensor,
+        processes: Processes = ALONE,
     ) -> Tensor:
         """Tell which labels are kept: all that are no easier than the last to keep.
 
@@ -47,6 +50,8 @@ class Selection:
             Weights, zero for missing labels.
         loss : Tensor of shape (n, n_block_tasks)
             Losses.
+        processes : Processes, default=ALONE
+            Those that have the rows of the batch, all of which are compared.
 
         Returns
         -------
@@ -56,7 +61,7 @@ class Selection:
         """
         y = y if block.kind == "regression" else y.long()  # a type that is sent
         kept = partial(self._kept, block)
-        return self.processes.over_all(kept, Z, y, w, loss)
+        return processes.over_all(kept, Z, y, w, loss)
 
     def _kept(
         self, block: Block, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
