@@ -103,6 +103,7 @@ def device_of(device: Any, accelerator: Any) -> torch.device:
     if accelerator is None:
         return check_device(device)
     own: torch.device = accelerator.device
+    own = torch.device("cpu") if own.type == "cpu" else own  # Accelerate numbers it
     found = (
         own if isinstance(device, str) and device == "auto" else check_device(device)
     )

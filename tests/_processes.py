@@ -15,6 +15,7 @@ from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -92,7 +93,7 @@ def records(est):
 def content(est):
     """Return all that processes must agree on, to the last bit."""
     found = {k: v.numpy().tobytes() for k, v in state(est).items()}
-    return found, records(est), est.n_iter_, est.predict(X[:5]).tolist()
+    return found, records(est), est.n_iter_
 
 
 def assert_alike(est):
@@ -303,7 +304,7 @@ def check_checkpoints(folder):
         Checkpoints.after_epoch = after_epoch
         parts = fitted(est, X, MISSING, resume="auto")
         assert_alike(parts)
-        assert content(parts)[:2] == content(whole)[:2]
+        assert content(parts) == content(whole)
         assert kept.exists()
         assert not (folder / f"{name} not there").exists()
         assert len(list(kept.iterdir())) == 2
@@ -334,18 +335,10 @@ def check_refused():
         ((X, Y, [None, WEIGHT][rank]), "the same data"),
         (([X, invalid][rank], Y), "infinity"),
     ]:
-        try:
+        with pytest.raises(ValueError, match=words):
             fitted(classifier(), *data)
-        except ValueError as error:
-            assert words in str(error), error
-        else:
-            raise AssertionError(words)
-    try:
+    with pytest.raises(ValueError, match="the same settings"):
         fitted(classifier(max_iter=3 + rank), X, Y)
-    except ValueError as error:
-        assert "the same settings" in str(error)
-    else:
-        raise AssertionError("settings")
 
 
 def check_files(folder):
@@ -384,6 +377,9 @@ def skmtl_callback():
     return Callback
 
 
+ONLY = sys.argv[2:]
+
+
 def main(folder):
     checks = [
         *((name, lambda name=name: check_equal(name)) for name in EQUAL),
@@ -397,6 +393,8 @@ def main(folder):
         ("stops together", check_stops_together),
     ]
     for name, check in checks:
+        if ONLY and name not in ONLY:
+            continue
         start = time.perf_counter()
         check()
         if MAIN:

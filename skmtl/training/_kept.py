@@ -19,6 +19,8 @@ class KeptNet(PredictingNet):
     """
 
     processes: Processes = ALONE
+    training_dtype: Any
+    optimizer_: Any
 
     def replica(self, settings: dict[str, Any]) -> Self:
         """Return a copy that trains on without touching this net.

@@ -96,8 +96,8 @@ class PackedLoss(nn.Module):
         losses, counts = processes.whole(losses, counts, outputs.shape[-2])
         complete = selection is None and all(w is None for _, w in hard)
         for S, w in soft:
-            taught, n_taught = self._soft(outputs, S, w)  # type: ignore[arg-type]
-            taught, n_taught = processes.whole(taught, n_taught, outputs.shape[-2])
+            soft_terms = self._soft(outputs, S, w)  # type: ignore[arg-type]
+            taught, n_taught = processes.whole(*soft_terms, outputs.shape[-2])
             losses = losses + taught
             counts = counts if complete else counts + n_taught  # type: ignore[operator]
         return losses, counts

@@ -1,5 +1,6 @@
 """One process that trains, or several that share the rows of every batch."""
 
+import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -223,7 +224,19 @@ class SeveralProcesses(Processes):
         """Return what the main process makes."""
         from accelerate.utils import broadcast_object_list
 
-        return broadcast_object_list([make() if self.is_main else None])[0]
+        sent = io.BytesIO()
+        if self.is_main:
+            torch.save(make(), sent)
+        (content,) = broadcast_object_list([sent.getvalue()])
+        # All of it is this program's own.
+        return torch.load(
+            io.BytesIO(content), map_location=self._here, weights_only=False
+        )
+
+    def _here(self, storage: Any, location: str) -> Any:
+        """Return what was on the main process's device on that of this one."""
+        where = location if location == "cpu" else str(self.device)
+        return torch.serialization.default_restore_location(storage, where)
 
     def of_each(self, value: Any) -> list[Any]:
         """Return an object of every process."""
