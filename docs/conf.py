@@ -77,7 +77,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"quickstart\.py",
+    "ignore_pattern": r"quickstart\.py|distributed",
     "within_subsection_order": "FileNameSortKey",
     "doc_module": ("skmtl",),
     "backreferences_dir": "generated/backreferences",

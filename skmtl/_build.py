@@ -10,10 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from skmtl._accelerator import (
+    check_accelerator,
+    device_of,
+    precision_of,
+    processes_of,
+)
 from skmtl._data import Data, count_labels
 from skmtl._registry import resolve
 from skmtl._targets import Targets
-from skmtl._validation import check_device
 from skmtl.encoder import (
     ENCODER,
     Encoder,
@@ -31,6 +36,7 @@ from skmtl.training import (
     MultiTaskModule,
     MultiTaskNet,
     PackedLoss,
+    Processes,
     Selection,
     resolve_augmentation,
 )
@@ -78,6 +84,10 @@ class Plan:
         Which labels of a batch train.
     n_members : int
         Number of members; see `with_members`.
+    precision : {"auto", "float32", "float64", "bf16"}
+        Type of numbers.
+    processes : Processes
+        Those that train.
     """
 
     sharing: Sharing
@@ -91,19 +101,21 @@ class Plan:
     sampling: str | float | None
     selection: Selection | None
     n_members: int
+    precision: str
+    processes: Processes
 
     @classmethod
     def of(cls, estimator: Any) -> Self:
         """Resolve and check an estimator's parameters."""
-        device = check_device(estimator.device)
-        if estimator.precision == "float64" and device.type == "mps":
+        accelerator = check_accelerator(estimator.accelerator)
+        device = device_of(estimator.device, accelerator)
+        precision = precision_of(estimator.precision, accelerator)
+        if precision == "float64" and device.type == "mps":
             raise ValueError(
                 "The 'precision' parameter 'float64' is not available on the device "
                 "'mps': use 'float32', or device='cpu'."
             )
-        if estimator.precision == "bf16" and not torch.amp.is_autocast_available(
-            device.type
-        ):
+        if precision == "bf16" and not torch.amp.is_autocast_available(device.type):
             raise ValueError(
                 f"The 'precision' parameter 'bf16' is not available on the device "
                 f"{device.type!r}: use 'float32'."
@@ -125,6 +137,8 @@ class Plan:
             estimator.sampling,
             selection,
             n_members,
+            precision,
+            processes_of(accelerator),
         )
 
     @property
@@ -262,10 +276,10 @@ def new_net(
     net.initialize()
     n_parameters = sum(p.numel() for p in net.module_.parameters())
     n_parameters //= 1 if member_priors is None else len(member_priors)
-    dtype = DTYPES.get(estimator.precision, torch.float32)
+    dtype = DTYPES.get(plan.precision, torch.float32)
     small = len(data.rows) * n_parameters <= FLOAT64_WORK
     exact = plan.device.type in ("cpu", "cuda")
-    if estimator.precision == "auto" and exact and small:
+    if plan.precision == "auto" and exact and small:
         dtype = torch.float64
     net.training_dtype = dtype
     net.cast(dtype)
@@ -338,7 +352,8 @@ def _settings(
         "record_gradients": estimator.record_gradients,
         "optimizer": plan.optimizer,
         "device": str(plan.device),
-        "autocast": estimator.precision == "bf16",
+        "autocast": plan.precision == "bf16",
+        "processes": plan.processes,
         "callbacks": callbacks,
     }
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}

@@ -144,8 +144,14 @@ checkpoint_every : int, default=10
     Number of epochs between two checkpoints.
 callbacks : list of skorch.callbacks.Callback, default=None
     Called by skorch while training.
+accelerator : accelerate.Accelerator, default=None
+    Connects several processes that train one model, under ``torchrun`` or ``accelerate
+    launch``: each takes its share of every batch of ``batch_size`` rows, and all end
+    with the same model, as if one process had trained it. Every process calls ``fit``
+    with the same data. Files, pickles and deep copies of the estimator hold None.
 device : str or torch.device, default="auto"
-    Where to compute; "auto" takes CUDA where there is one, else the CPU.
+    Where to compute; "auto" takes the device of the ``accelerator``, or CUDA where
+    there is one, else the CPU.
 precision : {"auto", "float32", "float64", "bf16"}, default="auto"
     Type of numbers. "bf16" keeps weights in float32 and computes in bfloat16 where
     torch finds it safe. "auto" trains small problems (rows times parameters up to

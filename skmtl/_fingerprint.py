@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+from collections.abc import Callable
 from numbers import Number
 from pathlib import Path
 from types import FunctionType
@@ -9,16 +10,18 @@ from typing import Any
 
 import joblib
 import numpy as np
+from numpy.random import RandomState
 from scipy.sparse import issparse
+from sklearn.utils import check_random_state
 from torch import Tensor
 
 from skmtl._data import Data
 from skmtl._job import Job
 from skmtl._streamed import Streamed
-from skmtl.training import Checkpoints
+from skmtl.training import Checkpoints, Processes
 
 #: Parameters that change nothing in what is trained; the seed counts instead.
-IGNORED = {"checkpoint", "checkpoint_every", "random_state", "verbose"}
+IGNORED = {"accelerator", "checkpoint", "checkpoint_every", "random_state", "verbose"}
 
 
 def check_resume(resume: Any, checkpoint: Any) -> bool:
@@ -98,12 +101,11 @@ def fingerprint(estimator: Any, job: Job) -> str:
     str
         The same in another process, but another one for other settings, data or seeds.
     """
-    parameters = estimator.get_params(deep=False)
     known = {
         "estimator": _name(type(estimator)),
-        "parameters": {k: v for k, v in parameters.items() if k not in IGNORED},
+        "parameters": _settings(estimator, set()),
         "seed": job.seed,
-        "device": str(job.plan.device),
+        "device": job.plan.device.type,
         "n_members": job.plan.n_members,
         "tasks": [job.targets.names, job.targets.classes],
         "data": _data(job.data),
@@ -111,6 +113,87 @@ def fingerprint(estimator: Any, job: Job) -> str:
         "soft": job.soft,
         "before": _trained(estimator) if job.resume else None,
     }
+    return _hash(known)
+
+
+def agreed(
+    estimator: Any, processes: Processes, prepare: Callable[[RandomState], Job]
+) -> Job:
+    """Return a fit that all processes are about to make.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What fits.
+    processes : Processes
+        Those that train it.
+    prepare : callable
+        Makes the fit of a source of random choices, which is that of the main process.
+
+    Returns
+    -------
+    Job
+        The fit.
+
+    Raises
+    ------
+    ValueError
+        If one process has other settings or data than the others, or refuses them.
+    """
+    if processes.n == 1:
+        return prepare(check_random_state(estimator.random_state))
+    random_state = _random_state(estimator.random_state, processes)
+    try:
+        job = prepare(random_state)
+    except Exception as error:
+        processes.of_each((None, None, str(error)))
+        raise
+    known = {"seed": job.seed, "parameters": _settings(estimator, {"callbacks"})}
+    found = processes.of_each((_hash(_sketch(job)), _hash(known), None))
+    for rank, (_, _, refused) in enumerate(found):
+        if refused is not None:
+            raise ValueError(f"Process {rank} of {processes.n} has refused: {refused}")
+    for what, marks in zip(
+        ("data", "settings"), zip(*found, strict=True), strict=False
+    ):
+        if len(set(marks)) > 1:
+            raise ValueError(
+                f"The processes of an accelerator must be given the same {what}, of "
+                f"which each takes its share. Got {len(set(marks))} different ones in "
+                f"{processes.n} processes."
+            )
+    return job
+
+
+def _random_state(given: Any, processes: Processes) -> RandomState:
+    """Return the source of random choices that the main process has."""
+    own = check_random_state(given)
+    if own is check_random_state(None):  # the global one stays that of each process
+        return RandomState(processes.of_main(lambda: own.randint(2**31 - 1)))
+    own.set_state(processes.of_main(own.get_state))
+    return own
+
+
+def _sketch(job: Job) -> list[Any]:
+    """Return what tells data apart without reading all inputs."""
+    parts = [job.data] if job.valid is None else [job.data, job.valid]
+    return [
+        [
+            data.X.shape,
+            data.X.dtype.str,
+            data.X[data.rows[[0, -1]]],
+            [data.labels, data.weight],
+        ]
+        for data in parts
+    ]
+
+
+def _settings(estimator: Any, without: set[str]) -> dict[str, Any]:
+    parameters = estimator.get_params(deep=False)
+    return {k: v for k, v in parameters.items() if k not in IGNORED | without}
+
+
+def _hash(known: Any) -> str:
     return str(joblib.hash(described(known), "sha1", coerce_mmap=True))[:20]
 
 

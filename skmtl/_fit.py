@@ -1,15 +1,18 @@
 """fit shared by the estimators: validate, encode, build, train, publish."""
 
 import copy
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.random import RandomState
 from numpy.typing import NDArray
 from sklearn.base import _fit_context
-from sklearn.utils import check_random_state
 
-from skmtl._build import Plan, patience, threads, with_members
+from skmtl._accelerator import check_accelerator, processes_of
+from skmtl._build import Plan, threads, with_members
+from skmtl._callbacks import callbacks_of
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
     ClassWeight,
@@ -20,8 +23,8 @@ from skmtl._data import (
     reweighted,
     task_labels,
 )
-from skmtl._fingerprint import check_resume, checkpoints_of
-from skmtl._held_out import hold_out, judge_of, judged_by, member_parts
+from skmtl._fingerprint import agreed, check_resume, checkpoints_of
+from skmtl._held_out import hold_out, judge_of, member_parts
 from skmtl._inputs import read_inputs
 from skmtl._job import Job
 from skmtl._oof import NEEDS_FOLDS, out_of_fold
@@ -32,11 +35,6 @@ from skmtl._teacher import soft_labels, teach
 from skmtl._validation import check_task_weight
 from skmtl.encoder import Encoder
 from skmtl.training import (
-    MemberStopping,
-    Progress,
-    SklearnCallbacks,
-    Stopping,
-    TaskStopping,
     check_augmentation,
     draws_alone,
     n_threads,
@@ -139,30 +137,11 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         """
         before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
-            job = self._prepare(*data, resume=resume, **options)
-            checkpoints = checkpoints_of(self, job)
-            with seeded(job.seed, job.plan.device) as turn:
-                net = job.net(self)
-                with n_threads(threads(self, net)):
-                    rows, checks = job.rows(net)
-                    net.judging, net.checkpoints = job.judging(), checkpoints
-                    one = rows[0] if job.parts else rows
-                    check_augmentation(net.augmentation, one)
-                    if not resume:
-                        before.clear()
-                    teacher = teach(self, job, net, rows, data, options)
-                    if torch.get_num_threads() == 1 and draws_alone(net):
-                        turn.end()  # others may fit beside it
-                    if job.targets.blocks:
-                        net.train(rows, checks, 1 if job.one_pass else self.max_iter)
-                    if job.targets.blocks and not job.one_pass:
-                        warn_of_collapse(net, one)
-                    oof = out_of_fold(net, job, rows, self.calibrate)
-            self._publish(net, job)
-            self._publish_oof(oof, job)
-            self.__dict__.pop("teacher_", None)
-            if teacher is not None:
-                self.teacher_ = teacher
+            processes = processes_of(check_accelerator(self.accelerator))
+            with processes.quiet():
+                prepare = partial(self._prepare, *data, resume=resume, **options)
+                job = agreed(self, processes, prepare)
+                self._carry_out(job, before, data, options)
         except BaseException:
             for name in [k for k in vars(self) if is_fitted_attribute(k)]:
                 delattr(self, name)
@@ -170,12 +149,45 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             raise
         return self
 
+    def _carry_out(
+        self,
+        job: Job,
+        before: dict[str, Any],
+        data: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> None:
+        """Train; what was fitted before is forgotten once nothing is refused."""
+        checkpoints = checkpoints_of(self, job)
+        with seeded(job.seed, job.plan.device) as turn:
+            net = job.net(self)
+            with n_threads(threads(self, net)):
+                rows, checks = job.rows(net)
+                net.judging, net.checkpoints = job.judging(), checkpoints
+                one = rows[0] if job.parts else rows
+                check_augmentation(net.augmentation, one)
+                if not job.resume:
+                    before.clear()
+                teacher = teach(self, job, net, rows, data, options)
+                if torch.get_num_threads() == 1 and draws_alone(net):
+                    turn.end()  # others may fit beside it
+                if job.targets.blocks:
+                    net.train(rows, checks, 1 if job.one_pass else self.max_iter)
+                if job.targets.blocks and not job.one_pass:
+                    warn_of_collapse(net, one)
+                oof = out_of_fold(net, job, rows, self.calibrate)
+        self._publish(net, job)
+        self._publish_oof(oof, job)
+        self.__dict__.pop("teacher_", None)
+        if teacher is not None:
+            self.teacher_ = teacher
+
     def _prepare(
         self,
         X: Any,
         y: Any,
         sample_weight: Any,
         valid: Validation,
+        random_state: RandomState,
         *,
         resume: bool,
         classes: Any = None,
@@ -184,7 +196,6 @@ class MultiTaskFit(Published, CallbackSupportMixin):
     ) -> Job:
         """Check everything before any training starts."""
         plan = Plan.of(self)
-        random_state = check_random_state(self.random_state)
         start = copy.deepcopy(random_state)
         seed = int(random_state.randint(2**31 - 1))
         encoder = plan.encoder
@@ -223,8 +234,8 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         if not one_pass:
             judge = judge_of(self, targets, trained, valid_data, data, split, parts)
         several, data_given = parts is not None, (X, y, sample_weight)
-        callbacks = self._callbacks(
-            plan, len(data.rows), data_given, targets, stops, one_pass, several
+        callbacks = callbacks_of(
+            self, plan, len(data.rows), data_given, targets, stops, one_pass, several
         )
         taught = None if plan.teacher is None else soft_labels(plan.teacher, X, targets)
         return Job(
@@ -331,46 +342,6 @@ class MultiTaskFit(Published, CallbackSupportMixin):
                     f"was fitted on samples of shape {expected}."
                 )
         return X
-
-    def _callbacks(
-        self,
-        plan: Plan,
-        n_rows: int,
-        given: tuple[Any, Any, Any],
-        targets: Targets,
-        stops: bool,
-        one_pass: bool,
-        several: bool,
-    ) -> list[Any]:
-        """Return skorch callbacks: scikit-learn's, progress, stopping, the user's."""
-        callbacks: list[Any] = []
-        watched = hasattr(self, "_skl_callbacks") or hasattr(
-            self, "_parent_callback_ctx"
-        )
-        if watched and not one_pass:
-            X, y, sample_weight = given
-            callbacks.append(
-                SklearnCallbacks(
-                    self,
-                    self._init_callback_context(max_subtasks=self.max_iter),
-                    X,
-                    y,
-                    {} if sample_weight is None else {"sample_weight": sample_weight},
-                    lambda net: self._attributes(net, targets),
-                )
-            )
-        if self.verbose and not one_pass:
-            callbacks.append(Progress(self.max_iter))
-        waited, tol = patience(self, plan, n_rows), self.tol
-        if not one_pass and several:
-            callbacks.append(MemberStopping(waited, tol, stops))
-        elif not one_pass:
-            scored = "valid_loss" if judged_by(self) is None else "valid_score"
-            monitor = scored if stops else "train_loss"
-            callbacks.append(Stopping(monitor, waited, tol, stops))
-        if self.stop_tasks and not one_pass:
-            callbacks.append(TaskStopping(waited, tol))
-        return callbacks + list(self.callbacks or [])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

@@ -21,6 +21,7 @@ from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
 from skmtl.sharing import Hard, Sharing
 from skmtl.training import (
+    ALONE,
     Judging,
     Lookahead,
     MultiTaskNet,
@@ -144,8 +145,10 @@ class Job:
         if not looks or not self.targets.blocks:
             return sharing
         look = Lookahead()
-        settings = {"sharing": Hard(), "relation": None, "augmentation": ()}
-        plan = replace(self.plan, **settings, n_members=1)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"sharing": Hard(), "relation": None}
+        settings |= {"augmentation": (), "n_members": 1}
+        # Looks are at whole batches: each process trains by itself.
+        plan = replace(self.plan, **settings, processes=ALONE)
         scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
         with seeded(self.seed, self.plan.device):  # what comes after starts anew
             net = scout.net(estimator)
@@ -153,7 +156,7 @@ class Job:
                 return sharing
             with n_threads(threads(estimator, net)):
                 net.train(scout.rows(net)[0], None, sharing.scout_epochs)
-        return sharing.for_affinity(look.affinity())
+        return sharing.for_affinity(self.plan.processes.of_main(look.affinity))
 
     def _informed_relation(self) -> Relation | None:
         """Return the relation after its look at the training labels."""

@@ -131,6 +131,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_every: int = 10,
         callbacks: list[Any] | None = None,
+        accelerator: Any = None,
         device: Any = "auto",
         precision: str = "auto",
         n_threads: int | None = None,
@@ -172,6 +173,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
         self.callbacks = callbacks
+        self.accelerator = accelerator
         self.device = device
         self.precision = precision
         self.n_threads = n_threads

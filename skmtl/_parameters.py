@@ -66,6 +66,7 @@ PARAMETERS: dict[str, Any] = {
     "checkpoint": [str, PathLike, None],
     "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
     "callbacks": [list, None],
+    "accelerator": "no_validation",
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", *DTYPES})],
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],

@@ -17,13 +17,13 @@ class Published:
     """The part of the estimators that sets fitted attributes."""
 
     callbacks: list[Any] | None
-    precision: str
 
     def _publish(self, net: MultiTaskNet, job: Job) -> None:
         """Set the fitted attributes."""
         net.strip(list(self.callbacks or []), keep_optimizer=job.one_pass)
         targets = job.targets
-        needs_float64 = "regression" in targets.kinds and self.precision == "auto"
+        open_precision = job.plan.precision == "auto"
+        needs_float64 = "regression" in targets.kinds and open_precision
         if needs_float64 and net.device == "cpu":
             # Rounding of float32 would depend on which rows are predicted together.
             net.cast(torch.float64)

@@ -62,9 +62,10 @@ def _estimator(writer: Writer, value: Any, where: str) -> Node:
         for name, entry in vars(value).items()
         if fitted and is_fitted_attribute(name) and name != "net_"
     }
+    parameters = {**value.get_params(deep=False), "accelerator": None}
     node = {
         **named(type(value)),
-        "parameters": pack_all(writer, value.get_params(deep=False), where),
+        "parameters": pack_all(writer, parameters, where),
         "requests": _requests(value),
         "learned": pack_all(writer, learned, where),
         "net": pack_net(writer, value.net_, f"{where}.net") if fitted else None,

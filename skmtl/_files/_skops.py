@@ -36,7 +36,8 @@ class PortableState(MultiTaskFit):
 
     def __getstate__(self) -> Any:
         if getattr(_ASKING, "now", False):
-            return super().__getstate__()
+            # Processes are those of here and now.
+            return {**super().__getstate__(), "accelerator": None}
         writer = Writer()
         document = writer.pack(self, type(self).__name__)
         return {

@@ -135,7 +135,9 @@ def task_affinity(
         None if step_size == "learning_rate" else float(step_size),
     )
     if method == "lookahead":
-        last.set_params(callbacks=[*(last.callbacks or []), look])
+        # Looks are at whole batches: each process trains by itself.
+        callbacks = [*(last.callbacks or []), look]
+        last.set_params(callbacks=callbacks, accelerator=None)
     else:
         last.set_params(record_gradients=True)
     copied.fit(X, Y)

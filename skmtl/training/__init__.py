@@ -28,6 +28,9 @@ from skmtl.training._members import Members as Members
 from skmtl.training._members_net import MembersNet as MembersNet
 from skmtl.training._module import MultiTaskModule as MultiTaskModule
 from skmtl.training._net import MultiTaskNet as MultiTaskNet
+from skmtl.training._processes import ALONE as ALONE
+from skmtl.training._processes import Processes as Processes
+from skmtl.training._processes import SeveralProcesses as SeveralProcesses
 from skmtl.training._refine import MANY_ROWS as MANY_ROWS
 from skmtl.training._refine import averaged as averaged
 from skmtl.training._refine import fitted_slopes as fitted_slopes

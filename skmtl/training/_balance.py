@@ -12,6 +12,7 @@ from torch import Tensor
 from skmtl._gramian import LOWEST_SUM
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._module import MultiTaskModule, Trace
+from skmtl.training._processes import ALONE, Processes
 from skmtl.training._runtime import reusable_graphs
 from skmtl.training._tally import GradientTally
 from skmtl.weighting import (
@@ -40,6 +41,8 @@ class Balance:
         Fixed factors of the weights; zero for a task that has nothing to learn.
     record_gradients : bool
         Whether to look at gradients that the weighting does not ask for.
+    processes : Processes, default=ALONE
+        Those that share the rows of batches; each goes back to its own.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Balance:
         spec: Weighting,
         task_weight: Tensor,
         record_gradients: bool,
+        processes: Processes = ALONE,
     ) -> None:
         self.module = module
+        self.processes = processes
         self.weighting = weighting
         self.weigh(task_weight)
         self.name = type(spec).__name__
@@ -83,7 +88,8 @@ class Balance:
         balances = isinstance(self.weighting, GradientWeightingModule)
         if not balances and not record:
             return None
-        gradients = TaskGradients(self.module, getattr(spec, "at", "representation"))
+        at = getattr(spec, "at", "representation")
+        gradients = TaskGradients(self.module, at, self.processes)
         if self.n_active > 1 and gradients.shared:
             return gradients
         if balances:
@@ -175,7 +181,7 @@ class Balance:
         penalty : Tensor of shape () or None
             What the network has added to the losses.
         """
-        penalty = self.module.penalty()
+        penalty = self.processes.once(self.module.penalty())
         if self.gradients is None:
             weights = self._by_losses(losses, counts, penalty)
         else:

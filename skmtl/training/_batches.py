@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
+from skmtl.training._processes import ALONE, Processes
 
 #: One block's labels and their weights; None where every label counts the same.
 BlockTarget = tuple[Tensor, Tensor | None]
@@ -201,7 +202,7 @@ class Batches:
     Rows with odds are drawn at random with replacement, as many as there are.
 
     A last batch of one row joins the batch before it, since batch normalisation cannot
-    learn from one row.
+    learn from one row. Several processes take a share of every batch each.
 
     Parameters
     ----------
@@ -211,24 +212,33 @@ class Batches:
         Rows per batch.
     generator : torch.Generator or None, default=None
         Source of the orders and draws; None keeps the rows as they are, in order.
+    processes : Processes, default=ALONE
+        What shares the batches.
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, generator: torch.Generator | None = None
+        self,
+        rows: Rows,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.generator = generator
+        self.processes = processes
 
     def __len__(self) -> int:
         return len(sizes(*self._counts))
 
     def __iter__(self) -> Iterator[Batch]:
-        if len(self.rows) <= self.batch_size and not self._draws:
+        one = len(self.rows) <= self.batch_size and not self._draws
+        if one and self.processes.n == 1:
             yield self.rows.take(self.rows.index)  # the order in a batch is no matter
             return
-        for part in on_device(self.order(), self.rows).split(sizes(*self._counts)):
-            yield self.rows.take(part)
+        order = self.rows.numbers() if one else self.order()
+        for part in on_device(order, self.rows).split(sizes(*self._counts)):
+            yield self.rows.take(self.processes.share(part))
 
     def order(self, pieces: Tensor | None = None) -> Tensor:
         """Return which samples of the source the next epoch has, in its order.
@@ -268,8 +278,8 @@ class Batches:
         return self.generator is not None and self.rows.odds is not None
 
     @property
-    def _counts(self) -> tuple[int, int]:
-        return len(self.rows), self.batch_size
+    def _counts(self) -> tuple[int, int, int]:
+        return len(self.rows), self.batch_size, self.processes.n
 
     def _draw(self) -> Tensor:
         """Return positions drawn with replacement: torch.multinomial takes fewer."""
@@ -280,11 +290,12 @@ class Batches:
         return drawn.clamp_max(len(bounds) - 1)  # where a product is rounded up
 
 
-def sizes(n_rows: int, batch_size: int) -> list[int]:
-    """Return the sizes of the batches of an epoch."""
+def sizes(n_rows: int, batch_size: int, n_processes: int = 1) -> list[int]:
+    """Return the sizes of the batches of an epoch; each process is to have two rows."""
     full, rest = divmod(n_rows, batch_size)
     sizes = [batch_size] * full + ([rest] if rest else [])
-    return [*sizes[:-2], batch_size + 1] if full and rest == 1 else sizes
+    joins = full and 0 < rest < 2 * n_processes
+    return [*sizes[:-2], batch_size + rest] if joins else sizes
 
 
 def on_device(index: Tensor, rows: Rows) -> Tensor:

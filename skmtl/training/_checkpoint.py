@@ -71,16 +71,23 @@ class Checkpoints:
         int
             Number of epochs that are done.
         """
+        # Other processes need not see the folder.
+        n_done, state = net.processes.of_main(self._newest)
+        if n_done:
+            restore(net, batches, state)
+        return int(n_done)
+
+    def _newest(self) -> tuple[int, dict[str, Any]]:
+        """Read the newest checkpoint that can be used; zero epochs without one."""
         for path in self._files() if self.resume else []:
             try:
-                n_done, state = read(path, self.fingerprint)
+                found = read(path, self.fingerprint)
             except (CheckpointError, OSError) as error:
                 _warn(f"The checkpoint {str(path)!r} is not used: {_reason(error)}.")
                 continue
-            restore(net, batches, state)
             self._kept = [path]
-            return n_done
-        return 0
+            return found
+        return 0, {}
 
     def after_epoch(self, net: Any, batches: Any, n_done: int, last: bool) -> None:
         """Write a checkpoint where it is time.
@@ -98,7 +105,8 @@ class Checkpoints:
         last : bool
             Whether training ends.
         """
-        if n_done % self.every and not last:
+        due = n_done % self.every == 0 or last
+        if not due or not net.processes.is_main:
             return
         path = self.folder / f"{self.fingerprint}-{n_done:07d}.pt"
         try:

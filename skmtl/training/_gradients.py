@@ -1,11 +1,13 @@
 """Gradients of the tasks' losses: their Gramian, and a step that they balance."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skmtl.training._module import MultiTaskModule, Trace
+from skmtl.training._processes import ALONE, Processes
 from skmtl.weighting import GradientCombiningModule
 
 #: Numbers in the seeds of one batched backward pass; more tasks than fit take turns.
@@ -29,11 +31,16 @@ class TaskGradients:
     at : {"representation", "parameters"}
         Where gradients are compared; at the parameters where features that tasks share
         do not depend on any.
+    processes : Processes, default=ALONE
+        Those that share the rows of a batch.
     """
 
-    def __init__(self, module: MultiTaskModule, at: str) -> None:
+    def __init__(
+        self, module: MultiTaskModule, at: str, processes: Processes = ALONE
+    ) -> None:
         self.module = module
         self.at = at
+        self.processes = processes
         shared = set(module.shared_parameters())
         self.shared = [p for p in module.parameters() if p in shared]
         self.own = [p for p in module.parameters() if p not in shared]
@@ -54,15 +61,18 @@ class TaskGradients:
         gramian : Tensor of shape (n_tasks, n_tasks)
             Inner products.
         jacobian : list of Tensor of shape (n_tasks, ...) or None
-            Gradients at the shared parameters, where they are taken there.
+            Gradients at the shared parameters, where they are taken there, of the rows
+            of this process.
         """
         features = trace.shared
         if self.at == "parameters" or features is None or not features.requires_grad:
             jacobian = self.at_parameters(trace, D)
-            return _products(jacobian), jacobian
+            return _products(self.processes.totals(jacobian)), jacobian
         if trace.heads_only and D.shape[1] <= MANY_OUTPUTS:
-            return self._gramian_at_heads(trace.mixing, D), None
-        return _products([self.at_features(trace, D)]), None
+            gramian = self._gramian_at_heads(trace.mixing, D)
+        else:
+            gramian = _products([self.at_features(trace, D)])
+        return self.processes.total(gramian), None  # rows are those of one process
 
     def at_features(self, trace: Trace, D: Tensor) -> Tensor:
         """Return the tasks' gradients at shared features.
@@ -228,7 +238,11 @@ class TaskGradients:
         features = trace.shared
         D = D * own_weights[self.module.heads.task_of_output]
         if features is not None and features.requires_grad:
-            combined = weighting.combine(self.at_features(trace, D), present)
+            combined = self.processes.over_all(
+                partial(weighting.combine, present=present),
+                self.at_features(trace, D),
+                dim=1,
+            )
             combined = combined.to(features.dtype)  # lower under autocast
             features.register_hook(lambda _: combined)  # goes with the graph
         roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]

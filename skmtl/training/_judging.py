@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skmtl._records import mean_known
 from skmtl.training._batches import Rows
+from skmtl.training._processes import ALONE, Processes
 
 Array = NDArray[np.float64]
 
@@ -131,20 +132,23 @@ class Stopped:
         Its parameters.
     of_stopped : Tensor of bool of shape (n_outputs,)
         Which outputs are those of stopped tasks.
+    processes : Processes, default=ALONE
+        Those that have the rows of the batch.
     """
 
     def __init__(
-        self, outputs: Tensor, parameters: Sequence[Tensor], of_stopped: Tensor
+        self,
+        outputs: Tensor,
+        parameters: Sequence[Tensor],
+        of_stopped: Tensor,
+        processes: Processes = ALONE,
     ) -> None:
         trained = [p for p in parameters if p.requires_grad]
-        alone = [
-            theirs & ~others
-            for theirs, others in zip(
-                _reached(outputs, trained, of_stopped),
-                _reached(outputs, trained, ~of_stopped),
-                strict=True,
-            )
-        ]
+        theirs, others = (
+            [n > 0 for n in processes.totals(_reached(outputs, trained, columns))]
+            for columns in (of_stopped, ~of_stopped)
+        )
+        alone = [own & ~used for own, used in zip(theirs, others, strict=True)]
         self.kept = [
             (p, own.nonzero()[:, 0], p.detach()[own].clone())
             for p, own in zip(trained, alone, strict=True)
@@ -207,8 +211,8 @@ def _reached(
         outputs, parameters, seed, retain_graph=True, allow_unused=True
     )
     return [
-        torch.zeros(len(p), dtype=torch.bool, device=p.device)
+        torch.zeros(len(p), dtype=torch.int32, device=p.device)
         if g is None
-        else (g != 0).reshape(len(g), -1).any(dim=1)
+        else (g != 0).reshape(len(g), -1).any(dim=1).int()
         for p, g in zip(parameters, grads, strict=True)
     ]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from skmtl._targets import Block
 from skmtl.relation._base import SoftLoss
 from skmtl.training._batches import BlockTarget
+from skmtl.training._processes import ALONE, Processes
 from skmtl.training._selection import Selection
 
 REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -63,6 +64,7 @@ class PackedLoss(nn.Module):
         outputs: Tensor,
         targets: Sequence[BlockTarget],
         selection: Selection | None = None,
+        processes: Processes = ALONE,
     ) -> tuple[Tensor, Tensor | None]:
         """Return each task's loss and the weight of its labels in the batch.
 
@@ -77,6 +79,9 @@ class PackedLoss(nn.Module):
             teacher has made some.
         selection : Selection or None, default=None
             Which labels count, for one network; None for all of them.
+        processes : Processes, default=ALONE
+            Those that have the rows of the batch. Going back from the losses leads to
+            the rows of each.
 
         Returns
         -------
@@ -86,25 +91,49 @@ class PackedLoss(nn.Module):
             Sum of the weights of each task's labels that count, and of its soft labels;
             None where every label of the batch is present and counts the same.
         """
+        hard, soft = targets[: len(self.blocks)], targets[len(self.blocks) :]
+        losses, counts = self._hard(outputs, hard, selection, processes)
+        losses, counts = processes.whole(losses, counts, outputs.shape[-2])
+        complete = selection is None and all(w is None for _, w in hard)
+        for S, w in soft:
+            soft_terms = self._soft(outputs, S, w)  # type: ignore[arg-type]
+            taught, n_taught = processes.whole(*soft_terms, outputs.shape[-2])
+            losses = losses + taught
+            counts = counts if complete else counts + n_taught  # type: ignore[operator]
+        return losses, counts
+
+    def _hard(
+        self,
+        outputs: Tensor,
+        targets: Sequence[BlockTarget],
+        selection: Selection | None,
+        processes: Processes,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return losses and weights of labels."""
         parts: list[Tensor] = []
         counts: list[Tensor] = []
-        hard, soft = targets[: len(self.blocks)], targets[len(self.blocks) :]
-        complete = selection is None and all(w is None for _, w in hard)
-        for i, (block, (y, w)) in enumerate(zip(self.blocks, hard, strict=True)):
+        complete = selection is None and all(w is None for _, w in targets)
+        for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
             Z = self._of_block(i, block, outputs)
             loss = self._entries(block, Z, y)
             if not complete:
                 w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
                 if selection is not None:
-                    w = w * selection.kept(block, Z, y, w, loss)
+                    w = w * selection.kept(block, Z, y, w, loss, processes)
                 counts.append(w.sum(dim=-2))
             parts.append(_mean(loss, w))
-            for S, w in soft:
-                parts[-1] = parts[-1] + _mean(self._taught(i, block, Z, S), w)
-                if not complete:
-                    counts[-1] = counts[-1] + w.sum(dim=-2)  # type: ignore[union-attr]
         losses = self._by_task(parts, outputs)
         return losses, None if complete else self._by_task(counts, outputs)
+
+    def _soft(self, outputs: Tensor, S: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what soft labels add to the losses, and their weights."""
+        parts: list[Tensor] = []
+        counts: list[Tensor] = []
+        for i, block in enumerate(self.blocks):
+            taught = self._taught(i, block, self._of_block(i, block, outputs), S)
+            parts.append(_mean(taught, w))
+            counts.append(w.sum(dim=-2).expand_as(parts[-1]))
+        return self._by_task(parts, outputs), self._by_task(counts, outputs)
 
     def _of_block(self, i: int, block: Block, Z: Tensor) -> Tensor:
         """Return a block's outputs, with an axis of classes where it has some."""
@@ -147,6 +176,6 @@ class PackedLoss(nn.Module):
 def _mean(loss: Tensor, w: Tensor | None) -> Tensor:
     """Return means over rows, weighted where there are weights: zero if all are."""
     if w is None:
-        return loss.mean(dim=-2)
+        return loss.mean(dim=-2) if loss.shape[-2] else loss.sum(dim=-2)
     count = w.sum(dim=-2)
     return (loss * w).sum(dim=-2) / count.where(count > 0, 1.0)

@@ -34,6 +34,7 @@ class MemberBatches:
         self.parts = parts
         self.rows = parts[0].rows
         self.batch_size = parts[0].batch_size
+        self.processes = parts[0].processes
         self.n_rows = n_rows or max(len(part.rows) for part in parts)
         self._teachers = torch.tensor([[part.rows.teacher] for part in parts])
 
@@ -52,7 +53,8 @@ class MemberBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         index = on_device(torch.stack(self._orders()), self.rows)  # (members, n)
-        for part in index.split(sizes(index.shape[1], self.batch_size), dim=1):
+        for part in index.split(self._sizes(index.shape[1]), dim=1):
+            part = self.processes.share(part, dim=1)
             flat = part.flatten()
             X, targets = self.rows.source.take(flat), self.rows.labels(flat)
             targets = _unflattened(targets, part) + self._soft_labels(part)
@@ -72,10 +74,11 @@ class MemberBatches:
     def turns(self) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch, member by member."""
         for own, order in zip(self.parts, self._orders(), strict=True):
-            parts = on_device(order, self.rows).split(
-                sizes(len(order), self.batch_size)
-            )
-            yield (own.rows.take(part) for part in parts)  # type: ignore[misc]
+            parts = on_device(order, self.rows).split(self._sizes(len(order)))
+            yield (own.rows.take(self.processes.share(part)) for part in parts)  # type: ignore[misc]
+
+    def _sizes(self, n_rows: int) -> list[int]:
+        return sizes(n_rows, self.batch_size, self.processes.n)
 
 
 class Checks:

@@ -17,6 +17,7 @@ from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
 from skmtl.training._module import Trace
 from skmtl.training._net import MultiTaskNet
+from skmtl.training._processes import ALONE, Processes
 from skmtl.training._refine import MANY_ROWS, Slopes, averaged, fitted_slopes, refined
 from skmtl.weighting import GradientWeightingModule
 
@@ -136,6 +137,7 @@ class MembersNet(MultiTaskNet):
         net: MultiTaskNet = object.__new__(MultiTaskNet)
         net.__dict__.update(vars(self))
         net.__dict__["module_"] = self.module_.separate[i]  # type: ignore[index]
+        net.number = i
         net.initialize_criterion()
         for module in (net.criterion_, net.weighting_):  # skorch knows the net only
             module.to(net.device)
@@ -286,7 +288,7 @@ class MembersNet(MultiTaskNet):
 
     def _refined_losses(self, checks: Checks) -> tuple[NDArray[np.float64], Tensor]:
         """Return losses (n_members, n_tasks) once outputs are refined, and these."""
-        Z = self._outputs_of_each(checks, self.active.members)
+        Z = self._outputs_of_each(checks, self.active.members, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))
         slopes = fitted_slopes(Z[:, few], checks.labels(few), blocks, priors)
@@ -301,7 +303,9 @@ class MembersNet(MultiTaskNet):
         L = (sums / known).double().cpu().numpy()  # NaN without labels
         return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z
 
-    def _outputs_of_each(self, checks: Checks, members: Members) -> Tensor:
+    def _outputs_of_each(
+        self, checks: Checks, members: Members, processes: Processes = ALONE
+    ) -> Tensor:
         """Return the outputs of members for their held-out rows."""
         if members.training:
             self._set_training(False)
@@ -309,10 +313,10 @@ class MembersNet(MultiTaskNet):
         source = checks.rows.source
         rows = self._rows_at_once(source.device)
         with torch.no_grad(), self._precision():
-            for index in checks.index.split(rows, dim=1):
+            for index in processes.share(checks.index, dim=1).split(rows, dim=1):
                 X = source.take(index.flatten())
                 parts.append(run(X.unflatten(0, index.shape)))
-        return torch.cat(parts, dim=1).to(self.dtype)
+        return processes.gathered(torch.cat(parts, dim=1).to(self.dtype), dim=1)
 
     def _record(
         self, prefix: str, losses: NDArray[np.float64], mean: float | None = None
@@ -371,7 +375,7 @@ class MembersNet(MultiTaskNet):
             Packed outputs, NaN where every member has trained on the sample.
         """
         checks = Checks(rows)
-        Z = self._outputs_of_each(checks, self.module_).cpu()
+        Z = self._outputs_of_each(checks, self.module_, self.processes).cpu()
         place = torch.full((self.n_members, n_samples), -1, dtype=torch.int32)
         for own, index, mask in zip(place, checks.index, checks.mask, strict=True):
             own[index[mask]] = torch.arange(int(mask.sum()), dtype=torch.int32)

@@ -1,6 +1,5 @@
 """The skorch net that trains several tasks at once."""
 
-import copy
 import inspect
 from collections.abc import Iterable, Sequence
 from time import perf_counter
@@ -19,8 +18,9 @@ from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
 from skmtl.training._callbacks import Progress, asked_by_callback
 from skmtl.training._judging import Judging, Stopped
+from skmtl.training._kept import KeptNet
 from skmtl.training._module import Trace
-from skmtl.training._predicting import PredictingNet
+from skmtl.training._processes import ALONE, Processes
 from skmtl.training._selection import Selection
 from skmtl.training._tally import Tally
 
@@ -28,7 +28,7 @@ from skmtl.training._tally import Tally
 CHECK_EVERY = 128
 
 
-class MultiTaskNet(PredictingNet):
+class MultiTaskNet(KeptNet):
     """A skorch net whose step has one loss per task.
 
     Steps are skorch's, so that its callbacks, its history and its optimizer settings
@@ -58,6 +58,8 @@ class MultiTaskNet(PredictingNet):
         Whether to run the module in bfloat16 where torch finds it safe.
     weight_decay : float
         Decay of the network's parameters; learned task weights have none.
+    processes : Processes, default=ALONE
+        Those that train it.
     **kwargs : dict
         As in `skorch.NeuralNet`.
 
@@ -71,6 +73,8 @@ class MultiTaskNet(PredictingNet):
 
     judging: Judging | None = None
     checkpoints: Any = None
+    #: Which of several members that train in turns.
+    number = 0
     #: Outputs of tasks that stop with the next step, and what such tasks keep.
     _stops: Tensor | None = None
     _stopped: Stopped | None = None
@@ -91,6 +95,7 @@ class MultiTaskNet(PredictingNet):
         dtype: torch.dtype,
         autocast: bool,
         weight_decay: float,
+        processes: Processes = ALONE,
         **kwargs: Any,
     ) -> None:
         self.weighting = weighting
@@ -103,6 +108,7 @@ class MultiTaskNet(PredictingNet):
         self.dtype = dtype
         self.autocast = autocast
         self.weight_decay = weight_decay
+        self.processes = processes
         self.weights_: Any = task_weight
         self.training_dtype = dtype
         super().__init__(module, *args, **kwargs)
@@ -149,6 +155,7 @@ class MultiTaskNet(PredictingNet):
         self.stop_training_ = False
         self._lowest: dict[str, float] = {}
         self._constants()
+        self.processes.align(self.module_, self.weighting_)
         self.notify("on_train_begin", X=None, y=None)
         try:
             with self._balance.graphs():
@@ -178,6 +185,7 @@ class MultiTaskNet(PredictingNet):
             self.history.record("dur", perf_counter() - start)
             self.history.new_batch()  # skorch's Checkpoint looks at the last one
             self.notify("on_epoch_end", **data)
+            self.stop_training_ = any(self.processes.of_each(self.stop_training_))
             n_done += 1
             if self.checkpoints is not None:
                 last = n_done == epochs or self.stop_training_
@@ -196,7 +204,8 @@ class MultiTaskNet(PredictingNet):
     def _check_last(self, rows: Any) -> None:
         """Look at the losses once more: the last step may have been the one too far."""
         self._set_training(False)
-        batch = next(iter(Batches(rows, self.batch_size)))
+        shared = Batches(rows, self.batch_size, processes=self.processes)
+        batch = next(iter(shared))
         losses = self.validation_step(batch)["losses"].cpu().numpy()
         losses = np.where(np.isfinite(losses), losses, np.inf)
         self._check_finite(np.where(self.task_weight > 0, losses, 0))
@@ -206,13 +215,14 @@ class MultiTaskNet(PredictingNet):
         if not isinstance(dataset, Rows):
             return super().get_iterator(dataset, training)  # type: ignore[no-any-return]
         if not training:
-            return Batches(dataset, max(self.batch_size, 4096))
+            n_rows = max(self.batch_size, 4096)
+            return Batches(dataset, n_rows, processes=self.processes)
         of_orders = None
         if self.iterator_train__shuffle or dataset.odds is not None:
             of_orders = torch.Generator()
             seed = torch.randint(2**62, (), generator=generator())
             of_orders.manual_seed(int(seed))
-        return Batches(dataset, self.batch_size, of_orders)
+        return Batches(dataset, self.batch_size, of_orders, self.processes)
 
     def run_single_epoch(
         self,
@@ -230,6 +240,7 @@ class MultiTaskNet(PredictingNet):
         tally = Tally(self.task_weight > 0)
         if training:
             self._balance.begin_epoch()
+            self.processes.begin_pass(len(self.history), self.number)
         for batch in iterator:
             if self._batch_events:
                 self.notify("on_batch_begin", batch=batch, training=training)
@@ -245,6 +256,7 @@ class MultiTaskNet(PredictingNet):
         if training:
             self.weights_ = step["weights"]
             self.history[-1].update(self._balance.end_epoch(losses))
+            self.processes.level(self._trained_module)
             self._trained_module.after_epoch()
 
     def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
@@ -274,7 +286,8 @@ class MultiTaskNet(PredictingNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Make one step; through skorch's closure where something needs it."""
         if self.augmentation:
-            batch = augmented(batch, self.augmentation, self.module_.code_columns)
+            with self.processes.own_draws():
+                batch = augmented(batch, self.augmentation, self.module_.code_columns)
         if self._needs_closure:
             step = super().train_step(batch, **fit_params)
         else:
@@ -290,13 +303,15 @@ class MultiTaskNet(PredictingNet):
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the tasks' losses and the gradients of their weighted sum."""
         X, y = batch
-        trace = self._traced(X)
+        with self.processes.own_draws():
+            trace = self._traced(X)
         if self._stops is not None:
-            parameters = list(self.module_.parameters())
-            self._stopped = Stopped(trace.outputs, parameters, self._stops)
+            known = trace.outputs, list(self.module_.parameters()), self._stops
+            self._stopped = Stopped(*known, self.processes)
             self._stops = None
         losses, counts = self._losses(trace.outputs, y)
         weights, penalty = self._balance.backward(trace, losses, counts)
+        self.processes.sum_gradients(self._parameters, self.weighting_.parameters())
         losses = losses.detach()
         loss = losses
         if self._batch_events or self._needs_closure:
@@ -333,25 +348,27 @@ class MultiTaskNet(PredictingNet):
         if self.weighting_.rereads:
             X, y = batch
             with torch.no_grad():
-                after, counts = self._losses(self.infer(X), y)
+                with self.processes.own_draws():
+                    outputs = self.infer(X)
+                after, counts = self._losses(outputs, y)
                 self._balance.after_step(step["losses"], after, counts)
 
     def _losses(
         self, outputs: Tensor, y: list[BlockTarget]
     ) -> tuple[Tensor, Tensor | None]:
         """Return losses and label counts; mixed rows have several labels per output."""
-        if self.augmentation:
+        if self.augmentation and len(outputs):
             outputs = outputs.repeat(len(y[0][0]) // len(outputs), 1)
-        return self.criterion_(outputs, y, self.selection)  # type: ignore[no-any-return]
+        return self.criterion_(outputs, y, self.selection, self.processes)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the tasks' losses without gradients."""
         X, y = batch
         with torch.no_grad():
             outputs = self.infer(X)
-            losses, counts = self.criterion_(outputs, y)
+            losses, counts = self.criterion_(outputs, y, processes=self.processes)
         if self.judging is not None:
-            self._said.append(outputs)
+            self._said.append(self.processes.gathered(outputs))
         return {
             "loss": losses.sum(),
             "y_pred": outputs,
@@ -380,6 +397,7 @@ class MultiTaskNet(PredictingNet):
             self.weighting,
             weight,
             self.record_gradients,
+            self.processes,
         )
         self._parameters = [
             p for g in self.optimizer_.param_groups for p in g["params"]
@@ -398,74 +416,3 @@ class MultiTaskNet(PredictingNet):
             for _, callback in self.callbacks_
             for hook in hooks
         )
-
-    def replica(self, settings: dict[str, Any]) -> "MultiTaskNet":
-        """Return a copy that trains on without touching this net.
-
-        Parameters
-        ----------
-        settings : dict
-            Parameters to change, such as the learning rate.
-
-        Returns
-        -------
-        MultiTaskNet
-            The copy, in the type that training uses.
-        """
-        net: MultiTaskNet = object.__new__(type(self))
-        net.__dict__.update({**vars(self), **settings})
-        for name in ("module_", "criterion_", "weighting_"):
-            module = copy.deepcopy(getattr(self, name))
-            net.__dict__[name] = module.to(net.device)
-        # Records of past epochs do not change, so the copy may hold the same.
-        net.__dict__["history_"] = copy.copy(self.history)
-        net.cast(net.training_dtype)
-        net.initialize_callbacks()
-        net._initialize_optimizer()
-        if type(self.optimizer_) is type(net.optimizer_):
-            settings_now = [
-                {name: value for name, value in group.items() if name != "params"}
-                for group in net.optimizer_.param_groups
-            ]
-            net.optimizer_.load_state_dict(self.optimizer_.state_dict())
-            for group, now in zip(
-                net.optimizer_.param_groups, settings_now, strict=True
-            ):
-                group.update(now)
-        return net
-
-    def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
-        """Drop what only training needs, keeping the user's own callbacks.
-
-        Parameters
-        ----------
-        callbacks : list
-            The user's callbacks, which replace those of training.
-        keep_optimizer : bool
-            Whether the optimizer's state stays, for a net that will train on.
-        """
-        self.callbacks = callbacks
-        self.callbacks_: list[tuple[str, Any]] = [
-            (name, callback)
-            for name, callback in self.callbacks_
-            if any(callback is own for own in callbacks)
-        ]
-        if not keep_optimizer:
-            self.optimizer_ = None
-        self.module_.zero_grad(set_to_none=True)
-        self.module_.eval()
-        for epoch in self.history:
-            epoch["batches"] = []
-        # Of the tensors on the device, skorch pickles only modules and optimizers in a
-        # way that loads where there is no such device.
-        self.weights_ = self.weights()
-        for name in (
-            "_parameters",
-            "_balance",
-            "_stops",
-            "_stopped",
-            "_said",
-            "judging",
-            "checkpoints",
-        ):
-            vars(self).pop(name, None)  # type: ignore[attr-defined]

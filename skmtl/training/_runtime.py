@@ -126,14 +126,38 @@ def _borrowed(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     with _SEEDED, torch.random.fork_rng(devices):
         python, numpy = random.getstate(), np.random.get_state()
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        _seed_global(seed)
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def _seed_global(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def initial_seed() -> int:
+    """Return the seed of what training draws from, however much has been drawn."""
+    return int((generator() or torch.default_generator).initial_seed())
+
+
+def seed_random_states(seed: int) -> None:
+    """Seed what training draws from.
+
+    Parameters
+    ----------
+    seed : int
+        The seed, not negative.
+    """
+    own = generator()
+    if own is None:
+        _seed_global(seed)
+    else:
+        own.manual_seed(seed)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

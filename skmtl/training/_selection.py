@@ -1,11 +1,13 @@
 """Which labels of a batch train: the ``selection`` parameter."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skmtl._targets import Block
+from skmtl.training._processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,13 @@ class Selection:
 
     @torch.no_grad()
     def kept(
-        self, block: Block, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
+        self,
+        block: Block,
+        Z: Tensor,
+        y: Tensor,
+        w: Tensor,
+        loss: Tensor,
+        processes: Processes = ALONE,
     ) -> Tensor:
         """Tell which labels are kept: all that are no easier than the last to keep.
 
@@ -42,6 +50,8 @@ class Selection:
             Weights, zero for missing labels.
         loss : Tensor of shape (n, n_block_tasks)
             Losses.
+        processes : Processes, default=ALONE
+            Those that have the rows of the batch, all of which are compared.
 
         Returns
         -------
@@ -49,6 +59,13 @@ class Selection:
             Anything where the label is missing. A label of weight two counts as two,
             and those as hard as a kept one are kept, so that weights are repetitions.
         """
+        y = y if block.kind == "regression" else y.long()  # a type that is sent
+        kept = partial(self._kept, block)
+        return processes.over_all(kept, Z, y, w, loss)
+
+    def _kept(
+        self, block: Block, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
+    ) -> Tensor:
         # Of two classes, and in regression, the order of margins is that of losses.
         by_margin = self.by == "margin" and block.kind == "multiclass"
         hardness = _negative_margin(Z, y) if by_margin else loss

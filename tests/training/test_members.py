@@ -327,9 +327,9 @@ def test_members_that_take_turns_look_at_held_out_rows_without_dropout(monkeypat
     seen = []
     outputs = MembersNet._outputs_of_each
 
-    def twice(net, checks, members):
-        found = outputs(net, checks, members)
-        seen.append(torch.equal(found, outputs(net, checks, members)))
+    def twice(*args):
+        found = outputs(*args)
+        seen.append(torch.equal(found, outputs(*args)))
         return found
 
     monkeypatch.setattr(MembersNet, "_outputs_of_each", twice)

@@ -1,0 +1,324 @@
+"""One process that trains, or several that share the rows of every batch."""
+
+import io
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from skmtl.training._runtime import (
+    initial_seed,
+    random_states,
+    seed_random_states,
+    set_random_states,
+)
+
+
+class Processes:
+    """The processes of a training: one, for which every method has nothing to do.
+
+    Attributes
+    ----------
+    n : int
+        Their number.
+    is_main : bool
+        Whether this is the one that shows, warns and writes.
+    """
+
+    n = 1
+    is_main = True
+
+    def share(self, rows: Tensor, dim: int = 0) -> Tensor:
+        """Return the part of a batch's rows that this process takes."""
+        return rows
+
+    def whole(
+        self, losses: Tensor, counts: Tensor | None, n_rows: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return means over the labels of all processes.
+
+        Parameters
+        ----------
+        losses : Tensor of shape (..., n_tasks)
+            Mean losses over the labels of this process.
+        counts : Tensor of shape (..., n_tasks) or None
+            Weights of these labels; None where all rows count the same.
+        n_rows : int
+            Number of rows of this process.
+
+        Returns
+        -------
+        losses : Tensor of shape (..., n_tasks)
+            Means, the same in all processes. Going back from them leads to the rows of
+            this process: gradients of all processes are to be added up.
+        counts : Tensor of shape (..., n_tasks) or None
+            Weights of the labels of all processes.
+        """
+        return losses, counts
+
+    def once(self, term: Tensor | None) -> Tensor | None:
+        """Return what is the same in all processes, so that its gradients add up."""
+        return term
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum over processes."""
+        return tensor
+
+    def totals(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return sums over processes, in one go."""
+        return tensors
+
+    def sum_gradients(self, parameters: list[Tensor], alike: Iterable[Tensor]) -> None:
+        """Add up gradients over processes, but for those that are alike in all."""
+
+    def gathered(self, rows: Tensor, dim: int = 0) -> Tensor:
+        """Return the rows of all processes, in the order that they were shared in."""
+        return rows
+
+    def over_all(
+        self, function: Callable[..., Tensor], *tensors: Tensor, dim: int = 0
+    ) -> Tensor:
+        """Return own rows of what a function makes of the rows of all processes.
+
+        Parameters
+        ----------
+        function : callable
+            Returns a tensor with the rows on the first axis.
+        *tensors : Tensor
+            What it is given, with rows on an axis.
+        dim : int, default=0
+            That axis.
+
+        Returns
+        -------
+        Tensor of shape (n, ...)
+            The rows of this process.
+        """
+        return function(*tensors)
+
+    def of_main(self, make: Callable[[], Any]) -> Any:
+        """Return what the main process makes."""
+        return make()
+
+    def of_each(self, value: Any) -> list[Any]:
+        """Return an object of every process."""
+        return [value]
+
+    def align(self, *modules: nn.Module) -> None:
+        """Give modules the state that they have in the main process."""
+
+    def level(self, module: nn.Module) -> None:
+        """Give buffers, such as statistics of batches, their mean over processes."""
+
+    def begin_pass(self, *numbers: int) -> None:
+        """Let what processes draw for themselves begin anew, by some numbers."""
+
+    @contextmanager
+    def own_draws(self) -> Iterator[None]:
+        """Draw what differs between processes; what else is drawn is the same in all.
+
+        Such are dropout and augmentation: as shares of rows differ in size, processes
+        that drew them in common would part.
+        """
+        yield
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep warnings to the main process."""
+        yield
+
+
+class SeveralProcesses(Processes):
+    """Processes that Accelerate connects.
+
+    Parameters
+    ----------
+    accelerator : accelerate.Accelerator
+        Has their group, and the device of each.
+    """
+
+    def __init__(self, accelerator: Any) -> None:
+        self._accelerator = accelerator
+        self.n = int(accelerator.num_processes)
+        self.rank = int(accelerator.process_index)
+        self.is_main = bool(accelerator.is_main_process)
+        self.device = accelerator.device
+        self._own: dict[str, Any] | None = None
+
+    def share(self, rows: Tensor, dim: int = 0) -> Tensor:
+        """Return the part of a batch's rows that this process takes."""
+        size = rows.shape[dim]
+        start, stop = (size * rank // self.n for rank in (self.rank, self.rank + 1))
+        return rows.narrow(dim, start, stop - start)
+
+    def whole(
+        self, losses: Tensor, counts: Tensor | None, n_rows: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return means over the labels of all processes."""
+        known = losses.detach()
+        own = torch.full_like(known, n_rows) if counts is None else counts
+        sums, counts = self.total(torch.stack([known * own, own]))
+        counted = counts.where(counts > 0, 1.0)
+        return _Whole.apply(losses * (own / counted), sums / counted), counts
+
+    def once(self, term: Tensor | None) -> Tensor | None:
+        """Return what is the same in all processes, so that its gradients add up."""
+        if term is not None and term.requires_grad:
+            term.register_hook(lambda gradient: gradient / self.n)
+        return term
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum over processes."""
+        return self._accelerator.reduce(tensor, reduction="sum")  # type: ignore[no-any-return]
+
+    def totals(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return sums over processes, in one go."""
+        flat = self.total(_flatten_dense_tensors(tensors))
+        return _unflatten_dense_tensors(flat, tensors)  # type: ignore[no-any-return]
+
+    def sum_gradients(self, parameters: list[Tensor], alike: Iterable[Tensor]) -> None:
+        """Add up gradients over processes, but for those that are alike in all."""
+        trained = [p for p in parameters if p.requires_grad]
+        once = set() if self.is_main else set(alike)
+        own = [
+            torch.zeros_like(p) if p.grad is None or p in once else p.grad
+            for p in trained
+        ]
+        has = [p.grad is not None for p in trained]
+        *totals, reached = self.totals([*own, own[0].new_tensor(has)])
+        if not all(has):  # what one process does not reach, another may
+            has = (reached > 0).tolist()
+        for parameter, total, any_has in zip(trained, totals, has, strict=True):
+            parameter.grad = total if any_has else None
+
+    def gathered(self, rows: Tensor, dim: int = 0) -> Tensor:
+        """Return the rows of all processes, in the order that they were shared in."""
+        return self._joined(rows, self._sizes(rows.shape[dim]), dim)
+
+    def over_all(
+        self, function: Callable[..., Tensor], *tensors: Tensor, dim: int = 0
+    ) -> Tensor:
+        """Return own rows of what a function makes of the rows of all processes."""
+        sizes = self._sizes(tensors[0].shape[dim])
+        found = function(*(self._joined(tensor, sizes, dim) for tensor in tensors))
+        return found.narrow(0, sum(sizes[: self.rank]), sizes[self.rank])
+
+    def _sizes(self, n_rows: int) -> list[int]:
+        own = torch.tensor([n_rows], device=self.device)
+        return self._accelerator.gather(own).tolist()  # type: ignore[no-any-return]
+
+    def _joined(self, tensor: Tensor, sizes: list[int], dim: int) -> Tensor:
+        rows, most = tensor.detach().movedim(dim, 0), max(sizes)
+        padded = rows.new_zeros(most, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = self._accelerator.gather(padded).split(most)
+        joined = torch.cat([p[:size] for p, size in zip(parts, sizes, strict=True)])
+        return joined.movedim(0, dim).contiguous()
+
+    def of_main(self, make: Callable[[], Any]) -> Any:
+        """Return what the main process makes."""
+        from accelerate.utils import broadcast_object_list
+
+        sent = io.BytesIO()
+        if self.is_main:
+            torch.save(make(), sent)
+        (content,) = broadcast_object_list([sent.getvalue()])
+        # All of it is this program's own.
+        return torch.load(
+            io.BytesIO(content), map_location=self._here, weights_only=False
+        )
+
+    def _here(self, storage: Any, location: str) -> Any:
+        """Return what was on the main process's device on that of this one."""
+        where = location if location == "cpu" else str(self.device)
+        return torch.serialization.default_restore_location(storage, where)
+
+    def of_each(self, value: Any) -> list[Any]:
+        """Return an object of every process."""
+        from accelerate.utils import gather_object
+
+        return gather_object([value])  # type: ignore[no-any-return]
+
+    def align(self, *modules: nn.Module) -> None:
+        """Give modules the state that they have in the main process."""
+        for module in modules:
+            for tensors in _of_each_type([*module.parameters(), *module.buffers()]):
+                flat = self._of_main(_flatten_dense_tensors(tensors))
+                _fill(tensors, flat)
+
+    def level(self, module: nn.Module) -> None:
+        """Give buffers, such as statistics of batches, their mean over processes."""
+        for tensors in _of_each_type(module.buffers()):
+            own = _flatten_dense_tensors(tensors)
+            first = self._of_main(own.clone())  # what is alike stays so to the last bit
+            mean = first + self.total(own - first) / self.n
+            _fill(tensors, mean.where(first.isfinite(), first))
+
+    def _of_main(self, flat: Tensor) -> Tensor:
+        from accelerate.utils import broadcast
+
+        return broadcast(flat)  # type: ignore[no-any-return]
+
+    def begin_pass(self, *numbers: int) -> None:
+        """Let what processes draw for themselves begin anew, by some numbers."""
+        entropy = np.random.SeedSequence([initial_seed(), *numbers, self.rank])
+        seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        common = random_states(self.device)
+        seed_random_states(seed)
+        self._own = random_states(self.device)
+        set_random_states(common, self.device)
+
+    @contextmanager
+    def own_draws(self) -> Iterator[None]:
+        """Draw what differs between processes."""
+        common = random_states(self.device)
+        set_random_states(self._own or common, self.device)
+        try:
+            yield
+        finally:
+            self._own = random_states(self.device)
+            set_random_states(common, self.device)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Keep warnings to the main process."""
+        with warnings.catch_warnings():
+            if not self.is_main:
+                warnings.simplefilter("ignore")
+            yield
+
+
+#: A training in one process.
+ALONE = Processes()
+
+
+class _Whole(torch.autograd.Function):
+    """Goes forward to what processes have together, and back to the part of one."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, whole: Tensor) -> Tensor:  # noqa: ARG004
+        return whole.view_as(whole)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:  # noqa: ARG004
+        return gradients[0], None
+
+
+def _of_each_type(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Return tensors of floating-point numbers, those of one type together."""
+    groups: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            groups.setdefault(tensor.dtype, []).append(tensor.detach())
+    return list(groups.values())
+
+
+def _fill(tensors: list[Tensor], flat: Tensor) -> None:
+    for old, new in zip(tensors, _unflatten_dense_tensors(flat, tensors), strict=True):
+        if not torch.equal(old, new):
+            old.copy_(new)

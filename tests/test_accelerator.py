@@ -1,0 +1,185 @@
+"""Training by several processes: what they do together, and what is refused."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+
+import skmtl
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.encoder import MLP
+from skmtl.training._batches import sizes
+from skmtl.training._losses import _mean
+
+accelerate = pytest.importorskip("accelerate")
+
+HERE = Path(__file__).parent
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 4))
+Y = np.column_stack([X[:, 0] > 0, X[:, 1] > 0]).astype(int)
+SMALL = {
+    "encoder": MLP((6,), dropout=0.2),
+    "max_iter": 2,
+    "n_members": 1,
+    "random_state": 0,
+}
+#: Two processes on this machine, at a port that is free.
+TORCHRUN = "-m torch.distributed.run --standalone --nproc_per_node=2"
+ACCELERATE = (
+    "-m accelerate.commands.launch --cpu --num_processes=2 --num_machines=1 "
+    "--mixed_precision=no --dynamo_backend=no --num_cpu_threads_per_process=1 "
+    "--main_process_port=0"
+)
+
+
+@pytest.fixture
+def accelerator():
+    """Return what makes an Accelerator of one process, and forgets it afterwards."""
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    yield lambda **settings: accelerate.Accelerator(cpu=True, **settings)
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def launched(launcher, script, *arguments):
+    """Run a script in two processes; return what they print."""
+    root = str(HERE.parent)
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    found = subprocess.run(
+        [sys.executable, *launcher.split(), str(script), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stderr
+    return found
+
+
+def test_two_processes_train_what_one_does(tmp_path):
+    names = re.findall(
+        r'^        \("(.+?)", (?:lambda: )?check|^    "(.+)": \($',
+        (HERE / "_processes.py").read_text(),
+        re.MULTILINE,
+    )
+    expected = {a or b for a, b in names}
+    found = launched(TORCHRUN, HERE / "_processes.py", tmp_path).stdout
+    done = [line.rpartition(": ")[0] for line in found.splitlines()]
+    assert len(done) > 40
+    assert expected <= set(done)
+
+
+@pytest.mark.one_version
+def test_the_example_runs_under_accelerate_launch(tmp_path):
+    script = HERE.parent / "examples" / "distributed" / "train.py"
+    found = launched(ACCELERATE, script, tmp_path / "model.skmtl")
+    (line,) = found.stdout.splitlines()
+    scores = [float(score) for score in re.findall(r"\d\.\d{3}", line)]
+    assert line.startswith("Accuracy with 2 processes: digit ")
+    assert min(scores) > 0.9
+    assert found.stderr.count("10/10") == 1  # one bar, which ends once
+    loaded = skmtl.load(tmp_path / "model.skmtl")
+    assert loaded.accelerator is None
+    assert loaded.n_iter_ == 10
+
+
+# One process
+
+
+def test_an_accelerator_of_one_process_changes_nothing(accelerator):
+    est = MultiTaskClassifier(**SMALL)
+    alone = clone(est).fit(X, Y)
+    with_one = clone(est).set_params(accelerator=accelerator()).fit(X, Y)
+    state = with_one.module_.state_dict()
+    for name, value in alone.module_.state_dict().items():
+        assert torch.equal(state[name], value)
+    assert clone(with_one).accelerator is with_one.accelerator
+
+
+def test_the_precision_of_an_accelerator_is_taken(accelerator):
+    est = MultiTaskRegressor(**SMALL)
+    own = accelerator(mixed_precision="bf16")
+    found = clone(est).set_params(accelerator=own).fit(X, X[:, :2]).predict(X)
+    expected = clone(est).set_params(precision="bf16").fit(X, X[:, :2]).predict(X)
+    assert_array_equal(found, expected)
+    assert not np.array_equal(found, est.fit(X, X[:, :2]).predict(X))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "n_processes", "expected"),
+    [
+        (9, 4, 1, [4, 5]),
+        (10, 4, 1, [4, 4, 2]),
+        (11, 4, 2, [4, 7]),
+        (12, 4, 2, [4, 4, 4]),
+        (13, 5, 2, [5, 8]),
+        (3, 5, 2, [3]),
+    ],
+)
+def test_every_process_has_two_rows_of_the_last_batch(
+    n_rows, batch_size, n_processes, expected
+):
+    assert sizes(n_rows, batch_size, n_processes) == expected
+
+
+@pytest.mark.parametrize("w", [None, torch.zeros(0, 2)])
+def test_a_mean_over_no_rows_is_zero(w):
+    assert _mean(torch.zeros(0, 2), w).tolist() == [0, 0]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("given", ["auto", 2, accelerate.Accelerator])
+def test_something_else_than_an_accelerator_is_refused(given):
+    with pytest.raises(
+        ValueError,
+        match=r"The 'accelerator' parameter must be an accelerate\.Accelerator or None",
+    ):
+        MultiTaskClassifier(accelerator=given).fit(X, Y)
+
+
+def test_gradients_of_several_batches_are_refused(accelerator):
+    own = accelerator(gradient_accumulation_steps=2)
+    est = MultiTaskClassifier(accelerator=own)
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=2: use 1"):
+        est.fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("mixed_precision", "fp16", "must have mixed_precision='no' or 'bf16'. Got"),
+        ("mixed_precision", "fp8", "must have mixed_precision='no' or 'bf16'. Got"),
+        ("distributed_type", "FSDP", "must give each process the whole model. Got"),
+        ("distributed_type", "DEEPSPEED", "the whole model. Got an Accelerator of typ"),
+    ],
+)
+def test_other_kinds_of_training_are_refused(
+    accelerator, monkeypatch, name, value, words
+):
+    own = accelerator()
+    if name == "distributed_type":
+        value = accelerate.DistributedType(value)
+    monkeypatch.setattr(type(own), name, value)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        MultiTaskClassifier(accelerator=own).fit(X, Y)
+
+
+def test_a_contradicting_device_is_refused(accelerator):
+    est = MultiTaskClassifier(accelerator=accelerator(), device="meta")
+    with pytest.raises(ValueError, match="The 'device' parameter must be"):
+        est.fit(X, Y)
+
+
+def test_a_contradicting_precision_is_refused(accelerator):
+    own = accelerator(mixed_precision="bf16")
+    est = MultiTaskClassifier(accelerator=own, precision="float64")
+    with pytest.raises(ValueError, match="'precision' parameter must be 'auto' or"):
+        est.fit(X, Y)
