@@ -25,13 +25,17 @@ from tests._networks import SAME_STEPS, table
 from tests._workers import Dying, Failing, Interrupting, Noting, noted
 
 distributed = pytest.importorskip("distributed")
-pytestmark = pytest.mark.defaults  # which workers have, for no fixture reaches them
 X, Z = table()
 GRID = {"alpha": [0.0, 0.1, 0.2, 0.3]}
 
 
+def encoder(*sizes):
+    """Return an encoder that no default of the tests changes: workers have others."""
+    return MLP(sizes, dropout=0.0, numeric_embedding=None)
+
+
 def regressor(**settings):
-    small = {"encoder": MLP((6,), dropout=0.0), "n_members": 1, "max_iter": 2}
+    small = {"encoder": encoder(6), "n_members": 1, "max_iter": 2}
     return MultiTaskRegressor(**{**SAME_STEPS, **small, **settings})
 
 
@@ -130,28 +134,32 @@ def sent(monkeypatch):
 
 
 @pytest.mark.usefixtures("client")
-@pytest.mark.parametrize("tool", [grid_search, comparison, predictions, weight_search])
-def test_data_is_sent_once_and_not_with_each_fit(tool, cluster, sent):
+@pytest.mark.parametrize(
+    ("tool", "n_times"),
+    [(grid_search, 1), (comparison, 1), (predictions, 1), (weight_search, 2)],
+)
+def test_data_is_sent_once_and_not_with_each_fit(tool, n_times, cluster, sent):
+    """In each of the two rounds of a search that narrows down."""
     rng = np.random.default_rng(0)
-    wide, targets = rng.normal(size=(2000, 400)), rng.normal(size=(2000, 100))
+    wide, targets = rng.normal(size=(1000, 300)), rng.normal(size=(1000, 20))
     plugin = Sizes(cluster.scheduler)
     cluster.scheduler.add_plugin(plugin, name="sizes")
     with parallel_config("dask"):
         tool(wide, targets)
     cluster.scheduler.remove_plugin("sizes")
     sizes = list(plugin.sizes.values())
-    assert sizes.count(wide.nbytes) == 1
     n_tables = 2 if tool is predictions else 1  # with weights as large as the targets
-    assert sizes.count(targets.nbytes) == n_tables
+    assert sizes.count(wide.nbytes) == n_times
+    assert sizes.count(targets.nbytes) == n_times * n_tables
     # From here to the scheduler, and on to a worker.
-    once = 2 * (wide.nbytes + n_tables * targets.nbytes)
-    assert once < sum(sent) < 1.2 * once
+    n_bytes = 2 * n_times * (wide.nbytes + n_tables * targets.nbytes)
+    assert n_bytes < sum(sent) < 1.2 * n_bytes
 
 
 # Threads
 
 
-LARGE = {"encoder": MLP((300, 300), dropout=0.0), "batch_size": 1000, "max_iter": 1}
+LARGE = {"encoder": encoder(300, 300), "batch_size": 1000, "max_iter": 1}
 
 
 def many_rows():
@@ -178,22 +186,17 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
     def counting(net, *args):
         running.append(torch.get_num_threads())
         most.append(sum(running))
-        time.sleep(0.05)
+        time.sleep(0.05)  # for others to begin
         train(net, *args)
         running.pop()
 
     monkeypatch.setattr(MultiTaskNet, "train", counting)
+    monkeypatch.setattr("skmtl._build.ONE_THREAD_WORK", 0)
     before = torch.get_num_threads()
-    settings = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
-    splits = [(np.arange(1000), np.arange(10))] * 4
     torch.set_num_threads(2)
     try:
-        with (
-            distributed.LocalCluster(processes=False, **settings) as cluster,
-            distributed.Client(cluster, set_as_default=False) as client,
-            parallel_config("dask", client=client),
-        ):
-            cross_val_score(regressor(**LARGE), *many_rows(), cv=splits)
+        with parallel_config("threading", n_jobs=2):
+            cross_val_score(regressor(), X, Z, cv=4)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -203,12 +206,11 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 # Failures
 
 
-@pytest.mark.parametrize("data", ["small", "large"])
+@pytest.mark.usefixtures("client")
 @pytest.mark.parametrize("tool", ["grid search", "comparison"])
-def test_a_search_goes_on_where_a_worker_is_killed(client, tool, data, tmp_path):
+def test_a_search_goes_on_where_a_worker_is_killed(tool, tmp_path):
     folder = tmp_path / "fits"
     folder.mkdir()
-    X, Z = table(60 if data == "small" else 600)
     dying = regressor(callbacks=[Dying(folder, os.getpid())])
     splits = list(KFold(3).split(X))
 
@@ -220,8 +222,8 @@ def test_a_search_goes_on_where_a_worker_is_killed(client, tool, data, tmp_path)
         return search.fit(X, Z).cv_results_["mean_test_score"]
 
     expected, n_fits = run(), len(noted(folder))
-    # What is large is sent: to all workers, lest it be lost with one.
-    everywhere = [X, Z, *chain.from_iterable(splits)] if data == "large" else None
+    # Sent to all workers, lest it be lost with one.
+    everywhere = [X, Z, *chain.from_iterable(splits)]
     with parallel_config("dask", scatter=everywhere):
         found = run()
     np.testing.assert_array_equal(found, expected)
@@ -305,7 +307,7 @@ def test_what_is_done_is_kept_and_shown(tmp_path, capsys):
 
 def test_a_pickle_holds_parameters_and_not_the_training_data():
     sizes = []
-    for n in (100, 10_000):
+    for n in (100, 1000):
         X, Z = table(n)
         est = regressor(batch_size=100, max_iter=1).fit(X, Z)
         n_bytes = 4 * sum(p.numel() for p in est.module_.parameters())
