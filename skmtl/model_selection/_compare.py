@@ -182,8 +182,25 @@ def _all_cells(
 ) -> list[Cell | Failure]:
     """Run all cells, under a bar that shows how many are done."""
     jobs = [delayed(attempt)(run, *args, strict=strict) for args in calls]
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    return list(tqdm(results, "fits", len(jobs), disable=not verbose))
+    with tqdm(desc="fits", total=len(jobs), disable=not verbose) as bar:
+        cells: list[Cell | Failure] = _Told(bar, n_jobs)(jobs)
+        bar.update(len(jobs) - bar.n)  # the last may be here before it is told of
+    return cells
+
+
+class _Told(Parallel):  # type: ignore[misc]
+    """Runs jobs and tells a bar of them as they are done.
+
+    Not every backend of joblib gives results one by one: Ray's does not.
+    """
+
+    def __init__(self, bar: Any, n_jobs: int | None) -> None:
+        super().__init__(n_jobs=n_jobs)
+        self._bar = bar
+
+    def print_progress(self) -> None:
+        """Move the bar; joblib calls this when jobs are done."""
+        self._bar.update(self.n_completed_tasks - self._bar.n)
 
 
 def _repeats(cv: Any, n_repeats: int) -> range:

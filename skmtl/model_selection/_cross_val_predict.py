@@ -136,7 +136,7 @@ def cross_val_predict(
     splits = list(splitter.split(X, y, **split_params))
     back = _places([test for _, test in splits], _num_samples(X))
     runs = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch)(
-        delayed(_run)(clone(estimator), X, y, train, test, fit_params, method)
+        delayed(_run)(clone(estimator), X, y, train, test, method, **fit_params)
         for train, test in splits
     )
     predictions, classes = zip(*runs, strict=True)
@@ -203,8 +203,9 @@ def _run(
     y: Any,
     train: NDArray[Any],
     test: NDArray[Any],
-    params: dict[str, Any],
     method: str,
+    /,
+    **params: Any,  # one by one, for joblib to send large ones to a cluster once
 ) -> tuple[Any, Any]:
     """Fit a copy; return predictions and, for probabilities, the classes."""
     X_train, y_train = _safe_split(estimator, X, y, train)
