@@ -177,6 +177,7 @@ def test_three_stacked_networks_train_as_three_separate_ones(
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.one_version
 @pairs(
     ("relation", "sharing", "cls"),
     RELATIONS,
@@ -194,8 +195,8 @@ def test_training_works_with_every_sharing_and_estimator(relation, sharing, cls)
         sharing,
         relation=relation,
         encoder=MLP((16,)),
-        learning_rate_init=1e-2,
-        max_iter=60,
+        learning_rate_init=3e-2,
+        max_iter=60 if sharing == "task_token" else 20,  # a transformer is slower
         random_state=0,
     ).fit(X, Y)
     assert est.score(X, Y) > 0.8
@@ -241,12 +242,13 @@ def test_a_relation_sees_every_task_s_features_and_heads(sharing):
     assert est.module_.relation.owners.tolist() == expected
 
 
+@pytest.mark.one_version
 @pytest.mark.parametrize("relation", EPOCHS.values(), ids=EPOCHS)
 @pytest.mark.parametrize("sharing", ["hard", "additive"])
 def test_stacked_members_train_as_members_in_turns(monkeypatch, relation, sharing):
     X, Y = labels()
     settings = {"encoder": MLP((8,)), "n_members": 3, "precision": "float64"}
-    settings |= {"max_iter": 30, "n_iter_no_change": 3, "learning_rate_init": 0.05}
+    settings |= {"max_iter": 12, "n_iter_no_change": 2, "learning_rate_init": 0.05}
     est = MultiTaskClassifier(sharing, relation=relation, random_state=0, **settings)
     stacked = clone(est).fit(X, Y)
     assert stacked.net_.stacked
