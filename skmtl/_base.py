@@ -297,7 +297,10 @@ class MultiTaskBase(PortableState):
         """
         scores = self._task_scores(X, y, sample_weight)
         if np.isnan(scores).all():
-            raise ValueError("y has too few labels to score: every task's are missing.")
+            raise ValueError(
+                "y has too few labels to score: give one of a task of classes, or two "
+                "of a task of numbers."
+            )
         return float(np.nanmean(scores))
 
     def _task_scores(

@@ -132,6 +132,8 @@ class Categories:
 def coded(X: Any, categories: Categories | None) -> Any:
     """Return a table of numbers: codes for categories, floats for numbers in objects.
 
+    A column without a value, whatever its type, is one of missing numbers.
+
     Parameters
     ----------
     X : DataFrame or array-like
@@ -148,7 +150,9 @@ def coded(X: Any, categories: Categories | None) -> Any:
     objects = {
         i: _floats(series)
         for i, series in enumerate(_series(X))
-        if i not in known and str(series.dtype) in ("object", "Object")
+        if i not in known
+        and not _is_numeric(series.dtype)
+        and _kind(series) == "numbers"
     }
     X = _replaced(X, objects) if objects else X
     return X if categories is None else categories.coded(X)
@@ -194,8 +198,7 @@ def _kind(series: Any) -> str:
     """Return whether a column holds "categories" or "numbers"; refuse anything else."""
     dtype = series.dtype
     typed = str(dtype).split("(")[0] in TYPES
-    numeric = getattr(dtype, "is_numeric", None)  # polars
-    if numeric() if numeric else getattr(dtype, "kind", "") in "biufc":
+    if _is_numeric(dtype):
         return "numbers"
     if typed and not hasattr(series, "isna"):  # polars has categories of strings alone
         return "categories"
@@ -216,6 +219,11 @@ def _kind(series: Any) -> str:
         "nor strings alone: give numbers, such as days since a date, or strings for "
         "categories."
     )
+
+
+def _is_numeric(dtype: Any) -> bool:
+    numeric = getattr(dtype, "is_numeric", None)  # polars
+    return bool(numeric() if numeric else getattr(dtype, "kind", "") in set("biufc"))
 
 
 def _is_empty(series: Any) -> bool:

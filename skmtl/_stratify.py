@@ -94,6 +94,8 @@ def binned(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
     ndarray of int of shape (n_values,)
         From 0 for the lowest part.
     """
+    if not len(values):  # of which there are no quantiles
+        return np.zeros(0, dtype=np.int64)
     edges = np.quantile(values, np.arange(1, n_bins) / n_bins)
     return np.searchsorted(edges, values)
 

@@ -387,7 +387,12 @@ def check_finite(values: NDArray[Any], name: Any) -> None:
 def _mean_scale(
     values: NDArray[np.float64], weight: NDArray[np.float64] | None
 ) -> tuple[float, float]:
+    # In units near one, so that squares of huge or tiny numbers are finite and not zero.
+    unit = np.frexp(np.abs(values).max())[1]
+    values = np.ldexp(values, -unit)
+    weight = None if weight is None else weight / weight.max()
     mean = np.average(values, weights=weight)
     scale = np.sqrt(np.average((values - mean) ** 2, weights=weight))
     # A spread that is only rounding of the mean is none.
-    return float(mean), float(scale) if scale > 1e-12 * max(1, abs(mean)) else 1.0
+    spread = np.ldexp(scale, unit) if scale > 1e-12 * abs(mean) else 0.0
+    return float(np.ldexp(mean, unit)), float(spread) or 1.0

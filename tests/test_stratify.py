@@ -102,3 +102,12 @@ def test_folds_are_of_one_size_and_share_the_rarest_label_evenly(n_folds):
     assert np.ptp(np.bincount(fold[rare == 1], minlength=n_folds)) <= 1
     again = stratified_folds(labels, n_folds, np.random.RandomState(0))
     assert_array_equal(fold, again)
+
+
+def test_a_task_of_numbers_may_have_no_label():
+    labels = [DIGITS[:20], np.full(20, np.nan)]
+    alone = split(labels[:1])
+    for one, both in zip(alone, split(labels), strict=True):
+        assert_array_equal(one, both)
+    folds = stratified_folds(labels, 2, np.random.RandomState(0))
+    assert_array_equal(folds, stratified_folds(labels[:1], 2, np.random.RandomState(0)))

@@ -480,6 +480,24 @@ def test_a_constant_target_is_predicted_exactly_and_others_train(value):
     assert r2_score(y[:, 1], prediction[:, 1]) > 0.8
 
 
+@pytest.mark.parametrize("unit", [2.0**-980, 2.0**-40, 2.0**980])
+@pytest.mark.parametrize("weight", [None, 1e-300, 1e300])
+def test_any_unit_of_a_number_gives_the_same_model(unit, weight):
+    y = X[:, 3]
+    plain = MultiTaskRegressor(**SMALL, max_iter=3).fit(X[:, :3], y)
+    weights = None if weight is None else np.full(150, weight)
+    est = MultiTaskRegressor(**SMALL, max_iter=3).fit(X[:, :3], unit * y, weights)
+    predicted = est.predict(X[:, :3])
+    assert_allclose(predicted / unit, plain.predict(X[:, :3]), rtol=1e-6, atol=1e-9)
+    expected = plain.score(X[:, :3], y)
+    assert est.score(X[:, :3], unit * y, weights) == pytest.approx(expected)
+
+
+def test_a_score_far_below_zero_is_a_number():
+    est = MultiTaskRegressor(**SMALL, max_iter=1).fit(X[:, :3], 1e300 * X[:, 3])
+    assert -np.inf < est.score(X[:, :3], X[:, 3]) < -1e100
+
+
 @pytest.mark.parametrize(
     "y",
     [

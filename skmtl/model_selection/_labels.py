@@ -121,8 +121,6 @@ def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
 def _binned(column: Column, name: Any, n_bins: int, n_parts: int) -> NDArray[np.int64]:
     """Cut numbers into parts of which each fold can have some."""
     values = numeric(column, name)
-    if not len(values):
-        return np.zeros(0, dtype=np.int64)
     return binned(values, max(1, min(n_bins, len(values) // n_parts)))
 
 

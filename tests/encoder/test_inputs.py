@@ -723,6 +723,15 @@ def test_every_column_of_a_table_is_read_as_what_it_holds():
     assert X["objects"].dtype.kind == "O"  # the table itself stays as it was
 
 
+@pytest.mark.parametrize("dtype", ["str", "string", "string[pyarrow]", "object"])
+def test_a_column_without_values_is_one_of_missing_numbers(dtype):
+    frame = pd.DataFrame({"a": np.arange(6.0), "b": pd.Series([None] * 6, dtype=dtype)})
+    y = np.arange(6.0)
+    est = MultiTaskRegressor(encoder=MLP((4,)), max_iter=1, random_state=0)
+    numbers = clone(est).fit(frame[["a"]].assign(b=np.nan), y)
+    assert_array_equal(est.fit(frame, y).predict(frame), numbers.predict(frame))
+
+
 def test_polars_columns_are_read_as_what_they_hold():
     X, expected, Y = mixed()
     X = pl.DataFrame(

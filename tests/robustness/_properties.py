@@ -1,0 +1,145 @@
+"""What holds whatever an estimator is given."""
+
+import pickle
+import re
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import NotFittedError
+
+import skmtl
+
+#: Errors of settings and data that are each valid, and together are not.
+ERRORS = [
+    r"Task '.*' has no labelled row: give it at least one label .*",
+    r"y has too few labels to score: give one of a task of classes, or two .*",
+    r"X has nothing to learn from: its columns hold categories, none of which .*",
+    r"sample_weight is zero for every row: give at least one row a positive weight\.",
+    r"early_stopping=True needs at least 2 labelled rows to hold one out\. .*",
+    r"The 'threshold' parameter needs out-of-fold predictions: fit with n_members .*",
+    r"The '.*' parameter is for rows that are held out, but early_stopping=False: .*",
+    r"The 'validation_metric' parameter cannot score .* rows that are held out, .*",
+    r"The metric '.*' is for two classes, but task '.*' has .*",
+    r"The 'n_clusters' parameter of Clustered must be .*",
+    r"The 'rank' parameter of Adapter must be .*",
+    r"Feature maps of .* x .*, which stage 1 of CNN gets.*",
+    r"The loss of task '.*' was not finite in .*",
+    r"Task '.*' has the label .*, which is none of its classes .*",
+    r"class_weight='balanced' needs all rows at once, which partial_fit has not: .*",
+    r"y has no label that counts: every entry is missing\.",
+    *(TABLE_ERRORS := [
+        r"Input X contains NaN\..*",
+        r"Column 'x0' of X holds categories, but held numbers when the model was .*",
+    ]),
+]
+WARNINGS = [
+    r"UserWarning: .* balances gradients of several tasks in the parameters that .*",
+    r"UserWarning: n_members=.* is more than the .* labelled rows: members share .*",
+    r"UserWarning: Task '.*' has .* labelled rows, fewer than the .* folds: .*",
+    r"UserWarning: The 'adjacency' parameter of TaskGraph is 'correlation', but .*",
+    r"GateCollapseWarning: .*",
+]
+
+
+def tried(call, *args, **kwargs):
+    """Return what a call returns, or the error that is documented for it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = call(*args, **kwargs)
+        except (ValueError, TypeError) as error:
+            found = error
+            assert one_of(ERRORS, str(error)), repr(error)
+    for warning in caught:
+        message = f"{warning.category.__name__}: {warning.message}"
+        assert one_of(WARNINGS, message), message
+    return found
+
+
+def one_of(patterns, message):
+    return any(re.fullmatch(pattern, message, re.DOTALL) for pattern in patterns)
+
+
+def fitted_attributes(est):
+    """Return the names of what a fit has left."""
+    return {name for name in vars(est) if name.endswith("_")}
+
+
+def assert_unfitted(est, X):
+    """Assert that an estimator is as if it had never been fitted."""
+    assert fitted_attributes(est) == set()
+    with pytest.raises(NotFittedError):
+        est.predict(X)
+
+
+def classes_of(est):
+    """Return the classes of each task, None for a task of numbers."""
+    classes = getattr(est, "classes_", [None] * est.n_tasks_)
+    return [classes] if isinstance(classes, np.ndarray) else list(classes)
+
+
+def probabilities_of(est, X):
+    """Return the probabilities of each task, None for a task of numbers."""
+    if not hasattr(est, "predict_proba"):
+        return [None] * est.n_tasks_
+    proba = tried(est.predict_proba, X)
+    return [proba] if est.n_tasks_ == 1 else proba
+
+
+def check_predictions(est, X, n, columns=None):
+    """Shapes, types and values of all that is predicted for n rows."""
+    predicted, n_tasks = tried(est.predict, X), est.n_tasks_
+    if isinstance(predicted, ValueError):  # tables of one kind do not all have gaps
+        assert one_of(TABLE_ERRORS, str(predicted)), repr(predicted)
+        return
+    assert predicted.shape == ((n,) if n_tasks == 1 else (n, n_tasks))
+    table = predicted.reshape(n, n_tasks)
+    proba = probabilities_of(est, X)
+    assert len(proba) == len(classes_of(est)) == n_tasks
+    for t, (classes, p) in enumerate(zip(classes_of(est), proba, strict=True)):
+        own = table[:, t].tolist()
+        if classes is None:
+            assert p is None
+            assert np.isfinite(table[:, t].astype(float)).all()
+            continue
+        assert set(own) <= set(classes.tolist())
+        if table.dtype == object:  # else tasks share a type
+            assert {type(label) for label in own} <= set(map(type, classes.tolist()))
+        if columns is not None:
+            known = sorted({v for v in columns[t] if v is not None})
+            assert classes.tolist() == known
+        assert p.shape == (n, len(classes))
+        assert np.isfinite(p).all()
+        assert (p >= 0).all()
+        np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    frame = tried(est.predict_frame, X)
+    assert frame.shape == (n, n_tasks)
+    assert list(frame.columns) == est.task_names_
+
+
+def check_score(est, X, y, sample_weight=None):
+    """The score is a number, where there are labels enough for one."""
+    score = tried(est.score, X, y, sample_weight)
+    assert isinstance(score, ValueError) or np.isfinite(score)
+
+
+def assert_same(est, twin, X):
+    """Assert that two estimators predict the same, bit for bit."""
+    assert_array_equal(est.predict(X), twin.predict(X))
+    assert est.predict(X).dtype == twin.predict(X).dtype
+    pairs = zip(probabilities_of(est, X), probabilities_of(twin, X), strict=True)
+    for own, other in pairs:
+        assert_array_equal(own, other)
+
+
+def check_files(est, X):
+    """What was fitted is the same after pickle, and after a file of skmtl."""
+    assert_same(est, pickle.loads(pickle.dumps(est)), X)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        skmtl.save(est, path)
+        assert_same(est, skmtl.load(path), X)
