@@ -32,6 +32,7 @@ from skmtl.training import (
     MultiTaskNet,
     PackedLoss,
     Selection,
+    check_compiles,
     resolve_augmentation,
 )
 from skmtl.weighting import WEIGHTING, Weighting
@@ -78,6 +79,8 @@ class Plan:
         Which labels of a batch train.
     n_members : int
         Number of members; see `with_members`.
+    backend : str or None
+        Backend of torch.compile.
     """
 
     sharing: Sharing
@@ -91,6 +94,7 @@ class Plan:
     sampling: str | float | None
     selection: Selection | None
     n_members: int
+    backend: str | None
 
     @classmethod
     def of(cls, estimator: Any) -> Self:
@@ -125,6 +129,7 @@ class Plan:
             estimator.sampling,
             selection,
             n_members,
+            _backend(estimator.compile, device),
         )
 
     @property
@@ -161,6 +166,18 @@ def with_members(plan: Plan, estimator: Any, n_rows: int, resume: bool) -> Plan:
         return plan
     n_members = N_MEMBERS if n_rows < MANY_ROWS else min(N_MEMBERS, MANY_ROWS_MEMBERS)
     return replace(plan, n_members=estimator.n_members_ if resume else n_members)
+
+
+def _backend(compile: bool | str, device: torch.device) -> str | None:
+    """Return the backend of torch.compile, once it has compiled something."""
+    if isinstance(compile, str):
+        backend = compile
+    elif compile:
+        backend = "inductor"
+    else:
+        return None
+    check_compiles(backend, device.type)
+    return backend
 
 
 def _encoder(encoder: Any) -> Encoder:
@@ -339,6 +356,7 @@ def _settings(
         "optimizer": plan.optimizer,
         "device": str(plan.device),
         "autocast": estimator.precision == "bf16",
+        "backend": plan.backend,
         "callbacks": callbacks,
     }
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}

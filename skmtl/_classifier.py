@@ -117,6 +117,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         callbacks: list[Any] | None = None,
         device: Any = "auto",
         precision: str = "auto",
+        compile: bool | str = False,
         n_threads: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -156,6 +157,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.callbacks = callbacks
         self.device = device
         self.precision = precision
+        self.compile = compile
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose

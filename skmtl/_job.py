@@ -144,6 +144,7 @@ class Job:
             return sharing
         look = Lookahead()
         settings = {"sharing": Hard(), "relation": None, "augmentation": ()}
+        settings["backend"] = None  # a few epochs are not worth it
         plan = replace(self.plan, **settings, n_members=1)  # type: ignore[arg-type]
         scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
         with seeded(self.seed, self.plan.device):  # what comes after starts anew

@@ -133,6 +133,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         callbacks: list[Any] | None = None,
         device: Any = "auto",
         precision: str = "auto",
+        compile: bool | str = False,
         n_threads: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -174,6 +175,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.callbacks = callbacks
         self.device = device
         self.precision = precision
+        self.compile = compile
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose

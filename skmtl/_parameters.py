@@ -68,6 +68,7 @@ PARAMETERS: dict[str, Any] = {
     "callbacks": [list, None],
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", *DTYPES})],
+    "compile": ["boolean", str],
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],

@@ -96,6 +96,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         callbacks: list[Any] | None = None,
         device: Any = "auto",
         precision: str = "auto",
+        compile: bool | str = False,
         n_threads: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -134,6 +135,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.callbacks = callbacks
         self.device = device
         self.precision = precision
+        self.compile = compile
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose

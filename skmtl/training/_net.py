@@ -18,6 +18,7 @@ from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
 from skmtl.training._callbacks import Progress, asked_by_callback
+from skmtl.training._compiled import compiling, tracing
 from skmtl.training._judging import Judging, Stopped
 from skmtl.training._module import Trace
 from skmtl.training._predicting import PredictingNet
@@ -58,6 +59,8 @@ class MultiTaskNet(PredictingNet):
         Whether to run the module in bfloat16 where torch finds it safe.
     weight_decay : float
         Decay of the network's parameters; learned task weights have none.
+    backend : str or None, default=None
+        Backend of torch.compile that training uses; None does not compile.
     **kwargs : dict
         As in `skorch.NeuralNet`.
 
@@ -91,6 +94,7 @@ class MultiTaskNet(PredictingNet):
         dtype: torch.dtype,
         autocast: bool,
         weight_decay: float,
+        backend: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.weighting = weighting
@@ -103,6 +107,7 @@ class MultiTaskNet(PredictingNet):
         self.dtype = dtype
         self.autocast = autocast
         self.weight_decay = weight_decay
+        self.backend = backend
         self.weights_: Any = task_weight
         self.training_dtype = dtype
         super().__init__(module, *args, **kwargs)
@@ -151,7 +156,7 @@ class MultiTaskNet(PredictingNet):
         self._constants()
         self.notify("on_train_begin", X=None, y=None)
         try:
-            with self._balance.graphs():
+            with self._balance.graphs(), compiling(self.backend):
                 self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
             if not asked_by_callback(interrupt):
@@ -333,7 +338,7 @@ class MultiTaskNet(PredictingNet):
         if self.weighting_.rereads:
             X, y = batch
             with torch.no_grad():
-                after, counts = self._losses(self.infer(X), y)
+                after, counts = self._losses(self._traced(X).outputs, y)
                 self._balance.after_step(step["losses"], after, counts)
 
     def _losses(
@@ -348,7 +353,7 @@ class MultiTaskNet(PredictingNet):
         """Compute the tasks' losses without gradients."""
         X, y = batch
         with torch.no_grad():
-            outputs = self.infer(X)
+            outputs = self._traced(X).outputs
             losses, counts = self.criterion_(outputs, y)
         if self.judging is not None:
             self._said.append(outputs)
@@ -368,7 +373,7 @@ class MultiTaskNet(PredictingNet):
 
     def _traced(self, X: Tensor) -> Trace:
         with self._precision():
-            trace: Trace = self.module_.trace(X)
+            trace = self._trace(self.module_, X)
         return trace._replace(outputs=trace.outputs.float()) if self.autocast else trace
 
     def _constants(self) -> None:
@@ -381,6 +386,7 @@ class MultiTaskNet(PredictingNet):
             weight,
             self.record_gradients,
         )
+        self._trace = tracing(self.backend, self._balance.gradients is not None)
         self._parameters = [
             p for g in self.optimizer_.param_groups for p in g["params"]
         ]
@@ -462,6 +468,7 @@ class MultiTaskNet(PredictingNet):
         for name in (
             "_parameters",
             "_balance",
+            "_trace",
             "_stops",
             "_stopped",
             "_said",
