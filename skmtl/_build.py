@@ -38,6 +38,7 @@ from skmtl.training import (
     PackedLoss,
     Processes,
     Selection,
+    check_compiles,
     resolve_augmentation,
 )
 from skmtl.weighting import WEIGHTING, Weighting
@@ -88,6 +89,8 @@ class Plan:
         Type of numbers.
     processes : Processes
         Those that train.
+    backend : str or None
+        Backend of torch.compile.
     """
 
     sharing: Sharing
@@ -103,6 +106,7 @@ class Plan:
     n_members: int
     precision: str
     processes: Processes
+    backend: str | None
 
     @classmethod
     def of(cls, estimator: Any) -> Self:
@@ -139,6 +143,7 @@ class Plan:
             n_members,
             precision,
             processes_of(accelerator),
+            _backend(estimator.compile, device),
         )
 
     @property
@@ -175,6 +180,18 @@ def with_members(plan: Plan, estimator: Any, n_rows: int, resume: bool) -> Plan:
         return plan
     n_members = N_MEMBERS if n_rows < MANY_ROWS else min(N_MEMBERS, MANY_ROWS_MEMBERS)
     return replace(plan, n_members=estimator.n_members_ if resume else n_members)
+
+
+def _backend(compile: bool | str, device: torch.device) -> str | None:
+    """Return the backend of torch.compile, once it has compiled something."""
+    if isinstance(compile, str):
+        backend = compile
+    elif compile:
+        backend = "inductor"
+    else:
+        return None
+    check_compiles(backend, device.type)
+    return backend
 
 
 def _encoder(encoder: Any) -> Encoder:
@@ -354,6 +371,7 @@ def _settings(
         "device": str(plan.device),
         "autocast": plan.precision == "bf16",
         "processes": plan.processes,
+        "backend": plan.backend,
         "callbacks": callbacks,
     }
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}

@@ -118,6 +118,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         accelerator: Any = None,
         device: Any = "auto",
         precision: str = "auto",
+        compile: bool | str = False,
         n_threads: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -158,6 +159,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.accelerator = accelerator
         self.device = device
         self.precision = precision
+        self.compile = compile
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose

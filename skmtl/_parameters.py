@@ -69,6 +69,7 @@ PARAMETERS: dict[str, Any] = {
     "accelerator": "no_validation",
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", *DTYPES})],
+    "compile": ["boolean", str],
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],

@@ -97,6 +97,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         accelerator: Any = None,
         device: Any = "auto",
         precision: str = "auto",
+        compile: bool | str = False,
         n_threads: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -136,6 +137,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.accelerator = accelerator
         self.device = device
         self.precision = precision
+        self.compile = compile
         self.n_threads = n_threads
         self.random_state = random_state
         self.verbose = verbose

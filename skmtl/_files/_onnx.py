@@ -16,14 +16,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skmtl._files._container import replacing
+from skmtl._files._onnx_table import CATEGORIES, NUMBERS, columns_of_inputs, table_model
 from skmtl._files._served import Served
 from skmtl._fit import MultiTaskFit
 from skmtl.exceptions import ModelFileError
 
 #: Version of ONNX's operators, which torch and skl2onnx both know.
 OPSET = 20
-#: Name of the input.
-INPUT = "X"
 
 
 def export_onnx(
@@ -39,9 +38,12 @@ def export_onnx(
     operator.
 
     The input "X" holds numbers of the type that the fitted network reads, or float64
-    before a pipeline, with NaN for missing ones where the encoder takes these. The
+    before a pipeline, with NaN for missing ones where the encoder takes these. Columns
+    of categories go into the input "categories" instead, of shape (n, n_columns), as
+    strings (``str(category)`` of others), "" for a missing one; "X" then has the other
+    columns. Categories that fit has not seen are unknown, as to ``predict``. The
     metadata ``skmtl`` of the file tells kind, classes and threshold of each task as
-    JSON.
+    JSON, and ``skmtl_inputs`` the columns of each input of a table with categories.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def export_onnx(
     Raises
     ------
     ModelFileError
-        If the model or the pipeline has no form in ONNX.
+        If the model, its categories or the pipeline have no form in ONNX.
 
     See Also
     --------
@@ -88,18 +90,26 @@ def export_onnx(
             "before it as the pipeline."
         )
     check_is_fitted(estimator)
-    if estimator._categories is not None:
+    steps, categories = _steps(estimator, pipeline), estimator._categories
+    if steps and categories is not None:
         raise ModelFileError(
-            "skmtl.export_onnx cannot export a model of columns of categories, "
-            f"{estimator._categories.names}: encode them in the pipeline, for example "
-            "by an OrdinalEncoder, before the estimator is fitted."
+            "skmtl.export_onnx cannot export a pipeline before columns of categories, "
+            f"{categories.names}: leave 'pipeline' out, and give the file what the "
+            "pipeline makes of inputs."
         )
-    steps = _steps(estimator, pipeline)
-    first = _converted(make_pipeline(*steps)) if steps else None
+    first = _converted(onnx, make_pipeline(*steps)) if steps else None
     model = _network(estimator, torch.float64 if steps else None)
+    described = {"skmtl": _described(estimator)}
+    if categories is not None:
+        n = estimator.n_features_in_
+        read = onnx.helper.tensor_dtype_to_np_dtype(_input_type(model))
+        first = table_model(onnx, categories, n, read, OPSET)
+        names = list(getattr(estimator, "feature_names_in_", range(n)))
+        described["skmtl_inputs"] = columns_of_inputs(categories, names)
     model = model if first is None else _composed(onnx, first, model)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "skmtl", json.dumps(_described(estimator))
+    for key, value in described.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, json.dumps(value)
     onnx.checker.check_model(model)
     with replacing(Path(path)) as temporary:
         onnx.save(model, temporary)
@@ -116,12 +126,12 @@ def output_names(task_names: list[Any]) -> list[str]:
     Returns
     -------
     list of str
-        Another one where two would be the same, or that of the input.
+        Another one where two would be the same, or that of an input.
     """
     names: list[str] = []
     for t, task in enumerate(task_names):
         name = str(task)
-        taken = name in names or name in (INPUT, "")
+        taken = name in names or name in (NUMBERS, CATEGORIES, "")
         names.append(f"{name} (task {t})" if taken else name)
     return names
 
@@ -167,7 +177,7 @@ def _network(estimator: Any, dtype: torch.dtype | None) -> Any:
             program = torch.onnx.export(
                 torch.export.export(served, (X,), dynamic_shapes=rows),
                 dynamo=True,
-                input_names=[INPUT],
+                input_names=[NUMBERS],
                 output_names=output_names(estimator._targets.names),
                 opset_version=OPSET,
                 verbose=False,
@@ -200,14 +210,14 @@ def _steps(estimator: Any, pipeline: Any) -> list[Any]:
     return steps
 
 
-def _converted(pipeline: Pipeline) -> Any:
+def _converted(onnx: Any, pipeline: Pipeline) -> Any:
     """Return what skl2onnx makes of transformers."""
     skl2onnx = _skl2onnx()
     numbers = skl2onnx.common.data_types.DoubleTensorType
-    types = [(INPUT, numbers([None, pipeline[0].n_features_in_]))]
+    types = [(NUMBERS, numbers([None, pipeline[0].n_features_in_]))]
     try:
         with _quiet():
-            return skl2onnx.convert_sklearn(
+            model = skl2onnx.convert_sklearn(
                 pipeline, "pipeline", types, target_opset={"": OPSET}
             )
     except Exception as error:
@@ -216,12 +226,16 @@ def _converted(pipeline: Pipeline) -> Any:
             f"The 'pipeline' parameter of skmtl.export_onnx has a step that skl2onnx "
             f"cannot convert: {why}."
         ) from error
+    return onnx.version_converter.convert_version(model, OPSET)
+
+
+def _input_type(model: Any) -> int:
+    return model.graph.input[0].type.tensor_type.elem_type  # type: ignore[no-any-return]
 
 
 def _composed(onnx: Any, first: Any, network: Any) -> Any:
     """Put one model before another, with names that do not meet."""
-    first = onnx.version_converter.convert_version(first, OPSET)
-    first = onnx.compose.add_prefix(first, "pipeline/", rename_inputs=False)
+    first = onnx.compose.add_prefix(first, "before/", rename_inputs=False)
     network = onnx.compose.add_prefix(
         network, "network/", rename_outputs=False, rename_functions=False
     )

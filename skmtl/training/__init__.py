@@ -17,6 +17,7 @@ from skmtl.training._callbacks import SklearnCallbacks as SklearnCallbacks
 from skmtl.training._callbacks import Stopping as Stopping
 from skmtl.training._checkpoint import Checkpoints as Checkpoints
 from skmtl.training._collapse import warn_of_collapse as warn_of_collapse
+from skmtl.training._compiled import check_compiles as check_compiles
 from skmtl.training._draws import draws_alone as draws_alone
 from skmtl.training._judging import Judging as Judging
 from skmtl.training._judging import TaskStopping as TaskStopping

@@ -36,8 +36,8 @@ def draws_alone(net: MultiTaskNet) -> bool:
     Returns
     -------
     bool
-        False on a GPU, with a metric that decides, and where a class is of another
-        package than `PACKAGES`, or draws from torch's global state.
+        False on a GPU, where torch compiles, with a metric that decides, and where a
+        class is of another package than `PACKAGES`, or draws from torch's global state.
     """
     specs = (net.module__sharing, net.module__encoder, net.module__relation)
     parts = [
@@ -50,7 +50,8 @@ def draws_alone(net: MultiTaskNet) -> bool:
         *(spec for spec in specs if spec is not None),
     ]
     judged = net.judging is not None and net.judging.judge.metrics is not None
-    return net.device == "cpu" and not judged and all(map(_is_known, parts))
+    plain = net.device == "cpu" and net.backend is None
+    return plain and not judged and all(map(_is_known, parts))
 
 
 def _modules(module: nn.Module) -> Iterator[nn.Module]:

@@ -86,6 +86,7 @@ class KeptNet(PredictingNet):
             "processes",
             "_parameters",
             "_balance",
+            "_trace",
             "_stops",
             "_stopped",
             "_said",

@@ -1,7 +1,8 @@
 """The skorch net that trains several members at once, or in turn."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from skmtl._records import mean_known
 from skmtl.training._active import Active
 from skmtl.training._batches import Rows, Source
+from skmtl.training._compiled import compiled
 from skmtl.training._judging import TaskStopping
 from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
@@ -167,9 +169,15 @@ class MembersNet(MultiTaskNet):
             super()._epochs(rows, valid, epochs)
         finally:
             self.active.restore()
+            self._run = self.module_.each()
 
     def _drop_stopped(self) -> None:
-        """Train on with those stacked members only that have not stopped."""
+        """Train on with those stacked members only that have not stopped.
+
+        Compiled ones are dropped, and compiled anew, once half of them have stopped.
+        """
+        if self.backend is not None and self.done[self.active.numbers].mean() < 0.5:
+            return
         if self.active.drop(self.done, self.optimizer_):
             self._train_active()
 
@@ -191,8 +199,20 @@ class MembersNet(MultiTaskNet):
         super()._constants()
         module, self._balance.weighting = self.active.modules
         self._balance.module = module  # type: ignore[assignment]
-        self._run = self.active.members.each()
+        self._run = self._runs()
         self._own = None
+
+    def _runs(self) -> Callable[[Tensor], Tensor]:
+        """Return the map from inputs of each member that trains to their outputs."""
+        members, backend = self.active.members, self.backend
+        if backend is None:
+            return members.each()
+        if self.stacked:
+            return partial(compiled(_run_each, backend, rows=1), members)
+        nets = self._alone
+        return lambda X: torch.stack(
+            [net._traced(x).outputs for net, x in zip(nets, X, strict=True)]
+        )
 
     @property
     def _trained_module(self) -> Any:
@@ -211,12 +231,13 @@ class MembersNet(MultiTaskNet):
         self._own = None
         if self.stacked:
             super()._constants()
-            self._run = self.module_.each()
+            self._run = self._runs()
             return
         for net in self._alone:
             net.stop_training_, net._lowest = False, {}
             net._constants()
-        self._balance = self._alone[0]._balance
+            net._trace = self._alone[0]._trace  # which is compiled once for all
+        self._balance, self._run = self._alone[0]._balance, self._runs()
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return batches of all members, or what is held out of each."""
@@ -275,7 +296,9 @@ class MembersNet(MultiTaskNet):
         self._check_finite(losses)
         self._record("valid", losses)
         if self.judging is not None:
-            record = self.judging.see(losses, Z, checks.parts, self.active.numbers)
+            some = np.flatnonzero(self._trains).tolist()
+            parts, numbers = [checks.parts[i] for i in some], self.active.numbers[some]
+            record = self.judging.see(losses[some], Z[some], parts, numbers)
             self.history[-1].update(record)
             self.member_losses = -self.judging.worth
 
@@ -288,7 +311,7 @@ class MembersNet(MultiTaskNet):
 
     def _refined_losses(self, checks: Checks) -> tuple[NDArray[np.float64], Tensor]:
         """Return losses (n_members, n_tasks) once outputs are refined, and these."""
-        Z = self._outputs_of_each(checks, self.active.members, self.processes)
+        Z = self._outputs_of_each(checks, self._run, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))
         slopes = fitted_slopes(Z[:, few], checks.labels(few), blocks, priors)
@@ -304,12 +327,15 @@ class MembersNet(MultiTaskNet):
         return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z
 
     def _outputs_of_each(
-        self, checks: Checks, members: Members, processes: Processes = ALONE
+        self,
+        checks: Checks,
+        run: Callable[[Tensor], Tensor],
+        processes: Processes = ALONE,
     ) -> Tensor:
         """Return the outputs of members for their held-out rows."""
-        if members.training:
+        if self._trained_module.training:
             self._set_training(False)
-        run, parts = members.each(), []
+        parts = []
         source = checks.rows.source
         rows = self._rows_at_once(source.device)
         with torch.no_grad(), self._precision():
@@ -324,14 +350,19 @@ class MembersNet(MultiTaskNet):
         """Record the losses of those that train, beside the last ones of the others."""
         shape = self.n_members, losses.shape[1]
         every = self._losses_of_members.setdefault(prefix, np.empty(shape))
-        every[self.active.numbers] = losses
+        every[self.active.numbers[self._trains]] = losses[self._trains]
         self.member_losses = _mean_known(every, self.task_weight > 0)
         means = mean_known(every, axis=0)
         super()._record(prefix, means, float(self.member_losses.mean()))
 
+    @property
+    def _trains(self) -> NDArray[np.bool_]:
+        """Which of the members that are computed have not stopped."""
+        return ~self.done[self.active.numbers]  # type: ignore[no-any-return]
+
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
         """Refuse losses that are not finite of a member that still trains."""
-        bad = np.isinf(losses[~self.done[self.active.numbers]]).any(axis=0)
+        bad = np.isinf(losses[self._trains]).any(axis=0)
         super()._check_finite(np.where(bad, np.inf, 0.0))
 
     def _check_last(self, rows: Any) -> None:
@@ -351,7 +382,7 @@ class MembersNet(MultiTaskNet):
     def outputs_of_each(self, source: Source) -> Tensor:
         """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
         every = Checks([Rows(source, [])] * self.n_members)
-        return self._outputs_of_each(every, self.module_)
+        return self._outputs_of_each(every, self.module_.each())
 
     def _predicted(self, X: Tensor) -> Tensor:
         return averaged(self.module_(X).to(self.dtype), self.criterion_.blocks)
@@ -375,7 +406,7 @@ class MembersNet(MultiTaskNet):
             Packed outputs, NaN where every member has trained on the sample.
         """
         checks = Checks(rows)
-        Z = self._outputs_of_each(checks, self.module_, self.processes).cpu()
+        Z = self._outputs_of_each(checks, self.module_.each(), self.processes).cpu()
         place = torch.full((self.n_members, n_samples), -1, dtype=torch.int32)
         for own, index, mask in zip(place, checks.index, checks.mask, strict=True):
             own[index[mask]] = torch.arange(int(mask.sum()), dtype=torch.int32)
@@ -430,6 +461,10 @@ class MembersNet(MultiTaskNet):
             vars(self).pop(name, None)  # type: ignore[attr-defined]
         for net in self._workers:
             net.strip(callbacks, keep_optimizer)
+
+
+def _run_each(members: Members, X: Tensor) -> Tensor:
+    return members.each()(X)
 
 
 def _mean_known(

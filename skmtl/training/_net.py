@@ -17,6 +17,7 @@ from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
 from skmtl.training._callbacks import Progress, asked_by_callback
+from skmtl.training._compiled import compiling, tracing
 from skmtl.training._judging import Judging, Stopped
 from skmtl.training._kept import KeptNet
 from skmtl.training._module import Trace
@@ -60,6 +61,8 @@ class MultiTaskNet(KeptNet):
         Decay of the network's parameters; learned task weights have none.
     processes : Processes, default=ALONE
         Those that train it.
+    backend : str or None, default=None
+        Backend of torch.compile that training uses; None does not compile.
     **kwargs : dict
         As in `skorch.NeuralNet`.
 
@@ -96,6 +99,7 @@ class MultiTaskNet(KeptNet):
         autocast: bool,
         weight_decay: float,
         processes: Processes = ALONE,
+        backend: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.weighting = weighting
@@ -109,6 +113,7 @@ class MultiTaskNet(KeptNet):
         self.autocast = autocast
         self.weight_decay = weight_decay
         self.processes = processes
+        self.backend = backend
         self.weights_: Any = task_weight
         self.training_dtype = dtype
         super().__init__(module, *args, **kwargs)
@@ -158,7 +163,7 @@ class MultiTaskNet(KeptNet):
         self.processes.align(self.module_, self.weighting_)
         self.notify("on_train_begin", X=None, y=None)
         try:
-            with self._balance.graphs():
+            with self._balance.graphs(), compiling(self.backend):
                 self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
             if not asked_by_callback(interrupt):
@@ -349,7 +354,7 @@ class MultiTaskNet(KeptNet):
             X, y = batch
             with torch.no_grad():
                 with self.processes.own_draws():
-                    outputs = self.infer(X)
+                    outputs = self._traced(X).outputs
                 after, counts = self._losses(outputs, y)
                 self._balance.after_step(step["losses"], after, counts)
 
@@ -365,7 +370,7 @@ class MultiTaskNet(KeptNet):
         """Compute the tasks' losses without gradients."""
         X, y = batch
         with torch.no_grad():
-            outputs = self.infer(X)
+            outputs = self._traced(X).outputs
             losses, counts = self.criterion_(outputs, y, processes=self.processes)
         if self.judging is not None:
             self._said.append(self.processes.gathered(outputs))
@@ -385,7 +390,7 @@ class MultiTaskNet(KeptNet):
 
     def _traced(self, X: Tensor) -> Trace:
         with self._precision():
-            trace: Trace = self.module_.trace(X)
+            trace = self._trace(self.module_, X)
         return trace._replace(outputs=trace.outputs.float()) if self.autocast else trace
 
     def _constants(self) -> None:
@@ -399,6 +404,7 @@ class MultiTaskNet(KeptNet):
             self.record_gradients,
             self.processes,
         )
+        self._trace = tracing(self.backend, self._balance.gradients is not None)
         self._parameters = [
             p for g in self.optimizer_.param_groups for p in g["params"]
         ]

@@ -200,13 +200,86 @@ def test_transformers_are_those_of_the_pipeline_before_the_estimator():
     assert _steps(pipeline[-1], None) == []
 
 
-# ---------------------------------------------------------------------- what is refused
-def test_refuses_categories(tmp_path):
+# ------------------------------------------------------------- columns of categories
+def table(**columns):
+    """Return a table whose columns of categories stand before and after its numbers."""
     X, Y = mixed_tasks()
-    X = pd.DataFrame(X, columns=list("wxyz")).assign(city=["Rome", "Oslo"] * 30)
+    X = pd.DataFrame(X, columns=list("wxyz"))
+    X.insert(1, "city", pd.Series(["Rome", "Oslo", None, "Bonn"] * 15, dtype=object))
+    return X.assign(**columns), Y
+
+
+def as_inputs(X, est, dtype=np.float32):
+    """Return a table as an ONNX file takes it."""
+    categories = est._categories.names
+    strings = X[categories].astype(object)
+    strings = strings.where(strings.notna(), "").map(str).to_numpy(dtype=object)
+    numbers = X.drop(columns=categories).to_numpy(dtype=dtype)
+    return (
+        {"X": numbers, "categories": strings}
+        if numbers.size
+        else {"categories": strings}
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoder", "n_members"),
+    [(MLP((6, 5)), 1), (MLP((6,)), 3), (PeriodicEmbedding((6,), embedding_dim=2), 1)],
+    ids=["one", "members", "embeddings"],
+)
+def test_categories(tmp_path, encoder, n_members):
+    year = pd.Categorical([1990, 1991, 1992, 1993, None] * 12)
+    X, Y = table(year=year, closed=pd.Categorical([True, False, True] * 20))
+    settings = {**SMALL, "encoder": encoder, "n_members": n_members}
+    est = MultiTaskEstimator(**settings).fit(X, Y)
+    session = session_of(est, tmp_path)
+    unseen = X.iloc[:4].copy()
+    unseen["city"] = ["Paris", None, "Rome", "rome"]
+    unseen["year"] = pd.Categorical([2001, 1990, None, 1993])
+    unseen.loc[1, "x"] = np.nan
+    dtype = {"tensor(double)": np.float64, "tensor(float)": np.float32}[
+        session.get_inputs()[0].type
+    ]
+    for new in (X, unseen, unseen.iloc[:1]):
+        found = session.run(None, as_inputs(new, est, dtype))
+        values = est.predict_frame(new)
+        for t, (one, proba) in enumerate(
+            zip(found, est.predict_proba(new), strict=True)
+        ):
+            other = values.iloc[:, t].to_numpy() if proba is None else proba
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["skmtl_inputs"]) == {
+        "X": ["w", "x", "y", "z"],
+        "categories": ["city", "year", "closed"],
+    }
+
+
+def test_categories_alone(tmp_path):
+    X, Y = table()
+    est = MultiTaskEstimator(**SMALL).fit(X[["city"]], Y)
+    session = session_of(est, tmp_path)
+    assert [i.name for i in session.get_inputs()] == ["categories"]
+    cities = np.array([["Rome"], ["Oslo"], [""], ["Bonn"], ["Paris"]], dtype=object)
+    (found, *_) = session.run(None, {"categories": cities})
+    X = pd.DataFrame({"city": ["Rome", "Oslo", None, "Bonn", "Paris"]})
+    np.testing.assert_allclose(found, est.predict_proba(X)[0], rtol=1e-5, atol=1e-5)
+
+
+# ---------------------------------------------------------------------- what is refused
+def test_refuses_categories_that_are_no_different_strings(tmp_path):
+    X, Y = table(kind=["", "a"] * 30)
     est = MultiTaskEstimator(**SMALL).fit(X, Y)
-    with pytest.raises(ModelFileError, match=r"columns of categories, \['city'\]: enc"):
+    with pytest.raises(ModelFileError, match="categories of column 'kind' apart as"):
         skmtl.export_onnx(est, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_a_pipeline_before_categories(tmp_path):
+    X, Y = table()
+    est = MultiTaskEstimator(**SMALL).fit(X, Y)
+    with pytest.raises(ModelFileError, match=r"of categories, \['city'\]: leave 'pip"):
+        skmtl.export_onnx(est, tmp_path / "model.onnx", StandardScaler())
     assert not list(tmp_path.iterdir())
 
 

@@ -31,10 +31,12 @@ ERRORS = [
     r"Task '.*' has the label .*, which is none of its classes .*",
     r"class_weight='balanced' needs all rows at once, which partial_fit has not: .*",
     r"y has no label that counts: every entry is missing\.",
-    *(TABLE_ERRORS := [
-        r"Input X contains NaN\..*",
-        r"Column 'x0' of X holds categories, but held numbers when the model was .*",
-    ]),
+    *(
+        TABLE_ERRORS := [
+            r"Input X contains NaN\..*",
+            r"Column 'x0' of X holds categories, but held numbers when the model was .*",
+        ]
+    ),
 ]
 WARNINGS = [
     r"UserWarning: .* balances gradients of several tasks in the parameters that .*",

@@ -63,7 +63,7 @@ def test_any_settings(data):
 
 @given(st.data())
 def test_any_images(data):
-    est = data.draw(estimators(names=[*STRATEGIES, *TRAINING] , most=3))
+    est = data.draw(estimators(names=[*STRATEGIES, *TRAINING], most=3))
     est.set_params(encoder=CNN((2,), hidden_layer_sizes=(3,)))
     channels, height, width = (data.draw(st.integers(1, most)) for most in (2, 9, 9))
     own = data.draw(labels(KINDS[type(est)], forms=["objects"]))

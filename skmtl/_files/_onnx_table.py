@@ -1,0 +1,110 @@
+"""Numbers and categories of a table, as the inputs of an ONNX file."""
+
+from typing import Any
+
+import numpy as np
+
+from skmtl._categories import Categories
+from skmtl.exceptions import ModelFileError
+
+#: Names of the inputs: one of numbers, one of strings.
+NUMBERS, CATEGORIES = "X", "categories"
+#: Version of ONNX's operators for machine learning.
+OPSET_ML = 3
+
+
+def table_model(
+    onnx: Any, categories: Categories, n_features: int, dtype: Any, opset: int
+) -> Any:
+    """Return a model of ONNX that puts codes in place of categories.
+
+    Parameters
+    ----------
+    onnx : module
+        The package.
+    categories : Categories
+        What fit has read of the columns.
+    n_features : int
+        Number of columns.
+    dtype : dtype
+        Type of the numbers that go in and come out.
+    opset : int
+        Version of ONNX's operators.
+
+    Returns
+    -------
+    ModelProto
+        Its output has the columns of the table, in their order.
+    """
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    labels, make = categories.labels(), onnx.helper.make_node
+    numbers = [i for i in range(n_features) if i not in labels]
+    strings = (CATEGORIES, onnx.TensorProto.STRING, len(labels))
+    inputs = [strings] if not numbers else [(NUMBERS, kind, len(numbers)), strings]
+    parts = [NUMBERS] if numbers else []
+    nodes, constants = [], {}
+    for place, (column, known) in enumerate(labels.items()):
+        keys = _keys(known, categories.names[place])
+        constants[f"place_{column}"] = np.array([place])
+        own = [f"{name}_{column}" for name in ("place", "labels", "floats", "codes")]
+        nodes += [
+            make("Gather", [CATEGORIES, own[0]], [own[1]], axis=1),
+            make(
+                "LabelEncoder",
+                [own[1]],
+                [own[2]],
+                domain="ai.onnx.ml",
+                keys_strings=["", *keys],
+                values_floats=[float("nan"), *range(1, len(keys) + 1)],
+                default_float=0.0,
+            ),
+            make("Cast", [own[2]], [own[3]], to=kind),
+        ]
+        parts.append(own[3])
+    constants["order"] = np.argsort([*numbers, *labels])
+    nodes.append(make("Concat", parts, ["every"], axis=1))
+    nodes.append(make("Gather", ["every", "order"], ["table"], axis=1))
+    value, array = onnx.helper.make_tensor_value_info, onnx.numpy_helper.from_array
+    graph = onnx.helper.make_graph(
+        nodes,
+        "table",
+        [value(name, type_, ["n", width]) for name, type_, width in inputs],
+        [value("table", kind, ["n", n_features])],
+        [array(values, name) for name, values in constants.items()],
+    )
+    versions = [("", opset), ("ai.onnx.ml", OPSET_ML)]
+    imports = [onnx.helper.make_opsetid(*version) for version in versions]
+    return onnx.helper.make_model(graph, opset_imports=imports)
+
+
+def columns_of_inputs(categories: Categories, names: list[Any]) -> dict[str, list[Any]]:
+    """Return which columns of the table each input has, by their names.
+
+    Parameters
+    ----------
+    categories : Categories
+        What fit has read of the columns.
+    names : list
+        Names of all columns.
+
+    Returns
+    -------
+    dict of str to list
+        Names by input.
+    """
+    labels = categories.labels()
+    numbers = [str(name) for i, name in enumerate(names) if i not in labels]
+    strings = {CATEGORIES: [str(name) for name in categories.names]}
+    return {NUMBERS: numbers, **strings} if numbers else strings
+
+
+def _keys(labels: list[Any], name: Any) -> list[str]:
+    """Return the strings that stand for the categories of a column."""
+    keys = [str(label) for label in labels]
+    if "" in keys or len(set(keys)) < len(keys):
+        raise ModelFileError(
+            f"skmtl.export_onnx cannot tell the categories of column {name!r} apart as "
+            'strings, of which "" stands for a missing one: rename them before the '
+            "estimator is fitted."
+        )
+    return keys

@@ -1,0 +1,176 @@
+"""What training computes, as functions that torch compiles."""
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.split_module import split_module
+
+from skmtl.training._module import MultiTaskModule, Trace
+from skmtl.training._runtime import reusable_graphs
+
+
+@functools.cache
+def check_compiles(backend: str, device_type: str) -> None:
+    """Refuse a backend of torch.compile that cannot compile here, by trying it.
+
+    Parameters
+    ----------
+    backend : str
+        Name of the backend.
+    device_type : str
+        Where to compute.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend, or it lacks something, such as a C++ compiler.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())  # type: ignore[no-untyped-call]
+    if backend not in known:
+        raise ValueError(
+            "The 'compile' parameter must be a bool or a backend of torch.compile, one "
+            f"of {known}. Got {backend!r} instead."
+        )
+    try:
+        compiled(_tried, backend)(torch.zeros(2, device=device_type))
+    except Exception as error:
+        lines = str(error).partition("raised:\n")
+        why = (lines[2] or lines[0]).strip().partition("\n")[0]
+        raise ValueError(
+            f"The 'compile' parameter cannot be used here, as torch.compile fails with "
+            f"the backend {backend!r}: {re.sub('[.]$', '', why)}. Install what it "
+            "lacks, such as a C++ compiler, or set compile=False."
+        ) from error
+
+
+def _tried(X: Tensor) -> Tensor:
+    return X.sin() + 1
+
+
+def compiled(
+    function: Callable[..., Any], backend: Any, rows: int = 0
+) -> Callable[..., Any]:
+    """Return a function as torch compiles it, for any number of rows.
+
+    What is compiled belongs to the returned function alone, and goes with it.
+
+    Parameters
+    ----------
+    function : callable
+        A function that is defined in a module, and takes a batch of inputs last.
+    backend : str or callable
+        Backend of torch.compile.
+    rows : int, default=0
+        The axis of the batch that has another size in other batches.
+
+    Returns
+    -------
+    callable
+        The compiled function.
+    """
+    # Torch keeps what it compiles with the code of the function that is called, and
+    # gives up where there is much of it: a copy of the code is forgotten with the copy.
+    code = function.__code__.replace()
+    own = torch.compile(FunctionType(code, function.__globals__), backend=backend)
+
+    def call(*arguments: Any) -> Any:
+        torch._dynamo.maybe_mark_dynamic(arguments[-1], rows)
+        return own(*arguments)
+
+    return call
+
+
+@contextmanager
+def compiling(backend: str | None) -> Iterator[None]:
+    """Let torch compile so that graphs can be walked twice.
+
+    Parameters
+    ----------
+    backend : str or None
+        Name of a backend of torch.compile; None changes nothing.
+    """
+    with nullcontext() if backend is None else reusable_graphs():
+        yield
+
+
+def tracing(
+    backend: str | None, task_by_task: bool
+) -> Callable[[MultiTaskModule, Tensor], Trace]:
+    """Return what makes the trace of a module.
+
+    Parameters
+    ----------
+    backend : str or None
+        Name of a backend of torch.compile; None does not compile.
+    task_by_task : bool
+        Whether gradients of outputs are taken at shared features.
+
+    Returns
+    -------
+    callable
+        Maps module and inputs to a trace.
+    """
+    if backend is None:
+        return MultiTaskModule.trace
+    return compiled(MultiTaskModule.trace, Parted(backend) if task_by_task else backend)
+
+
+class Parted:
+    """Compiles a graph in parts that end where it has outputs.
+
+    What is compiled at once has no gradients of one output at another. Part by part, a
+    graph has those that it would have without compilation.
+
+    Parameters
+    ----------
+    backend : str
+        Name of the backend of torch.compile for each part.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self.compile = torch._dynamo.lookup_backend(backend)
+
+    def __call__(self, module: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        """Compile a graph that torch has traced."""
+        part = _parts(module.graph)
+        if not any(part.values()):
+            return self.compile(module, inputs)  # type: ignore[no-any-return]
+        whole = split_module(module, None, part.__getitem__)  # type: ignore[arg-type]
+        for name, own in list(whole.named_children()):
+            setattr(whole, name, _Compiled(own, self.compile))
+        return whole
+
+
+def _parts(graph: fx.Graph) -> dict[fx.Node, int]:
+    """Return the part of each node: the most outputs on a way to it."""
+    outputs = set(graph.output_node().all_input_nodes)
+    part: dict[fx.Node, int] = {}
+    for node in graph.nodes:
+        before = (n for n in node.all_input_nodes if n.op != "placeholder")
+        part[node] = max((part[n] + (n in outputs) for n in before), default=0)
+    return part
+
+
+class _Compiled(nn.Module):
+    """A part of a graph, compiled."""
+
+    def __init__(self, part: Any, compile: Callable[..., Any]) -> None:
+        super().__init__()
+        nodes = part.graph.nodes
+        inputs = [n.meta["example_value"] for n in nodes if n.op == "placeholder"]
+        (output,) = part.graph.output_node().args
+        self.single = not isinstance(output, tuple)
+        if self.single:
+            part.graph.output_node().args = ((output,),)
+            part.recompile()
+        self.run = compile(part, inputs)
+
+    def forward(self, *arguments: Any) -> Any:
+        outputs = self.run(*arguments)
+        return outputs[0] if self.single else outputs
