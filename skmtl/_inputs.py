@@ -57,16 +57,27 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
 
 def _streamed(estimator: Any, X: Streamed, encoder: Encoder, reset: bool) -> Streamed:
     """Check the columns of a table on disk; its numbers are when they are read."""
-    if not reset and estimator._categories is not None:
-        raise ValueError(
-            f"The columns {estimator._categories.names} of X held categories when the "
-            "model was fitted, which a table on disk cannot: give a DataFrame."
-        )
-    columns = pandas_for("open_table").DataFrame(columns=X.names)
-    validate_data(estimator, columns, reset=reset, skip_check_array=True)
+    frame = _levels(X)
     if reset:
-        estimator._categories = None
-    return X.allowing_nan(encoder.allow_nan)
+        estimator._categories = Categories.of(frame)
+        _check_categories(estimator._categories, encoder)
+    else:
+        names = getattr(estimator, "feature_names_in_", None)
+        check_kinds(frame, estimator._categories, names)
+    validate_data(estimator, frame, reset=reset, skip_check_array=True)
+    known = np.asarray(coded(frame, estimator._categories), dtype=np.float64)
+    return X.read_as({j: known[:, j] for j in X.levels}, encoder.allow_nan)
+
+
+def _levels(X: Streamed) -> Any:
+    """Return a DataFrame with all labels of columns of categories, zero for numbers."""
+    pd = pandas_for("open_table")
+    n_rows = max(map(len, X.levels.values()), default=1)
+    columns = [pd.Series(np.zeros(n_rows)) for _ in X.names]
+    for j, labels in X.levels.items():
+        columns[j] = pd.Series([*labels, *labels[:1] * (n_rows - len(labels))])
+        columns[j] = columns[j].astype("category")
+    return pd.concat(columns, axis=1, keys=X.names)
 
 
 def _check_categories(categories: Categories | None, encoder: Encoder) -> None:

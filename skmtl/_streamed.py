@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -140,8 +141,13 @@ class Streamed:
         What reads.
     names : list of str
         Names of the columns.
+    levels : dict of int to list, default={}
+        Labels of the columns of categories, by the position of the column. Blocks hold
+        the position of each label.
     rows : ndarray of int of shape (n,) or None, default=None
         Which rows of the table; None for all.
+    codes : dict of int to ndarray, default={}
+        What stands for each label of a column of categories.
     allow_nan : bool, default=True
         Whether rows may hold NaN.
     """
@@ -152,12 +158,16 @@ class Streamed:
         self,
         blocks: Blocks,
         names: list[str],
+        levels: Mapping[int, list[Any]] = MappingProxyType({}),
         rows: NDArray[np.int64] | None = None,
+        codes: Mapping[int, NDArray[np.float64]] = MappingProxyType({}),
         allow_nan: bool = True,
     ) -> None:
         self.blocks = blocks
         self.names = names
+        self.levels = dict(levels)
         self.rows = rows
+        self.codes = dict(codes)
         self.allow_nan = allow_nan
 
     def __len__(self) -> int:
@@ -190,7 +200,7 @@ class Streamed:
                 f"A table on disk is indexed by several rows. Got {key!r}: use a slice "
                 "or an array of row numbers."
             )
-        return Streamed(self.blocks, self.names, rows, self.allow_nan)
+        return self._with(rows=rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -202,14 +212,22 @@ class Streamed:
             out[part] = self.take(part)
         return out
 
-    def allowing_nan(self, allow_nan: bool) -> Streamed:
-        """Return the same rows, refusing NaN or not."""
-        return Streamed(self.blocks, self.names, self.rows, allow_nan)
+    def _with(self, **changes: Any) -> Streamed:
+        return Streamed(**{**vars(self), **changes})
+
+    def read_as(
+        self, codes: Mapping[int, NDArray[np.float64]], allow_nan: bool
+    ) -> Streamed:
+        """Return the same rows with other codes of categories, refusing NaN or not."""
+        return self._with(codes=codes, allow_nan=allow_nan)
 
     def take(self, positions: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows, given by their positions."""
         rows = positions if self.rows is None else self.rows[positions]
         X = self.blocks.take(rows)
+        for column, codes in self.codes.items():
+            known = ~np.isnan(X[:, column])
+            X[known, column] = codes[X[known, column].astype(np.int64)]
         if not np.isfinite(X.sum()):
             self._check(X)
         return X
@@ -257,7 +275,7 @@ class Streamed:
     def identity(self) -> list[Any]:
         """Return what tells the rows from others, without reading them."""
         pieces = [piece.identity() for piece in self.blocks.pieces]
-        return [pieces, self.names, self.rows]
+        return [pieces, self.names, self.levels, self.rows]
 
     def _check(self, X: NDArray[Any]) -> None:
         """Refuse numbers that are not finite where they may not be."""

@@ -387,7 +387,7 @@ def check_finite(values: NDArray[Any], name: Any) -> None:
 def _mean_scale(
     values: NDArray[np.float64], weight: NDArray[np.float64] | None
 ) -> tuple[float, float]:
-    # In units near one, so that squares of huge or tiny numbers are finite and not zero.
+    # In units near one, so that squares of huge or tiny numbers are finite, not zero.
     unit = np.frexp(np.abs(values).max())[1]
     values = np.ldexp(values, -unit)
     weight = None if weight is None else weight / weight.max()

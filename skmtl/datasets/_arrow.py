@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 #: Bytes of a column of a file that are read at a time.
 BUFFER = 2**16
+#: Rows of columns of categories that are read at a time when a table is opened.
+READ_ROWS = 2**17
+#: Categories that a column may have.
+MOST_LEVELS = 2**16
 
 
 class Rows:
@@ -25,12 +29,17 @@ class Rows:
         Columns to read.
     dtype : dtype
         Type to read them as.
+    levels : dict of str to pyarrow.Array
+        Labels of the columns of categories, which are read as positions of labels.
     """
 
-    def __init__(self, parts: Sequence[Any], names: list[str], dtype: Any) -> None:
+    def __init__(
+        self, parts: Sequence[Any], names: list[str], dtype: Any, levels: dict[str, Any]
+    ) -> None:
         self.parts = parts
         self.names = names
         self.dtype = dtype
+        self.levels = levels
         self.n_rows = sum(part.n_rows for part in parts)
 
     def blocks(self, size: int) -> Iterator[NDArray[Any]]:
@@ -42,9 +51,17 @@ class Rows:
         for table in _of_size(batches, size):
             block = np.empty((table.num_rows, len(self.names)), self.dtype)
             for j, name in enumerate(self.names):
-                # Not every integer is a number of that type, nor need it be.
-                block[:, j] = table[name].cast(to, safe=False).to_numpy()
+                block[:, j] = self._numbers(name, table[name], to)
             yield block
+
+    def _numbers(self, name: str, column: Any, to: Any) -> NDArray[Any]:
+        from pyarrow import compute
+
+        if name in self.levels:
+            labels = self.levels[name]
+            column = compute.index_in(column.cast(labels.type), labels)
+        # Not every integer is a number of that type, nor need it be.
+        return column.cast(to, safe=False).to_numpy()  # type: ignore[no-any-return]
 
     def identity(self) -> Any:
         """Return what tells the rows from others, without reading them."""
@@ -188,6 +205,26 @@ class Opened:
             else:
                 yield FilePart(fragment, self.schema, fragment.count_rows())
 
+    def levels(self, names: list[str]) -> dict[str, Any]:
+        """Return the labels of columns of categories, each an array; reads them all."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        kinds = {name: value_type(self.schema.field(name).type) for name in names}
+        found = {name: pa.array([], kind) for name, kind in kinds.items()}
+        parts = self.parts(READ_ROWS) if names else ()
+        for batch in (b for part in parts for b in part.batches(names, READ_ROWS)):
+            for name, known in found.items():
+                new = compute.unique(batch[name].cast(known.type)).drop_null()
+                both = compute.unique(pa.concat_arrays([known, new]))
+                if len(both) > MOST_LEVELS:
+                    raise ValueError(
+                        f"Column {name!r} of the table has more than {MOST_LEVELS} "
+                        "categories: leave it out of 'features', or write numbers."
+                    )
+                found[name] = both
+        return found
+
     def labels(self, targets: list[str]) -> Any:
         """Return columns of labels as a DataFrame, in types that know missing ones."""
         import pandas as pd
@@ -250,7 +287,9 @@ def _of_size(batches: Iterable[Any], size: int) -> Iterator[Any]:
         yield pa.Table.from_batches(held)
 
 
-def pieces_of(opened: Opened, names: list[str], dtype: Any, size: int) -> list[Rows]:
+def pieces_of(
+    opened: Opened, names: list[str], dtype: Any, levels: dict[str, Any], size: int
+) -> list[Rows]:
     """Return pieces of a table, small parts together.
 
     Parameters
@@ -261,6 +300,8 @@ def pieces_of(opened: Opened, names: list[str], dtype: Any, size: int) -> list[R
         Columns to read.
     dtype : dtype
         Type to read them as.
+    levels : dict of str to pyarrow.Array
+        Labels of the columns of categories.
     size : int
         Number of rows that a piece has at least, but the last.
 
@@ -275,11 +316,11 @@ def pieces_of(opened: Opened, names: list[str], dtype: Any, size: int) -> list[R
             groups.append([])
         if part.n_rows:
             groups[-1].append(part)
-    return [Rows(parts, names, dtype) for parts in groups if parts]
+    return [Rows(parts, names, dtype, levels) for parts in groups if parts]
 
 
-def check_numbers(schema: Any, names: list[str]) -> None:
-    """Refuse columns that hold no numbers.
+def categories_of(schema: Any, names: list[str]) -> list[str]:
+    """Return the columns that hold categories; refuse what holds no numbers either.
 
     Parameters
     ----------
@@ -287,28 +328,44 @@ def check_numbers(schema: Any, names: list[str]) -> None:
         Columns of the table.
     names : list of str
         Those of inputs.
+
+    Returns
+    -------
+    list of str
+        Columns of strings, and those of any type that are encoded as a dictionary.
     """
     from pyarrow import types
 
+    found = []
+    numbers = types.is_integer, types.is_floating, types.is_boolean, types.is_decimal
     for name in names:
         kind = schema.field(name).type
-        tests = (types.is_integer, types.is_floating, types.is_boolean)
-        if not any(test(kind) for test in (*tests, types.is_decimal)):
+        strings = types.is_string(kind) or types.is_large_string(kind)
+        if strings or types.is_dictionary(kind):
+            found.append(name)
+        elif not any(test(kind) for test in numbers):
             raise ValueError(
                 f"Column {name!r} of the table holds {kind}, but inputs must be "
-                "numbers: write it as numbers, or leave it out of 'features'."
+                "numbers, or strings for categories: write it as such, or leave it out "
+                "of 'features'."
             )
+    return found
+
+
+def value_type(kind: Any) -> Any:
+    """Return the type of the labels of a column."""
+    return getattr(kind, "value_type", kind)
 
 
 def type_of(schema: Any, names: list[str]) -> np.dtype[Any]:
-    """Return the type of numbers that all columns of inputs fit in.
+    """Return the type of numbers that all columns of numbers fit in.
 
     Parameters
     ----------
     schema : pyarrow.Schema
         Columns of the table.
     names : list of str
-        Those of inputs.
+        Those of numbers.
 
     Returns
     -------

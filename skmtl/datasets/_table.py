@@ -8,7 +8,7 @@ from typing import Any
 
 from skmtl._streamed import BLOCKS, Blocks, Streamed
 from skmtl._validation import pandas_for
-from skmtl.datasets._arrow import Opened, check_numbers, pieces_of, type_of
+from skmtl.datasets._arrow import Opened, categories_of, pieces_of, type_of
 
 
 def open_table(
@@ -21,9 +21,9 @@ def open_table(
 ) -> tuple[Any, Any]:
     """Open a table that is larger than memory, for ``fit`` and ``predict``.
 
-    Labels are read at once. Inputs stay where they are: estimators read them block by
-    block, and in each epoch of training shuffle the rows of a window of blocks, which
-    come from several places of the table in a new order.
+    Labels are read at once, and which categories there are. Inputs stay where they are:
+    estimators read them block by block, and in each epoch of training shuffle the rows
+    of a window of blocks, which come from several places of the table in a new order.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def open_table(
     targets : sequence of str, default=()
         Names of the columns that hold labels, one per task.
     features : sequence of str or None, default=None
-        Names of the columns that hold inputs, which must be numbers or booleans. None
-        takes all but the targets.
+        Names of the columns that hold inputs: numbers, booleans, or categories, which
+        are strings or encoded as a dictionary. None takes all but the targets.
     format : str, default="parquet"
         Format of the files, as `pyarrow.dataset.dataset` takes it: "parquet",
         "feather", "csv", "orc" or "json".
@@ -46,7 +46,8 @@ def open_table(
     Returns
     -------
     X : array-like of shape (n_samples, n_features)
-        Inputs, which are read when they are needed; null becomes NaN. Indexing it by
+        Inputs, which are read when they are needed; null becomes NaN, and a category
+        its position among those of the table. Indexing it by
         rows reads nothing, so that ``train_test_split`` and splitters work;
         ``numpy.asarray`` reads all.
     y : pandas.DataFrame of shape (n_samples, n_targets) or None
@@ -55,7 +56,8 @@ def open_table(
     Raises
     ------
     ValueError
-        If there is no such column, or one of the features is not a number.
+        If there is no such column, or one of the features holds something else, such as
+        dates or lists, or more than 65,536 categories.
 
     Examples
     --------
@@ -79,10 +81,13 @@ def open_table(
         )
     opened = Opened.of(table, format)
     names = _names(opened.names, list(targets), features)
-    check_numbers(opened.schema, names)
-    dtype, window = type_of(opened.schema, names), int(shuffle_window)
-    pieces = pieces_of(opened, names, dtype, -(-window // BLOCKS))
-    X = Streamed(Blocks(pieces, len(names), dtype, window), names)
+    categories = categories_of(opened.schema, names)
+    numbers = [name for name in names if name not in categories]
+    dtype, window = type_of(opened.schema, numbers), int(shuffle_window)
+    known = opened.levels(categories)
+    pieces = pieces_of(opened, names, dtype, known, -(-window // BLOCKS))
+    levels = {names.index(name): own.to_pylist() for name, own in known.items() if own}
+    X = Streamed(Blocks(pieces, len(names), dtype, window), names, levels)
     if not len(X):
         raise ValueError(f"The table has no row. Got {table!r}.")
     if not targets:

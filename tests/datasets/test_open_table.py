@@ -38,6 +38,7 @@ def frame():
 
 FRAME = frame()
 ARROW = pa.Table.from_pandas(FRAME, preserve_index=False)
+DATED = ARROW.append_column("day", pa.array([0] * N, pa.date32()))
 
 
 def one_file(folder):
@@ -369,12 +370,44 @@ def test_a_table_that_is_lost_leaves_no_fitted_estimator(tmp_path):
     assert not hasattr(est, "net_")
 
 
-def test_categories_of_fit_are_no_table(tmp_path):
-    X, y = opened(tmp_path)
-    named = FRAME[FEATURES].assign(a=np.where(NUMBERS[:, 0] > 0, "x", "y"))
-    est = estimator().fit(named, y)
-    with pytest.raises(ValueError, match=r"columns \['a'\] of X held categories"):
-        est.predict(X)
+CITIES = np.array(["Rome", "Oslo", "Bern"], dtype=object)[np.arange(N) % 3]
+CITIES[::50] = None
+SIZES = pd.Categorical(np.array([10, 20])[np.arange(N) // 150])
+
+
+def with_categories():
+    return FRAME.assign(city=CITIES, size=SIZES, empty=pd.array([None] * N, "string"))
+
+
+@pytest.mark.parametrize("encoder", [NET, MLP((8,), categories="one_hot", dropout=0)])
+def test_categories_train_as_those_of_a_data_frame(encoder, tmp_path):
+    table = with_categories()
+    path = tmp_path / "table.parquet"
+    parquet.write_table(pa.Table.from_pandas(table), path, row_group_size=70)
+    names = ["city", "a", "size", "empty"]
+    X, y = open_table(path, TARGETS, features=names, shuffle_window=64)
+    options = {"encoder": encoder, "batch_size": 40, "shuffle": False, "n_members": 2}
+    est = estimator(**options).fit(X, y)
+    other = estimator(**options).fit(table[names], y)
+    assert_array_equal(est.predict(X), other.predict(table[names]))
+    assert_array_equal(est.predict(table[names]), other.predict(X))
+    # Tables have lists of categories of their own, some of them not known to fit.
+    some = table[names].iloc[[1, 3, 5]].assign(city=["Bern", "Paris", None])
+    rows, _ = open_table(pa.Table.from_pandas(some, preserve_index=False))
+    assert_array_equal(est.predict(rows), est.predict(some))
+
+
+def test_columns_change_between_numbers_and_categories():
+    X, y = open_table(pa.Table.from_pandas(with_categories()), TARGETS, features=["a"])
+    other = pa.table({"a": ["x", "y"]})
+    with pytest.raises(ValueError, match="'a' of X holds categories, but held numbers"):
+        estimator().fit(X, y).predict(open_table(other)[0])
+
+
+def test_too_many_categories(monkeypatch):
+    monkeypatch.setattr("skmtl.datasets._arrow.MOST_LEVELS", 2)
+    with pytest.raises(ValueError, match="'city' of the table has more than 2 categor"):
+        open_table(pa.Table.from_pandas(with_categories()), TARGETS)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +416,7 @@ def test_categories_of_fit_are_no_table(tmp_path):
         ({"targets": ["cost"]}, r"'targets' parameter must name columns .* \['cost'\]"),
         ({"targets": ["price", "price"]}, "each once"),
         ({"features": ["z"]}, r"'features' parameter must name columns .* Got \['z'\]"),
-        ({"features": ["kind"], "targets": []}, "'kind' of the table holds .*string"),
+        ({"features": ["day"]}, r"'day' of the table holds date32.* or strings for"),
         ({"features": ["price"]}, r"columns that are no targets, .* Got \['price'\]"),
         ({"features": []}, r"at least one. Got \[\]"),
         ({"shuffle_window": 0}, "positive number of rows. Got 0"),
@@ -392,7 +425,7 @@ def test_categories_of_fit_are_no_table(tmp_path):
 )
 def test_bad_columns(options, message):
     with pytest.raises(ValueError, match=message):
-        open_table(ARROW, **({"targets": TARGETS} | options))
+        open_table(DATED, **({"targets": TARGETS} | options))
 
 
 def test_bad_tables(tmp_path):
