@@ -5,7 +5,6 @@ import pickle
 import signal
 import time
 from contextlib import suppress
-from itertools import chain
 
 import numpy as np
 import pytest
@@ -211,6 +210,7 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 def test_a_search_goes_on_where_a_worker_is_killed(tool, tmp_path):
     folder = tmp_path / "fits"
     folder.mkdir()
+    X, Z = table(30)  # so small that they travel with fits, and are not lost
     dying = regressor(callbacks=[Dying(folder, os.getpid())])
     splits = list(KFold(3).split(X))
 
@@ -222,9 +222,7 @@ def test_a_search_goes_on_where_a_worker_is_killed(tool, tmp_path):
         return search.fit(X, Z).cv_results_["mean_test_score"]
 
     expected, n_fits = run(), len(noted(folder))
-    # Sent to all workers, lest it be lost with one.
-    everywhere = [X, Z, *chain.from_iterable(splits)]
-    with parallel_config("dask", scatter=everywhere):
+    with parallel_config("dask"):
         found = run()
     np.testing.assert_array_equal(found, expected)
     assert folder.with_suffix(".done").exists()
