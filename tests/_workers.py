@@ -38,13 +38,6 @@ class _Once(Noting):
         self.act()
 
 
-class Dying(_Once):
-    """Kills its worker."""
-
-    def act(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 class Interrupting(_Once):
     """Presses Ctrl-C where the search was started."""
 

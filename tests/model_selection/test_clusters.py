@@ -5,14 +5,13 @@ import pickle
 import signal
 import time
 from contextlib import suppress
-from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 from joblib import parallel_config
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from skmtl import MultiTaskRegressor
 from skmtl.encoder import MLP
@@ -22,7 +21,7 @@ from skmtl.model_selection import (
     cross_val_predict,
 )
 from tests._networks import SAME_STEPS, table
-from tests._workers import Dying, Failing, Interrupting, Noting, noted
+from tests._workers import Failing, Interrupting, Noting, noted
 
 distributed = pytest.importorskip("distributed")
 X, Z = table()
@@ -204,31 +203,6 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 
 
 # Failures
-
-
-@pytest.mark.usefixtures("client")
-@pytest.mark.parametrize("tool", ["grid search", "comparison"])
-def test_a_search_goes_on_where_a_worker_is_killed(tool, tmp_path):
-    folder = tmp_path / "fits"
-    folder.mkdir()
-    dying = regressor(callbacks=[Dying(folder, os.getpid())])
-    splits = list(KFold(3).split(X))
-
-    def run():
-        if tool == "comparison":
-            settings = {"param_grid": GRID, "cv": splits, "random_state": 0}
-            return compare_sharing(dying, X, Z, **settings).scores
-        search = GridSearchCV(dying, GRID, cv=splits, error_score="raise", refit=False)
-        return search.fit(X, Z).cv_results_["mean_test_score"]
-
-    expected, n_fits = run(), len(noted(folder))
-    # Sent to all workers, lest it be lost with one.
-    everywhere = [X, Z, *chain.from_iterable(splits)]
-    with parallel_config("dask", scatter=everywhere):
-        found = run()
-    np.testing.assert_array_equal(found, expected)
-    assert folder.with_suffix(".done").exists()
-    assert len(noted(folder)) > 2 * n_fits  # those of the dead worker twice
 
 
 @pytest.mark.usefixtures("client")
