@@ -33,10 +33,12 @@ SMALL = {
 #: Two processes on this machine, at a port that is free.
 TORCHRUN = "-m torch.distributed.run --standalone --nproc_per_node=2"
 ACCELERATE = (
-    "-m accelerate.commands.launch --cpu --num_processes=2 --num_machines=1 "
+    "-m accelerate.commands.launch --multi_gpu --num_processes=2 --num_machines=1 "
     "--mixed_precision=no --dynamo_backend=no --num_cpu_threads_per_process=1 "
     "--main_process_port=0"
 )
+#: Where launchers are not to look for GPUs.
+ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def launched(launcher, script, *arguments):
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     found = subprocess.run(
         [sys.executable, *launcher.split(), str(script), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **ON_CPU, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=300,
@@ -83,10 +85,10 @@ def test_the_example_runs_under_accelerate_launch(tmp_path):
     scores = [float(score) for score in re.findall(r"\d\.\d{3}", line)]
     assert line.startswith("Accuracy with 2 processes: digit ")
     assert min(scores) > 0.9
-    assert found.stderr.count("10/10") == 1  # one bar, which ends once
+    assert found.stderr.count("20/20") == 1  # one bar, which ends once
     loaded = skmtl.load(tmp_path / "model.skmtl")
     assert loaded.accelerator is None
-    assert loaded.n_iter_ == 10
+    assert loaded.n_iter_ == 20
 
 
 # One process

@@ -4,11 +4,11 @@ Run it under torch's launcher or under Accelerate's, here with two processes on 
 machine::
 
     torchrun --nproc_per_node=2 examples/distributed/train.py
-    accelerate launch --num_processes=2 examples/distributed/train.py
+    accelerate launch --multi_gpu --num_processes=2 examples/distributed/train.py
 
-Without GPUs, add ``--cpu`` to ``accelerate launch``. For several machines, both take
-their number and the address of the first: ``--nnodes``, ``--node_rank``,
-``--master_addr`` of torchrun, ``--num_machines``, ``--machine_rank``,
+Each process takes a GPU of its own; where there are none, both run it on the CPU. For
+several machines, both take their number and the address of the first: ``--nnodes``,
+``--node_rank``, ``--master_addr`` of torchrun, ``--num_machines``, ``--machine_rank``,
 ``--main_process_ip`` of Accelerate. ``python examples/distributed/train.py`` trains the
 same model in one process.
 
@@ -38,8 +38,10 @@ X, X_test, Y, Y_test = train_test_split(X / 16, Y, test_size=0.5, random_state=0
 Y[np.random.default_rng(0).random(Y.shape) < 0.4] = np.nan
 
 est = MultiTaskClassifier(
+    n_members=1,
     batch_size=128,
-    max_iter=10,
+    max_iter=20,
+    learning_rate_init=0.01,
     random_state=0,
     verbose=1,
     accelerator=accelerator,
