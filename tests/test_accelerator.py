@@ -81,7 +81,7 @@ def test_two_processes_train_what_one_does(tmp_path):
 def test_the_example_runs_under_accelerate_launch(tmp_path):
     script = HERE.parent / "examples" / "distributed" / "train.py"
     found = launched(ACCELERATE, script, tmp_path / "model.skmtl")
-    (line,) = found.stdout.splitlines()
+    line = found.stdout.splitlines()[-1]
     scores = [float(score) for score in re.findall(r"\d\.\d{3}", line)]
     assert line.startswith("Accuracy with 2 processes: digit ")
     assert min(scores) > 0.9
@@ -145,6 +145,13 @@ def test_something_else_than_an_accelerator_is_refused(given):
         match=r"The 'accelerator' parameter must be an accelerate\.Accelerator or None",
     ):
         MultiTaskClassifier(accelerator=given).fit(X, Y)
+
+
+def test_an_accelerator_that_connects_no_processes_is_refused(accelerator, monkeypatch):
+    est = MultiTaskClassifier(accelerator=accelerator())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="connects none of the 2 processes"):
+        est.fit(X, Y)
 
 
 def test_gradients_of_several_batches_are_refused(accelerator):

@@ -6,7 +6,7 @@ machine::
     torchrun --nproc_per_node=2 examples/distributed/train.py
     accelerate launch --multi_gpu --num_processes=2 examples/distributed/train.py
 
-Each process takes a GPU of its own; where there are none, both run it on the CPU. For
+Each process takes a GPU of its own, or all of them the CPU where there is none. For
 several machines, both take their number and the address of the first: ``--nnodes``,
 ``--node_rank``, ``--master_addr`` of torchrun, ``--num_machines``, ``--machine_rank``,
 ``--main_process_ip`` of Accelerate. ``python examples/distributed/train.py`` trains the
@@ -21,6 +21,7 @@ with the same model, and the main one shows progress, scores the model and saves
 import sys
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -31,7 +32,7 @@ from skmtl import MultiTaskClassifier
 TASKS = ["digit", "odd", "loops"]
 LOOPS = np.array([1, 0, 0, 0, 0, 0, 1, 0, 2, 1])  # closed loops in 0, 1, ..., 9
 
-accelerator = Accelerator()
+accelerator = Accelerator(cpu=not torch.cuda.is_available())
 X, digit = load_digits(return_X_y=True)
 Y = np.column_stack([digit, digit % 2, LOOPS[digit]]).astype(float)
 X, X_test, Y, Y_test = train_test_split(X / 16, Y, test_size=0.5, random_state=0)
