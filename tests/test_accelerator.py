@@ -14,9 +14,11 @@ from sklearn.base import clone
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl._randomness import generator
 from skmtl.encoder import MLP
 from skmtl.training._batches import sizes
 from skmtl.training._losses import _mean
+from skmtl.training._runtime import Stream, initial_seed, seeded
 
 accelerate = pytest.importorskip("accelerate")
 
@@ -133,6 +135,25 @@ def test_every_process_has_two_rows_of_the_last_batch(
 @pytest.mark.parametrize("w", [None, torch.zeros(0, 2)])
 def test_a_mean_over_no_rows_is_zero(w):
     assert _mean(torch.zeros(0, 2), w).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("ends_turn", [True, False])
+def test_a_stream_draws_beside_the_training(ends_turn):
+    cpu = torch.device("cpu")
+    with seeded(0, cpu) as turn:
+        if ends_turn:
+            turn.end()
+        stream = Stream(1, cpu)
+        drawn = []
+        for _ in range(2):
+            with stream.drawn_from():
+                drawn.append(torch.rand(2, generator=generator()))
+            drawn.append(torch.rand(2, generator=generator()))
+        assert initial_seed() == 0
+    for own, seed in ((drawn[::2], 1), (drawn[1::2], 0)):
+        source = torch.Generator().manual_seed(seed)
+        expected = [torch.rand(2, generator=source) for _ in range(2)]
+        assert all(map(torch.equal, own, expected))
 
 
 # What is refused
