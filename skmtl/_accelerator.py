@@ -1,5 +1,6 @@
 """What the ``accelerator`` parameter says of processes, devices and precision."""
 
+import os
 from typing import Any
 
 import torch
@@ -38,6 +39,12 @@ def check_accelerator(accelerator: Any) -> Any:
         raise ValueError(
             "The 'accelerator' parameter must be an accelerate.Accelerator or None. "
             f"Got {accelerator!r} instead."
+        )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes == 1 < launched:
+        raise ValueError(
+            f"The 'accelerator' parameter connects none of the {launched} processes "
+            "that were launched: without GPUs, give accelerate.Accelerator(cpu=True)."
         )
     kind = str(getattr(accelerator.distributed_type, "value", "NO"))
     if kind not in DATA_PARALLEL:

@@ -20,12 +20,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from sklearn.base import clone
+from skorch.callbacks import Callback, LRScheduler
 from torch import nn
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.exceptions import CheckpointWarning
+from skmtl.exceptions import CheckpointWarning, DivergenceError
 from skmtl.relation import Distillation
 from skmtl.sharing import Additive, AutoGrouped
 from skmtl.training import Checkpoints
@@ -160,7 +161,7 @@ EQUAL = {
         (X, Z),
     ),
     "teacher": (classifier(relation=Distillation()), (X, MISSING)),
-    "scout": (classifier(sharing=AutoGrouped(n_groups=2)), (X, Y)),
+    "scout": (classifier(sharing=AutoGrouped(n_groups=2), max_iter=1), (X, Y)),
     "members at once": (
         classifier(n_members=3, members="bootstrap", early_stopping="auto"),
         (X, MISSING),
@@ -194,6 +195,10 @@ EQUAL = {
     "one held-out row": (
         classifier(early_stopping=True, validation_fraction=0.01, max_iter=2),
         (X[:, :], Y),
+    ),
+    "schedule": (
+        classifier(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5)]),
+        (X, MISSING),
     ),
     "closures": (
         regressor(optimizer=torch.optim.LBFGS, batch_size=N, learning_rate_init=0.1),
@@ -285,7 +290,7 @@ def check_checkpoints(folder):
         "alone": {"early_stopping": True, "weighting": "rlw"},
         "turns": {"n_members": 2, "members": "bootstrap", "weighting": "pcgrad"},
     }.items():
-        est = classifier(encoder=MLP((6,), dropout=0.5), max_iter=5, **settings)
+        est = classifier(encoder=MLP((6,), dropout=0.5), max_iter=4, **settings)
         whole = fitted(est, X, MISSING)
         kept = folder / name
         # A folder of the main process need not be there for others.
@@ -295,7 +300,7 @@ def check_checkpoints(folder):
 
         def dying(self, net, batches, n_done, last, after_epoch=after_epoch):
             after_epoch(self, net, batches, n_done, last)
-            if n_done == 3:
+            if n_done == 2:
                 raise Killed
 
         Checkpoints.after_epoch = dying
@@ -339,6 +344,8 @@ def check_refused():
             fitted(classifier(), *data)
     with pytest.raises(ValueError, match="the same settings"):
         fitted(classifier(max_iter=3 + rank), X, Y)
+    with pytest.raises(DivergenceError, match="lower learning_rate_init"):
+        fitted(regressor(learning_rate_init=1e30, optimizer="sgd"), X, 1e9 * Z)
 
 
 def check_files(folder):
@@ -363,18 +370,12 @@ def check_files(folder):
 def check_stops_together():
     """What one process wants to end, ends in all."""
 
-    class Late(skmtl_callback()):
+    class Late(Callback):
         def on_epoch_end(self, net, **kwargs):
             net.stop_training_ = not MAIN and len(net.history) == 2
 
     est = fitted(classifier(max_iter=9, callbacks=[Late()]), X, Y)
     assert gather_object([est.n_iter_]) == [2, 2]
-
-
-def skmtl_callback():
-    from skorch.callbacks import Callback
-
-    return Callback
 
 
 ONLY = sys.argv[2:]

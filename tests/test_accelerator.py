@@ -14,9 +14,11 @@ from sklearn.base import clone
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl._randomness import generator
 from skmtl.encoder import MLP
 from skmtl.training._batches import sizes
 from skmtl.training._losses import _mean
+from skmtl.training._runtime import Stream, initial_seed, seeded
 
 accelerate = pytest.importorskip("accelerate")
 
@@ -33,10 +35,12 @@ SMALL = {
 #: Two processes on this machine, at a port that is free.
 TORCHRUN = "-m torch.distributed.run --standalone --nproc_per_node=2"
 ACCELERATE = (
-    "-m accelerate.commands.launch --cpu --num_processes=2 --num_machines=1 "
+    "-m accelerate.commands.launch --multi_gpu --num_processes=2 --num_machines=1 "
     "--mixed_precision=no --dynamo_backend=no --num_cpu_threads_per_process=1 "
     "--main_process_port=0"
 )
+#: Where launchers are not to look for GPUs.
+ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def launched(launcher, script, *arguments):
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     found = subprocess.run(
         [sys.executable, *launcher.split(), str(script), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **ON_CPU, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=300,
@@ -79,14 +83,14 @@ def test_two_processes_train_what_one_does(tmp_path):
 def test_the_example_runs_under_accelerate_launch(tmp_path):
     script = HERE.parent / "examples" / "distributed" / "train.py"
     found = launched(ACCELERATE, script, tmp_path / "model.skmtl")
-    (line,) = found.stdout.splitlines()
+    line = found.stdout.splitlines()[-1]
     scores = [float(score) for score in re.findall(r"\d\.\d{3}", line)]
     assert line.startswith("Accuracy with 2 processes: digit ")
     assert min(scores) > 0.9
-    assert found.stderr.count("10/10") == 1  # one bar, which ends once
+    assert found.stderr.count(" 0/20 [") == 1  # one bar
     loaded = skmtl.load(tmp_path / "model.skmtl")
     assert loaded.accelerator is None
-    assert loaded.n_iter_ == 10
+    assert loaded.n_iter_ == 20
 
 
 # One process
@@ -133,6 +137,25 @@ def test_a_mean_over_no_rows_is_zero(w):
     assert _mean(torch.zeros(0, 2), w).tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("ends_turn", [True, False])
+def test_a_stream_draws_beside_the_training(ends_turn):
+    cpu = torch.device("cpu")
+    with seeded(0, cpu) as turn:
+        if ends_turn:
+            turn.end()
+        stream = Stream(1, cpu)
+        drawn = []
+        for _ in range(2):
+            with stream.drawn_from():
+                drawn.append(torch.rand(2, generator=generator()))
+            drawn.append(torch.rand(2, generator=generator()))
+        assert initial_seed() == 0
+    for own, seed in ((drawn[::2], 1), (drawn[1::2], 0)):
+        source = torch.Generator().manual_seed(seed)
+        expected = [torch.rand(2, generator=source) for _ in range(2)]
+        assert all(map(torch.equal, own, expected))
+
+
 # What is refused
 
 
@@ -143,6 +166,13 @@ def test_something_else_than_an_accelerator_is_refused(given):
         match=r"The 'accelerator' parameter must be an accelerate\.Accelerator or None",
     ):
         MultiTaskClassifier(accelerator=given).fit(X, Y)
+
+
+def test_an_accelerator_that_connects_no_processes_is_refused(accelerator, monkeypatch):
+    est = MultiTaskClassifier(accelerator=accelerator())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="connects none of the 2 processes"):
+        est.fit(X, Y)
 
 
 def test_gradients_of_several_batches_are_refused(accelerator):

@@ -4,11 +4,11 @@ Run it under torch's launcher or under Accelerate's, here with two processes on 
 machine::
 
     torchrun --nproc_per_node=2 examples/distributed/train.py
-    accelerate launch --num_processes=2 examples/distributed/train.py
+    accelerate launch --multi_gpu --num_processes=2 examples/distributed/train.py
 
-Without GPUs, add ``--cpu`` to ``accelerate launch``. For several machines, both take
-their number and the address of the first: ``--nnodes``, ``--node_rank``,
-``--master_addr`` of torchrun, ``--num_machines``, ``--machine_rank``,
+Each process takes a GPU of its own, or all of them the CPU where there is none. For
+several machines, both take their number and the address of the first: ``--nnodes``,
+``--node_rank``, ``--master_addr`` of torchrun, ``--num_machines``, ``--machine_rank``,
 ``--main_process_ip`` of Accelerate. ``python examples/distributed/train.py`` trains the
 same model in one process.
 
@@ -21,6 +21,7 @@ with the same model, and the main one shows progress, scores the model and saves
 import sys
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -31,15 +32,17 @@ from skmtl import MultiTaskClassifier
 TASKS = ["digit", "odd", "loops"]
 LOOPS = np.array([1, 0, 0, 0, 0, 0, 1, 0, 2, 1])  # closed loops in 0, 1, ..., 9
 
-accelerator = Accelerator()
+accelerator = Accelerator(cpu=not torch.cuda.is_available())
 X, digit = load_digits(return_X_y=True)
 Y = np.column_stack([digit, digit % 2, LOOPS[digit]]).astype(float)
 X, X_test, Y, Y_test = train_test_split(X / 16, Y, test_size=0.5, random_state=0)
 Y[np.random.default_rng(0).random(Y.shape) < 0.4] = np.nan
 
 est = MultiTaskClassifier(
+    n_members=1,
     batch_size=128,
-    max_iter=10,
+    max_iter=20,
+    learning_rate_init=0.01,
     random_state=0,
     verbose=1,
     accelerator=accelerator,

@@ -1,14 +1,17 @@
-"""The part of the skorch net that is there before a training and after it."""
+"""The part of the skorch net for what comes before a training and after it."""
 
 import copy
+import inspect
 from typing import Any, Self
+
+from skorch.callbacks import Callback
 
 from skmtl.training._predicting import PredictingNet
 from skmtl.training._processes import ALONE, Processes
 
 
 class KeptNet(PredictingNet):
-    """A skorch net that can be copied to train on, and rid of what training needs.
+    """A skorch net that is built, copied to train on, and rid of what training needs.
 
     Attributes
     ----------
@@ -21,6 +24,37 @@ class KeptNet(PredictingNet):
     processes: Processes = ALONE
     training_dtype: Any
     optimizer_: Any
+    task_weight: Any
+    weight_decay: float
+    weighting: Any
+    weighting_: Any
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return []
+
+    def initialize_criterion(self) -> Self:
+        """Build the losses and the weighting, whose parameters are trained too."""
+        super().initialize_criterion()
+        n_tasks = len(self.task_weight)
+        self.weighting_ = self.weighting.build(n_tasks).to(self.dtype)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> Any:
+        """Build the optimizer; learned task weights don't decay."""
+        _, kwargs = self.get_params_for_optimizer("optimizer", [])
+        parameters: list[Any] = list(self.module_.parameters())
+        learned = list(self.weighting_.parameters())
+        if "weight_decay" in inspect.signature(self.optimizer).parameters:
+            kwargs["weight_decay"] = self.weight_decay
+            if learned:
+                parameters = [
+                    {"params": parameters},
+                    {"params": learned, "weight_decay": 0.0},
+                ]
+                learned = []
+        self.optimizer_ = self.optimizer(parameters + learned, **kwargs)
+        return self
 
     def replica(self, settings: dict[str, Any]) -> Self:
         """Return a copy that trains on without touching this net.

@@ -118,33 +118,6 @@ class MultiTaskNet(KeptNet):
         self.training_dtype = dtype
         super().__init__(module, *args, **kwargs)
 
-    @property
-    def _default_callbacks(self) -> list[tuple[str, Callback]]:
-        return []
-
-    def initialize_criterion(self) -> "MultiTaskNet":
-        """Build the losses and the weighting, whose parameters are trained too."""
-        super().initialize_criterion()
-        n_tasks = len(self.task_weight)
-        self.weighting_ = self.weighting.build(n_tasks).to(self.dtype)
-        return self
-
-    def initialize_optimizer(self, triggered_directly: bool | None = None) -> Any:
-        """Build the optimizer; learned task weights don't decay."""
-        _, kwargs = self.get_params_for_optimizer("optimizer", [])
-        parameters: list[Any] = list(self.module_.parameters())
-        learned = list(self.weighting_.parameters())
-        if "weight_decay" in inspect.signature(self.optimizer).parameters:
-            kwargs["weight_decay"] = self.weight_decay
-            if learned:
-                parameters = [
-                    {"params": parameters},
-                    {"params": learned, "weight_decay": 0.0},
-                ]
-                learned = []
-        self.optimizer_ = self.optimizer(parameters + learned, **kwargs)
-        return self
-
     def train(self, rows: Any, valid: Any, epochs: int) -> None:
         """Train for some epochs, or until a callback asks to stop.
 

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from skmtl.training._runtime import (
-    initial_seed,
-    random_states,
-    seed_random_states,
-    set_random_states,
-)
+from skmtl.training._runtime import Stream, initial_seed
 
 
 class Processes:
@@ -118,19 +113,17 @@ class Processes:
     def begin_pass(self, *numbers: int) -> None:
         """Let what processes draw for themselves begin anew, by some numbers."""
 
-    @contextmanager
-    def own_draws(self) -> Iterator[None]:
+    def own_draws(self) -> AbstractContextManager[None]:
         """Draw what differs between processes; what else is drawn is the same in all.
 
         Such are dropout and augmentation: as shares of rows differ in size, processes
         that drew them in common would part.
         """
-        yield
+        return nullcontext()
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
+    def quiet(self) -> AbstractContextManager[None]:
         """Keep warnings to the main process."""
-        yield
+        return nullcontext()
 
 
 class SeveralProcesses(Processes):
@@ -148,7 +141,7 @@ class SeveralProcesses(Processes):
         self.rank = int(accelerator.process_index)
         self.is_main = bool(accelerator.is_main_process)
         self.device = accelerator.device
-        self._own: dict[str, Any] | None = None
+        self._own: Stream | None = None
 
     def share(self, rows: Tensor, dim: int = 0) -> Tensor:
         """Return the part of a batch's rows that this process takes."""
@@ -268,21 +261,11 @@ class SeveralProcesses(Processes):
         """Let what processes draw for themselves begin anew, by some numbers."""
         entropy = np.random.SeedSequence([initial_seed(), *numbers, self.rank])
         seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        common = random_states(self.device)
-        seed_random_states(seed)
-        self._own = random_states(self.device)
-        set_random_states(common, self.device)
+        self._own = Stream(seed, self.device)
 
-    @contextmanager
-    def own_draws(self) -> Iterator[None]:
+    def own_draws(self) -> AbstractContextManager[None]:
         """Draw what differs between processes."""
-        common = random_states(self.device)
-        set_random_states(self._own or common, self.device)
-        try:
-            yield
-        finally:
-            self._own = random_states(self.device)
-            set_random_states(common, self.device)
+        return nullcontext() if self._own is None else self._own.drawn_from()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -145,19 +145,46 @@ def initial_seed() -> int:
     return int((generator() or torch.default_generator).initial_seed())
 
 
-def seed_random_states(seed: int) -> None:
-    """Seed what training draws from.
+class Stream:
+    """Random numbers beside those of the training.
 
     Parameters
     ----------
     seed : int
-        The seed, not negative.
+        Where they begin, not negative.
+    device : torch.device
+        Device whose state counts beside the CPU's.
     """
-    own = generator()
-    if own is None:
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device = device
+        self._generator: torch.Generator | None = None
+        if generator() is not None:
+            self._generator = torch.Generator().manual_seed(seed)
+            return
+        common = random_states(device)
         _seed_global(seed)
-    else:
-        own.manual_seed(seed)
+        self._states = random_states(device)
+        set_random_states(common, device)
+
+    @contextmanager
+    def drawn_from(self) -> Iterator[None]:
+        """Draw from here instead of where training does."""
+        common = generator()
+        if self._generator is not None:
+            draw_from(self._generator)
+            try:
+                yield
+            finally:
+                draw_from(common)
+            return
+        states = random_states(self.device)
+        set_random_states(self._states, self.device)
+        try:
+            yield
+        finally:
+            self._states = random_states(self.device)
+            set_random_states(states, self.device)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
