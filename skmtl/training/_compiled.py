@@ -157,13 +157,24 @@ def _parts(graph: fx.Graph) -> dict[fx.Node, int]:
     return part
 
 
+def _leaf(value: Any) -> Any:
+    """Return an input, if it is a tensor that others make, without their graph."""
+    if not isinstance(value, Tensor) or value.is_leaf:
+        return value
+    return value.detach().requires_grad_()
+
+
 class _Compiled(nn.Module):
     """A part of a graph, compiled."""
 
     def __init__(self, part: Any, compile: Callable[..., Any]) -> None:
         super().__init__()
         nodes = part.graph.nodes
-        inputs = [n.meta["example_value"] for n in nodes if n.op == "placeholder"]
+        inputs = [
+            _leaf(node.meta["example_value"])
+            for node in nodes
+            if node.op == "placeholder"
+        ]
         (output,) = part.graph.output_node().args
         self.single = not isinstance(output, tuple)
         if self.single:
