@@ -254,8 +254,8 @@ class Dropout(nn.Dropout):
 
     There ``p`` is rounded to a multiple of 1/256, from 1/256 to 255/256, and what is
     kept is divided by the share that is kept after rounding, so that expectations are
-    exact. Other devices have torch's own dropout, and so has `torch.vmap` before torch
-    2.13, which cannot view numbers as bytes.
+    exact. Other devices have torch's own dropout, and so have compiled modules, and
+    `torch.vmap` before torch 2.13, which cannot view numbers as bytes.
 
     Parameters
     ----------
@@ -274,7 +274,8 @@ class Dropout(nn.Dropout):
 
     def forward(self, H: Tensor) -> Tensor:
         """Zero features at random."""
-        if not (self.training and self.p) or H.device.type != "cpu":
+        fast = H.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not (self.training and self.p and fast):
             return super().forward(H)
         n = H.numel()
         bounds, n_drawn = (-(2**63), 2**63 - 1), -(-n // 8)  # eight bytes each

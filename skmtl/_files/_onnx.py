@@ -99,7 +99,7 @@ def export_onnx(
         )
     first = _converted(onnx, make_pipeline(*steps)) if steps else None
     model = _network(estimator, torch.float64 if steps else None)
-    described = {"skmtl": _described(estimator)}
+    described: dict[str, Any] = {"skmtl": _described(estimator)}
     if categories is not None:
         n = estimator.n_features_in_
         read = onnx.helper.tensor_dtype_to_np_dtype(_input_type(model))

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FunctionType
@@ -38,7 +39,9 @@ def check_compiles(backend: str, device_type: str) -> None:
             f"of {known}. Got {backend!r} instead."
         )
     try:
-        compiled(_tried, backend)(torch.zeros(2, device=device_type))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what torch itself imports
+            compiled(_tried, backend)(torch.zeros(2, device=device_type))
     except Exception as error:
         lines = str(error).partition("raised:\n")
         why = (lines[2] or lines[0]).strip().partition("\n")[0]
@@ -157,13 +160,24 @@ def _parts(graph: fx.Graph) -> dict[fx.Node, int]:
     return part
 
 
+def _leaf(value: Any) -> Any:
+    """Return an input, if it is a tensor that others make, without their graph."""
+    if not isinstance(value, Tensor) or value.is_leaf:
+        return value
+    return value.detach().requires_grad_()
+
+
 class _Compiled(nn.Module):
     """A part of a graph, compiled."""
 
     def __init__(self, part: Any, compile: Callable[..., Any]) -> None:
         super().__init__()
         nodes = part.graph.nodes
-        inputs = [n.meta["example_value"] for n in nodes if n.op == "placeholder"]
+        inputs = [
+            _leaf(node.meta["example_value"])
+            for node in nodes
+            if node.op == "placeholder"
+        ]
         (output,) = part.graph.output_node().args
         self.single = not isinstance(output, tuple)
         if self.single:

@@ -39,11 +39,15 @@ def turns(contestants: dict[str, Callable[[], float]], rounds: int) -> dict:
 
 def seconds(function: Callable[[], object]) -> float:
     """Return how long a function takes, with all that it leaves a card to do."""
-    _wait()
-    start = CLOCK()
+    start = now()
     function()
+    return now() - start
+
+
+def now() -> float:
+    """Return what the clock says once a card has nothing left to do."""
     _wait()
-    return CLOCK() - start
+    return CLOCK()
 
 
 def _wait() -> None:
