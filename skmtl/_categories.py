@@ -52,7 +52,8 @@ class Categories:
             return None
         self = cls()
         self.columns = columns
-        self.names = [X.columns[i] for i in columns]
+        names = list(X.columns)  # Python's own, where they are numbers
+        self.names = [names[i] for i in columns]
         self.encoder = OrdinalEncoder(
             handle_unknown="use_encoded_value", unknown_value=-1
         ).fit(self._labels(X))
@@ -174,17 +175,17 @@ def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
     if not series or (names is not None and list(names) != list(X.columns)):
         return
     labels = {} if categories is None else categories.labels()
-    for i, column in enumerate(series):
+    for i, (name, column) in enumerate(zip(list(X.columns), series, strict=True)):
         kind = _kind(column)
         if i not in labels and kind == "categories":
             raise ValueError(
-                f"Column {X.columns[i]!r} of X holds categories, but held numbers when "
+                f"Column {name!r} of X holds categories, but held numbers when "
                 "the model was fitted: give numbers."
             )
         strings = i in labels and all(isinstance(label, str) for label in labels[i])
         if strings and kind == "numbers" and not _is_empty(column):
             raise ValueError(
-                f"Column {X.columns[i]!r} of X holds numbers, but held categories such "
+                f"Column {name!r} of X holds numbers, but held categories such "
                 f"as {labels[i][0]!r} when the model was fitted: give such categories."
             )
 
@@ -213,8 +214,9 @@ def _kind(series: Any) -> str:
         return "categories"
     if not dates and all(issubclass(t, NUMBERS) for t in types):
         return "numbers"
+    name = getattr(series.name, "item", lambda: series.name)()
     raise ValueError(
-        f"Column {series.name!r} of X holds values of type "
+        f"Column {name!r} of X holds values of type "
         f"{' and '.join(sorted(t.__name__ for t in types))}, which are neither numbers "
         "nor strings alone: give numbers, such as days since a date, or strings for "
         "categories."

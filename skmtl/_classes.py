@@ -1,5 +1,6 @@
 """Class labels and class weights as the user gives and gets them."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,7 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
                 "An entry of the 'class_weight' parameter must be None, 'balanced' or "
                 f"a dict. Got {entry!r} for task {name!r}."
             )
-        weights = np.array(list(entry.values()), dtype=float)
-        if not np.isfinite(weights).all() or (weights < 0).any():
+        if not all(isinstance(w, Real) and 0 <= w < np.inf for w in entry.values()):
             raise ValueError(
                 "The 'class_weight' parameter must hold finite weights that are not "
                 f"negative. Got {entry!r} for task {name!r}."

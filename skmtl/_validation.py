@@ -91,7 +91,7 @@ def check_sample_weight(
     """Return weights of shape (n_samples, 1) or (n_samples, n_tasks), or None."""
     if sample_weight is None:
         return None
-    weight = np.asarray(sample_weight, dtype=np.float64)
+    weight = _as_numbers(sample_weight, name)
     if weight.shape not in [(n_samples,), (n_samples, n_tasks)]:
         raise ValueError(
             f"{name} must have shape {(n_samples,)} or {(n_samples, n_tasks)}: one "
@@ -107,6 +107,16 @@ def check_sample_weight(
             f"{name} is zero for every row: give at least one row a positive weight."
         )
     return weight.reshape(n_samples, -1)
+
+
+def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:
+    try:
+        return np.asarray(weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must hold numbers, as many in every row. Got a "
+            f"{type(weight).__name__} that cannot be read so: {error}."
+        ) from error
 
 
 def check_task_weight(
@@ -125,7 +135,7 @@ def check_task_weight(
                 f"The tasks are {names}."
             )
         task_weight = [task_weight.get(name, 1.0) for name in names]
-    weight = np.asarray(task_weight, dtype=np.float64)
+    weight = _as_numbers(task_weight, parameter)
     if weight.shape != (len(names),):
         raise ValueError(
             f"{parameter} must have one weight per task, shape "

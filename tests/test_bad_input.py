@@ -518,9 +518,16 @@ def test_weights_that_meet_no_label():
     refuses("has no labelled row", y=y, fit={"sample_weight": weight})
 
 
+@pytest.mark.parametrize("weight", [["heavy"] * 150, [[1.0]] * 149 + [[1.0, 2.0]]])
+def test_sample_weight_that_is_no_numbers(weight):
+    message = refuses("sample_weight must hold numbers", fit={"sample_weight": weight})
+    assert is_one_sentence(message)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
+        ({"task_weight": ["heavy", "light"]}, "'task_weight' .* must hold numbers"),
         ({"task_weight": {"nose": 2}}, "unknown task 'nose'. The tasks are .*'task0'"),
         ({"task_weight": [1]}, r"one weight per task, shape \(2,\). Got shape \(1,\)"),
         ({"task_weight": [1, 1, 1]}, r"one weight per task, shape \(2,\)"),
@@ -548,6 +555,7 @@ def test_task_weight_zero_for_all_that_can_learn():
         (["balanced", "equal"], "must be None, 'balanced' or a dict. Got 'equal' for"),
         ({0: -1}, "finite weights that are not negative"),
         ([None, {1: np.nan}], "finite weights .*'task1'"),
+        ({0: "heavy"}, "finite weights .*'heavy'"),
         ([None, {0: 0, 1: 0}], "no label of task 'task1' a positive weight"),
     ],
 )

@@ -1,0 +1,103 @@
+"""What must not matter does not, whatever the labels."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+
+from skmtl import MultiTaskEstimator
+from tests.robustness._labels import Labels, labels
+from tests.robustness._properties import probabilities_of, tried
+from tests.robustness._settings import KINDS, estimators
+from tests.robustness._tables import tables
+
+#: Settings that read nothing but labels that are present.
+NEUTRAL = ["batch_size", "alpha", "loss", "n_members", "selection", "class_weight"]
+NUMBERS = ["normal", "few values", "mostly zeros", "integers"]
+
+
+@st.composite
+def fits(draw):
+    """Draw an estimator, inputs and columns of labels."""
+    est = draw(estimators(names=NEUTRAL, most=3)).set_params(shuffle=False)
+    table = draw(tables(forms=["float64"], numbers=["normal", "few values"]))
+    own = draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0, 0.1, 0.5]))
+    for task in own.tasks:  # numbers whose rounding is no matter
+        if task.kind == "regression" and task.what not in NUMBERS:
+            task.what = "normal"
+    if isinstance(est, MultiTaskEstimator):
+        est.set_params(task_types=[task.kind for task in own.tasks])
+    n = draw(st.integers(2, 40))
+    return est, table.given(n), own, own.columns(n)
+
+
+def predictions(est, X, y, sample_weight=None):
+    """Return probabilities and values of all tasks after a fit, None without one."""
+    est = clone(est)
+    if tried(est.fit, X, y, sample_weight) is not est:
+        return None
+    values = np.asarray(est.predict(X)).reshape(len(X), -1).T
+    proba = probabilities_of(est, X)
+    return [
+        v.astype(float) if p is None else p for v, p in zip(values, proba, strict=True)
+    ]
+
+
+def assert_alike(first, second):
+    assert (first is None) == (second is None)
+    for one, other in zip(first or [], second or [], strict=True):
+        assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+@given(fits(), st.integers(0, 2**32 - 1))
+def test_rows_without_labels_change_nothing(fit, seed):
+    est, X, own, columns = fit
+    y, _ = own.of(columns)
+    est.set_params(batch_size=200)  # so that batches are the same
+    rng = np.random.default_rng(seed)
+    at = np.sort(rng.integers(len(X) + 1, size=rng.integers(1, 5)))
+    wide = np.insert(X, at, rng.normal(size=(len(at), X.shape[1])), axis=0)
+    with_gaps = np.insert(y, at, None, axis=0)
+    kept = np.delete(np.arange(len(wide)), at + np.arange(len(at)))
+    found = predictions(est, wide, with_gaps)
+    found = None if found is None else [p[kept] for p in found]
+    assert_alike(predictions(est, X, y), found)
+
+
+@given(fits(), st.integers(0, 2**32 - 1))
+def test_a_label_of_weight_zero_is_a_missing_one(fit, seed):
+    est, X, own, columns = fit
+    y, _ = own.of(columns)
+    gone = np.random.default_rng(seed).uniform(size=y.shape) < 0.3
+    if gone.all():
+        return
+    missing = y.copy()
+    missing[gone] = None
+    weights = np.where(gone, 0.0, 1.0)
+    assert_alike(predictions(est, X, missing), predictions(est, X, y, weights))
+
+
+@given(fits(), st.randoms(use_true_random=False))
+def test_names_of_classes_are_names(fit, random):
+    est, X, own, columns = fit
+    y, _ = own.of(columns)
+    order = {}
+    renamed = y.copy()
+    for t, task in enumerate(own.tasks):
+        if task.kind == "classification":
+            known = sorted({v for v in columns[t] if v is not None})
+            names = sorted(random.sample("abcdefghijklmnopqrstuvwxyz", len(known)))
+            order = dict(zip(known, names, strict=True))
+            renamed[:, t] = [None if v is None else order[v] for v in columns[t]]
+    assert_alike(predictions(est, X, y), predictions(est, X, renamed))
+
+
+@given(fits())
+def test_forms_of_labels_are_forms(fit):
+    est, X, own, columns = fit
+    y, _ = own.of(columns)
+    first = predictions(est, X, y)
+    for form in ("lists", "every mark", "DataFrame", "nullable", "Arrow", "polars"):
+        other, _ = Labels(own.tasks, form).of(columns)
+        assert_alike(first, predictions(est, X, other))
