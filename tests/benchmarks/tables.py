@@ -74,11 +74,9 @@ def growth(sizes, n_members, folder):
         command = [sys.executable, __file__, "--child", str(table), str(n_members)]
         found = subprocess.run(command, check=True, capture_output=True, text=True)
         n_rows, seconds, before, peak = json.loads(found.stdout.splitlines()[-1])
-        print(
-            f"| {n_rows / 1e6:4.0f} M | {seconds:6.1f} s | {1e6 * seconds / n_rows:10.1f} "
-            f"| {peak:7.2f} GiB | {before:12.2f} GiB |",
-            flush=True,
-        )
+        each = 1e6 * seconds / n_rows
+        times = f"{n_rows / 1e6:4.0f} M | {seconds:6.1f} s | {each:10.1f}"
+        print(f"| {times} | {peak:7.2f} GiB | {before:12.2f} GiB |", flush=True)
 
 
 def reading(folder, rounds):
