@@ -181,11 +181,16 @@ def _sketch(job: Job) -> list[Any]:
         [
             data.X.shape,
             data.X.dtype.str,
-            data.X[data.rows[[0, -1]]],
+            _some_rows(data),
             [data.labels, data.weight],
         ]
         for data in parts
     ]
+
+
+def _some_rows(data: Data) -> Any:
+    rows = data.rows[[0, -1]]
+    return data.X.take(rows) if isinstance(data.X, Streamed) else data.X[rows]
 
 
 def _settings(estimator: Any, without: set[str]) -> dict[str, Any]:

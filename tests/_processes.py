@@ -15,6 +15,7 @@ from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from accelerate import Accelerator
@@ -25,6 +26,7 @@ from torch import nn
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl.datasets import open_table
 from skmtl.encoder import MLP
 from skmtl.exceptions import CheckpointWarning, DivergenceError
 from skmtl.relation import Distillation
@@ -44,6 +46,8 @@ WEIGHT = RNG.uniform(0.5, 2, size=(N, 3))
 #: Labels missing at random, and those of one task in the share of one process only.
 MISSING = np.where(RNG.random(Y.shape) < 0.3, np.nan, Y)
 MISSING[N // 2 :, 2] = np.nan
+COLUMNS = pa.table({f"x{j}": X[:, j] for j in range(4)})
+TABLE, _ = open_table(COLUMNS, shuffle_window=24)
 IMAGES = RNG.normal(size=(N, 1, 6, 6))
 SMALL = {
     "encoder": MLP((6,), dropout=0.0),
@@ -211,6 +215,8 @@ EQUAL = {
         MultiTaskClassifier(**{**SMALL, "encoder": "cnn", "max_iter": 1}),
         (IMAGES, Y),
     ),
+    "table on disk": (classifier(), (TABLE, MISSING)),
+    "table on disk of members": (classifier(n_members=2), (TABLE, MISSING)),
     "batches of one row": (classifier(batch_size=1, max_iter=1), (X[:5], Y[:5])),
 }
 #: Fits that draw for each process by itself.
