@@ -65,7 +65,8 @@ class Blocks:
         self.first = np.concatenate([[0], n_blocks.cumsum()])  # of each piece
         self.piece = np.arange(len(self.pieces)).repeat(n_blocks)  # of each block
         within = np.arange(self.first[-1]) - self.first[self.piece]
-        self.starts = (n_rows.cumsum() - n_rows)[self.piece] + within * self.size
+        self.stops = n_rows.cumsum()  # of each piece
+        self.starts = (self.stops - n_rows)[self.piece] + within * self.size
         self.n_rows = int(n_rows.sum())
         self._begin()
 
@@ -120,7 +121,11 @@ class Blocks:
             at = int(self.first[piece])
             reader = self.pieces[piece].blocks(self.size)
         for passed in range(at, block + 1):  # those before it belong to its window
-            self._kept[passed] = next(reader)
+            rows = next(reader, None)
+            stop = min(self.starts[passed] + self.size, self.stops[piece])
+            if rows is None or len(rows) != stop - self.starts[passed]:
+                raise OSError("The table on disk has changed since it was opened.")
+            self._kept[passed] = rows
             if len(self._kept) > 2 * BLOCKS:
                 self._kept.popitem(last=False)
         if block + 1 < self.first[piece + 1]:

@@ -96,7 +96,7 @@ class FilePart:
             options = dataset.ParquetFragmentScanOptions(
                 use_buffered_stream=True, buffer_size=BUFFER, pre_buffer=False
             )
-        return dataset.Scanner.from_fragment(  # type: ignore[no-any-return]
+        scanner = dataset.Scanner.from_fragment(
             self.fragment,
             schema=self.schema,
             columns=names,
@@ -104,7 +104,14 @@ class FilePart:
             batch_readahead=1,
             fragment_readahead=1,
             fragment_scan_options=options,
-        ).to_batches()
+        )
+        try:
+            yield from scanner.to_batches()
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"The file {self.fragment.path!r} is damaged, or has changed since "
+                f"open_table: {_reason(error)}."
+            ) from error
 
     def identity(self) -> Any:
         """Return the name, size and time of the file, and which part of it this is."""
@@ -181,7 +188,7 @@ class Opened:
             table = _dataset(table, format)
         if isinstance(table, dataset.Dataset | pyarrow.Table):
             return cls(table, table.schema)
-        if hasattr(table, "with_format") and hasattr(table, "features"):
+        if hasattr(table, "with_format") and hasattr(table, "num_rows"):
             table = table.with_format("arrow")
             return cls(table, table.features.arrow_schema)
         raise ValueError(
@@ -256,10 +263,15 @@ def _dataset(paths: Any, format: str) -> Any:
     try:
         return dataset.dataset(source, format=format, partitioning="hive")
     except (pyarrow.ArrowInvalid, ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"open_table cannot read {paths!r} as {format!r}: {reason}."
+            f"open_table cannot read {paths!r} as {format!r}: {_reason(error)}."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no {str(error)!r}"
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _sliced(table: Any, start: int, stop: int) -> Any:

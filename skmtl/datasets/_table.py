@@ -13,9 +13,9 @@ from skmtl.datasets._arrow import Opened, categories_of, pieces_of, type_of
 
 def open_table(
     table: Any,
-    targets: Sequence[str] = (),
+    targets: str | Sequence[str] = (),
     *,
-    features: Sequence[str] | None = None,
+    features: str | Sequence[str] | None = None,
     format: str = "parquet",
     shuffle_window: int = 2**17,
 ) -> tuple[Any, Any]:
@@ -31,9 +31,9 @@ def open_table(
             datasets.Dataset
         A file or a folder of files, which may be partitioned as ``name=value``; or what
         pyarrow, or the package datasets of Hugging Face, has opened.
-    targets : sequence of str, default=()
+    targets : str or sequence of str, default=()
         Names of the columns that hold labels, one per task.
-    features : sequence of str or None, default=None
+    features : str, sequence of str or None, default=None
         Names of the columns that hold inputs: numbers, booleans, or categories, which
         are strings or encoded as a dictionary. None takes all but the targets.
     format : str, default="parquet"
@@ -80,7 +80,8 @@ def open_table(
             f"{shuffle_window!r}."
         )
     opened = Opened.of(table, format)
-    names = _names(opened.names, list(targets), features)
+    targets = [targets] if isinstance(targets, str) else list(targets)
+    names = _names(opened.names, targets, features)
     categories = categories_of(opened.schema, names)
     numbers = [name for name in names if name not in categories]
     dtype, window = type_of(opened.schema, numbers), int(shuffle_window)
@@ -93,13 +94,16 @@ def open_table(
     if not targets:
         return X, None
     pandas_for("open_table")
-    return X, opened.labels(list(targets))
+    return X, opened.labels(targets)
 
 
 def _names(known: list[str], targets: list[str], features: Any) -> list[str]:
     """Return the names of the columns of inputs, after a check of all names."""
+    if not known:
+        raise ValueError("The table has no column: there may be no file in the folder.")
     names = [name for name in known if name not in targets]
-    names = names if features is None else list(features)
+    if features is not None:
+        names = [features] if isinstance(features, str) else list(features)
     for parameter, given in [("targets", targets), ("features", names)]:
         unknown = [name for name in given if name not in known]
         twice = len(set(given)) < len(given)

@@ -365,9 +365,23 @@ def test_a_table_that_is_lost_leaves_no_fitted_estimator(tmp_path):
     for path in tmp_path.glob("*.parquet"):
         path.unlink()
     est = estimator()
-    with pytest.raises(FileNotFoundError, match="part-0"):
+    with pytest.raises(OSError, match=r"'.*part-0.parquet' is damaged, or has changed"):
         est.fit(X, y)
     assert not hasattr(est, "net_")
+
+
+def test_a_table_that_changes_is_noticed(tmp_path):
+    path = one_file(tmp_path)
+    X, _ = open_table(path, TARGETS)
+    FRAME.to_parquet(path, row_group_size=30)
+    with pytest.raises(OSError, match="has changed since"):
+        np.asarray(X)
+
+
+def test_one_target_and_one_feature(tmp_path):
+    X, y = open_table(ARROW, "price", features="a")
+    assert X.shape == (N, 1)
+    assert list(y.columns) == ["price"]
 
 
 CITIES = np.array(["Rome", "Oslo", "Bern"], dtype=object)[np.arange(N) % 3]
@@ -431,7 +445,12 @@ def test_bad_columns(options, message):
 def test_bad_tables(tmp_path):
     with pytest.raises(ValueError, match=r"must be a path, .* Got a ndarray"):
         open_table(NUMBERS)
-    with pytest.raises(ValueError, match=r"cannot read .*nowhere"):
+    with pytest.raises(ValueError, match=r"Got a IterableDataset"):
+        open_table(Dataset(ARROW).to_iterable_dataset())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="may be no file in the folder"):
+        open_table(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"cannot read .* there is no .*nowhere"):
         open_table(tmp_path / "nowhere")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(ValueError, match=r"cannot read .*bad.parquet"):
