@@ -5,13 +5,14 @@ import pickle
 import signal
 import time
 from contextlib import suppress
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 from joblib import parallel_config
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 
 from skmtl import MultiTaskRegressor
 from skmtl.encoder import MLP
@@ -21,7 +22,7 @@ from skmtl.model_selection import (
     cross_val_predict,
 )
 from tests._networks import SAME_STEPS, table
-from tests._workers import Failing, Interrupting, Noting, noted
+from tests._workers import Dying, Failing, Interrupting, Noting, noted
 
 distributed = pytest.importorskip("distributed")
 X, Z = table()
@@ -36,6 +37,11 @@ def encoder(*sizes):
 def regressor(**settings):
     small = {"encoder": encoder(6), "n_members": 1, "max_iter": 2}
     return MultiTaskRegressor(**{**SAME_STEPS, **small, **settings})
+
+
+def many_rows():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(1000, 4)), rng.normal(size=(1000, 2))
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +62,17 @@ def client(cluster):
     return client
 
 
-def grid_search(X, Z, **settings):
-    search = GridSearchCV(regressor(), GRID, cv=3, error_score="raise", refit=False)
+def grid_search(X, Z, callbacks=None, **settings):
+    est = regressor(callbacks=callbacks)
+    search = GridSearchCV(est, GRID, cv=3, error_score="raise", refit=False)
     results = search.set_params(**settings).fit(X, Z).cv_results_
     return [results[f"split{k}_test_score"] for k in range(3)]
 
 
-def comparison(X, Z, **settings):
+def comparison(X, Z, callbacks=None, **settings):
+    est = regressor(callbacks=callbacks)
     settings = {"cv": 3, "random_state": 0, "error_score": "raise", **settings}
-    return compare_sharing(regressor(), X, Z, param_grid=GRID, **settings).scores
+    return compare_sharing(est, X, Z, param_grid=GRID, **settings).scores
 
 
 def predictions(X, Z, **settings):
@@ -79,11 +87,7 @@ def weight_search(X, Z, **settings):
     return search.set_params(**settings).fit(X, Z).cv_results_["mean_test_score"]
 
 
-def scores(X, Z):
-    return cross_val_score(regressor(), X, Z, cv=3)
-
-
-TOOLS = [grid_search, comparison, predictions, weight_search, scores]
+TOOLS = [grid_search, comparison, predictions, weight_search]
 
 
 @pytest.mark.usefixtures("client")
@@ -106,15 +110,17 @@ def test_a_search_inside_a_search_uses_the_same_cluster():
 
 
 class Sizes(distributed.SchedulerPlugin):
-    """Notes the sizes of all that is on the cluster, by key."""
+    """Notes the sizes of all that comes to the cluster, by key."""
 
     def __init__(self, scheduler):
         self.scheduler = scheduler
+        self.before = set(scheduler.tasks)
         self.sizes = {}
 
     def transition(self, key, start, finish, *args, **kwargs):
         for name, task in self.scheduler.tasks.items():
-            self.sizes[name] = task.get_nbytes()
+            if name not in self.before:
+                self.sizes[name] = task.get_nbytes()
 
 
 @pytest.fixture
@@ -140,7 +146,7 @@ def sent(monkeypatch):
 def test_data_is_sent_once_and_not_with_each_fit(tool, n_times, cluster, sent):
     """In each of the two rounds of a search that narrows down."""
     rng = np.random.default_rng(0)
-    wide, targets = rng.normal(size=(1000, 300)), rng.normal(size=(1000, 20))
+    wide, targets = rng.normal(size=(1000, 200)), rng.normal(size=(1000, 5))
     plugin = Sizes(cluster.scheduler)
     cluster.scheduler.add_plugin(plugin, name="sizes")
     with parallel_config("dask"):
@@ -159,11 +165,6 @@ def test_data_is_sent_once_and_not_with_each_fit(tool, n_times, cluster, sent):
 
 
 LARGE = {"encoder": encoder(300, 300), "batch_size": 1000, "max_iter": 1}
-
-
-def many_rows():
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(1000, 4)), rng.normal(size=(1000, 2))
 
 
 @pytest.mark.usefixtures("client")
@@ -205,6 +206,20 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 # Failures
 
 
+@pytest.mark.parametrize(("tool", "n_fits"), [(grid_search, 12), (comparison, 15)])
+def test_a_search_goes_on_where_a_worker_is_killed(tool, n_fits, client, tmp_path):
+    folder, data = tmp_path / "fits", many_rows()
+    folder.mkdir()
+    splits = list(KFold(3).split(*data))
+    expected = tool(*data, cv=splits)
+    client.amm.stop()  # it drops copies of data that other workers have
+    with parallel_config("dask", scatter=[*data, *chain(*splits)]):
+        found = tool(*data, cv=splits, callbacks=[Dying(folder, os.getpid())])
+    np.testing.assert_array_equal(found, expected)
+    assert folder.with_suffix(".done").exists()
+    assert len(noted(folder)) > n_fits  # those of the dead worker again
+
+
 @pytest.mark.usefixtures("client")
 def test_a_fit_that_fails_is_no_failure_of_the_worker(tmp_path):
     est = regressor(callbacks=[Failing(tmp_path)])
@@ -213,7 +228,10 @@ def test_a_fit_that_fails_is_no_failure_of_the_worker(tmp_path):
         with pytest.warns(FitFailedWarning, match="2 of 6 fits"):
             found = compare_sharing(est, X, Z, param_grid=grid, cv=2, random_state=0)
         search = GridSearchCV(est, grid, cv=2, refit=False)
-        with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 4"):
+        with (
+            pytest.warns(UserWarning, match="non-finite"),
+            pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 4"),
+        ):
             search.fit(X, Z)
         with pytest.raises(RuntimeError, match="told to fail"):
             search.set_params(error_score="raise").fit(X, Z)
