@@ -24,8 +24,10 @@ from skmtl.model_selection import (
 from tests._networks import SAME_STEPS, table
 from tests._workers import Dying, Failing, Interrupting, Noting, noted
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 X, Z = table()
+IMPORTED = ["distributed", "skmtl.model_selection", "tests._workers", "torch._dynamo"]
 GRID = {"alpha": [0.0, 0.1, 0.2, 0.3]}
 
 
@@ -46,13 +48,17 @@ def many_rows():
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes of one thread on this machine."""
+    """Two worker processes of one thread on this machine, forked for speed."""
+    start = {"distributed.worker.multiprocessing-method": "forkserver"}
     settings = {"threads_per_worker": 1, "dashboard_address": None}
-    with (
-        distributed.LocalCluster(n_workers=2, **settings) as cluster,
-        distributed.Client(cluster),
-    ):
-        yield cluster
+    with dask.config.set(start), pytest.MonkeyPatch.context() as patch:
+        distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED)
+        patch.delenv("OMP_NUM_THREADS", raising=False)  # Dask is to choose it
+        with (
+            distributed.LocalCluster(n_workers=2, **settings) as cluster,
+            distributed.Client(cluster),
+        ):
+            yield cluster
 
 
 @pytest.fixture
