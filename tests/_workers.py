@@ -38,6 +38,13 @@ class _Once(Noting):
         self.act()
 
 
+class Dying(_Once):
+    """Kills its worker."""
+
+    def act(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Interrupting(_Once):
     """Presses Ctrl-C where the search was started."""
 

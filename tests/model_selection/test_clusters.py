@@ -5,13 +5,14 @@ import pickle
 import signal
 import time
 from contextlib import suppress
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 from joblib import parallel_config
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 
 from skmtl import MultiTaskRegressor
 from skmtl.encoder import MLP
@@ -21,10 +22,12 @@ from skmtl.model_selection import (
     cross_val_predict,
 )
 from tests._networks import SAME_STEPS, table
-from tests._workers import Failing, Interrupting, Noting, noted
+from tests._workers import Dying, Failing, Interrupting, Noting, noted
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 X, Z = table()
+IMPORTED = ["distributed", "skmtl.model_selection", "tests._workers", "torch._dynamo"]
 GRID = {"alpha": [0.0, 0.1, 0.2, 0.3]}
 
 
@@ -38,15 +41,24 @@ def regressor(**settings):
     return MultiTaskRegressor(**{**SAME_STEPS, **small, **settings})
 
 
+def many_rows():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(1000, 4)), rng.normal(size=(1000, 2))
+
+
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes of one thread on this machine."""
+    """Two worker processes of one thread on this machine, forked for speed."""
+    start = {"distributed.worker.multiprocessing-method": "forkserver"}
     settings = {"threads_per_worker": 1, "dashboard_address": None}
-    with (
-        distributed.LocalCluster(n_workers=2, **settings) as cluster,
-        distributed.Client(cluster),
-    ):
-        yield cluster
+    with dask.config.set(start), pytest.MonkeyPatch.context() as patch:
+        distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED)
+        patch.delenv("OMP_NUM_THREADS", raising=False)  # Dask is to choose it
+        with (
+            distributed.LocalCluster(n_workers=2, **settings) as cluster,
+            distributed.Client(cluster),
+        ):
+            yield cluster
 
 
 @pytest.fixture
@@ -56,15 +68,17 @@ def client(cluster):
     return client
 
 
-def grid_search(X, Z, **settings):
-    search = GridSearchCV(regressor(), GRID, cv=3, error_score="raise", refit=False)
+def grid_search(X, Z, callbacks=None, **settings):
+    est = regressor(callbacks=callbacks)
+    search = GridSearchCV(est, GRID, cv=3, error_score="raise", refit=False)
     results = search.set_params(**settings).fit(X, Z).cv_results_
     return [results[f"split{k}_test_score"] for k in range(3)]
 
 
-def comparison(X, Z, **settings):
+def comparison(X, Z, callbacks=None, **settings):
+    est = regressor(callbacks=callbacks)
     settings = {"cv": 3, "random_state": 0, "error_score": "raise", **settings}
-    return compare_sharing(regressor(), X, Z, param_grid=GRID, **settings).scores
+    return compare_sharing(est, X, Z, param_grid=GRID, **settings).scores
 
 
 def predictions(X, Z, **settings):
@@ -79,11 +93,7 @@ def weight_search(X, Z, **settings):
     return search.set_params(**settings).fit(X, Z).cv_results_["mean_test_score"]
 
 
-def scores(X, Z):
-    return cross_val_score(regressor(), X, Z, cv=3)
-
-
-TOOLS = [grid_search, comparison, predictions, weight_search, scores]
+TOOLS = [grid_search, comparison, predictions, weight_search]
 
 
 @pytest.mark.usefixtures("client")
@@ -106,15 +116,17 @@ def test_a_search_inside_a_search_uses_the_same_cluster():
 
 
 class Sizes(distributed.SchedulerPlugin):
-    """Notes the sizes of all that is on the cluster, by key."""
+    """Notes the sizes of all that comes to the cluster, by key."""
 
     def __init__(self, scheduler):
         self.scheduler = scheduler
+        self.before = set(scheduler.tasks)
         self.sizes = {}
 
     def transition(self, key, start, finish, *args, **kwargs):
         for name, task in self.scheduler.tasks.items():
-            self.sizes[name] = task.get_nbytes()
+            if name not in self.before:
+                self.sizes[name] = task.get_nbytes()
 
 
 @pytest.fixture
@@ -140,7 +152,7 @@ def sent(monkeypatch):
 def test_data_is_sent_once_and_not_with_each_fit(tool, n_times, cluster, sent):
     """In each of the two rounds of a search that narrows down."""
     rng = np.random.default_rng(0)
-    wide, targets = rng.normal(size=(1000, 300)), rng.normal(size=(1000, 20))
+    wide, targets = rng.normal(size=(1000, 200)), rng.normal(size=(1000, 5))
     plugin = Sizes(cluster.scheduler)
     cluster.scheduler.add_plugin(plugin, name="sizes")
     with parallel_config("dask"):
@@ -159,11 +171,6 @@ def test_data_is_sent_once_and_not_with_each_fit(tool, n_times, cluster, sent):
 
 
 LARGE = {"encoder": encoder(300, 300), "batch_size": 1000, "max_iter": 1}
-
-
-def many_rows():
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(1000, 4)), rng.normal(size=(1000, 2))
 
 
 @pytest.mark.usefixtures("client")
@@ -205,6 +212,20 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 # Failures
 
 
+@pytest.mark.parametrize(("tool", "n_fits"), [(grid_search, 12), (comparison, 15)])
+def test_a_search_goes_on_where_a_worker_is_killed(tool, n_fits, client, tmp_path):
+    folder, data = tmp_path / "fits", many_rows()
+    folder.mkdir()
+    splits = list(KFold(3).split(*data))
+    expected = tool(*data, cv=splits)
+    client.amm.stop()  # it drops copies of data that other workers have
+    with parallel_config("dask", scatter=[*data, *chain(*splits)]):
+        found = tool(*data, cv=splits, callbacks=[Dying(folder, os.getpid())])
+    np.testing.assert_array_equal(found, expected)
+    assert folder.with_suffix(".done").exists()
+    assert len(noted(folder)) > n_fits  # those of the dead worker again
+
+
 @pytest.mark.usefixtures("client")
 def test_a_fit_that_fails_is_no_failure_of_the_worker(tmp_path):
     est = regressor(callbacks=[Failing(tmp_path)])
@@ -213,7 +234,10 @@ def test_a_fit_that_fails_is_no_failure_of_the_worker(tmp_path):
         with pytest.warns(FitFailedWarning, match="2 of 6 fits"):
             found = compare_sharing(est, X, Z, param_grid=grid, cv=2, random_state=0)
         search = GridSearchCV(est, grid, cv=2, refit=False)
-        with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 4"):
+        with (
+            pytest.warns(UserWarning, match="non-finite"),
+            pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 4"),
+        ):
             search.fit(X, Z)
         with pytest.raises(RuntimeError, match="told to fail"):
             search.set_params(error_score="raise").fit(X, Z)
