@@ -12,15 +12,14 @@ from torch import Tensor
 
 from skmtl._records import mean_known
 from skmtl.training._active import Active
-from skmtl.training._batches import Rows, Source
 from skmtl.training._compiled import compiled
 from skmtl.training._judging import TaskStopping
 from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
+from skmtl.training._members_predicting import PredictingMembers
 from skmtl.training._module import Trace
 from skmtl.training._net import MultiTaskNet
-from skmtl.training._processes import ALONE, Processes
-from skmtl.training._refine import MANY_ROWS, Slopes, averaged, fitted_slopes, refined
+from skmtl.training._refine import MANY_ROWS, Slopes, fitted_slopes, refined
 from skmtl.weighting import GradientWeightingModule
 
 #: Optimizers that treat each number by itself, so that members don't meet in them.
@@ -50,7 +49,7 @@ OF_TRAINING = (
 )
 
 
-class MembersNet(MultiTaskNet):
+class MembersNet(PredictingMembers):
     """A net of several members, each with its own weights, batches and held-out rows.
 
     Members that can be stacked train as one computation; others take turns, epoch by
@@ -72,11 +71,6 @@ class MembersNet(MultiTaskNet):
         self.slopes: Slopes | None = None
         self._own: tuple[MemberBatches, Checks | None] | None = None
         super().__init__(*args, **kwargs)
-
-    @property
-    def n_members(self) -> int:
-        """Number of members."""
-        return len(self.priors)
 
     # ------------------------------------------------------------------ building
     def initialize_module(self) -> "MembersNet":
@@ -326,24 +320,6 @@ class MembersNet(MultiTaskNet):
         L = (sums / known).double().cpu().numpy()  # NaN without labels
         return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z
 
-    def _outputs_of_each(
-        self,
-        checks: Checks,
-        run: Callable[[Tensor], Tensor],
-        processes: Processes = ALONE,
-    ) -> Tensor:
-        """Return the outputs of members for their held-out rows."""
-        if self._trained_module.training:
-            self._set_training(False)
-        parts = []
-        source = checks.rows.source
-        rows = self._rows_at_once(source.device)
-        with torch.no_grad(), self._precision():
-            for index in processes.share(checks.index, dim=1).split(rows, dim=1):
-                X = source.take(index.flatten())
-                parts.append(run(X.unflatten(0, index.shape)))
-        return processes.gathered(torch.cat(parts, dim=1).to(self.dtype), dim=1)
-
     def _record(
         self, prefix: str, losses: NDArray[np.float64], mean: float | None = None
     ) -> None:
@@ -369,57 +345,6 @@ class MembersNet(MultiTaskNet):
         """Look at the losses once more: the last step may have been the one too far."""
         checks = Checks([r.first(self.batch_size) for r in rows])
         self._check_finite(self._refined_losses(checks)[0])
-
-    # ----------------------------------------------------------------- prediction
-    def outputs(self, source: Source) -> Tensor:
-        """Return packed outputs of the mean prediction, (n, n_outputs), on the CPU."""
-        outputs, blocks = super().outputs(source), self.criterion_.blocks
-        if self.slopes is None:
-            return outputs
-        prior = torch.from_numpy(self.module__prior).to(outputs).unsqueeze(0)
-        return refined(outputs, self.slopes, blocks, prior)
-
-    def outputs_of_each(self, source: Source) -> Tensor:
-        """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
-        every = Checks([Rows(source, [])] * self.n_members)
-        return self._outputs_of_each(every, self.module_.each())
-
-    def _predicted(self, X: Tensor) -> Tensor:
-        return averaged(self.module_(X).to(self.dtype), self.criterion_.blocks)
-
-    def _rows_at_once(self, device: torch.device) -> int:
-        return max(64, super()._rows_at_once(device) // self.n_members)
-
-    def held_out_outputs(self, rows: Sequence[Rows], n_samples: int) -> Tensor:
-        """Return predictions for samples by the members that have not seen them.
-
-        Parameters
-        ----------
-        rows : sequence of Rows
-            Held-out rows of each member.
-        n_samples : int
-            Number of samples of their source.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_outputs)
-            Packed outputs, NaN where every member has trained on the sample.
-        """
-        checks = Checks(rows)
-        Z = self._outputs_of_each(checks, self.module_.each(), self.processes).cpu()
-        place = torch.full((self.n_members, n_samples), -1, dtype=torch.int32)
-        for own, index, mask in zip(place, checks.index, checks.mask, strict=True):
-            own[index[mask]] = torch.arange(int(mask.sum()), dtype=torch.int32)
-        outputs = Z.new_full((n_samples, Z.shape[2]), torch.nan)
-        parts = place.split(MANY_ROWS, 1), outputs.split(MANY_ROWS)
-        for some, of_some in zip(*parts, strict=True):
-            held = some >= 0  # (members, n_some)
-            share = held.to(Z.dtype) / held.sum(dim=0).clamp_min(1)
-            said = Z[torch.arange(self.n_members)[:, None], some.clamp_min(0)]
-            means = averaged(said, self.criterion_.blocks, share)
-            known = held.any(dim=0)
-            of_some[known] = means[known]
-        return outputs
 
     # ---------------------------------------------------------------------- state
     def cast(self, dtype: torch.dtype) -> None:
