@@ -39,29 +39,16 @@ def table_model(
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     labels, make = categories.labels(), onnx.helper.make_node
     numbers = [i for i in range(n_features) if i not in labels]
-    strings = (CATEGORIES, onnx.TensorProto.STRING, len(labels))
-    inputs = [strings] if not numbers else [(NUMBERS, kind, len(numbers)), strings]
-    parts = [NUMBERS] if numbers else []
-    nodes, constants = [], {}
-    for place, (column, known) in enumerate(labels.items()):
-        keys = _keys(known, categories.names[place])
-        constants[f"place_{column}"] = np.array([place])
-        own = [f"{name}_{column}" for name in ("place", "labels", "floats", "codes")]
-        nodes += [
-            make("Gather", [CATEGORIES, own[0]], [own[1]], axis=1),
-            make(
-                "LabelEncoder",
-                [own[1]],
-                [own[2]],
-                domain="ai.onnx.ml",
-                keys_strings=["", *keys],
-                values_floats=[float("nan"), *range(1, len(keys) + 1)],
-                default_float=0.0,
-            ),
-            make("Cast", [own[2]], [own[3]], to=kind),
-        ]
-        parts.append(own[3])
+    inputs = [(NUMBERS, kind, len(numbers))] if numbers else []
+    inputs.append((CATEGORIES, onnx.TensorProto.STRING, len(labels)))
+    constants = {f"place_{place}": np.array([place]) for place in range(len(labels))}
     constants["order"] = np.argsort([*numbers, *labels])
+    nodes, parts = [], [NUMBERS] if numbers else []
+    for place, (name, known) in enumerate(
+        zip(categories.names, labels.values(), strict=True)
+    ):
+        nodes += _coding(make, place, _keys(known, name), kind)
+        parts.append(f"codes_{place}")
     nodes.append(make("Concat", parts, ["every"], axis=1))
     nodes.append(make("Gather", ["every", "order"], ["table"], axis=1))
     value, array = onnx.helper.make_tensor_value_info, onnx.numpy_helper.from_array
@@ -75,6 +62,22 @@ def table_model(
     versions = [("", opset), ("ai.onnx.ml", OPSET_ML)]
     imports = [onnx.helper.make_opsetid(*version) for version in versions]
     return onnx.helper.make_model(graph, opset_imports=imports)
+
+
+def _coding(make: Any, place: int, keys: list[str], kind: int) -> list[Any]:
+    """Return what makes codes of one column: zero for unknown, NaN for missing ones."""
+    labels, floats = f"labels_{place}", f"floats_{place}"
+    encode = make(
+        "LabelEncoder",
+        [labels],
+        [floats],
+        domain="ai.onnx.ml",
+        keys_strings=["", *keys],
+        values_floats=[float("nan"), *range(1, len(keys) + 1)],
+        default_float=0.0,
+    )
+    take = make("Gather", [CATEGORIES, f"place_{place}"], [labels], axis=1)
+    return [take, encode, make("Cast", [floats], [f"codes_{place}"], to=kind)]
 
 
 def columns_of_inputs(categories: Categories, names: list[Any]) -> dict[str, list[Any]]:
