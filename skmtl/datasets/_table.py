@@ -37,7 +37,7 @@ def open_table(
         Names of the columns that hold inputs: numbers, booleans, or categories, which
         are strings or encoded as a dictionary. None takes all but the targets.
     format : str, default="parquet"
-        Format of the files, as `pyarrow.dataset.dataset` takes it: "parquet",
+        Format of the files, as ``pyarrow.dataset.dataset`` takes it: "parquet",
         "feather", "csv", "orc" or "json".
     shuffle_window : int, default=131072
         Number of rows that are shuffled at a time. Up to twice as many are held in
