@@ -295,3 +295,16 @@ def test_task_weights_change_with_warm_start():
     est = classifier(warm_start=True, max_iter=1).fit(X, Y)
     est.set_params(task_weight=[3, 1]).fit(X, Y)
     assert_allclose(est.task_weights_, [1.5, 0.5])
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("size", [2.0**-990, 2.0**990])
+def test_only_proportions_of_weights_matter(kind, precision, size):
+    cls, y = ESTIMATORS[kind]
+    settings = SETTINGS | {"max_iter": 2, "precision": precision}
+    weights = np.linspace(0, 1, 150)
+    est = cls(**settings, task_weight=[1, 3]).fit(X, y, weights)
+    other = cls(**settings, task_weight=[size, 3 * size]).fit(X, y, size * weights)
+    assert_same(est, other, rtol=1e-6)
+    assert other.score(X, y, size * weights) == pytest.approx(est.score(X, y, weights))

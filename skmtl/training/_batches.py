@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor
 
 from skmtl._targets import Block
+from skmtl._validation import near_one
 
 #: One block's labels and their weights; None where every label counts the same.
 BlockTarget = tuple[Tensor, Tensor | None]
@@ -278,7 +279,8 @@ def pack_targets(
         present = ~np.isnan(y) if block.kind == "regression" else y >= 0
         w: Tensor | None = None
         if weight is not None:
-            w = torch.from_numpy(weight[:, block.tasks] * present).to(device, dtype)
+            own = near_one(weight[:, block.tasks] * present)
+            w = torch.from_numpy(own).to(device, dtype)
         elif not present.all():
             w = torch.from_numpy(present).to(device)
         tensor = torch.from_numpy(np.where(present, y, 0)).to(device)
