@@ -298,13 +298,11 @@ def test_task_weights_change_with_warm_start():
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("size", [2.0**-990, 2.0**990])
-def test_only_proportions_of_weights_matter(kind, precision, size):
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_weights_of_any_size_train_in_any_precision(kind, size):
     cls, y = ESTIMATORS[kind]
-    settings = SETTINGS | {"max_iter": 2, "precision": precision}
-    weights = np.linspace(0, 1, 150)
-    est = cls(**settings, task_weight=[1, 3]).fit(X, y, weights)
-    other = cls(**settings, task_weight=[size, 3 * size]).fit(X, y, size * weights)
-    assert_same(est, other, rtol=1e-6)
-    assert other.score(X, y, size * weights) == pytest.approx(est.score(X, y, weights))
+    settings = SETTINGS | {"max_iter": 2, "task_weight": [size, 3 * size]}
+    weights = size * np.linspace(0, 1, 150)
+    est = cls(**settings, precision="float64").fit(X, y, weights)
+    other = cls(**settings, precision="float32").fit(X, y, weights)
+    assert_same(est, other, rtol=1e-4, atol=1e-5)

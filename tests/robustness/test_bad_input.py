@@ -130,6 +130,7 @@ def refused(est, message, call, *args):
     assert pytest.importorskip("re").match(message, str(caught.value)), caught.value
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_a_fault_in_what_fit_is_given(data):
     est = data.draw(estimators(names=["n_members", "sharing"], most=2))
@@ -154,6 +155,7 @@ def test_a_fault_in_what_fit_is_given(data):
         assert_same(fitted, twin, X)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_a_fault_in_what_predict_is_given(data):
     est = data.draw(estimators(names=["n_members", "sharing"], most=2))

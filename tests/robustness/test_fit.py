@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ def test_any_form_of_table_and_labels(data):
     fit_and_check(est, table, own, n)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_settings(data):
     est = data.draw(estimators())
@@ -68,6 +70,7 @@ def test_any_settings(data):
         check_files(est, table.given(n))
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_weights_and_validation_set(data):
     names = ["validation_metric", "early_stopping", "n_members", "members", "sampling"]
@@ -87,6 +90,7 @@ def test_any_weights_and_validation_set(data):
     fit_and_check(est, table, own, n, weight, **validation)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_images(data):
     est = data.draw(estimators(names=[*STRATEGIES, *TRAINING], most=3))
@@ -103,6 +107,7 @@ def test_any_images(data):
         check_score(est, X, y)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_way_to_train_on(data):
     est = data.draw(estimators(most=4))
