@@ -153,7 +153,14 @@ def encode(
                 present = labels[t] >= 0
                 codes = labels[t][present]
                 per_class = _per_class(entry, classes, codes, weight[present, t])
-                weight[present, t] *= per_class[codes]
+                with np.errstate(over="ignore"):
+                    weight[present, t] *= per_class[codes]
+                if not np.isfinite(weight[present, t]).all():
+                    raise ValueError(
+                        "The 'class_weight' parameter times sample_weight must be "
+                        f"finite. Got infinity for labels of task {targets.names[t]!r}:"
+                        " give smaller weights."
+                    )
     return Data(X, labels, weight, rows, given)
 
 

@@ -1,5 +1,6 @@
 """What held-out rows say of an epoch, in the measure that the user names."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from skmtl._columns import Column, Columns
 from skmtl._data import Data, is_present
 from skmtl._targets import Targets
 from skmtl._validation import task_number
-from skmtl.metrics._core import metrics_of
+from skmtl.metrics._core import HARMLESS, metrics_of
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._one_task import check_kind, score_task
 
@@ -81,18 +82,27 @@ class Judge:
             return np.where(self.trained, -losses, np.nan)
         outputs, scores = outputs.cpu(), np.full(len(losses), np.nan)
         said = _Said(self.targets, outputs)
-        for t in np.flatnonzero(self.trained).tolist():
-            labels = self.data.labels[t][rows]
-            present = is_present(labels)
-            if present.any():
-                metric, classes = self.metrics[t], self.targets.classes[t]
-                true = self._own_units(labels[present], t)
-                predicted = said.of(metric, t)[present]
-                weight = self.data.given_weight
-                w = None if weight is None else weight[rows[present], t]
-                name = self.targets.names[t]
-                scores[t] = score_task(metric, true, predicted, classes, w, name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", HARMLESS)
+            for t in np.flatnonzero(self.trained).tolist():
+                labels = self.data.labels[t][rows]
+                present = is_present(labels)
+                if present.any():
+                    metric = self.metrics[t]
+                    predicted = said.of(metric, t)[present]
+                    given = labels[present], predicted, rows[present]
+                    scores[t] = self._score(metric, t, *given)
         return scores
+
+    def _score(
+        self, metric: Metric, t: int, labels: Array, predicted: Array, rows: Array
+    ) -> float:
+        """Return the score of one task on labelled rows."""
+        classes, name = self.targets.classes[t], self.targets.names[t]
+        weight = self.data.given_weight
+        w = None if weight is None else weight[rows, t]
+        true = self._own_units(labels, t)
+        return score_task(metric, true, predicted, classes, w, name)
 
     def worth(self, scores: Array) -> float:
         """Return the one number that decides, NaN where there is none.

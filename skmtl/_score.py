@@ -1,8 +1,5 @@
 """One score per task over the labels that are present."""
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -43,32 +40,12 @@ def task_scores(
         NaN for a task without a label, and for R² of a single label.
     """
     predicted = targets.predict_columns(outputs, codes)
-    read = list(columns.columns)
-    for t, classes in enumerate(targets.classes):
-        if classes is None and read[t].present.any():
-            true = numeric(read[t], targets.names[t])
-            unit = _unit(true)
-            # Where squares of huge or tiny numbers would be infinite or zero.
-            read[t] = replace(read[t], values=np.ldexp(true, -unit))
-            predicted[t] = _in_units(predicted[t], unit)
-    if weight is not None:
-        weight = np.ldexp(weight, -_unit(weight))
+    for column, classes, name in zip(
+        columns.columns, targets.classes, targets.names, strict=True
+    ):
+        if classes is None and column.present.any():
+            numeric(column, name)
     compared = Comparison(
-        columns.with_columns(read),
-        lambda _: predicted,
-        targets.kinds,
-        targets.classes,
-        weight,
+        columns, lambda _: predicted, targets.kinds, targets.classes, weight
     )
     return compared.scores(metrics_of(METRICS, columns, targets.kinds))
-
-
-def _unit(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the power of two in which the largest value of each column is near one."""
-    return np.frexp(np.abs(values).max(axis=0))[1]
-
-
-def _in_units(predicted: NDArray[np.float64], unit: Any) -> NDArray[np.float64]:
-    """Return predictions in units of labels, without those that say no more."""
-    with np.errstate(over="ignore"):
-        return np.clip(np.ldexp(predicted, -unit), -1e100, 1e100)

@@ -176,7 +176,7 @@ class Targets:
             if classes is None:
                 values = np.full(columns.n_samples, np.nan)
                 raw = numeric(column, self.names[t])
-                values[column.present] = (raw - self.mean[t]) / self.scale[t]
+                values[column.present] = self._standardised(raw, t)
             else:
                 values = np.full(columns.n_samples, MISSING, _code_dtype(len(classes)))
                 values[column.present] = self.codes_of(column.values, t)
@@ -189,6 +189,18 @@ class Targets:
                     )
             encoded.append(values)
         return encoded
+
+    def _standardised(self, raw: NDArray[np.float64], t: int) -> NDArray[np.float64]:
+        with np.errstate(over="ignore"):
+            values = (raw - self.mean[t]) / self.scale[t]
+        far = np.isinf(values)
+        if far.any():
+            raise ValueError(
+                f"Task {self.names[t]!r} has the label {raw[far][0]:g}, too far from "
+                f"those of training with mean {self.mean[t]:g} and standard deviation "
+                f"{self.scale[t]:g}: remove it, or mark it as missing with NaN."
+            )
+        return values
 
     def codes_of(self, labels: NDArray[Any], task: int) -> NDArray[np.int64]:
         """Return each label's position among a task's classes, -2 if it is none."""
@@ -387,7 +399,7 @@ def check_finite(values: NDArray[Any], name: Any) -> None:
 def _mean_scale(
     values: NDArray[np.float64], weight: NDArray[np.float64] | None
 ) -> tuple[float, float]:
-    # In units near one, so that squares of huge or tiny numbers are finite, not zero.
+    # In units near one, where squares of huge or tiny numbers are finite and not 0.
     unit = np.frexp(np.abs(values).max())[1]
     values = np.ldexp(values, -unit)
     weight = None if weight is None else weight / weight.max()

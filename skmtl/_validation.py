@@ -27,6 +27,7 @@ __all__ = [
     "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "near_one",
     "pandas_for",
     "task_number",
     "task_numbers",
@@ -107,6 +108,24 @@ def check_sample_weight(
             f"{name} is zero for every row: give at least one row a positive weight."
         )
     return weight.reshape(n_samples, -1)
+
+
+def near_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights of which only proportions matter in units that all types hold.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,) or (n, n_tasks)
+        Weights.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Weights over a power of two, which rounds none, so that the largest, or that of
+        each column, lies in [1, 2).
+    """
+    exponent = np.frexp(values.max(axis=0, initial=0.0))[1]
+    return np.ldexp(values, 1 - exponent)
 
 
 def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:

@@ -563,6 +563,14 @@ def test_class_weights_that_cannot_be(class_weight, message):
     refuses(message, class_weight=class_weight)
 
 
+def test_weights_of_classes_and_rows_that_are_infinite_together():
+    refuses(
+        r"'class_weight' parameter times sample_weight must be finite.*'task0'",
+        class_weight={0: 1e300},
+        fit={"sample_weight": np.full(150, 1e300)},
+    )
+
+
 # Validation sets
 
 
@@ -638,6 +646,18 @@ def test_infinite_validation_targets():
         "contains infinity in task 'task1'",
         cls=MultiTaskRegressor,
         fit={"X_val": X, "y_val": y},
+    )
+
+
+def test_a_validation_target_too_far_from_those_of_training():
+    y = np.repeat(SPECIES[:, None] * 1e-10, 2, axis=1)
+    y_val = y.copy()
+    y_val[0, 1] = 1e300
+    refuses(
+        r"Task 'task1' has the label 1e\+300, too far from those of training with mean",
+        y=y,
+        cls=MultiTaskRegressor,
+        fit={"X_val": X, "y_val": y_val},
     )
 
 

@@ -342,3 +342,12 @@ def test_a_metric_without_weights_refuses_them():
     with pytest.raises(ValueError, match="takes no weights"):
         est.fit(X, Y, sample_weight=np.ones(len(X)))
     est.fit(X, Y)
+
+
+def test_held_out_rows_may_lack_classes_that_are_predicted():
+    y = np.array([0, 1] * 10 + [2] * 20)
+    y_val = np.array([0, 1] * 5)
+    settings = {"encoder": MLP((4,)), "max_iter": 2, "random_state": 0}
+    est = MultiTaskClassifier(validation_metric="balanced_accuracy", **settings)
+    est.fit(np.zeros((40, 1)), y, X_val=np.zeros((10, 1)), y_val=y_val)
+    assert est.validation_scores_ == [0.0, 0.0]

@@ -295,3 +295,14 @@ def test_task_weights_change_with_warm_start():
     est = classifier(warm_start=True, max_iter=1).fit(X, Y)
     est.set_params(task_weight=[3, 1]).fit(X, Y)
     assert_allclose(est.task_weights_, [1.5, 0.5])
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_weights_of_any_size_train_in_any_precision(kind, size):
+    cls, y = ESTIMATORS[kind]
+    settings = SETTINGS | {"max_iter": 2, "task_weight": [size, 3 * size]}
+    weights = size * np.linspace(0, 1, 150)
+    est = cls(**settings, precision="float64").fit(X, y, weights)
+    other = cls(**settings, precision="float32").fit(X, y, weights)
+    assert_same(est, other, rtol=1e-4, atol=1e-5)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from skmtl._columns import Kind
+from skmtl._validation import near_one
 from skmtl.metrics._metric import Metric, metric_names
 
 Array = NDArray[Any]
@@ -144,7 +145,31 @@ def _value(
 ) -> float:
     if metric.takes("zero_division"):
         kwargs.setdefault("zero_division", 0.0)  # the same value, without a warning
+    if metric.function is sk.r2_score and _are_numbers(true, predicted):
+        true, predicted, kwargs = _in_units(true, predicted, kwargs)
     return metric.sign * float(metric.function(true, predicted, **kwargs))
+
+
+def _are_numbers(*arrays: Array) -> bool:
+    """Tell whether scikit-learn would take them, which says what is wrong if not."""
+    return all(a.dtype.kind in "iuf" and np.isfinite(a).all() for a in arrays)
+
+
+def _in_units(
+    true: Array, predicted: Array, kwargs: dict[str, Any]
+) -> tuple[Array, Array, dict[str, Any]]:
+    """Return numbers in units in which squares are neither infinite nor zero.
+
+    That of labels is a power of two, which rounds none; predictions that are farther
+    off than any score could tell are brought nearer.
+    """
+    true, predicted = (a.astype(np.float64) for a in (true, predicted))
+    unit = np.frexp(np.abs(true).max())[1]
+    with np.errstate(over="ignore"):
+        predicted = np.clip(np.ldexp(predicted, -unit), -1e100, 1e100)
+    if "sample_weight" in kwargs:
+        kwargs = kwargs | {"sample_weight": near_one(kwargs["sample_weight"])}
+    return np.ldexp(true, -unit), predicted, kwargs
 
 
 def known_classes(

@@ -12,6 +12,7 @@ from torch import Tensor
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
 from skmtl.training._processes import ALONE, Processes
+from skmtl._validation import near_one
 
 #: One block's labels and their weights; None where every label counts the same.
 BlockTarget = tuple[Tensor, Tensor | None]
@@ -323,7 +324,8 @@ def pack_targets(
         present = ~np.isnan(y) if block.kind == "regression" else y >= 0
         w: Tensor | None = None
         if weight is not None:
-            w = torch.from_numpy(weight[:, block.tasks] * present).to(device, dtype)
+            own = near_one(weight[:, block.tasks] * present)
+            w = torch.from_numpy(own).to(device, dtype)
         elif not present.all():
             w = torch.from_numpy(present).to(device)
         tensor = torch.from_numpy(np.where(present, y, 0)).to(device)

@@ -771,9 +771,9 @@ def test_columns_that_cannot_be_read_are_named(column, types):
 def test_a_column_is_named_as_it_is():
     numbers = pd.DataFrame(np.arange(20.0)[:, None])
     est = MultiTaskClassifier(n_members=1, max_iter=1).fit(numbers, [0, 1] * 10)
-    with pytest.raises(ValueError, match="^Column 0 of X holds categories, but held"):
+    with pytest.raises(ValueError, match=r"^Column 0 of X holds categories"):
         est.predict(numbers.astype(str))
-    with pytest.raises(ValueError, match="^Column 0 of X holds values of type datetime"):
+    with pytest.raises(ValueError, match=r"^Column 0 of X holds values of type"):
         est.fit(numbers.astype("datetime64[s]"), [0, 1] * 10)
 
 

@@ -542,3 +542,15 @@ def test_errors_of_metrics_name_the_task():
     with says("Mean Squared Logarithmic Error cannot be used") as error:
         task_scores(-VALUES, PREDICTED, "neg_mean_squared_log_error")
     assert error.value.__notes__ == ["This was while scoring task 'task0'."]
+
+
+@pytest.mark.parametrize("size", [2.0**-990, 2.0**990])
+def test_r2_is_that_of_any_unit(size):
+    true, predicted = np.arange(5.0), np.array([0.5, 1.0, 2.0, 2.0, 4.5])
+    expected = task_scores(true, predicted, "r2")
+    np.testing.assert_array_equal(
+        task_scores(size * true, size * predicted, "r2"), expected
+    )
+    weighted = task_scores(true, predicted, "r2", sample_weight=np.full(5, size))
+    np.testing.assert_array_equal(weighted, expected)
+    assert -np.inf < task_scores(true, 2.0**990 * predicted, "r2")[0] < -1e100

@@ -8,6 +8,7 @@ from skmtl.encoder import MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
 from skmtl.weighting import WEIGHTING
+from tests.robustness._labels import CLASSES
 
 KINDS = {
     MultiTaskClassifier: ("classification",),
@@ -92,6 +93,24 @@ def estimators(draw, kinds=tuple(KINDS), names=None, most=5):
     settings = {name: draw(st.sampled_from(options[name])) for name in varied}
     own = {"encoder": MLP((4,)), "max_iter": 2, "n_members": 1}
     return cls(**own | settings, random_state=draw(st.integers(0, 99)))
+
+
+@st.composite
+def weights_of_tasks(draw, est, own):
+    """Draw settings of an estimator that depend on the tasks."""
+    n_tasks = len(own.tasks)
+    sizes = st.sampled_from([0, 1, 0.3, 1e-300, 1e300])
+    settings = {}
+    if draw(st.booleans()):
+        settings["task_weight"] = [draw(sizes) for _ in own.tasks]
+    if hasattr(est, "class_weight") and draw(st.booleans()):
+        settings["class_weight"] = [
+            {label: draw(sizes) for label in CLASSES.get(task.what, [])}
+            for task in own.tasks
+        ]
+    if est.validation_metric != "loss":
+        settings["validation_average"] = draw(st.integers(0, n_tasks - 1))
+    return settings
 
 
 @st.composite

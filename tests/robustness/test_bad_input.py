@@ -63,7 +63,9 @@ LATER_FAULTS = {
         r"X has \d+ features, but \w+ is expecting \d+ features as input",
     ),
     "categories": (
-        lambda X: pd.DataFrame({0: ["a"] * len(X)} | {i: X[:, i] for i in range(1, X.shape[1])}),
+        lambda X: pd.DataFrame(
+            {0: ["a"] * len(X)} | {i: X[:, i] for i in range(1, X.shape[1])}
+        ),
         "Column 0 of X holds categories, but held numbers when the model was fitted",
     ),
 }
@@ -78,7 +80,10 @@ LABEL_FAULTS = {
     ),
     "infinity": (lambda y: _labelled(y, -np.inf), "Input y contains infinity in task"),
     "three dimensions": (lambda y: y[:, :, None], "y must have shape"),
-    "all missing": (lambda y: _labelled(y, None, slice(None)), "Task .* has no labelle"),
+    "all missing": (
+        lambda y: _labelled(y, None, slice(None)),
+        "Task .* has no labelle",
+    ),
     "dates and words": (
         lambda y: _labelled(y, np.datetime64("2026-01-01"), slice(0, 1), "word"),
         "The labels of task 'task0' cannot be ordered|Task 'task0' is a regression ta",
@@ -125,6 +130,7 @@ def refused(est, message, call, *args):
     assert pytest.importorskip("re").match(message, str(caught.value)), caught.value
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_a_fault_in_what_fit_is_given(data):
     est = data.draw(estimators(names=["n_members", "sharing"], most=2))
@@ -149,6 +155,7 @@ def test_a_fault_in_what_fit_is_given(data):
         assert_same(fitted, twin, X)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_a_fault_in_what_predict_is_given(data):
     est = data.draw(estimators(names=["n_members", "sharing"], most=2))

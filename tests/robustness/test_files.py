@@ -31,11 +31,13 @@ def refuses(path, content):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.one_version
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused(saved, content):
     refuses(saved[1], content)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_change_of_a_model_is_refused(saved, data):
     whole, path = saved

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,19 +19,26 @@ from tests.robustness._properties import (
     check_score,
     tried,
 )
-from tests.robustness._settings import KINDS, STRATEGIES, TRAINING, estimators, weights
-from tests.robustness._tables import DENSE, MOST_ROWS, tables
+from tests.robustness._settings import (
+    KINDS,
+    STRATEGIES,
+    TRAINING,
+    estimators,
+    weights,
+    weights_of_tasks,
+)
+from tests.robustness._tables import MOST_ROWS, tables
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, MOST_ROWS)
 
 
-def fit_and_check(est, table, labels, n, sample_weight=None):
+def fit_and_check(est, table, labels, n, sample_weight=None, **validation):
     """Fit, and check all that follows from it; return whether there is a model."""
     columns = labels.columns(n)
     X, (y, missing_label) = table.given(n), labels.of(columns)
     est.set_params(missing_label=missing_label)
-    found = tried(est.fit, X, y, sample_weight)
+    found = tried(est.fit, X, y, sample_weight, **validation)
     if found is not est:
         assert_unfitted(est, X)
         return False
@@ -50,6 +58,7 @@ def test_any_form_of_table_and_labels(data):
     fit_and_check(est, table, own, n)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_settings(data):
     est = data.draw(estimators())
@@ -61,6 +70,27 @@ def test_any_settings(data):
         check_files(est, table.given(n))
 
 
+@pytest.mark.one_version
+@given(st.data())
+def test_any_weights_and_validation_set(data):
+    names = ["validation_metric", "early_stopping", "n_members", "members", "sampling"]
+    names += ["stop_tasks", "weighting", "threshold", "selection", "augmentation"]
+    est = data.draw(estimators(names=names, most=3))
+    table = data.draw(tables(forms=["float64"]))
+    own = data.draw(labels(KINDS[type(est)], forms=["objects"]))
+    est.set_params(**data.draw(weights_of_tasks(est, own)))
+    n, n_val = data.draw(sizes), data.draw(st.integers(0, MOST_ROWS))
+    validation = {}
+    if n_val:
+        y_val, _ = own.given(n_val, part=3)
+        weight_val = data.draw(weights(n_val, len(own.tasks)))
+        validation = {"X_val": table.given(n_val, part=3), "y_val": y_val}
+        validation["sample_weight_val"] = weight_val
+    weight = data.draw(weights(n, len(own.tasks)))
+    fit_and_check(est, table, own, n, weight, **validation)
+
+
+@pytest.mark.one_version
 @given(st.data())
 def test_any_images(data):
     est = data.draw(estimators(names=[*STRATEGIES, *TRAINING], most=3))
@@ -77,6 +107,7 @@ def test_any_images(data):
         check_score(est, X, y)
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_way_to_train_on(data):
     est = data.draw(estimators(most=4))

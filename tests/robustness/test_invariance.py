@@ -1,6 +1,7 @@
 """What must not matter does not, whatever the labels."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -50,6 +51,7 @@ def assert_alike(first, second):
         assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.one_version
 @given(fits(), st.integers(0, 2**32 - 1))
 def test_rows_without_labels_change_nothing(fit, seed):
     est, X, own, columns = fit
@@ -65,6 +67,7 @@ def test_rows_without_labels_change_nothing(fit, seed):
     assert_alike(predictions(est, X, y), found)
 
 
+@pytest.mark.one_version
 @given(fits(), st.integers(0, 2**32 - 1))
 def test_a_label_of_weight_zero_is_a_missing_one(fit, seed):
     est, X, own, columns = fit
@@ -78,6 +81,7 @@ def test_a_label_of_weight_zero_is_a_missing_one(fit, seed):
     assert_alike(predictions(est, X, missing), predictions(est, X, y, weights))
 
 
+@pytest.mark.one_version
 @given(fits(), st.randoms(use_true_random=False))
 def test_names_of_classes_are_names(fit, random):
     est, X, own, columns = fit
@@ -93,6 +97,7 @@ def test_names_of_classes_are_names(fit, random):
     assert_alike(predictions(est, X, y), predictions(est, X, renamed))
 
 
+@pytest.mark.one_version
 @given(fits())
 def test_forms_of_labels_are_forms(fit):
     est, X, own, columns = fit

@@ -10,7 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import get_scorer
 
 from skmtl.metrics import task_scores
-from tests.robustness._labels import FLAT_FORMS, FORMS, Labels, labels
+from tests.robustness._labels import FORMS, Labels, labels
 
 OF_LABELS = ["accuracy", "balanced_accuracy", "f1_macro", "matthews_corrcoef"]
 OF_NUMBERS = ["r2", "neg_mean_absolute_error", "neg_median_absolute_error"]
