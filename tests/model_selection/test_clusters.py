@@ -28,7 +28,7 @@ dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 X, Z = table()
 IMPORTED = ["distributed", "skmtl.model_selection", "tests._workers", "torch._dynamo"]
-GRID = {"alpha": [0.0, 0.1, 0.2, 0.3]}
+GRID = {"alpha": [0.0, 0.1]}
 
 
 def encoder(*sizes):
@@ -212,7 +212,7 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 # Failures
 
 
-@pytest.mark.parametrize(("tool", "n_fits"), [(grid_search, 12), (comparison, 15)])
+@pytest.mark.parametrize(("tool", "n_fits"), [(grid_search, 6), (comparison, 9)])
 def test_a_search_goes_on_where_a_worker_is_killed(tool, n_fits, client, tmp_path):
     folder, data = tmp_path / "fits", many_rows()
     folder.mkdir()
