@@ -210,7 +210,7 @@ def test_a_device_that_is_not_there_is_refused(device):
 @pytest.mark.parametrize("precision", ["float64"])
 def test_a_precision_that_the_device_lacks_is_refused(precision, monkeypatch):
     monkeypatch.setattr(
-        skmtl._build, "check_device", lambda device: torch.device("mps")
+        skmtl._accelerator, "check_device", lambda device: torch.device("mps")
     )
     refuses(
         f"'precision' parameter '{precision}' is not available on the device 'mps': "

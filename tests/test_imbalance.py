@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.utils import check_random_state
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._data import Data
@@ -210,7 +211,8 @@ def test_validation_is_on_the_distribution_that_trains(held_out):
 def _rows(est):
     """Return the rows that a fit of the estimator trains and validates on."""
     none = (None, None, None)
-    job = clone(est)._prepare(X, RARE, None, none, resume=False)
+    random_state = check_random_state(est.random_state)
+    job = clone(est)._prepare(X, RARE, None, none, random_state, resume=False)
     return job.rows(est.net_)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
-from skmtl.training._processes import ALONE, Processes
 from skmtl._validation import near_one
+from skmtl.training._processes import ALONE, Processes
 
 #: One block's labels and their weights; None where every label counts the same.
 BlockTarget = tuple[Tensor, Tensor | None]
