@@ -34,9 +34,13 @@ SMALLEST = {
 }
 SHARINGS = {name: name for name in SHARING if name != "hard"}  # which is the default
 SHARINGS["task_token"] = TaskToken(token_width=16, n_tokens=4, n_blocks=1)
+SLOWER = {"task_token": {"max_iter": 30}}  # attention begins close to nothing
 BY_SHARING = [
-    [cls(sharing, **SMALLEST) for cls in (MultiTaskClassifier, MultiTaskRegressor)]
-    for sharing in SHARINGS.values()
+    [
+        cls(sharing, **{**SMALLEST, **SLOWER.get(name, {})})
+        for cls in (MultiTaskClassifier, MultiTaskRegressor)
+    ]
+    for name, sharing in SHARINGS.items()
 ]
 
 # These take what is no classifier by type for one without classes: the first calls
