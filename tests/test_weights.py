@@ -297,12 +297,23 @@ def test_task_weights_change_with_warm_start():
     assert_allclose(est.task_weights_, [1.5, 0.5])
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("size", [2.0**-990, 2.0**-20, 2.0**20, 2.0**990])
+def test_only_proportions_of_weights_matter_to_numbers(precision, size):
+    settings = SETTINGS | {"max_iter": 2, "precision": precision}
+    y, weights = X[:, 2:], np.linspace(0, 1, 150)
+    est = MultiTaskRegressor(**settings, task_weight=[1, 3]).fit(X, y, weights)
+    scaled = MultiTaskRegressor(**settings, task_weight=[size, 3 * size])
+    assert_same(est, scaled.fit(X, y, size * weights), rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1e-300, 1e300])
-def test_weights_of_any_size_train_in_any_precision(kind, size):
+def test_weights_of_any_size_train(kind, precision, size):
     cls, y = ESTIMATORS[kind]
-    settings = SETTINGS | {"max_iter": 2, "task_weight": [size, 3 * size]}
+    settings = SETTINGS | {"max_iter": 20, "precision": precision}
     weights = size * np.linspace(0, 1, 150)
-    est = cls(**settings, precision="float64").fit(X, y, weights)
-    other = cls(**settings, precision="float32").fit(X, y, weights)
-    assert_same(est, other, rtol=1e-4, atol=1e-5)
+    est = cls(**settings, task_weight=[size, 3 * size]).fit(X, y, weights)
+    assert est.loss_curve_[-1] < 0.6 * est.loss_curve_[0]
+    assert est.score(X, y, weights) > 0.8
