@@ -90,12 +90,17 @@ class Judge:
                 if present.any():
                     metric = self.metrics[t]
                     predicted = said.of(metric, t)[present]
-                    given = labels[present], predicted, rows[present]
-                    scores[t] = self._score(metric, t, *given)
+                    true, of = labels[present], rows[present]
+                    scores[t] = self._score(metric, t, true, predicted, of)
         return scores
 
     def _score(
-        self, metric: Metric, t: int, labels: Array, predicted: Array, rows: Array
+        self,
+        metric: Metric,
+        t: int,
+        labels: Array,
+        predicted: Array,
+        rows: NDArray[np.int64],
     ) -> float:
         """Return the score of one task on labelled rows."""
         classes, name = self.targets.classes[t], self.targets.names[t]
