@@ -17,6 +17,7 @@ from skmtl._judge import Judge
 from skmtl._sampling import Odds, weighted_by
 from skmtl._streamed import Streamed
 from skmtl._targets import Targets
+from skmtl._validation import near_one
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
 from skmtl.sharing import Hard, Sharing
@@ -33,6 +34,8 @@ from skmtl.training import (
 )
 from skmtl.weighting import Weighting
 
+#: Weights from here on say nothing of numbers of rows.
+MANY = 2**53
 #: Positions of rows to train on and to hold out.
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -202,6 +205,8 @@ class Job:
         weight = row_weight(data, rows)
         if weight is not None and weight.any():  # class weights may leave some at zero
             rows, weight = rows[weight > 0], weight[weight > 0]
+            if weight.max() >= MANY:  # which scalers of lower versions cannot sum
+                weight = near_one(weight)
         else:
             weight = None
         n_features = data.X.shape[1]

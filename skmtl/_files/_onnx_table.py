@@ -61,7 +61,10 @@ def table_model(
     )
     versions = [("", opset), ("ai.onnx.ml", OPSET_ML)]
     imports = [onnx.helper.make_opsetid(*version) for version in versions]
-    return onnx.helper.make_model(graph, opset_imports=imports)
+    model = onnx.helper.make_model(graph, opset_imports=imports)
+    # By itself it is onnx's newest, which a runtime need not know.
+    model.ir_version = onnx.helper.find_min_ir_version_for(imports)
+    return model
 
 
 def _coding(make: Any, place: int, keys: list[str], kind: int) -> list[Any]:

@@ -463,4 +463,4 @@ def test_bad_tables(tmp_path):
     with pytest.raises(IndexError, match="indexed by rows alone"):
         X[:, 1]
     with pytest.raises(ValueError, match="is not an array"):
-        np.asarray(X, copy=False)
+        X.__array__(copy=False)  # as numpy.asarray asks from numpy 2 on

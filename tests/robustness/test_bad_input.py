@@ -14,6 +14,8 @@ from tests.robustness._properties import assert_same, assert_unfitted, tried
 from tests.robustness._settings import KINDS, estimators
 from tests.robustness._tables import tables
 
+pytestmark = pytest.mark.one_version  # which take their time
+
 FLOATS = ["float64", "float32", "Fortran", "strided", "DataFrame"]
 
 
@@ -130,7 +132,6 @@ def refused(est, message, call, *args):
     assert pytest.importorskip("re").match(message, str(caught.value)), caught.value
 
 
-@pytest.mark.one_version
 @given(st.data())
 def test_a_fault_in_what_fit_is_given(data):
     est = data.draw(estimators(names=["n_members", "sharing"], most=2))
@@ -155,7 +156,6 @@ def test_a_fault_in_what_fit_is_given(data):
         assert_same(fitted, twin, X)
 
 
-@pytest.mark.one_version
 @given(st.data())
 def test_a_fault_in_what_predict_is_given(data):
     est = data.draw(estimators(names=["n_members", "sharing"], most=2))

@@ -10,6 +10,8 @@ from skmtl import MultiTaskEstimator
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 
+pytestmark = pytest.mark.one_version  # which take their time
+
 X = np.random.default_rng(0).normal(size=(12, 2))
 Y = [[i % 2, 0.5 * i] for i in range(12)]
 
@@ -31,13 +33,11 @@ def refuses(path, content):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.one_version
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused(saved, content):
     refuses(saved[1], content)
 
 
-@pytest.mark.one_version
 @given(st.data())
 def test_any_change_of_a_model_is_refused(saved, data):
     whole, path = saved

@@ -29,6 +29,8 @@ from tests.robustness._settings import (
 )
 from tests.robustness._tables import MOST_ROWS, tables
 
+pytestmark = pytest.mark.one_version  # which take their time
+
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, MOST_ROWS)
 
@@ -58,7 +60,6 @@ def test_any_form_of_table_and_labels(data):
     fit_and_check(est, table, own, n)
 
 
-@pytest.mark.one_version
 @given(st.data())
 def test_any_settings(data):
     est = data.draw(estimators())
@@ -70,7 +71,6 @@ def test_any_settings(data):
         check_files(est, table.given(n))
 
 
-@pytest.mark.one_version
 @given(st.data())
 def test_any_weights_and_validation_set(data):
     names = ["validation_metric", "early_stopping", "n_members", "members", "sampling"]
@@ -90,7 +90,6 @@ def test_any_weights_and_validation_set(data):
     fit_and_check(est, table, own, n, weight, **validation)
 
 
-@pytest.mark.one_version
 @given(st.data())
 def test_any_images(data):
     est = data.draw(estimators(names=[*STRATEGIES, *TRAINING], most=3))
@@ -107,7 +106,6 @@ def test_any_images(data):
         check_score(est, X, y)
 
 
-@pytest.mark.one_version
 @given(st.data())
 def test_any_way_to_train_on(data):
     est = data.draw(estimators(most=4))
@@ -115,7 +113,7 @@ def test_any_way_to_train_on(data):
     own = data.draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0, 0.1, 0.5]))
     if isinstance(est, MultiTaskEstimator):
         est.set_params(task_types=[task.kind for task in own.tasks])
-    fitted = False
+    fitted, known = False, None
     for part in range(data.draw(st.integers(1, 4))):
         n = data.draw(sizes)
         X, (y, _) = table.given(n, part), own.given(n, part)
@@ -130,16 +128,16 @@ def test_any_way_to_train_on(data):
             est.set_params(warm_start=step == "warm_start")
             found = tried(est.fit, X, y, weight)
         if found is est:
-            fitted = True
+            fitted, known = True, X
             check_predictions(est, X, n)
             check_score(est, X, y, weight)
         elif continues or (fitted and not isinstance(found, DivergenceError)):
-            assert_same(before, est, X)
+            assert_same(before, est, known)
         else:
             fitted = False
             assert_unfitted(est, X)
     if fitted:
-        check_files(est, table.given(3, part=9))
+        check_files(est, known)
 
 
 def declared(est, own):

@@ -13,6 +13,8 @@ from tests.robustness._properties import probabilities_of, tried
 from tests.robustness._settings import KINDS, estimators
 from tests.robustness._tables import tables
 
+pytestmark = pytest.mark.one_version  # which take their time
+
 #: Settings that read nothing but labels that are present.
 NEUTRAL = ["batch_size", "alpha", "loss", "n_members", "selection", "class_weight"]
 NUMBERS = ["normal", "few values", "mostly zeros", "integers"]
@@ -51,7 +53,6 @@ def assert_alike(first, second):
         assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.one_version
 @given(fits(), st.integers(0, 2**32 - 1))
 def test_rows_without_labels_change_nothing(fit, seed):
     est, X, own, columns = fit
@@ -67,7 +68,6 @@ def test_rows_without_labels_change_nothing(fit, seed):
     assert_alike(predictions(est, X, y), found)
 
 
-@pytest.mark.one_version
 @given(fits(), st.integers(0, 2**32 - 1))
 def test_a_label_of_weight_zero_is_a_missing_one(fit, seed):
     est, X, own, columns = fit
@@ -81,7 +81,6 @@ def test_a_label_of_weight_zero_is_a_missing_one(fit, seed):
     assert_alike(predictions(est, X, missing), predictions(est, X, y, weights))
 
 
-@pytest.mark.one_version
 @given(fits(), st.randoms(use_true_random=False))
 def test_names_of_classes_are_names(fit, random):
     est, X, own, columns = fit
@@ -97,7 +96,6 @@ def test_names_of_classes_are_names(fit, random):
     assert_alike(predictions(est, X, y), predictions(est, X, renamed))
 
 
-@pytest.mark.one_version
 @given(fits())
 def test_forms_of_labels_are_forms(fit):
     est, X, own, columns = fit

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -15,6 +16,8 @@ from skmtl.model_selection import (
 )
 from tests.robustness._labels import labels
 from tests.robustness._settings import KINDS
+
+pytestmark = pytest.mark.one_version  # which take their time
 
 RARE = "Some classes have fewer .* than there are .*, so that some .* lack them: .*"
 kinds = st.sampled_from([("classification",), ("regression",), (*KINDS.values(),)[2]])
