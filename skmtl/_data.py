@@ -169,7 +169,8 @@ def _per_class(
 ) -> NDArray[np.float64]:
     if entry == "balanced":
         counts = np.bincount(codes, weights=weight, minlength=len(classes))
-        return counts.sum() / (len(classes) * np.where(counts > 0, counts, 1.0))
+        with np.errstate(over="ignore"):  # refused where it makes weights infinite
+            return counts.sum() / (len(classes) * np.where(counts > 0, counts, 1.0))
     return np.array([float(entry.get(label, 1.0)) for label in classes.tolist()])
 
 

@@ -34,8 +34,6 @@ from skmtl.training import (
 )
 from skmtl.weighting import Weighting
 
-#: Weights from here on say nothing of numbers of rows.
-MANY = 2**53
 #: Positions of rows to train on and to hold out.
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -205,7 +203,7 @@ class Job:
         weight = row_weight(data, rows)
         if weight is not None and weight.any():  # class weights may leave some at zero
             rows, weight = rows[weight > 0], weight[weight > 0]
-            if weight.max() >= MANY:  # which scalers of lower versions cannot sum
+            if weight.max() >= 2**53:  # whole as float64, but no numbers of rows
                 weight = near_one(weight)
         else:
             weight = None
