@@ -72,7 +72,7 @@ def bootstrap_parts(
     Parameters
     ----------
     n_rows : int
-        Number of rows.
+        Number of rows, at least 2; a draw that holds out none is made again.
     n_members : int
         Number of members.
     random_state : RandomState
@@ -85,6 +85,9 @@ def bootstrap_parts(
     """
     parts: list[Part] = []
     for _ in range(n_members):
-        drawn = np.sort(random_state.randint(n_rows, size=n_rows))
-        parts.append((drawn, np.setdiff1d(np.arange(n_rows), drawn)))
+        held = np.empty(0, dtype=np.int64)
+        while not len(held):  # as few rows may all be drawn
+            drawn = np.sort(random_state.randint(n_rows, size=n_rows))
+            held = np.setdiff1d(np.arange(n_rows), drawn)
+        parts.append((drawn, held))
     return parts

@@ -63,11 +63,7 @@ def hold_out(estimator: Any, data: Data, random_state: RandomState) -> Split | N
     few = n_rows < EARLY_STOPPING_ROWS and judged_by(estimator) is None
     if not estimator.early_stopping or (estimator.early_stopping == "auto" and few):
         return None
-    if n_rows < 2:
-        raise ValueError(
-            "early_stopping=True needs at least 2 labelled rows to hold one out. "
-            f"Got n_samples = {n_rows}."
-        )
+    _check_two(n_rows)
     labels = [task[data.rows] for task in data.labels]
     return holdout_split(labels, estimator.validation_fraction, random_state)
 
@@ -115,13 +111,23 @@ def member_parts(
     before = getattr(estimator, "_parts_of_fit", None) if resume else None
     if before is not None and before[0] == n_rows:
         return before[1]  # type: ignore[no-any-return]
-    if estimator.members == "bootstrap":
-        return bootstrap_parts(n_rows, n_members, random_state)
     asked = estimator.early_stopping is True or judged_by(estimator) is not None
+    if asked:
+        _check_two(n_rows)
+    if estimator.members == "bootstrap" and n_rows > 1:
+        return bootstrap_parts(n_rows, n_members, random_state)
     if n_rows < SMALL and not asked:
         return [alike] * n_members
     labels = [task[data.rows] for task in data.labels]
     return crossfit_parts(labels, targets.names, n_members, random_state)
+
+
+def _check_two(n_rows: int) -> None:
+    if n_rows < 2:
+        raise ValueError(
+            "early_stopping=True needs at least 2 labelled rows to hold one out. "
+            f"Got n_samples = {n_rows}."
+        )
 
 
 def judge_of(

@@ -16,6 +16,7 @@ from skmtl._folds import Part
 from skmtl._judge import Judge
 from skmtl._sampling import Odds, weighted_by
 from skmtl._targets import Targets
+from skmtl._validation import near_one
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
 from skmtl.sharing import Hard, Sharing
@@ -193,6 +194,8 @@ class Job:
         weight = row_weight(data, rows)
         if weight is not None and weight.any():  # class weights may leave some at zero
             rows, weight = rows[weight > 0], weight[weight > 0]
+            if weight.max() >= 2**53:  # whole as float64, but no numbers of rows
+                weight = near_one(weight)
         else:
             weight = None
         n_features = data.X.shape[1]

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.exceptions import UndefinedMetricWarning
 from torch import Tensor
 
 from skmtl._columns import Column, Columns
@@ -84,6 +85,7 @@ class Judge:
         said = _Said(self.targets, outputs)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", HARMLESS)
+            warnings.simplefilter("ignore", UndefinedMetricWarning)  # they are NaN
             for t in np.flatnonzero(self.trained).tolist():
                 labels = self.data.labels[t][rows]
                 present = is_present(labels)

@@ -1361,3 +1361,13 @@ def test_one_row_is_predicted_as_in_the_table():
         whole = est.predict(X)
         for i in (0, 75, 149):
             assert_allclose(est.predict(X[i : i + 1]), whole[[i]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_rows_do_for_members_that_hold_out_what_they_do_not_draw(n):
+    for seed in range(5):
+        settings = {"n_members": 3, "members": "bootstrap", "random_state": seed}
+        est = classifier(**settings).fit(X[:n], Y[:n])
+        assert est.n_members_ == 3
+        parts = [] if n == 1 else est._parts_of_fit[1]
+        assert all(len(held) for _, held in parts)

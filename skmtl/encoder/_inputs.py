@@ -83,8 +83,7 @@ class TrainingInputs:
         Weights that are whole numbers say how often rows occur; others have mean one.
         """
         w = self.weight
-        # From 2**53 on, float64 has whole numbers only.
-        whole = w is None or (w.max() < 2**53 and (w == w.round()).all())
+        whole = w is None or (w == w.round()).all()
         return 1.0 if whole else len(self.rows) / w.sum()  # type: ignore[union-attr]
 
     @cached_property

@@ -114,6 +114,8 @@ class LabelGraph(GraphRelation):
         """Return weights between tasks that are given, or estimated between outputs."""
         if isinstance(self.adjacency, str):
             tasks = _each_class(tasks)
+            if not tasks.labels:  # there is no output
+                return np.zeros((0, 0))
         return super().weights(tasks)
 
     def for_network(self, task_of_output: Tensor, same_features: bool) -> Self:

@@ -219,3 +219,9 @@ def test_heads_that_are_made_combine_with_weightings(weighting, sharing):
     est = fitted(LabelGraph(), sharing=sharing, weighting=WEIGHTING[weighting]())
     assert np.isfinite(est.loss_curve_).all()
     assert est.loss_curve_[-1] < est.loss_curve_[0]
+
+
+def test_tasks_of_one_class_need_no_graph():
+    X = table()[0]
+    est = fitted("label_graph", MultiTaskClassifier, y=np.zeros((len(X), 2), dtype=int))
+    assert (est.predict(X) == 0).all()

@@ -43,6 +43,7 @@ ERRORS = [
     r"The 'task_weight' parameter must be finite, not negative and positive for .*",
     r"The 'task_weight' parameter leaves no task to train: give a positive .*",
     r"The 'class_weight' parameter times sample_weight must be finite\. Got .*",
+    r"The 'validation_average' parameter is task '.*', which does not train: .*",
     r"Task '.*' has the label .*, too far from those of training with mean .*",
     r"The 'class_weight' parameter gives no label of task .* a positive weight: .*",
     *TABLE_ERRORS,
