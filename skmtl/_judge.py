@@ -85,8 +85,7 @@ class Judge:
         said = _Said(self.targets, outputs)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", HARMLESS)
-            # A score that labels do not define is NaN, and `check` has seen to that.
-            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            warnings.simplefilter("ignore", UndefinedMetricWarning)  # they are NaN
             for t in np.flatnonzero(self.trained).tolist():
                 labels = self.data.labels[t][rows]
                 present = is_present(labels)

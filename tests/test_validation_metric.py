@@ -351,3 +351,9 @@ def test_held_out_rows_may_lack_classes_that_are_predicted():
     est = MultiTaskClassifier(validation_metric="balanced_accuracy", **settings)
     est.fit(np.zeros((40, 1)), y, X_val=np.zeros((10, 1)), y_val=y_val)
     assert est.validation_scores_ == [0.0, 0.0]
+
+
+def test_one_held_out_row_has_no_r2():
+    est = MultiTaskRegressor(validation_metric="r2", n_members=1, random_state=0)
+    with pytest.raises(ValueError, match="cannot score any task on the 1 rows that ar"):
+        est.fit([[0.0], [1.0]], [0.5, 1.0])
