@@ -47,7 +47,9 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
                 "An entry of the 'class_weight' parameter must be None, 'balanced' or "
                 f"a dict. Got {entry!r} for task {name!r}."
             )
-        if not all(isinstance(w, Real) and 0 <= w < np.inf for w in entry.values()):
+        if not all(
+            isinstance(w, Real) and 0 <= float(w) < np.inf for w in entry.values()
+        ):
             raise ValueError(
                 "The 'class_weight' parameter must hold finite weights that are not "
                 f"negative. Got {entry!r} for task {name!r}."

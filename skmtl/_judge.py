@@ -92,12 +92,17 @@ class Judge:
                 if present.any():
                     metric = self.metrics[t]
                     predicted = said.of(metric, t)[present]
-                    given = labels[present], predicted, rows[present]
-                    scores[t] = self._score(metric, t, *given)
+                    own, true = rows[present], labels[present]
+                    scores[t] = self._score(metric, t, true, predicted, own)
         return scores
 
     def _score(
-        self, metric: Metric, t: int, labels: Array, predicted: Array, rows: Array
+        self,
+        metric: Metric,
+        t: int,
+        labels: NDArray[Any],
+        predicted: NDArray[Any],
+        rows: NDArray[np.int64],
     ) -> float:
         """Return the score of one task on labelled rows."""
         classes, name = self.targets.classes[t], self.targets.names[t]
