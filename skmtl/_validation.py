@@ -34,6 +34,8 @@ __all__ = [
     "validate_params",
 ]
 
+#: Largest exponent of weights whose sums and products no type has trouble with.
+USUAL = 53
 #: Types in which users give several tasks; a string is none.
 SEQUENCES = (list, tuple, np.ndarray)
 
@@ -121,11 +123,11 @@ def near_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of the same shape
-        Weights over a power of two, which rounds none, so that the largest, or that of
-        each column, lies in [1, 2).
+        Weights over a power of two, which rounds none: one where the largest, or that
+        of each column, is neither huge nor tiny, else so that it lies in [1, 2).
     """
-    exponent = np.frexp(values.max(axis=0, initial=0.0))[1]
-    return np.ldexp(values, 1 - exponent)
+    exponent = np.frexp(values.max(axis=0, initial=0.0))[1] - 1
+    return np.ldexp(values, np.where(np.abs(exponent) < USUAL, 0, -exponent))
 
 
 def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:

@@ -91,6 +91,11 @@ def _frame(columns):
     return pd.DataFrame({f"t{t}": _series(c) for t, c in enumerate(columns)})
 
 
+def _converted(table, backend="numpy_nullable"):
+    with np.errstate(invalid="ignore"):  # older versions try huge numbers as integers
+        return table.convert_dtypes(dtype_backend=backend)
+
+
 def _polars(columns):
     return pl.DataFrame(
         {f"t{t}": pl.Series(column, strict=False) for t, column in enumerate(columns)}
@@ -109,8 +114,8 @@ FORMS = {
     "question marks": lambda C: (_rows(C, ["?"]), "?"),
     "DataFrame": lambda C: (_frame(C), np.nan),
     "DataFrame of objects": lambda C: (_frame(C).astype(object), np.nan),
-    "nullable": lambda C: (_frame(C).convert_dtypes(), np.nan),
-    "Arrow": lambda C: (_frame(C).convert_dtypes(dtype_backend="pyarrow"), np.nan),
+    "nullable": lambda C: (_converted(_frame(C)), np.nan),
+    "Arrow": lambda C: (_converted(_frame(C), "pyarrow"), np.nan),
     "category": lambda C: (_frame(C).astype("category"), np.nan),
     "polars": lambda C: (_polars(C), np.nan),
 }
@@ -128,7 +133,7 @@ FLAT_FORMS = {
     "flat objects": lambda C: (_rows(C, [None])[:, 0], np.nan),
     "list": lambda C: (list(C[0]), np.nan),
     "Series": lambda C: (_series(C[0], "y"), np.nan),
-    "nullable Series": lambda C: (_series(C[0]).convert_dtypes(), np.nan),
+    "nullable Series": lambda C: (_converted(_series(C[0])), np.nan),
     "categorical": lambda C: (pd.Categorical(C[0]), np.nan),
     "polars Series": lambda C: (pl.Series("y", C[0], strict=False), np.nan),
 }

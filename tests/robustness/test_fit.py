@@ -52,6 +52,7 @@ def fit_and_check(est, table, labels, n, sample_weight=None, **validation):
     return True
 
 
+@pytest.mark.one_version
 @given(st.data())
 def test_any_form_of_table_and_labels(data):
     est = data.draw(estimators(names=["precision", "n_members", "loss"]))

@@ -194,6 +194,11 @@ def test_missing_labels_have_weight_zero():
     assert all(torch.isfinite(y).all() and (y >= 0).all() for y, _ in targets)
     weight = np.arange(9.0).reshape(3, 3) + 1
     targets = pack_targets(blocks, labels, weight, torch.float64, CPU)
+    assert [w.tolist() for _, w in targets] == [
+        [[1, 0], [0, 5], [7, 8]],
+        [[3], [0], [9]],
+    ]
+    targets = pack_targets(blocks, labels, weight * 2.0**990, torch.float32, CPU)
     # Those of each task in units of a power of two.
     assert [w.tolist() for _, w in targets] == [
         [[1 / 4, 0], [0, 5 / 8], [7 / 4, 8 / 8]],
