@@ -239,6 +239,11 @@ class StackedBatchNorm(nn.Module):
         return parted(self._norm(merged(H)), len(self.weight))
 
     def _norm(self, H: Tensor) -> Tensor:
+        if self.training and H.numel() == H.shape[1]:
+            raise ValueError(
+                "norm='batch' needs at least 2 rows in every batch. Got 1: give more "
+                "rows, or set batch_size to 2 or more, or norm to 'layer' or None."
+            )
         return F.batch_norm(
             H,
             self.running_mean.flatten(),  # views, which training updates

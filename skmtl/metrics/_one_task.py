@@ -146,7 +146,7 @@ def _value(
     if metric.takes("zero_division"):
         kwargs.setdefault("zero_division", 0.0)  # the same value, without a warning
     if metric.function is sk.r2_score and _are_numbers(true, predicted):
-        true, predicted, kwargs = _in_units(true, predicted, kwargs)
+        return _r2(true, predicted, kwargs)
     return metric.sign * float(metric.function(true, predicted, **kwargs))
 
 
@@ -155,13 +155,11 @@ def _are_numbers(*arrays: Array) -> bool:
     return all(a.dtype.kind in "iuf" and np.isfinite(a).all() for a in arrays)
 
 
-def _in_units(
-    true: Array, predicted: Array, kwargs: dict[str, Any]
-) -> tuple[Array, Array, dict[str, Any]]:
-    """Return numbers in units in which squares are neither infinite nor zero.
+def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
+    """Return R² in units in which squares are neither infinite nor zero.
 
-    That of labels is a power of two, which rounds none; predictions that are farther
-    off than any score could tell are brought nearer.
+    That of labels is a power of two, which rounds none; predictions, and scores, that
+    are farther off than numbers can tell are brought nearer.
     """
     true, predicted = (a.astype(np.float64) for a in (true, predicted))
     unit = np.frexp(np.abs(true).max())[1]
@@ -169,7 +167,9 @@ def _in_units(
         predicted = np.clip(np.ldexp(predicted, -unit), -1e100, 1e100)
     if "sample_weight" in kwargs:
         kwargs = kwargs | {"sample_weight": near_one(kwargs["sample_weight"])}
-    return np.ldexp(true, -unit), predicted, kwargs
+    with np.errstate(over="ignore"):
+        score = float(sk.r2_score(np.ldexp(true, -unit), predicted, **kwargs))
+    return max(score, -np.finfo(float).max) if score == score else score
 
 
 def known_classes(

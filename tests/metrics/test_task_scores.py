@@ -554,3 +554,5 @@ def test_r2_is_that_of_any_unit(size):
     weighted = task_scores(true, predicted, "r2", sample_weight=np.full(5, size))
     np.testing.assert_array_equal(weighted, expected)
     assert -np.inf < task_scores(true, 2.0**990 * predicted, "r2")[0] < -1e100
+    spread = [1.0, 1e-300, 1e-300, 1e-300, 1e-300]
+    assert -np.inf < task_scores(true, predicted, "r2", sample_weight=spread)[0] < -1e99

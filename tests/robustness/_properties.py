@@ -31,6 +31,7 @@ ERRORS = [
     r"The 'validation_metric' parameter cannot score .* rows that are held out, .*",
     r"The metric '.*' is for two classes, but task '.*' has .*",
     r"The 'n_clusters' parameter of Clustered must be .*",
+    r"norm='batch' needs at least 2 rows in every batch\. Got 1: give more rows, .*",
     r"The 'rank' parameter of Adapter must be .*",
     r"Feature maps of .* x .*, which stage 1 of CNN gets.*",
     r"The loss of task '.*' was not finite in .*",

@@ -205,12 +205,14 @@ class Table:
 
 
 @st.composite
-def tables(draw, forms=tuple(FORMS), numbers=tuple(NUMBERS)):
+def tables(
+    draw, forms=tuple(FORMS), numbers=tuple(NUMBERS), gaps=(0, 0, 0, 0.1, 0.7, 1)
+):
     """Draw a table; most have no gaps."""
     return Table(
         draw(st.sampled_from(numbers)),
         draw(st.sampled_from(forms)),
         draw(st.integers(1, MOST_FEATURES)),
-        draw(st.sampled_from([0, 0, 0, 0.1, 0.7, 1])),
+        draw(st.sampled_from(gaps)),
         draw(st.integers(0, 2**32 - 1)),
     )

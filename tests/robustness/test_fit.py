@@ -110,7 +110,7 @@ def test_any_images(data):
 @given(st.data())
 def test_any_way_to_train_on(data):
     est = data.draw(estimators(most=4))
-    table = data.draw(tables(forms=["float64", "DataFrame", "words"]))
+    table = data.draw(tables(forms=["float64", "DataFrame", "words"], gaps=[0]))
     own = data.draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0, 0.1, 0.5]))
     if isinstance(est, MultiTaskEstimator):
         est.set_params(task_types=[task.kind for task in own.tasks])
