@@ -14,6 +14,8 @@ from skmtl._columns import Column, Columns, Kind
 
 BlockKind = Literal["binary", "multiclass", "regression"]
 
+#: Largest number that is predicted, however far training went astray.
+LARGEST = np.finfo(np.float64).max
 MISSING = -1
 UNSEEN = -2
 
@@ -249,8 +251,9 @@ class Targets:
             if block.kind == "regression":
                 tasks = list(block.tasks)
                 raw = outputs[:, block.start : block.stop].double().numpy()
-                values[:, tasks] = raw * self.scale[tasks] + self.mean[tasks]
-        return values
+                with np.errstate(over="ignore"):
+                    values[:, tasks] = raw * self.scale[tasks] + self.mean[tasks]
+        return values.clip(-LARGEST, LARGEST, out=values)
 
     def predict(self, outputs: Tensor, codes: NDArray[np.int64]) -> NDArray[Any]:
         """Return labels and values, of shape (n,) for one task, else (n, n_tasks)."""

@@ -551,3 +551,10 @@ def test_codes_and_values_go_there_and_back():
     assert_allclose(values * targets.scale[1] + targets.mean[1], y["b"])
     assert np.nanmean(values) == pytest.approx(0)
     assert np.nanstd(values) == pytest.approx(1)
+
+
+def test_predictions_are_finite_however_far_outputs_are():
+    est = MultiTaskRegressor(**SMALL, max_iter=1).fit(X[:, :3], 1e300 * X[:, 3])
+    outputs = torch.tensor([[-1e20], [1e20]], dtype=torch.float64)
+    largest = np.finfo(np.float64).max
+    assert_array_equal(est._targets.values(outputs), [[-largest], [largest]])

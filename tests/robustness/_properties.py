@@ -51,6 +51,7 @@ ERRORS = [
 ]
 WARNINGS = [
     r".* balances gradients of several tasks in the parameters that they share, but ",
+    r".* found no weights in .* steps of an epoch, which used equal ones: history_ ",
     r"n_members=.* is more than the .* labelled rows: members share folds of one row",
     r"Task '.*' has .* labelled rows, fewer than the .* folds: members without one of",
     r"The 'adjacency' parameter of TaskGraph is 'correlation', but no row has the ",
