@@ -36,14 +36,17 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
         X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
         X = X.detach().cpu().numpy()
     check_sample_shape(X, encoder)
-    if isinstance(X, Streamed):
-        return _streamed(estimator, X, encoder, reset)
+    table = _levels(X) if isinstance(X, Streamed) else X
     if reset:
-        estimator._categories = Categories.of(X)
+        estimator._categories = Categories.of(table)
         _check_categories(estimator._categories, encoder)
     else:
         names = getattr(estimator, "feature_names_in_", None)
-        check_kinds(X, estimator._categories, names)
+        check_kinds(table, estimator._categories, names)
+    if isinstance(X, Streamed):  # its numbers are checked when they are read
+        validate_data(estimator, table, reset=reset, skip_check_array=True)
+        known = np.asarray(coded(table, estimator._categories), dtype=np.float64)
+        return X.read_as({j: known[:, j] for j in X.levels}, encoder.allow_nan)
     return validate_data(
         estimator,
         coded(X, estimator._categories),
@@ -53,20 +56,6 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
         allow_nd=True,
         ensure_all_finite="allow-nan" if encoder.allow_nan else True,
     )
-
-
-def _streamed(estimator: Any, X: Streamed, encoder: Encoder, reset: bool) -> Streamed:
-    """Check the columns of a table on disk; its numbers are when they are read."""
-    frame = _levels(X)
-    if reset:
-        estimator._categories = Categories.of(frame)
-        _check_categories(estimator._categories, encoder)
-    else:
-        names = getattr(estimator, "feature_names_in_", None)
-        check_kinds(frame, estimator._categories, names)
-    validate_data(estimator, frame, reset=reset, skip_check_array=True)
-    known = np.asarray(coded(frame, estimator._categories), dtype=np.float64)
-    return X.read_as({j: known[:, j] for j in X.levels}, encoder.allow_nan)
 
 
 def _levels(X: Streamed) -> Any:
