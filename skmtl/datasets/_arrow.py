@@ -323,11 +323,14 @@ def pieces_of(
         The pieces.
     """
     groups: list[list[Any]] = [[]]
+    n_rows = 0  # of the last group
     for part in opened.parts(size):
-        if sum(own.n_rows for own in groups[-1]) >= size:
+        if n_rows >= size:
             groups.append([])
+            n_rows = 0
         if part.n_rows:
             groups[-1].append(part)
+            n_rows += part.n_rows
     return [Rows(parts, names, dtype, levels) for parts in groups if parts]
 
 
