@@ -337,22 +337,23 @@ def _classes(column: Column, name: Any, declared: NDArray[Any] | None) -> NDArra
         return np.unique(np.asarray(declared))
     values = column.values
     check_labelled(values, name)
-    check_finite(values, name)
-    kind = values.dtype.kind
-    if kind == "c" or (kind == "f" and (values != np.floor(values)).any()):
-        raise ValueError(
-            f"Unknown label type: continuous. Task {name!r} holds numbers that are not "
-            "integers, which are no class labels: use MultiTaskRegressor, or "
-            "MultiTaskEstimator for tasks of both kinds."
-        )
     try:
-        return _unique(values)
+        classes = _unique(values)
     except TypeError as error:
         types = sorted({type(value).__name__ for value in values})
         raise ValueError(
             f"The labels of task {name!r} cannot be ordered, because they mix the "
             f"types {types}: make them all numbers or all strings."
         ) from error
+    numbers = _floats(classes)
+    check_finite(numbers, name)
+    if classes.dtype.kind == "c" or (numbers != np.floor(numbers)).any():
+        raise ValueError(
+            f"Unknown label type: continuous. Task {name!r} holds numbers that are not "
+            "integers, which are no class labels: use MultiTaskRegressor, or "
+            "MultiTaskEstimator for tasks of both kinds."
+        )
+    return classes
 
 
 def _unique(values: NDArray[Any]) -> NDArray[Any]:
@@ -363,6 +364,13 @@ def _unique(values: NDArray[Any]) -> NDArray[Any]:
         # In the type of the labels, where overflows of the two steps cancel.
         return seen.astype(values.dtype) + low
     return np.unique(values)
+
+
+def _floats(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels that may be fractions or infinite."""
+    if labels.dtype.kind != "O":
+        return labels if labels.dtype.kind == "f" else np.zeros(0)
+    return np.array([v for v in labels if isinstance(v, float | np.floating)], float)
 
 
 def numeric(column: Column, name: Any) -> NDArray[np.float64]:

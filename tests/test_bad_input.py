@@ -234,7 +234,13 @@ def test_bf16_where_the_device_cannot_is_refused(monkeypatch):
 
 @pytest.mark.parametrize(
     "y",
-    [NUMBERS, NUMBERS[:, 0], SPECIES * 1j, np.column_stack([SPECIES, X[:, 2]])],
+    [
+        NUMBERS,
+        NUMBERS[:, 0],
+        SPECIES * 1j,
+        np.column_stack([SPECIES, X[:, 2]]),
+        np.array([True, 2.5] * 75, dtype=object),
+    ],
 )
 def test_continuous_targets_for_a_classifier_name_the_task_and_the_cure(y):
     name = "task1" if y.ndim == 2 and y[0, 0] == SPECIES[0] else "task0"
@@ -281,6 +287,11 @@ def test_infinite_targets_name_the_task(cls, value):
     refuses(
         "Input y contains infinity in task 'task1': remove it, or mark", y=y, cls=cls
     )
+
+
+def test_infinity_among_words_or_truth_values():
+    for other, message in [(True, "contains infinity"), ("a", "cannot be ordered")]:
+        refuses(message, y=np.array([other, np.inf] * 75, dtype=object))
 
 
 @pytest.mark.parametrize("cls", DATA)

@@ -177,4 +177,6 @@ def labels(draw, kinds, forms=None, gaps=(0, 0, 0.1, 0.5, 0.9)):
     if forms is None:
         forms = [*FORMS, *(NUMBER_FORMS if numeric else ())]
         forms = [*(FLAT_FORMS if n_tasks == 1 else ()), *forms]
+        if any(task.what in ("few values", "integers") for task in tasks):
+            forms = [form for form in forms if form != "minus one"]  # a value of theirs
     return Labels(tasks, draw(st.sampled_from(forms)))

@@ -54,7 +54,7 @@ WARNINGS = [
     r".* found no weights in .* steps of an epoch, which used equal ones: history_ ",
     r"n_members=.* is more than the .* labelled rows: members share folds of one row",
     r"Task '.*' has .* labelled rows, fewer than the .* folds: members without one of",
-    r"The 'adjacency' parameter of TaskGraph is 'correlation', but no row has the ",
+    r"The 'adjacency' parameter of .* is 'correlation', but no row has the labels ",
 ]
 
 

@@ -80,7 +80,10 @@ LABEL_FAULTS = {
         lambda y: np.concatenate([y, y[:1]]),
         "Found input variables with inconsistent numbers of samples",
     ),
-    "infinity": (lambda y: _labelled(y, -np.inf), "Input y contains infinity in task"),
+    "infinity": (
+        lambda y: _labelled(y, -np.inf),
+        "Input y contains infinity in task|.* cannot be ordered",
+    ),
     "three dimensions": (lambda y: y[:, :, None], "y must have shape"),
     "all missing": (
         lambda y: _labelled(y, None, slice(None)),
