@@ -11,6 +11,7 @@ import pickle
 import sys
 import time
 import warnings
+import weakref
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
@@ -411,4 +412,6 @@ def main(folder):
 if __name__ == "__main__":
     warnings.simplefilter("error")
     main(Path(sys.argv[1]))
+    group = weakref.ref(torch.distributed.group.WORLD)
     ACCELERATOR.end_training()
+    assert group() is None  # else its threads may abort the process as it ends

@@ -1,6 +1,7 @@
 """One process that trains, or several that share the rows of every batch."""
 
 import io
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -136,6 +137,7 @@ class SeveralProcesses(Processes):
     """
 
     def __init__(self, accelerator: Any) -> None:
+        _import_what_would_keep_the_group()
         self._accelerator = accelerator
         self.n = int(accelerator.num_processes)
         self.rank = int(accelerator.process_index)
@@ -278,6 +280,24 @@ class SeveralProcesses(Processes):
 
 #: A training in one process.
 ALONE = Processes()
+
+
+def _import_what_would_keep_the_group() -> None:
+    """Import what optimizers of torch import, as if processes were not connected.
+
+    Functions of `torch.distributed.nn` take the group that there is when they are
+    imported as a default. It would outlive `Accelerator.end_training`, and its threads
+    would abort a process that ends while they let go of a tensor.
+    """
+    if "torch.distributed.nn" in sys.modules:
+        return
+    from torch.distributed import GroupMember
+
+    group, GroupMember.WORLD = GroupMember.WORLD, None
+    try:
+        import torch.distributed.nn  # noqa: F401
+    finally:
+        GroupMember.WORLD = group
 
 
 class _Whole(torch.autograd.Function):
