@@ -10,7 +10,7 @@ from skmtl.training._batches import Rows, Source
 from skmtl.training._members_data import Checks
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._processes import ALONE, Processes
-from skmtl.training._refine import MANY_ROWS, Slopes, averaged, refined
+from skmtl.training._refine import Slopes, averaged, refined
 
 
 class PredictingMembers(MultiTaskNet):
@@ -66,21 +66,48 @@ class PredictingMembers(MultiTaskNet):
         Tensor of shape (n_samples, n_outputs)
             Packed outputs, NaN where every member has trained on the sample.
         """
-        checks = Checks(rows)
-        Z = self._outputs_of_each(checks, self.module_.each(), self.processes).cpu()
-        place = torch.full((self.n_members, n_samples), -1, dtype=torch.int32)
-        for own, index, mask in zip(place, checks.index, checks.mask, strict=True):
-            own[index[mask]] = torch.arange(int(mask.sum()), dtype=torch.int32)
-        outputs = Z.new_full((n_samples, Z.shape[2]), torch.nan)
-        parts = place.split(MANY_ROWS, 1), outputs.split(MANY_ROWS)
-        for some, of_some in zip(*parts, strict=True):
-            held = some >= 0  # (members, n_some)
-            share = held.to(Z.dtype) / held.sum(dim=0).clamp_min(1)
-            said = Z[torch.arange(self.n_members)[:, None], some.clamp_min(0)]
-            means = averaged(said, self.criterion_.blocks, share)
-            known = held.any(dim=0)
-            of_some[known] = means[known]
+        self._stop_training()
+        source, run = rows[0].source, self.module_.each()
+        held = torch.zeros(self.n_members, n_samples, dtype=torch.bool)
+        for of_member, own in zip(held, rows, strict=True):
+            of_member[own.index] = True
+        known = held.any(dim=0)
+        outputs = torch.zeros(
+            n_samples, self.module_.heads.n_outputs, dtype=self.dtype
+        ).to(source.device)
+        samples = Rows(source, []).numbers()
+        samples = self.processes.share(samples[known[samples]])
+        size = self.n_members * self._rows_at_once(source.device)
+        for some in samples.split(size) if len(samples) else []:
+            outputs[some] = self._mean_of_held_out(source, some, held[:, some], run)
+        outputs = self.processes.total(outputs).cpu()
+        outputs[~known] = torch.nan
         return outputs
+
+    def _mean_of_held_out(
+        self,
+        source: Source,
+        samples: Tensor,
+        held: Tensor,
+        run: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Return what members say of samples, on average over those that count."""
+        n_most = int(held.sum(dim=1).max())
+        # Those of a member first; others where it has fewer, which do not count.
+        places = held.byte().argsort(dim=1, descending=True, stable=True)[:, :n_most]
+        with torch.no_grad(), self._precision():
+            X = source.take(samples[places.flatten()])
+            Z = run(X.unflatten(0, places.shape)).to(self.dtype)
+        held, places = held.to(Z.device), places.to(Z.device).unsqueeze(2)
+        every = Z.new_zeros(len(Z), len(samples), Z.shape[2])
+        every.scatter_(1, places.expand_as(Z), Z)
+        share = held.to(Z.dtype) / held.sum(dim=0)
+        return averaged(every, self.criterion_.blocks, share)
+
+    def _stop_training(self) -> None:
+        """Switch off what only training has, as dropout."""
+        if self._trained_module.training:
+            self._set_training(False)
 
     def _outputs_of_each(
         self,
@@ -89,8 +116,7 @@ class PredictingMembers(MultiTaskNet):
         processes: Processes = ALONE,
     ) -> Tensor:
         """Return the outputs of members for their held-out rows."""
-        if self._trained_module.training:
-            self._set_training(False)
+        self._stop_training()
         parts = []
         source = checks.rows.source
         rows = self._rows_at_once(source.device)

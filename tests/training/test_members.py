@@ -325,14 +325,17 @@ def test_thresholds_move_predictions_and_not_probabilities():
 def test_members_that_take_turns_look_at_held_out_rows_without_dropout(monkeypatch):
     X, Y = digits(80)
     seen = []
-    outputs = MembersNet._outputs_of_each
 
-    def twice(*args):
-        found = outputs(*args)
-        seen.append(torch.equal(found, outputs(*args)))
-        return found
+    def twice(outputs):
+        def call(*args):
+            found, again = outputs(*args), outputs(*args)
+            seen.append(torch.equal(found.nan_to_num(), again.nan_to_num()))
+            return found
 
-    monkeypatch.setattr(MembersNet, "_outputs_of_each", twice)
+        return call
+
+    for name in ("_outputs_of_each", "held_out_outputs"):
+        monkeypatch.setattr(MembersNet, name, twice(getattr(MembersNet, name)))
     settings = {**SETTINGS, "encoder": MLP((12,), dropout=0.5), "selection": "loss"}
     est = MultiTaskClassifier(**settings, members="bootstrap").fit(X, Y)
     assert not est.net_.stacked
