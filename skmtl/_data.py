@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_consistent_length
 
 from skmtl._columns import Columns
+from skmtl._positions import Positions, positions
 from skmtl._targets import Targets
 from skmtl._validation import check_sample_weight
 from skmtl.weighting import TaskLabels, Weighting
@@ -38,7 +39,7 @@ class Data:
     X: Any
     labels: list[NDArray[Any]]
     weight: NDArray[np.float64] | None
-    rows: NDArray[np.int64]
+    rows: Positions
     given_weight: NDArray[np.float64] | None = None
 
 
@@ -140,7 +141,7 @@ def encode(
         What training needs.
     """
     labels, given = targets.encode(columns), weight
-    rows = np.flatnonzero(columns.present().any(axis=1))
+    rows = positions(columns.present().any(axis=1))
     if class_weight is not None and any(entry is not None for entry in class_weight):
         weight = (
             np.ones((columns.n_samples, targets.n_tasks)) if weight is None else weight
@@ -289,7 +290,7 @@ def count_labels(data: Data) -> list[int]:
     return [int(is_present(labels).sum()) for labels in data.labels]
 
 
-def row_weight(data: Data, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+def row_weight(data: Data, rows: Positions) -> NDArray[np.float64] | None:
     """Return the weights of rows: each row has that of its heaviest label.
 
     Parameters

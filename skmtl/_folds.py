@@ -9,10 +9,11 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from skmtl._data import is_present
+from skmtl._positions import Positions, position_type, positions
 from skmtl._stratify import stratified_folds
 
 #: Positions of rows to train on and to hold out; None where none is.
-Part = tuple[NDArray[np.int64], NDArray[np.int64] | None]
+Part = tuple[Positions, Positions | None]
 
 
 def crossfit_parts(
@@ -59,7 +60,7 @@ def crossfit_parts(
         )
     fold = stratified_folds(labels, n_folds, random_state)
     return [
-        (np.flatnonzero(fold != i % n_folds), np.flatnonzero(fold == i % n_folds))
+        (positions(fold != i % n_folds), positions(fold == i % n_folds))
         for i in range(n_members)
     ]
 
@@ -85,9 +86,10 @@ def bootstrap_parts(
     """
     parts: list[Part] = []
     for _ in range(n_members):
-        held = np.empty(0, dtype=np.int64)
-        while not len(held):  # as few rows may all be drawn
+        unseen = np.zeros(n_rows, dtype=bool)
+        while not unseen.any():  # as few rows may all be drawn
             drawn = np.sort(random_state.randint(n_rows, size=n_rows))
-            held = np.setdiff1d(np.arange(n_rows), drawn)
-        parts.append((drawn, held))
+            unseen[:] = True
+            unseen[drawn] = False
+        parts.append((drawn.astype(position_type(n_rows)), positions(unseen)))
     return parts

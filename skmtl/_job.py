@@ -14,6 +14,7 @@ from skmtl._categories import Categories
 from skmtl._data import Data, prior_outputs, row_weight
 from skmtl._folds import Part
 from skmtl._judge import Judge
+from skmtl._positions import Positions
 from skmtl._sampling import Odds, weighted_by
 from skmtl._streamed import Streamed
 from skmtl._targets import Targets
@@ -35,7 +36,7 @@ from skmtl.training import (
 from skmtl.weighting import Weighting
 
 #: Positions of rows to train on and to hold out.
-Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+Split = tuple[Positions, Positions]
 
 
 @dataclass(frozen=True)
@@ -172,13 +173,13 @@ class Job:
         return self.plan.relation.for_tasks(table)
 
     @cached_property
-    def _training_rows(self) -> NDArray[np.int64]:
+    def _training_rows(self) -> Positions:
         rows = self.data.rows
         if self.parts is not None:  # together, crossfitted members train on all rows
             used = np.zeros(len(rows), dtype=bool)
             for train, _ in self.parts:
                 used[train] = True
-            return rows[used]
+            return rows if used.all() else rows[used]
         return rows if self.split is None else np.sort(rows[self.split[0]])
 
     @cached_property
@@ -327,7 +328,7 @@ class Job:
         return Rows(source, packed, None if every else data.rows)
 
 
-def of_rows(data: Data, rows: NDArray[np.int64]) -> Data:
+def of_rows(data: Data, rows: Positions) -> Data:
     """Return labels and weights of some rows only, for what looks at no inputs.
 
     Parameters

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skmtl._columns import Column, Columns
 from skmtl._data import Data, is_present
+from skmtl._positions import Positions
 from skmtl._targets import Targets
 from skmtl._validation import task_number
 from skmtl.metrics._core import HARMLESS, metrics_of
@@ -62,7 +63,7 @@ class Judge:
             metrics = _metrics(estimator.validation_metric, targets, data)
         return cls(targets, metrics, average, data, trained)
 
-    def scores(self, losses: Array, outputs: Tensor, rows: NDArray[np.int64]) -> Array:
+    def scores(self, losses: Array, outputs: Tensor, rows: Positions) -> Array:
         """Return the score of each task, the greater the better.
 
         Parameters
@@ -102,7 +103,7 @@ class Judge:
         t: int,
         labels: Array,
         predicted: Array,
-        rows: NDArray[np.int64],
+        rows: Positions,
     ) -> float:
         """Return the score of one task on labelled rows."""
         classes, name = self.targets.classes[t], self.targets.names[t]
@@ -131,7 +132,7 @@ class Judge:
             return np.nan
         return float(known.min() if self.average == "min" else known.mean())
 
-    def check(self, rows: NDArray[np.int64]) -> None:
+    def check(self, rows: Positions) -> None:
         """Refuse held-out rows that tell nothing of what counts.
 
         Parameters

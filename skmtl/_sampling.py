@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from skmtl._data import Data, is_present
+from skmtl._positions import Positions
 from skmtl._validation import Interval, StrOptions
 
 #: Constraint of the parameter.
@@ -43,7 +44,7 @@ class Odds:
     def __init__(
         self,
         data: Data,
-        rows: NDArray[np.int64],
+        rows: Positions,
         n_classes: Sequence[int],
         sampling: str | float,
         trained: NDArray[np.bool_],
@@ -92,7 +93,7 @@ def _counted(data: Data, task: int) -> NDArray[np.bool_]:
 
 
 def _counts(
-    data: Data, task: int, rows: NDArray[np.int64], n_classes: int
+    data: Data, task: int, rows: Positions, n_classes: int
 ) -> NDArray[np.int64]:
     """Return how many labels each class has, or the task, where n_classes is zero."""
     counted = _counted(data, task)[rows]

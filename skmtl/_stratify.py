@@ -7,13 +7,15 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from skmtl._positions import Positions, position_type, positions
+
 #: Parts of equal size into which numeric labels are cut.
 N_BINS = 4
 
 
 def holdout_split(
     labels: Sequence[NDArray[Any]], fraction: float, random_state: RandomState
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[Positions, Positions]:
     """Split rows in two, stratified over several tasks as far as possible.
 
     Labels are served from the rarest to the most common: of the rows that carry one
@@ -45,7 +47,7 @@ def holdout_split(
     labelled = _carriers([_codes(task)[order] for task in labels])
     held_out = np.zeros(n, dtype=bool)
     unplaced = len(labelled)
-    placed = np.full(n, unplaced)  # rank of the label that placed a row
+    placed = np.full(n, unplaced, dtype=np.int32)  # rank of the label that placed a row
     for rank, carriers in enumerate(labelled):
         rows = carriers[placed[carriers] == unplaced]
         lacking = round(fraction * len(carriers)) - int(held_out[carriers].sum())
@@ -56,14 +58,16 @@ def holdout_split(
     rest = np.flatnonzero(~held_out)
     rest = rest[np.argsort(-placed[rest], kind="stable")]
     held_out[rest[: n_held_out - int(held_out.sum())]] = True
-    return np.sort(order[~held_out]), np.sort(order[held_out])
+    chosen = np.empty(n, dtype=bool)
+    chosen[order] = held_out
+    return positions(~chosen), positions(chosen)
 
 
-def _carriers(codes: Sequence[NDArray[Any]]) -> list[NDArray[np.int64]]:
+def _carriers(codes: Sequence[NDArray[Any]]) -> list[Positions]:
     """Return the rows that carry each label, the rarest label first."""
     carriers = []
     for task in codes:
-        rows = np.argsort(task, kind="stable")
+        rows = np.argsort(task, kind="stable").astype(position_type(len(task)))
         counts = np.bincount(task[task >= 0])
         ends = np.cumsum([(task < 0).sum(), *counts])
         carriers += np.split(rows, ends)[1:-1]
@@ -73,7 +77,7 @@ def _carriers(codes: Sequence[NDArray[Any]]) -> list[NDArray[np.int64]]:
 def _codes(labels: NDArray[Any]) -> NDArray[Any]:
     if labels.dtype.kind != "f":
         return labels
-    codes = np.full(len(labels), -1)
+    codes = np.full(len(labels), -1, dtype=np.int8)
     present = ~np.isnan(labels)
     codes[present] = binned(labels[present], N_BINS)
     return codes
@@ -133,7 +137,7 @@ def stratified_folds(
     labelled = _carriers([_codes(task)[order] for task in labels])
     sizes = np.full(n_folds, n // n_folds)
     sizes[random_state.permutation(n_folds)[: n % n_folds]] += 1
-    folds = np.empty(n, dtype=np.int64)
+    folds = np.empty(n, dtype=position_type(n))
     folds[order] = dealt(labelled, sizes, np.full(n_folds, 1 / n_folds))
     return folds
 
@@ -164,7 +168,8 @@ def dealt(
     ndarray of int of shape (n_samples,)
         The part of each row.
     """
-    part = np.full(sizes.sum(), -1)
+    n = int(sizes.sum())
+    part = np.full(n, -1, dtype=position_type(n))
     room = np.array(sizes)
     for carriers in labelled:
         _place(part, carriers, shares, room, in_blocks)

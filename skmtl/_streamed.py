@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skmtl._positions import Positions
+
 #: Blocks that a window of rows is shuffled from.
 BLOCKS = 8
 #: Pieces that are read at the same time, so that a window has rows of all of them.
@@ -84,7 +86,7 @@ class Blocks:
         vars(self).update(state)
         self._begin()
 
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, rows: Positions) -> NDArray[Any]:
         """Return rows, given by their numbers; those of few blocks are cheap."""
         out = np.empty((len(rows), self.n_columns), self.dtype)
         of_row = self.of_rows(rows)
@@ -94,7 +96,7 @@ class Blocks:
                 out[here] = self._block(block)[rows[here] - self.starts[block]]
         return out
 
-    def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def of_rows(self, rows: Positions) -> NDArray[np.int64]:
         """Return the block of each row."""
         return self.starts.searchsorted(rows, side="right") - 1
 
@@ -164,7 +166,7 @@ class Streamed:
         blocks: Blocks,
         names: list[str],
         levels: Mapping[int, list[Any]] = MappingProxyType({}),
-        rows: NDArray[np.int64] | None = None,
+        rows: Positions | None = None,
         codes: Mapping[int, NDArray[np.float64]] = MappingProxyType({}),
         allow_nan: bool = True,
     ) -> None:
@@ -226,7 +228,7 @@ class Streamed:
         """Return the same rows with other codes of categories, refusing NaN or not."""
         return self._with(codes=codes, allow_nan=allow_nan)
 
-    def take(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, positions: Positions) -> NDArray[Any]:
         """Read some rows, given by their positions."""
         rows = positions if self.rows is None else self.rows[positions]
         X = self.blocks.take(rows)
@@ -237,7 +239,7 @@ class Streamed:
             self._check(X)
         return X
 
-    def in_file_order(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    def in_file_order(self, positions: Positions) -> Positions:
         """Return positions in the order in which their rows stand in the table."""
         if self.rows is None:
             return np.sort(positions)
@@ -245,10 +247,10 @@ class Streamed:
 
     def shuffled(
         self,
-        positions: NDArray[np.int64],
+        positions: Positions,
         permutation: NDArray[np.int64],
         generator: torch.Generator | None,
-    ) -> NDArray[np.int64]:
+    ) -> Positions:
         """Return positions in a random order in which rows are cheap to read.
 
         Parameters

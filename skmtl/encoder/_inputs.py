@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
+from skmtl._positions import Positions
 from skmtl._streamed import Streamed
 
 Array: TypeAlias = NDArray[np.float64]
@@ -62,7 +63,7 @@ class TrainingInputs:
     """
 
     X: Any
-    rows: NDArray[np.int64]
+    rows: Positions
     weight: Array | None = None
     n_categories: tuple[int, ...] = ()
 
@@ -142,7 +143,7 @@ class TrainingInputs:
         drawn = total.searchsorted(places, side="right")
         return self._read(self.rows[drawn.clip(max=len(total) - 1)])
 
-    def _read(self, rows: NDArray[np.int64]) -> Any:
+    def _read(self, rows: Positions) -> Any:
         return self.X.take(rows) if isinstance(self.X, Streamed) else self.X[rows]
 
     def blocks(self, columns: NDArray[np.int64] | None = None) -> Iterator[Array]:

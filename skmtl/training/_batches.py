@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor
 
+from skmtl._positions import Positions
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
 from skmtl._validation import near_one
@@ -64,7 +65,7 @@ class Source:
             return self._sent(self.data[start:stop])
         return self._to_tensor(self._select(slice(start, stop)))
 
-    def _select(self, rows: NDArray[np.int64] | slice) -> Any:
+    def _select(self, rows: Positions | slice) -> Any:
         data: Any = self.data
         if issparse(data):
             return data[rows].toarray()
@@ -136,7 +137,7 @@ class Rows(torch.utils.data.Dataset[Batch]):
         self,
         source: Source,
         targets: Sequence[BlockTarget],
-        index: NDArray[np.int64] | None = None,
+        index: Positions | None = None,
         odds: NDArray[np.float64] | None = None,
     ) -> None:
         self.source = source
@@ -146,7 +147,7 @@ class Rows(torch.utils.data.Dataset[Batch]):
         self.soft: tuple[Tensor, Tensor] | None = None
         self.teacher = 0
 
-    def subset(self, rows: NDArray[np.int64]) -> "Rows":
+    def subset(self, rows: Positions) -> "Rows":
         """Return some of these rows, given by their positions."""
         index = torch.from_numpy(rows)
         kept = index if self.index is None else self.index[index]

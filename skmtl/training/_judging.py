@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from skmtl._positions import Positions
 from skmtl._records import mean_known
 from skmtl.training._batches import Rows
 from skmtl.training._processes import ALONE, Processes
@@ -23,7 +24,7 @@ class Judge(Protocol):
     def metrics(self) -> Any:
         """How it scores; None where by losses."""
 
-    def scores(self, losses: Array, outputs: Tensor, rows: NDArray[np.int64]) -> Array:
+    def scores(self, losses: Array, outputs: Tensor, rows: Positions) -> Array:
         """Return the scores of the tasks on some rows, the greater the better."""
 
     def worth(self, scores: Array) -> float:

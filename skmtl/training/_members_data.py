@@ -111,6 +111,9 @@ class Checks:
 
     def of(self, members: Iterable[int]) -> "Checks":
         """Return what is held out of some members."""
+        members = list(members)
+        if members == list(range(len(self.parts))):
+            return self  # with what it has looked up
         return Checks([self.parts[i] for i in members])
 
     def labels(self, part: slice) -> list[BlockTarget]:

@@ -72,9 +72,8 @@ class PredictingMembers(MultiTaskNet):
         for of_member, own in zip(held, rows, strict=True):
             of_member[own.index] = True
         known = held.any(dim=0)
-        outputs = torch.zeros(
-            n_samples, self.module_.heads.n_outputs, dtype=self.dtype
-        ).to(source.device)
+        shape = n_samples, self.module_.heads.n_outputs
+        outputs = torch.zeros(shape, dtype=self.dtype, device=source.device)
         samples = Rows(source, []).numbers()
         samples = self.processes.share(samples[known[samples]])
         size = self.n_members * self._rows_at_once(source.device)
@@ -117,11 +116,13 @@ class PredictingMembers(MultiTaskNet):
     ) -> Tensor:
         """Return the outputs of members for their held-out rows."""
         self._stop_training()
-        parts = []
-        source = checks.rows.source
+        source, index = checks.rows.source, processes.share(checks.index, dim=1)
+        shape = *index.shape, self.module_.heads.n_outputs
+        Z = torch.empty(shape, dtype=self.dtype, device=source.device)
         rows = self._rows_at_once(source.device)
         with torch.no_grad(), self._precision():
-            for index in processes.share(checks.index, dim=1).split(rows, dim=1):
-                X = source.take(index.flatten())
-                parts.append(run(X.unflatten(0, index.shape)))
-        return processes.gathered(torch.cat(parts, dim=1).to(self.dtype), dim=1)
+            for start in range(0, index.shape[1], rows):
+                part = index[:, start : start + rows]
+                X = source.take(part.flatten())
+                Z[:, start : start + rows] = run(X.unflatten(0, part.shape))
+        return processes.gathered(Z, dim=1)

@@ -1,0 +1,40 @@
+"""Numbers of rows, of which a fit keeps several lists."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Positions = NDArray[np.integer[Any]]
+
+
+def position_type(n: int) -> type[np.signedinteger[Any]]:
+    """Return the smallest type that torch takes for the numbers of rows.
+
+    Parameters
+    ----------
+    n : int
+        How many rows there are.
+
+    Returns
+    -------
+    type
+        Of four bytes, or of eight where there are more rows.
+    """
+    return np.int32 if n < 2**31 else np.int64
+
+
+def positions(chosen: ArrayLike) -> Positions:
+    """Return where a mask is true.
+
+    Parameters
+    ----------
+    chosen : array-like of bool of shape (n,)
+        The mask.
+
+    Returns
+    -------
+    ndarray of int
+        Positions in ascending order.
+    """
+    return np.flatnonzero(chosen).astype(position_type(np.size(chosen)))
