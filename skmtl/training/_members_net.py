@@ -163,7 +163,7 @@ class MembersNet(PredictingMembers):
             super()._epochs(rows, valid, epochs)
         finally:
             self.active.restore()
-            self._run = self.module_.each()
+            self._run, self._own = self.module_.each(), None
 
     def _drop_stopped(self) -> None:
         """Train on with those stacked members only that have not stopped.
@@ -381,7 +381,6 @@ class MembersNet(PredictingMembers):
     def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
         """Drop what only training needs, keeping the user's own callbacks."""
         super().strip(callbacks, keep_optimizer)
-        self._own = None
         for name in OF_TRAINING:
             vars(self).pop(name, None)  # type: ignore[attr-defined]
         for net in self._workers:

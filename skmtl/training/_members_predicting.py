@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skmtl._positions import positions
 from skmtl.training._batches import Rows, Source
 from skmtl.training._members_data import Checks
 from skmtl.training._net import MultiTaskNet
@@ -74,10 +75,11 @@ class PredictingMembers(MultiTaskNet):
         known = held.any(dim=0)
         shape = n_samples, self.module_.heads.n_outputs
         outputs = torch.zeros(shape, dtype=self.dtype, device=source.device)
-        samples = Rows(source, []).numbers()
-        samples = self.processes.share(samples[known[samples]])
+        samples = Rows(source, [], positions(known.numpy())).numbers()
+        samples = self.processes.share(samples)
         size = self.n_members * self._rows_at_once(source.device)
-        for some in samples.split(size) if len(samples) else []:
+        for start in range(0, len(samples), size):
+            some = samples[start : start + size]
             outputs[some] = self._mean_of_held_out(source, some, held[:, some], run)
         outputs = self.processes.total(outputs).cpu()
         outputs[~known] = torch.nan

@@ -104,3 +104,18 @@ def test_forms_of_labels_are_forms(fit):
     for form in ("lists", "every mark", "DataFrame", "nullable", "Arrow", "polars"):
         other, _ = Labels(own.tasks, form).of(columns)
         assert_alike(first, predictions(est, X, other))
+
+
+@given(fits(), st.randoms(use_true_random=False))
+def test_the_order_of_tasks_is_no_matter(fit, random):
+    est, X, own, columns = fit
+    est.set_params(n_members=1)  # folds serve labels as rare as others by their place
+    order = random.sample(range(len(columns)), len(columns))
+    if isinstance(est, MultiTaskEstimator):
+        kinds = [own.tasks[t].kind for t in order]
+        other = clone(est).set_params(task_types=kinds)
+    else:
+        other = clone(est)
+    permuted, _ = own.of([columns[t] for t in order])
+    found = predictions(est, X, own.of(columns)[0])
+    assert_alike(found and [found[t] for t in order], predictions(other, X, permuted))
