@@ -341,9 +341,10 @@ def _classes(column: Column, name: Any, declared: NDArray[Any] | None) -> NDArra
         classes = _unique(values)
     except TypeError as error:
         types = sorted({type(value).__name__ for value in values})
+        why = f"mix the types {types}" if len(types) > 1 else f"are of type {types[0]}"
         raise ValueError(
-            f"The labels of task {name!r} cannot be ordered, because they mix the "
-            f"types {types}: make them all numbers or all strings."
+            f"The labels of task {name!r} cannot be ordered, because they {why}: make "
+            "them all numbers or all strings."
         ) from error
     numbers = _floats(classes)
     check_finite(numbers, name)

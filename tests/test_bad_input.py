@@ -317,6 +317,7 @@ def test_y_of_none(cls):
         ("setosa", "one label per row"),
         ([[0, 1]] * 149 + [[0]], "same number of labels in every row"),
         ([0, "a"] * 75, r"task 'task0' cannot be ordered.*\['int', 'str'\].*make them"),
+        ([{}, {1: 2}] * 75, "cannot be ordered, because they are of type dict: make"),
     ],
 )
 def test_y_of_the_wrong_form(y, message):
