@@ -73,10 +73,10 @@ class PredictingMembers(MultiTaskNet):
         for of_member, own in zip(held, rows, strict=True):
             of_member[own.index] = True
         known = held.any(dim=0)
-        shape = n_samples, self.module_.heads.n_outputs
-        outputs = torch.zeros(shape, dtype=self.dtype, device=source.device)
         samples = Rows(source, [], positions(known.numpy())).numbers()
         samples = self.processes.share(samples)
+        shape = n_samples, self.module_.heads.n_outputs
+        outputs = torch.zeros(shape, dtype=self.dtype, device=source.device)
         size = self.n_members * self._rows_at_once(source.device)
         for start in range(0, len(samples), size):
             some = samples[start : start + size]
