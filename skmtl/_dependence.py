@@ -242,7 +242,7 @@ class _Numbers:
     Attributes
     ----------
     values : ndarray of shape (n_samples, n_tasks)
-        Standardised numbers, or codes; zero where missing.
+        Numbers or codes, of an order of one; zero where missing.
     present : ndarray of shape (n_samples, n_tasks)
         One where there is a label, else zero.
     """
@@ -255,8 +255,10 @@ class _Numbers:
         if not labels:
             return cls(np.zeros((0, 0)), np.zeros((0, 0)))
         present = np.column_stack([is_present(z) for z in labels])
-        values = np.where(present, np.column_stack(labels), 0)
-        return cls(values.astype(np.float64), present.astype(np.float64))
+        values = np.where(present, np.column_stack(labels), 0).astype(np.float64)
+        # The scale is no matter, but squares of what is far out would overflow.
+        _, exponent = np.frexp(np.abs(values).max(axis=0, initial=0))
+        return cls(np.ldexp(values, -exponent), present.astype(np.float64))
 
     def pearson(self) -> Array:
         """Return correlations of all pairs, each over its common rows."""
@@ -265,7 +267,8 @@ class _Numbers:
         total, squares = V.T @ M, (V**2).T @ M
         covariance = V.T @ V - ratio(total * total.T, n)
         variance = _variance(total, squares, n)
-        return np.clip(ratio(covariance, np.sqrt(variance * variance.T)), -1, 1)
+        scale = np.sqrt(variance)
+        return np.clip(ratio(covariance, scale * scale.T), -1, 1)
 
     def correlation_ratio(self, codes: NDArray[Any], sizes: NDArray[Any]) -> Array:
         """Return the ratios of tasks of several classes with these."""

@@ -15,7 +15,7 @@ from sklearn.metrics import mutual_info_score
 from sklearn.preprocessing import OneHotEncoder
 
 import skmtl._dependence
-from skmtl._dependence import Joint
+from skmtl._dependence import Joint, correlation
 from skmtl.inspection import label_dependence
 from skmtl.inspection._permutation import redrawn, swapped
 
@@ -212,6 +212,16 @@ def test_a_number_that_does_not_vary_beside_a_task_does_not_depend_on_it():
     Y[:20, :2] = np.nan
     value = label_dependence(Y, "correlation").value
     assert_array_equal(value[2], [0, 0, 1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_scale_of_numbers_is_no_matter():
+    rng = np.random.default_rng(0)
+    labels = [*rng.normal(size=(2, 30)), rng.integers(0, 3, size=30)]
+    far = [np.ldexp(labels[0], 900), np.ldexp(labels[1], -900), labels[2]]
+    expected, found = (correlation(z, [0, 0, 3]) for z in (labels, far))
+    assert abs(expected).min() > 0.01
+    assert_array_equal(found, expected)
 
 
 def test_one_task_is_a_table_of_its_own():
