@@ -268,7 +268,7 @@ class Job:
         given = replace(self.data, weight=self.data.given_weight)
         n_samples = soft.shape[1]
         weight = row_weight(given, np.arange(n_samples))
-        weight = np.ones(n_samples) if weight is None else weight
+        weight = np.ones(n_samples) if weight is None else near_one(weight)
         S, w = (
             values.to(self.plan.device, net.dtype)
             for values in (soft, torch.from_numpy(weight).unsqueeze(1))

@@ -364,6 +364,15 @@ def test_weights_are_repetitions(n_members):
         np.testing.assert_allclose(p, q, atol=1e-8)
 
 
+@pytest.mark.parametrize("sizes", [(2.0**-30, 2.0**-990), (2.0**30, 2.0**990)])
+def test_weights_may_be_huge_or_tiny(sizes):
+    X, Y = labels()
+    weight = np.linspace(0, 1, len(X))
+    est = MultiTaskClassifier(relation="distillation", precision="float32", **SMALL)
+    expected, found = (clone(est).fit(X, Y, size * weight) for size in sizes)
+    np.testing.assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-6)
+
+
 def test_held_out_rows_are_judged_by_their_labels():
     X, Y = labels()
     est = MultiTaskClassifier(
