@@ -63,8 +63,9 @@ class Shift:
         return float(rel_entr(self.P, self._Q).sum())
 
     def ratios(self, labels: NDArray[Any]) -> NDArray[np.float64]:
-        """Return P / Q of each label."""
-        ratios = np.divide(self.P, self._Q, out=np.zeros(len(self.P)), where=self.P > 0)
+        """Return P / Q of each label; what has next to no weight stays finite."""
+        Q = np.maximum(self._Q, np.finfo(np.float64).tiny)
+        ratios = np.divide(self.P, Q, out=np.zeros(len(self.P)), where=self.P > 0)
         return ratios[_codes(labels, self.edges)]
 
 

@@ -74,6 +74,16 @@ def test_weights_of_labels_count():
     assert_allclose(divergences(by_weight), divergences(repeated))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1e-310, 1e-300])
+def test_a_class_that_weighs_next_to_nothing_has_finite_weights(size):
+    weight = np.where(RARE, size, 1.0)
+    spec = TargetKL().for_labels([classes(weight=weight)])
+    factors = spec.label_weights(0, np.arange(2))
+    assert_allclose(factors[0], 0.5)
+    assert 1e298 < factors[1] < np.inf
+
+
 def test_tasks_weigh_by_divergence_or_its_inverse():
     tasks = [classes(), classes(THREE, 3), numbers()]
     spec = TargetKL(mode="tasks", temperature=0.3).for_labels(tasks)
