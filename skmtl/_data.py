@@ -154,14 +154,12 @@ def encode(
                 present = labels[t] >= 0
                 codes = labels[t][present]
                 per_class = _per_class(entry, classes, codes, weight[present, t])
-                with np.errstate(over="ignore"):
-                    weight[present, t] *= per_class[codes]
-                if not np.isfinite(weight[present, t]).all():
-                    raise ValueError(
-                        "The 'class_weight' parameter times sample_weight must be "
-                        f"finite. Got infinity for labels of task {targets.names[t]!r}:"
-                        " give smaller weights."
-                    )
+                weight[present, t] = _times(
+                    weight[present, t],
+                    per_class[codes],
+                    "class_weight",
+                    targets.names[t],
+                )
     return Data(X, labels, weight, rows, given)
 
 
@@ -228,7 +226,7 @@ def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:
     return tasks
 
 
-def reweighted(data: Data, weighting: Weighting) -> Data:
+def reweighted(data: Data, weighting: Weighting, targets: Targets) -> Data:
     """Multiply weights of labels by what a weighting says of them.
 
     Parameters
@@ -237,6 +235,8 @@ def reweighted(data: Data, weighting: Weighting) -> Data:
         Encoded labels.
     weighting : Weighting
         After its look at the training labels.
+    targets : Targets
+        The tasks.
 
     Returns
     -------
@@ -254,8 +254,27 @@ def reweighted(data: Data, weighting: Weighting) -> Data:
         if weight is None:
             shape = (len(labels), len(data.labels))
             weight = np.ones(shape) if data.weight is None else data.weight.copy()
-        weight[present, t] *= factors
+        weight[present, t] = _times(
+            weight[present, t], factors, "weighting", targets.names[t]
+        )
     return data if weight is None else replace(data, weight=weight)
+
+
+def _times(
+    weight: NDArray[np.float64],
+    factors: NDArray[Any],
+    parameter: str,
+    name: Any,
+) -> NDArray[np.float64]:
+    """Return weights of a task's labels times what a parameter says of them."""
+    with np.errstate(over="ignore"):
+        product: NDArray[np.float64] = weight * factors
+    if not np.isfinite(product).all():
+        raise ValueError(
+            f"The '{parameter}' parameter times sample_weight must be finite. Got "
+            f"infinity for labels of task {name!r}: give smaller weights."
+        )
+    return product
 
 
 def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:

@@ -212,12 +212,12 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             if resume
             else plan.weighting.for_labels(task_labels(data, targets))
         )
-        data = reweighted(data, weighting)
+        data = reweighted(data, weighting, targets)
         trained = targets.active & (task_weight > 0)
         shape = data.X.shape[1:]
         valid_data = self._read_validation(valid, targets, encoder, shape, trained)
         if valid_data is not None:
-            valid_data = reweighted(valid_data, weighting)
+            valid_data = reweighted(valid_data, weighting, targets)
         split, parts = None, None
         if plan.n_members > 1:
             fit = (self, plan, data, targets, random_state)

@@ -43,7 +43,7 @@ ERRORS = [
     r"X_val and y_val are for early stopping, but early_stopping=False: set it .*",
     r"The 'task_weight' parameter must be finite, not negative and positive for .*",
     r"The 'task_weight' parameter leaves no task to train: give a positive .*",
-    r"The 'class_weight' parameter times sample_weight must be finite\. Got .*",
+    r"The '\w+' parameter times sample_weight must be finite\. Got .*",
     r"The 'validation_average' parameter is task '.*', which does not train: .*",
     r"Task '.*' has the label .*, too far from those of training with mean .*",
     r"The 'class_weight' parameter gives no label of task .* a positive weight: .*",

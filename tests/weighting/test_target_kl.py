@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator
 from skmtl.encoder import MLP
@@ -250,6 +251,16 @@ def test_training_goes_on_with_the_first_look_at_labels():
     est.fit(X[::2], Y[::2])
     assert est.n_iter_ == 16
     torch.testing.assert_close(est.weighting_.divergences, before)
+
+
+def test_weights_that_are_infinite_with_those_of_labels_seen_before_are_refused():
+    X, y = load_iris(return_X_y=True)
+    est = MultiTaskClassifier(weighting="target_kl", max_iter=1)
+    est.partial_fit(X, y, classes=[0, 1, 2], sample_weight=np.where(y, 1, 1e-200))
+    before = est.predict_proba(X)
+    with pytest.raises(ValueError, match="'weighting' parameter times sample_weight"):
+        est.partial_fit(X, y, sample_weight=np.full(150, 1e200))
+    assert_array_equal(est.predict_proba(X), before)
 
 
 def test_tasks_of_both_kinds_have_targets():
