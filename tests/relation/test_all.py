@@ -205,6 +205,15 @@ def test_training_works_with_every_sharing_and_estimator(relation, sharing, cls)
     np.testing.assert_allclose(est.predict(X[:1]), est.predict(X)[:1])
 
 
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("relation", RELATION)
+def test_tasks_of_one_class_have_nothing_to_relate(relation, n_members):
+    X, _ = table()
+    est = MultiTaskClassifier(relation=relation, n_members=n_members, max_iter=1)
+    proba = est.fit(X, np.zeros((len(X), 2))).predict_proba(X)
+    np.testing.assert_array_equal(proba, np.ones((2, len(X), 1)))
+
+
 @sharings
 def test_a_relation_that_does_nothing_changes_nothing(sharing):
     X, _ = labels()
