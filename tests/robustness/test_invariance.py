@@ -47,10 +47,10 @@ def predictions(est, X, y, sample_weight=None):
     ]
 
 
-def assert_alike(first, second):
+def assert_alike(first, second, atol=1e-7):
     assert (first is None) == (second is None)
     for one, other in zip(first or [], second or [], strict=True):
-        assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+        assert_allclose(one, other, rtol=1e-5, atol=atol)
 
 
 @given(fits(), st.integers(0, 2**32 - 1))
@@ -118,4 +118,7 @@ def test_the_order_of_tasks_is_no_matter(fit, random):
         other = clone(est)
     permuted, _ = own.of([columns[t] for t in order])
     found = predictions(est, X, own.of(columns)[0])
-    assert_alike(found and [found[t] for t in order], predictions(other, X, permuted))
+    # Adam makes steps of gradients that are but rounding, where inputs tell nothing.
+    assert_alike(
+        found and [found[t] for t in order], predictions(other, X, permuted), atol=1e-4
+    )
