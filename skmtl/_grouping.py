@@ -31,8 +31,10 @@ def best_groups(affinity: Array, n_groups: int | None) -> list[list[int]]:
     list of list of int
         Numbers of the tasks of each group, in order.
     """
-    mutual = (affinity + affinity.T) / 2  # in every score, both directions count
+    mutual = affinity / 2 + affinity.T / 2  # in every score, both directions count
     np.fill_diagonal(mutual, 0)
+    # The scale is no matter, but squares of huge numbers would overflow.
+    mutual = np.ldexp(mutual, -np.frexp(np.abs(mutual).max())[1])
     groups = _found(mutual) if n_groups is None else _given(mutual, n_groups)
     return sorted(np.flatnonzero(groups == g).tolist() for g in np.unique(groups))
 

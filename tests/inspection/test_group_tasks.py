@@ -159,6 +159,17 @@ def test_tasks_belong_together_where_only_one_helps_the_other(n_tasks, triangle)
     assert group_tasks(affinity) == group_tasks(affinity, 2) == groups
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_groups", ["auto", 2])
+@pytest.mark.parametrize("exponent", [-900, 1023])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_scale_is_no_matter(name, exponent, n_groups):
+    affinity = block_affinity(BLOCKS[name], noise=0.1)
+    affinity /= 2 * np.abs(affinity).max()
+    found = group_tasks(np.ldexp(affinity, exponent), n_groups)
+    assert found == group_tasks(affinity, n_groups)
+
+
 def test_the_diagonal_counts_for_nothing():
     affinity = block_affinity(BLOCKS["two"], noise=0.1)
     np.fill_diagonal(affinity, np.nan)
