@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
+from skmtl._validation import near_one
+
 #: Bins of equal size into which numeric labels are cut where classes are needed.
 N_BINS = 5
 #: Rows whose codes are one-hot at a time; their counts are exact in float32.
@@ -242,7 +244,7 @@ class _Numbers:
     Attributes
     ----------
     values : ndarray of shape (n_samples, n_tasks)
-        Numbers or codes, of an order of one; zero where missing.
+        Numbers or codes, none of them huge; zero where missing.
     present : ndarray of shape (n_samples, n_tasks)
         One where there is a label, else zero.
     """
@@ -255,10 +257,10 @@ class _Numbers:
         if not labels:
             return cls(np.zeros((0, 0)), np.zeros((0, 0)))
         present = np.column_stack([is_present(z) for z in labels])
-        values = np.where(present, np.column_stack(labels), 0).astype(np.float64)
+        values = np.where(present, np.column_stack(labels), 0)
         # The scale is no matter, but squares of what is far out would overflow.
-        _, exponent = np.frexp(np.abs(values).max(axis=0, initial=0))
-        return cls(np.ldexp(values, -exponent), present.astype(np.float64))
+        values = near_one(values.astype(np.float64))
+        return cls(values, present.astype(np.float64))
 
     def pearson(self) -> Array:
         """Return correlations of all pairs, each over its common rows."""

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
+from skmtl._validation import near_one
+
 #: Up to this many tasks, all groupings are searched.
 N_EXACT = 12
 
@@ -34,7 +36,7 @@ def best_groups(affinity: Array, n_groups: int | None) -> list[list[int]]:
     mutual = affinity / 2 + affinity.T / 2  # in every score, both directions count
     np.fill_diagonal(mutual, 0)
     # The scale is no matter, but squares of huge numbers would overflow.
-    mutual = np.ldexp(mutual, -np.frexp(np.abs(mutual).max())[1])
+    mutual = near_one(mutual.ravel()).reshape(mutual.shape)
     groups = _found(mutual) if n_groups is None else _given(mutual, n_groups)
     return sorted(np.flatnonzero(groups == g).tolist() for g in np.unique(groups))
 

@@ -113,20 +113,20 @@ def check_sample_weight(
 
 
 def near_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights of which only proportions matter in units that all types hold.
+    """Return numbers of which only proportions matter in units that all types hold.
 
     Parameters
     ----------
     values : ndarray of shape (n,) or (n, n_tasks)
-        Weights.
+        Weights, or other numbers.
 
     Returns
     -------
     ndarray of the same shape
-        Weights over a power of two, which rounds none: one where the largest, or that
+        Numbers over a power of two, which rounds none: one where the largest, or that
         of each column, is neither huge nor tiny, else so that it lies in [1, 2).
     """
-    exponent = np.frexp(values.max(axis=0, initial=0.0))[1] - 1
+    exponent = np.frexp(np.abs(values).max(axis=0, initial=0.0))[1] - 1
     return np.ldexp(values, np.where(np.abs(exponent) < USUAL, 0, -exponent))
 
 

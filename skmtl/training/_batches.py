@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor
 
-from skmtl._positions import Positions
+from skmtl._positions import Positions, position_type
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
 from skmtl._validation import near_one
@@ -264,9 +264,10 @@ class Batches:
             return order
         pieces = self.pieces() if pieces is None else pieces
         args = order.numpy(), pieces.numpy(), self.generator  # type: ignore[union-attr]
-        order = torch.from_numpy(streamed.shuffled(*args))
+        shuffled = streamed.shuffled(*args)
         # There are many, and several members may each have an order.
-        return order.int() if streamed.blocks.n_rows < 2**31 else order
+        small = position_type(streamed.blocks.n_rows)
+        return torch.from_numpy(shuffled.astype(small, copy=False))
 
     def pieces(self) -> Tensor | None:
         """Return a random order of the pieces of a table on disk, None for others."""

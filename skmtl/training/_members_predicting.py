@@ -96,9 +96,7 @@ class PredictingMembers(MultiTaskNet):
         n_most = int(held.sum(dim=1).max())
         # Those of a member first; others where it has fewer, which do not count.
         places = held.byte().argsort(dim=1, descending=True, stable=True)[:, :n_most]
-        with torch.no_grad(), self._precision():
-            X = source.take(samples[places.flatten()])
-            Z = run(X.unflatten(0, places.shape)).to(self.dtype)
+        Z = self._outputs_at(source, samples[places], run)
         held, places = held.to(Z.device), places.to(Z.device).unsqueeze(2)
         every = Z.new_zeros(len(Z), len(samples), Z.shape[2])
         every.scatter_(1, places.expand_as(Z), Z)
@@ -122,9 +120,15 @@ class PredictingMembers(MultiTaskNet):
         shape = *index.shape, self.module_.heads.n_outputs
         Z = torch.empty(shape, dtype=self.dtype, device=source.device)
         rows = self._rows_at_once(source.device)
-        with torch.no_grad(), self._precision():
-            for start in range(0, index.shape[1], rows):
-                part = index[:, start : start + rows]
-                X = source.take(part.flatten())
-                Z[:, start : start + rows] = run(X.unflatten(0, part.shape))
+        for start in range(0, index.shape[1], rows):
+            part = slice(start, start + rows)
+            Z[:, part] = self._outputs_at(source, index[:, part], run)
         return processes.gathered(Z, dim=1)
+
+    def _outputs_at(
+        self, source: Source, index: Tensor, run: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the outputs of each member for samples of its own."""
+        with torch.no_grad(), self._precision():
+            X = source.take(index.flatten())
+            return run(X.unflatten(0, index.shape)).to(self.dtype)

@@ -43,7 +43,8 @@ ERRORS = [
     r"X_val and y_val are for early stopping, but early_stopping=False: set it .*",
     r"The 'task_weight' parameter must be finite, not negative and positive for .*",
     r"The 'task_weight' parameter leaves no task to train: give a positive .*",
-    r"The '\w+' parameter times sample_weight must be finite\. Got .*",
+    r"The 'class_weight' parameter times sample_weight must be finite\. Got .*",
+    r"The 'weighting' parameter times sample_weight must be finite\. Got .*",
     r"The 'validation_average' parameter is task '.*', which does not train: .*",
     r"Task '.*' has the label .*, too far from those of training with mean .*",
     r"The 'class_weight' parameter gives no label of task .* a positive weight: .*",
@@ -54,7 +55,8 @@ WARNINGS = [
     r".* found no weights in .* steps of an epoch, which used equal ones: history_ ",
     r"n_members=.* is more than the .* labelled rows: members share folds of one row",
     r"Task '.*' has .* labelled rows, fewer than the .* folds: members without one of",
-    r"The 'adjacency' parameter of .* is 'correlation', but no row has the labels ",
+    r"The 'adjacency' parameter of TaskGraph is 'correlation', but no row has the ",
+    r"The 'adjacency' parameter of LabelGraph is 'correlation', but no row has the ",
 ]
 
 
