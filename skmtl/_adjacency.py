@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._dependence import N_BINS, check_method, dependence, ratio
-from skmtl._validation import task_numbers
+from skmtl._validation import task_numbers, warn_user
 
 #: What weights can be estimated by.
 ESTIMATES = ("correlation", "cooccurrence", "kl", "mutual_information")
@@ -121,10 +120,9 @@ def estimated(
     value, n_rows = dependence(labels, n_classes.tolist(), method)
     others = ~np.eye(len(value), dtype=bool)
     if len(value) > 1 and not n_rows[others].any():
-        warnings.warn(
+        warn_user(
             f"{parameter} is {method!r}, but no row has the labels of two tasks that "
             "tell it: tasks have no neighbours. Give their weights.",
-            stacklevel=2,
         )
     if method in ("correlation", "mutual_information"):
         value = _unbiased(method, value, n_classes, n_rows)

@@ -1,6 +1,5 @@
 """Which rows each member trains on, and which are held out of it."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from skmtl._data import is_present
 from skmtl._positions import Positions, position_type, positions
 from skmtl._stratify import stratified_folds
+from skmtl._validation import warn_user
 
 #: Positions of rows to train on and to hold out; None where none is.
 Part = tuple[Positions, Positions | None]
@@ -44,19 +44,15 @@ def crossfit_parts(
     n_folds = min(n_members, n)
     counts = np.array([is_present(task).sum() for task in labels])
     if n_folds < n_members:
-        warnings.warn(
+        warn_user(
             f"n_members={n_members} is more than the {n} labelled rows: members share "
             "folds of one row; use fewer.",
-            UserWarning,
-            stacklevel=2,
         )
     elif counts.min() < n_folds:
         t = int(counts.argmin())
-        warnings.warn(
+        warn_user(
             f"Task {names[t]!r} has {counts[t]} labelled rows, fewer than the "
             f"{n_folds} folds: members without one of them stop by the other tasks.",
-            UserWarning,
-            stacklevel=2,
         )
     fold = stratified_folds(labels, n_folds, random_state)
     return [

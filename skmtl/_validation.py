@@ -1,5 +1,7 @@
 """Argument checks shared by the estimators; one error sentence each."""
 
+import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -32,12 +34,27 @@ __all__ = [
     "task_number",
     "task_numbers",
     "validate_params",
+    "warn_user",
 ]
 
 #: Largest exponent of weights whose sums and products no type has trouble with.
 USUAL = 53
+#: Packages whose calls stand between a user's line and what warns.
+BETWEEN = {"contextlib", "functools", "joblib", "sklearn", "skmtl", "skorch", "torch"}
 #: Types in which users give several tasks; a string is none.
 SEQUENCES = (list, tuple, np.ndarray)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code that has called this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_between(frame.f_globals):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_between(names: Mapping[str, Any]) -> bool:
+    return str(names.get("__name__")).partition(".")[0] in BETWEEN
 
 
 def default_device() -> torch.device:

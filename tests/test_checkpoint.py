@@ -602,6 +602,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     with pytest.warns(CheckpointWarning) as caught:
         other, trained = epochs_trained(monkeypatch, est, X, Y, resume="auto")
     (warning,) = caught
+    assert warning.filename == __file__
     expected = f"The checkpoint {str(newest)!r} is not used: {SAYS[damage]}"
     assert str(warning.message) == expected
     assert trained == 1

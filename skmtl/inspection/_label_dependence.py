@@ -1,6 +1,5 @@
 """How much the labels of tasks tell of each other."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -12,7 +11,7 @@ from sklearn.utils import Bunch, check_random_state
 from skmtl._columns import read_columns, task_kinds
 from skmtl._dependence import N_BINS, check_method, dependence
 from skmtl._targets import Targets
-from skmtl._validation import Interval, StrOptions, validate_params
+from skmtl._validation import Interval, StrOptions, validate_params, warn_user
 from skmtl.inspection._frames import framer
 from skmtl.inspection._permutation import p_values
 
@@ -181,9 +180,7 @@ def _warn_of_few_rows(
     listed = ", ".join(pairs[:N_PAIRS])
     if len(pairs) > N_PAIRS:
         listed += f" and {len(pairs) - N_PAIRS} more pairs"
-    warnings.warn(
+    warn_user(
         f"Fewer than min_rows={min_rows} rows tell how these tasks depend on each "
         f"other: {listed}. Their value is NaN; lower min_rows, or leave tasks out.",
-        UserWarning,
-        stacklevel=4,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
 from skmtl._columns import KINDS, Columns, Kind, task_kinds
-from skmtl._validation import check_sample_weight
+from skmtl._validation import check_sample_weight, warn_user
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._one_task import check_kind, score_task
 from skmtl.metrics._predictions import Prediction, on_labelled
@@ -207,11 +207,10 @@ def warn_undefined(
     if not undefined:
         return
     words = sorted({metrics[t].name for t in undefined})
-    warnings.warn(
+    warn_user(
         f"The score of the tasks {[names[t] for t in undefined]} is NaN, and averages "
         f"leave them out: their labels are too few, or all of one class, for {words}.",
         UndefinedMetricWarning,
-        stacklevel=3,
     )
 
 
@@ -264,4 +263,4 @@ class _Notes:
             known = issubclass(category, UndefinedMetricWarning)
             told = [name for name in tasks if not (known and name in undefined)]
             if told:
-                warnings.warn(f"{message} (tasks {told})", category, stacklevel=4)
+                warn_user(f"{message} (tasks {told})", category)

@@ -1,6 +1,5 @@
 """Predictions for each row by a model that has not seen it, for several tasks."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -23,7 +22,12 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 from skmtl._columns import read_columns
-from skmtl._validation import HasMethods, StrOptions, validate_params
+from skmtl._validation import (
+    HasMethods,
+    StrOptions,
+    validate_params,
+    warn_user,
+)
 from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
 from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
 
@@ -264,9 +268,8 @@ def _warn_of_lacking(names: list[Any]) -> None:
     if names:
         more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
         tasks = ", ".join(map(repr, names[:N_NAMED]))
-        warnings.warn(
+        warn_user(
             f"Some training folds lack classes of the tasks {tasks}{more}, which then "
             "have probability 0: use fewer folds, or merge rare classes.",
             RuntimeWarning,
-            stacklevel=4,
         )

@@ -1,6 +1,5 @@
 """What the cells of a comparison say together."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
 from skmtl._records import mean_known
+from skmtl._validation import warn_user
 from skmtl.model_selection._cells import Cell, Failure
 
 Array = NDArray[np.float64]
@@ -43,11 +43,10 @@ def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None
     )
     if failed == len(cells):
         raise ValueError(f"All {failed} fits of the comparison failed:\n{told}")
-    warnings.warn(
+    warn_user(
         f"{failed} of {len(cells)} fits of the comparison failed, and have the score "
         f"'error_score':\n{told}",
         FitFailedWarning,
-        stacklevel=3,
     )
 
 
@@ -111,9 +110,8 @@ def warn_undefined(scores: Array, task_names: Sequence[Any]) -> None:
     told = {name: int(n) for name, n in zip(task_names, n_undefined, strict=True) if n}
     if not told:
         return
-    warnings.warn(
+    warn_user(
         f"Of {scores.shape[1]} splits some have too few labels of a task, or labels of "
         f"one class only, to score it, and are left out of its means: {told}.",
         UndefinedMetricWarning,
-        stacklevel=3,
     )

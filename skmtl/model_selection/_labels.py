@@ -1,6 +1,5 @@
 """What splitters keep in proportion: classes, parts of numbers, gaps and pairs."""
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -13,6 +12,7 @@ from skmtl._columns import KINDS, Column, Columns, Kind, read_columns, task_kind
 from skmtl._label_table import label_table, pair_table
 from skmtl._stratify import binned
 from skmtl._targets import numeric
+from skmtl._validation import warn_user
 
 #: Parts of equal size into which splitters cut numeric labels by default.
 N_BINS = 10
@@ -147,10 +147,8 @@ def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> N
     if rare:
         more = f" and {len(rare) - N_NAMED} more" if len(rare) > N_NAMED else ""
         parts, units = what.split()
-        warnings.warn(
+        warn_user(
             f"Some classes have fewer {units} than there are {parts}, {n_parts}, so "
             f"that some {parts} lack them: {', '.join(rare[:N_NAMED])}{more}. Use "
             "fewer, merge classes, or set task_types where labels are numbers.",
-            UserWarning,
-            stacklevel=3,
         )

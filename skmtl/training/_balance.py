@@ -1,6 +1,5 @@
 """How the tasks of a training run are balanced, step by step."""
 
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skmtl._gramian import LOWEST_SUM
+from skmtl._validation import warn_user
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._module import MultiTaskModule, Trace
 from skmtl.training._processes import ALONE, Processes
@@ -94,11 +94,9 @@ class Balance:
             return gradients
         if balances:
             reason = "one task trains" if self.n_active < 2 else "they share none"
-            warnings.warn(
+            warn_user(
                 f"{self.name} balances gradients of several tasks in the "
                 f"parameters that they share, but {reason}: it works as 'equal'.",
-                UserWarning,
-                stacklevel=2,
             )
         return None
 
@@ -123,12 +121,10 @@ class Balance:
             record["solver_failures"] = failures - self._failures
         if failures > self._failures and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn_user(
                 f"{self.name} found no weights in {failures - self._failures} of "
                 f"{len(self._weights)} steps of an epoch, which used equal ones: "
                 "history_ holds the number of each epoch.",
-                UserWarning,
-                stacklevel=2,
             )
         self._failures = failures
         with torch.no_grad():

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 import time
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from skmtl._validation import warn_user
 from skmtl.exceptions import CheckpointWarning
 from skmtl.training._state import restore, state_of
 
@@ -233,4 +233,4 @@ def _reason(error: Exception) -> str:
 
 
 def _warn(sentence: str) -> None:
-    warnings.warn(sentence, CheckpointWarning, stacklevel=2)
+    warn_user(sentence, CheckpointWarning)

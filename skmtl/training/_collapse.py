@@ -1,9 +1,8 @@
 """A warning where gates have collapsed."""
 
-import warnings
-
 import torch
 
+from skmtl._validation import warn_user
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import SharingModule
 from skmtl.training._batches import Rows
@@ -49,9 +48,8 @@ def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
     listed = ", ".join(names[:N_NAMES])
     if len(names) > N_NAMES:
         listed += f" and {len(names) - N_NAMES} more"
-    warnings.warn(
+    warn_user(
         f"The gates of {type(net.module__sharing).__name__} have collapsed onto one "
         f"expert for {listed}: use fewer experts, or a lower learning_rate_init.",
         GateCollapseWarning,
-        stacklevel=2,
     )

@@ -119,6 +119,7 @@ def test_a_collapsed_gate_warns_once_and_by_name():
     with pytest.warns(GateCollapseWarning) as caught:
         collapsing(Collapsing())
     (warning,) = caught
+    assert warning.filename == __file__
     assert str(warning.message).startswith(
         "The gates of Collapsing have collapsed onto one expert for 'task0':"
     )

@@ -392,6 +392,7 @@ def test_failures_of_a_solver_are_recorded_and_warned_of_once():
     with pytest.warns(UserWarning, match=r"no weights in 3 of 3 steps") as caught:
         est = fitted(weighting=Failing(), max_iter=4)
     assert len(caught) == 1
+    assert caught[0].filename == __file__
     assert [epoch["solver_failures"] for epoch in est.history_] == [3] * 4
 
 
