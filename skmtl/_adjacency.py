@@ -78,7 +78,8 @@ def given(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
         )
     if not hasattr(adjacency, "columns"):
         return A
-    axes = (adjacency.index, adjacency.columns)
+    # Rows of frames that do not name them, as those of polars, stand as columns do.
+    axes = (getattr(adjacency, "index", adjacency.columns), adjacency.columns)
     rows, columns = (task_numbers(axis, names, parameter) for axis in axes)
     aligned = np.empty_like(A)
     aligned[np.ix_(rows, columns)] = A

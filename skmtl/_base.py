@@ -309,7 +309,7 @@ class MultiTaskBase(PortableState):
         """Return each task's accuracy or R², NaN where y has too few labels."""
         outputs = self._outputs(X)
         columns = read_columns(y, self.missing_label)
-        self._check_tasks(columns, self._targets)
+        columns = self._align_tasks(columns, self._targets)
         columns, weight = read_weighted(outputs, columns, sample_weight)
         codes = self._codes(outputs)
         return task_scores(self._targets, outputs, codes, columns, weight)

@@ -1,7 +1,7 @@
 """Reading y: one column per task, labels in their native type, and what is missing."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+
+from skmtl._validation import default_names, match_tasks
 
 Kind = Literal["classification", "regression"]
 KINDS: tuple[Kind, Kind] = ("classification", "regression")
@@ -61,11 +63,32 @@ class Columns:
     @property
     def task_names(self) -> list[Any]:
         """Names of the tasks, numbered where y has none."""
-        return self.names or [f"task{t}" for t in range(len(self.columns))]
+        return self.names or default_names(len(self.columns))
 
     def with_columns(self, columns: list[Column]) -> "Columns":
         """Return the same table with other labels."""
         return replace(self, columns=columns)
+
+    def aligned(self, names: Sequence[Any] | None, table: str = "y") -> "Columns":
+        """Return the columns in the order of known tasks, by name where both have some.
+
+        Parameters
+        ----------
+        names : sequence or None
+            Names of the tasks, as many as there are columns; None where unknown.
+        table : str, default="y"
+            What the user calls the table.
+
+        Returns
+        -------
+        Columns
+            Named as the tasks.
+        """
+        if names is None:
+            return self
+        order = match_tasks(self.names, names, table)
+        columns = self.columns if order is None else [self.columns[i] for i in order]
+        return replace(self, columns=columns, names=list(names))
 
     def present(self) -> NDArray[np.bool_]:
         """Return which labels are present, of shape (n_samples, n_tasks)."""

@@ -99,11 +99,11 @@ def read_weighted(
         Weights of the labels.
     """
     check_consistent_length(X, columns.columns[0].present)
-    n_tasks = len(columns.columns)
-    given = check_sample_weight(sample_weight, columns.n_samples, n_tasks, name)
+    names = columns.task_names
+    given = check_sample_weight(sample_weight, columns.n_samples, names, name)
     if given is None:
         return columns, None
-    weight = np.broadcast_to(given, (columns.n_samples, n_tasks))
+    weight = np.broadcast_to(given, (columns.n_samples, len(names)))
     if not weight.all():
         kept = [
             column.restricted(weight[:, t] > 0)

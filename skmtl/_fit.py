@@ -81,11 +81,13 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             Columns of a DataFrame may hold categories, where the encoder takes them.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
-            ``missing_label`` mark missing labels; a row without any is skipped.
+            ``missing_label`` mark missing labels; a row without any is skipped. The
+            columns of a DataFrame name the tasks, and tables with names that come later
+            are matched with them by name.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
                 default=None
-            Weights of rows or of single labels. A label of weight zero counts as
-            missing.
+            Weights of rows or of single labels; columns of a DataFrame are matched with
+            the tasks by name. A label of weight zero counts as missing.
         X_val : array-like or sparse matrix, default=None
             Inputs of a validation set for early stopping, instead of a part of X.
         y_val : array-like, default=None
@@ -277,7 +279,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         X = self._check_X(X, encoder, reset=not resume)
         columns = read_columns(y, self.missing_label)
         if resume:
-            self._check_tasks(columns, self._targets)
+            columns = self._align_tasks(columns, self._targets)
         columns, weight = read_weighted(X, columns, sample_weight)
         targets = (
             self._targets
@@ -314,7 +316,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             )
         X = self._check_X(X, encoder, reset=False, expected=shape)
         columns = read_columns(y, self.missing_label)
-        self._check_tasks(columns, targets)
+        columns = self._align_tasks(columns, targets, "y_val")
         columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
         data = encode(X, columns, weight, targets, self._class_weight(targets))
         present = columns.present()
@@ -352,14 +354,13 @@ class MultiTaskFit(Published, CallbackSupportMixin):
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return None
 
-    def _check_tasks(self, columns: Columns, targets: Targets) -> None:
+    def _align_tasks(
+        self, columns: Columns, targets: Targets, table: str = "y"
+    ) -> Columns:
+        """Return labels in the order of the tasks of fit."""
         if len(columns.columns) != targets.n_tasks:
             raise ValueError(
-                f"y has {len(columns.columns)} tasks, but {type(self).__name__} was "
-                f"fitted on {targets.n_tasks}: {targets.names}."
+                f"{table} has {len(columns.columns)} tasks, but {type(self).__name__} "
+                f"was fitted on {targets.n_tasks}: {targets.names}."
             )
-        if columns.names and targets.named and list(columns.names) != targets.names:
-            raise ValueError(
-                f"The columns of y must be the tasks of fit in the same order, "
-                f"{targets.names}. Got {list(columns.names)}."
-            )
+        return columns.aligned(targets.names, table)

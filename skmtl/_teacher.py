@@ -13,6 +13,8 @@ from torch import Tensor
 
 from skmtl._job import Job
 from skmtl._targets import UNSEEN, Targets
+from skmtl._validation import match_tasks
+from skmtl.metrics._responses import innermost
 from skmtl.training import MultiTaskNet, Rows, Source
 from skmtl.weighting import Weighting
 
@@ -109,27 +111,39 @@ def soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
         If the predictions are not those of the tasks.
     """
     parts, probabilities = [np.empty((_num_samples(X), 0))], None
+    order = _teacher_order(teacher, targets)
     for block in targets.blocks:
         if block.kind == "regression":
-            parts.append(_standardised(teacher, X, targets, list(block.tasks)))
+            parts.append(_standardised(teacher, X, targets, list(block.tasks), order))
             continue
         if probabilities is None:
             probabilities = _probabilities(teacher, X, targets)
         for t in block.tasks:
             with np.errstate(divide="ignore"):  # a class may be out of the question
-                logs = np.log(_aligned(*probabilities[t], targets, t))
+                logs = np.log(_aligned(*probabilities[order[t]], targets, t))
             parts.append(logs[:, 1:] - logs[:, :1] if block.kind == "binary" else logs)
     return torch.from_numpy(np.hstack(parts)).unsqueeze(0)
 
 
+def _teacher_order(teacher: Any, targets: Targets) -> list[int]:
+    """Return where the teacher has each task, by name where it has names."""
+    names = getattr(innermost(teacher), "task_names_", None)
+    if names is not None and len(names) == targets.n_tasks:
+        order = match_tasks(names, targets.names, "The teacher", "task")
+        if order is not None:
+            return order
+    return list(range(targets.n_tasks))
+
+
 def _standardised(
-    teacher: Any, X: Any, targets: Targets, tasks: list[int]
+    teacher: Any, X: Any, targets: Targets, tasks: list[int], order: list[int]
 ) -> NDArray[np.float64]:
     """Return the predicted values of some tasks."""
     predicted = np.asarray(teacher.predict(X))
     predicted = predicted[:, np.newaxis] if predicted.ndim == 1 else predicted
     _check_number(predicted.shape[1], targets)
-    values: NDArray[np.float64] = predicted[:, tasks].astype(np.float64)
+    columns = [order[t] for t in tasks]
+    values: NDArray[np.float64] = predicted[:, columns].astype(np.float64)
     for t, column in zip(tasks, values.T, strict=True):
         _check_finite(column, targets.names[t])
     return (values - targets.mean[tasks]) / targets.scale[tasks]

@@ -3,12 +3,13 @@
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -29,6 +30,7 @@ __all__ = [
     "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "match_tasks",
     "near_one",
     "pandas_for",
     "task_number",
@@ -41,6 +43,8 @@ __all__ = [
 USUAL = 53
 #: Packages whose calls stand between a user's line and what warns.
 BETWEEN = {"contextlib", "functools", "joblib", "sklearn", "skmtl", "skorch", "torch"}
+#: Names that an error lists, at most.
+N_SHOWN = 20
 #: Types in which users give several tasks; a string is none.
 SEQUENCES = (list, tuple, np.ndarray)
 
@@ -106,12 +110,19 @@ def check_sample_shape(X: Any, encoder: Any) -> None:
 
 
 def check_sample_weight(
-    sample_weight: ArrayLike | None, n_samples: int, n_tasks: int, name: str
+    sample_weight: Any,
+    n_samples: int,
+    task_names: Sequence[Any],
+    name: str,
 ) -> NDArray[np.float64] | None:
     """Return weights of shape (n_samples, 1) or (n_samples, n_tasks), or None."""
     if sample_weight is None:
         return None
+    n_tasks = len(task_names)
     weight = _as_numbers(sample_weight, name)
+    if weight.ndim == 2 and weight.shape[1] == n_tasks > 1:
+        order = match_tasks(column_names(sample_weight), task_names, name)
+        weight = weight if order is None else weight[:, order]
     if weight.shape not in [(n_samples,), (n_samples, n_tasks)]:
         raise ValueError(
             f"{name} must have shape {(n_samples,)} or {(n_samples, n_tasks)}: one "
@@ -158,7 +169,7 @@ def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:
 
 
 def check_task_weight(
-    task_weight: ArrayLike | Mapping[Any, float] | None,
+    task_weight: Any,
     names: list[Any],
     parameter: str = "The 'task_weight' parameter",
 ) -> NDArray[np.float64]:
@@ -174,6 +185,9 @@ def check_task_weight(
             )
         task_weight = [task_weight.get(name, 1.0) for name in names]
     weight = _as_numbers(task_weight, parameter)
+    if hasattr(task_weight, "iloc") and weight.ndim == 1:  # a pandas Series
+        order = match_tasks(list(task_weight.index), names, parameter, "entry")
+        weight = weight if order is None else weight[order]
     if weight.shape != (len(names),):
         raise ValueError(
             f"{parameter} must have one weight per task, shape "
@@ -217,6 +231,83 @@ def task_numbers(
             f"{parameter} must hold every task once, but {' and '.join(faults)}."
         )
     return numbers
+
+
+def column_names(table: Any) -> list[Any] | None:
+    """Return the names of a DataFrame's columns; None of what has none."""
+    framed = hasattr(table, "iloc") or hasattr(table, "get_columns")
+    return list(table.columns) if framed and hasattr(table, "columns") else None
+
+
+def match_tasks(
+    given: Sequence[Any] | None,
+    names: Sequence[Any] | None,
+    table: str,
+    part: str = "column",
+) -> list[int] | None:
+    """Return which column of a table holds each task.
+
+    Parameters
+    ----------
+    given : sequence or None
+        Names of the columns, or the numbers of the tasks; None where they have none.
+    names : sequence or None
+        Names of the tasks. Those that tasks without names have fit any table.
+    table : str
+        What the user calls the table.
+    part : str, default="column"
+        What the table has of each task.
+
+    Returns
+    -------
+    list of int or None
+        A position for each task; None where columns are to be taken as they stand.
+
+    Raises
+    ------
+    ValueError
+        If the columns are those of other tasks.
+    """
+    if given is None or names is None or list(given) == list(names):
+        return None
+    for known in (names, range(len(names))):
+        if len(given) == len(known) and set(given) == set(known):
+            column = {name: i for i, name in enumerate(given)}
+            return [column[name] for name in known]
+    if list(names) == default_names(len(names)):
+        return None
+    raise ValueError(_other_tasks(given, names, table, part))
+
+
+def default_names(n_tasks: int) -> list[str]:
+    """Return the names of tasks that were given none."""
+    return [f"task{t}" for t in range(n_tasks)]
+
+
+def _other_tasks(
+    given: Sequence[Any], names: Sequence[Any], table: str, part: str
+) -> str:
+    """Return an error that tells how a table's columns differ from the tasks."""
+    unknown = [name for name in given if name not in set(names)]
+    missing = [name for name in names if name not in set(given)]
+    close = get_close_matches(str(unknown[0]), map(str, missing), 1) if unknown else []
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    faults = [
+        f"{word} {_shown(some)}"
+        for word, some in (("has no task", missing), ("has", unknown))
+        if some
+    ] or [f"repeats some of {_shown(given)}"]
+    return (
+        f"{table} must have one {part} for each task, named as the tasks are, in any "
+        f"order, but {' and '.join(faults)}.{hint} The tasks are {_shown(names)}: "
+        f"rename the {part}s, or give an array in this order."
+    )
+
+
+def _shown(names: Sequence[Any]) -> str:
+    """Return the first names of a list."""
+    more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
+    return f"{list(names)[:N_SHOWN]}{more}"
 
 
 def pandas_for(caller: str) -> Any:

@@ -252,8 +252,8 @@ def test_frames_of_validation_must_match_those_of_training():
     classifier().fit(frame, y, X_val=frame, y_val=Y)
     with pytest.raises(ValueError, match="feature names should match"):
         classifier().fit(frame, y, X_val=frame[names[::-1]], y_val=y)
-    with pytest.raises(ValueError, match="must be the tasks of fit in the same order"):
-        classifier().fit(frame, y, X_val=frame, y_val=y[["b", "s"]])
+    with pytest.raises(ValueError, match="y_val must have one column for each task"):
+        classifier().fit(frame, y, X_val=frame, y_val=y.rename(columns={"b": "c"}))
 
 
 # One pass and going on

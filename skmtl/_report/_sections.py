@@ -129,7 +129,7 @@ def scores(estimator: Any, X: Any, y: Any) -> Markup:
     counts = None
     if X is not None:
         columns["Data given"] = estimator._task_scores(X, y)
-        given = read_columns(y, estimator.missing_label)
+        given = read_columns(y, estimator.missing_label).aligned(targets.names)
         counts = given.present().sum(axis=0)
     if len(columns) == 1:
         return paragraph(

@@ -58,10 +58,10 @@ class Comparison:
         sample_weight: Any,
     ) -> Self:
         """Return a comparison in which labels of weight zero count as missing."""
-        n, n_tasks = columns.n_samples, len(columns.columns)
-        weight = check_sample_weight(sample_weight, n, n_tasks, "sample_weight")
+        n, names = columns.n_samples, columns.task_names
+        weight = check_sample_weight(sample_weight, n, names, "sample_weight")
         if weight is not None:
-            weight = np.broadcast_to(weight, (n, n_tasks))
+            weight = np.broadcast_to(weight, (n, len(names)))
             kept = zip(columns.columns, weight.T > 0, strict=True)
             columns = columns.with_columns([c.restricted(rows) for c, rows in kept])
         return cls(columns, answer, kinds, classes, weight)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skmtl._records import mean_known
+from skmtl._validation import column_names, match_tasks
 
 Array = NDArray[np.float64]
 
@@ -26,7 +27,8 @@ def delta_m(
     scores : array-like of shape (n_tasks,) or (n_splits, n_tasks)
         Scores of the model, of each split where there are several.
     baseline_scores : array-like of shape (n_tasks,) or (n_splits, n_tasks)
-        Those of the baseline, on the same splits.
+        Those of the baseline, on the same splits. Where both are a Series, or a
+        DataFrame with a column per task, they are matched by the tasks' names.
     greater_is_better : bool or array-like of bool of shape (n_tasks,), default=True
         Whether a higher score is better, for all tasks or each of them.
 
@@ -58,6 +60,10 @@ def delta_m(
         np.atleast_2d(np.asarray(s, dtype=np.float64))
         for s in (scores, baseline_scores)
     )
+    if new.shape == old.shape:
+        names, given = _task_names(scores), _task_names(baseline_scores)
+        order = match_tasks(given, names, "baseline_scores", "entry")
+        old = old if order is None else old[:, order]
     better = np.asarray(greater_is_better)
     if new.shape != old.shape or new.ndim > 2:
         raise ValueError(
@@ -72,6 +78,13 @@ def delta_m(
         )
     gains = relative_gains(new, old, better)
     return float(mean_known(mean_known(gains, 0), 0))
+
+
+def _task_names(scores: Any) -> list[Any] | None:
+    """Return the names that a DataFrame or a pandas Series has for tasks."""
+    names = column_names(scores)
+    series = names is None and hasattr(scores, "iloc")
+    return list(scores.index) if series else names
 
 
 def relative_gains(scores: Array, baseline: Array, greater_is_better: Any) -> Array:

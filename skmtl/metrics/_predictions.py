@@ -41,14 +41,7 @@ def read_predictions(y_pred: Any, columns: Columns) -> list[Prediction]:
         return [_entry(y_pred, names[0], columns)]
     _check_number(len(table.columns), names)
     _check_length(table.n_samples, columns)
-    if table.names is None or columns.names is None:
-        return list(table.columns)
-    if set(table.names) != set(names):
-        raise ValueError(
-            f"y_true and y_pred must be of the same tasks. Got the tasks {names} and "
-            f"{table.names}."
-        )
-    return [table.columns[table.names.index(name)] for name in names]
+    return list(table.aligned(names, "y_pred").columns)
 
 
 def on_labelled(prediction: Prediction, column: Column, name: Any) -> NDArray[Any]:

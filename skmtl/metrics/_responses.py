@@ -1,7 +1,6 @@
 """What an estimator answers about several tasks, and what it tells of them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +83,7 @@ class Responses:
 
 
 def read_labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
-    """Return labels by task, named as the estimator names them where y does not.
+    """Return labels in the order of the estimator's tasks, and named as they are.
 
     Parameters
     ----------
@@ -105,9 +104,9 @@ def read_labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
         missing_label = getattr(last, "missing_label", np.nan)
     columns = read_columns(y, missing_label)
     names = getattr(last, "task_names_", None)
-    if columns.names is None and names and len(names) == len(columns.columns):
-        columns = replace(columns, names=list(names))
-    return columns
+    if names is None or len(names) != len(columns.columns):
+        return columns
+    return columns.aligned(names)
 
 
 def estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:

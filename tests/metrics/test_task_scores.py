@@ -447,7 +447,7 @@ def test_different_tasks_are_refused():
     with says("y_true and y_pred must be of the same tasks. Got 3 tasks"):
         task_scores(Y, PROBA[:2], "roc_auc_ovr")
     table = pd.DataFrame(Y, columns=["x", "y", "z"])
-    with says("y_true and y_pred must be of the same tasks. Got the tasks ['x'"):
+    with says("y_pred must have one column for each task, named as the tasks are"):
         task_scores(table, table.rename(columns={"x": "w"}))
 
 
