@@ -1,9 +1,10 @@
 """The quantile stage of tables in operators that ONNX has."""
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from skmtl.encoder._stage import BOUND, LARGE, ToNormal
+from skmtl.encoder._stage import BOUND, LARGE, Scaler, ToNormal
 
 # Coefficients of [1]_, from the highest power down: of numerators, of denominators.
 CENTRAL = (
@@ -52,7 +53,7 @@ TAIL = (
 )
 
 
-class OnnxNormal(nn.Module):
+class OnnxNormal(Scaler):
     """Does what `ToNormal` does.
 
     Parameters
@@ -66,14 +67,15 @@ class OnnxNormal(nn.Module):
     ranks: Tensor
 
     def __init__(self, stage: ToNormal) -> None:
-        super().__init__()
+        none = stage.exponents is None
+        super().__init__(np.zeros(0) if none else stage.exponents.numpy())
         for name in ("offset", "quantiles", "ranks"):
             self.register_buffer(name, getattr(stage, name).clone())
         self.needs_float64 = stage.needs_float64
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_features) to numbers of a standard normal distribution."""
-        D = (X - self.offset).clamp(-LARGE, LARGE).to(self.quantiles.dtype).T
+        D = (self.near_one(X) - self.offset).clamp(-LARGE, LARGE).to(self.quantiles.dtype).T
         last = self.quantiles.shape[1] - 1
         upper = self._n_below(D).clamp(min(1, last), last)
         lower = (upper - 1).clamp_min(0)

@@ -22,6 +22,9 @@ SAMPLE = 10_000
 SMALL = 50
 #: Numbers that are read, or made dense, at a time.
 CHUNK = 2**22
+#: Powers of two up to which the largest number of a column is neither huge nor tiny:
+#: its square is a float32.
+USUAL = 40
 
 
 class InputStage(nn.Module):
@@ -103,8 +106,15 @@ class TrainingInputs:
         share: Array = np.asarray((X != 0).sum(axis=0)).ravel() / X.shape[0]
         return share
 
-    def chunks(self) -> Iterator[tuple[Any, Array | None]]:
+    def chunks(
+        self, exponents: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[Any, Array | None]]:
         """Iterate over the rows, some at a time.
+
+        Parameters
+        ----------
+        exponents : ndarray of int of shape (n_features,) or None, default=None
+            Powers of two that columns, or channels of images, are divided by.
 
         Yields
         ------
@@ -117,7 +127,8 @@ class TrainingInputs:
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
             weight = None if self.weight is None else self.weight[part]
-            yield self._read(self.rows[part]), weight
+            X = self._read(self.rows[part])
+            yield X if exponents is None else scale_columns(X, -exponents), weight
 
     def sample(self) -> Any:
         """Return rows whose quantiles stand for those of all.
@@ -146,13 +157,19 @@ class TrainingInputs:
     def _read(self, rows: Positions) -> Any:
         return self.X.take(rows) if isinstance(self.X, Streamed) else self.X[rows]
 
-    def blocks(self, columns: NDArray[np.int64] | None = None) -> Iterator[Array]:
+    def blocks(
+        self,
+        columns: NDArray[np.int64] | None = None,
+        exponents: NDArray[np.int64] | None = None,
+    ) -> Iterator[Array]:
         """Iterate over columns of the sample, some at a time.
 
         Parameters
         ----------
         columns : ndarray of int or None, default=None
             Which columns; None for all.
+        exponents : ndarray of int of shape (n_columns,) or None, default=None
+            Powers of two that these columns are divided by.
 
         Yields
         ------
@@ -167,4 +184,71 @@ class TrainingInputs:
             block = X[:, start : start + size]
             block = block.toarray() if issparse(block) else np.array(block)
             block[:, np.isnan(block).all(axis=0)] = 0
+            if exponents is not None:
+                block = scale_columns(block, -exponents[start : start + size])
             yield block
+
+
+def largest_numbers(X: Any) -> Array:
+    """Return the largest absolute value of each column or channel, zero without one.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, n_features, ...)
+        Inputs, NaN where missing.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        The values.
+    """
+    if issparse(X):
+        largest = np.zeros(X.shape[1])
+        np.fmax.at(largest, X.indices, np.abs(X.data))
+        return largest
+    axes = tuple(axis for axis in range(X.ndim) if axis != 1)
+    highest = np.fmax.reduce(X, axis=axes, initial=0)
+    lowest = np.fmin.reduce(X, axis=axes, initial=0)
+    return np.maximum(highest, -lowest).astype(np.float64)
+
+
+def unusual_exponents(largest: Array) -> NDArray[np.int64]:
+    """Return powers of two that bring huge and tiny numbers into [1, 4).
+
+    Parameters
+    ----------
+    largest : ndarray of shape (n_features,)
+        Largest absolute value of each column.
+
+    Returns
+    -------
+    ndarray of int of shape (n_features,)
+        Even exponents of what columns are to be divided by; zero where the largest
+        value is neither huge nor tiny.
+    """
+    exponents = np.frexp(largest)[1].astype(np.int64) - 1
+    return np.where(np.abs(exponents) > USUAL, exponents - exponents % 2, 0)
+
+
+def scale_columns(X: Any, exponents: NDArray[np.int64]) -> Any:
+    """Multiply columns, or channels of images, by powers of two.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, n_features, ...)
+        Inputs.
+    exponents : ndarray of int of shape (n_features,)
+        Exponents of the powers.
+
+    Returns
+    -------
+    ndarray or sparse matrix of the same shape
+        The products; the inputs themselves where no exponent differs from zero.
+    """
+    if not exponents.any():
+        return X
+    if issparse(X):
+        X = X.copy()
+        X.data = np.ldexp(X.data, exponents[X.indices])
+        return X
+    return np.ldexp(X, exponents.reshape(-1, *[1] * (X.ndim - 2)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
-from skmtl.encoder._inputs import Array, TrainingInputs
+from skmtl.encoder._inputs import Array, TrainingInputs, largest_numbers
 
 #: What stands for a missing level among those that are whole numbers.
 MISSING = -0.5
@@ -73,8 +73,9 @@ class NumberKinds:
 def _n_distinct(block: Array) -> NDArray[np.int64]:
     """Return the number of values of each column, NaN left out."""
     S = np.sort(np.ascontiguousarray(block.T), axis=1)
-    first = np.diff(S, axis=1, prepend=np.nan) != 0  # NaN comes last, where it is
-    count: NDArray[np.int64] = (first & ~np.isnan(S)).sum(axis=1)
+    first = np.ones(S.shape, dtype=bool)
+    first[:, 1:] = S[:, 1:] != S[:, :-1]
+    count: NDArray[np.int64] = (first & ~np.isnan(S)).sum(axis=1)  # NaN comes last
     return count
 
 
@@ -86,37 +87,54 @@ def _whole_levels(values: Array, share: float) -> Array:
     return found[counts >= share * len(values)]
 
 
-def missing_and_counts(
-    inputs: TrainingInputs, columns: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], list[Array]]:
-    """Return which columns have missing entries, and how often codes occur in some.
+@dataclass(frozen=True)
+class Survey:
+    """What one look at all rows tells of their columns.
 
-    Parameters
+    Attributes
     ----------
-    inputs : TrainingInputs
-        The rows to train on.
-    columns : ndarray of int
-        Columns of codes.
-
-    Returns
-    -------
     missing : ndarray of bool of shape (n_features,)
         Whether an entry of a column is missing.
+    largest : ndarray of shape (n_features,)
+        Largest absolute value of each column.
     counts : list of ndarray
-        Rows per code, with their weights; the last entry stands for missing ones.
+        For each column of categories, rows per code, with their weights; the last
+        entry stands for missing ones.
     """
-    missing = np.zeros(inputs.shape[0], dtype=bool)
-    counts = [np.zeros(inputs.n_categories[c] + 2) for c in columns]
-    for X, weight in inputs.chunks():
-        if issparse(X):
-            missing[X.indices[np.isnan(X.data)]] = True
-        else:
-            missing |= np.isnan(X).any(axis=0)
-        for c, count in zip(columns, counts, strict=True):
-            codes = X[:, [c]].toarray()[:, 0] if issparse(X) else X[:, c]
-            codes = np.nan_to_num(codes, nan=len(count) - 1).astype(np.int64)
-            count += np.bincount(codes, weight, len(count)) * inputs.rows_per_weight
-    return missing, counts
+
+    missing: NDArray[np.bool_]
+    largest: Array
+    counts: list[Array]
+
+    @classmethod
+    def of(cls, inputs: TrainingInputs) -> Survey:
+        """Look at all rows.
+
+        Parameters
+        ----------
+        inputs : TrainingInputs
+            The rows to train on.
+
+        Returns
+        -------
+        Survey
+            What they tell.
+        """
+        columns = np.flatnonzero(inputs.categorical)
+        missing = np.zeros(inputs.shape[0], dtype=bool)
+        largest = np.zeros(inputs.shape[0])
+        counts = [np.zeros(inputs.n_categories[c] + 2) for c in columns]
+        for X, weight in inputs.chunks():
+            if issparse(X):
+                missing[X.indices[np.isnan(X.data)]] = True
+            else:
+                missing |= np.isnan(X).any(axis=0)
+            largest = np.maximum(largest, largest_numbers(X))
+            for c, count in zip(columns, counts, strict=True):
+                codes = X[:, [c]].toarray()[:, 0] if issparse(X) else X[:, c]
+                codes = np.nan_to_num(codes, nan=len(count) - 1).astype(np.int64)
+                count += np.bincount(codes, weight, len(count)) * inputs.rows_per_weight
+        return cls(missing, largest, counts)
 
 
 def least_rows(min_frequency: str | float, n: float) -> float:

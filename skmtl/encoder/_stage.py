@@ -6,16 +6,22 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from scipy.stats import rankdata
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import QuantileTransformer, RobustScaler, StandardScaler
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from torch import Tensor, nn
 
-from skmtl.encoder._inputs import Array, InputStage, TrainingInputs
+from skmtl.encoder._inputs import (
+    Array,
+    InputStage,
+    TrainingInputs,
+    largest_numbers,
+    unusual_exponents,
+)
 from skmtl.encoder._levels import (
     CategoryCodes,
     NumberKinds,
     OneHot,
+    Survey,
     least_rows,
-    missing_and_counts,
 )
 
 #: Scaled inputs further from zero than this are moved there.
@@ -25,24 +31,56 @@ BOUND = 5.0
 FAR = 0.01 * 2**24
 #: Scales above are not for float32; those below count as none.
 LARGE, SMALL = 1e30, 1e-30
+#: Powers of two above which, and below whose inverse, float32 cannot hold a column.
+UNUSUAL = 80
 
 
-class Affine(InputStage):
+class Scaler(InputStage):
+    """Base class of what scales columns of numbers, after bringing them near one.
+
+    Parameters
+    ----------
+    exponents : ndarray of int of shape (n_features, ...)
+        Even powers of two that inputs are divided by; zero for most.
+    """
+
+    exponents: Tensor | None
+
+    def __init__(self, exponents: NDArray[np.int64]) -> None:
+        super().__init__()
+        # As integers, which no change of the type of parameters rounds.
+        unusual = torch.from_numpy(exponents) if exponents.any() else None
+        self.register_buffer("exponents", unusual)
+
+    def near_one(self, X: Tensor) -> Tensor:
+        """Divide inputs of columns that float32 cannot hold by powers of two."""
+        if self.exponents is None:
+            return X
+        root = torch.exp2(-self.exponents.double() / 2)  # the whole may be infinite
+        return X * root * root
+
+
+class Affine(Scaler):
     """Subtract, divide and keep within bounds.
 
     Parameters
     ----------
     center, scale : ndarray of shape (n_features,)
         What is subtracted, and what the rest is divided by.
+    exponents : ndarray of int of shape (n_features,)
+        Powers of two that inputs are divided by before.
     """
 
     offset: Tensor | None
     factor: Tensor
     shift: Tensor
 
-    def __init__(self, center: Array, scale: Array) -> None:
-        super().__init__()
-        self.needs_float64, offset = _offset(center, scale)
+    def __init__(
+        self, center: Array, scale: Array, exponents: NDArray[np.int64]
+    ) -> None:
+        super().__init__(exponents)
+        far, offset = _offset(center, scale)
+        self.needs_float64 = far or self.exponents is not None
         first = torch.from_numpy(offset) if self.needs_float64 else None
         self.register_buffer("offset", first)
         self.register_buffer("factor", torch.from_numpy(1 / scale))
@@ -52,11 +90,11 @@ class Affine(InputStage):
         """Map (n, n_features) to numbers around zero of size one."""
         if self.offset is None:
             return torch.addcmul(self.shift, X, self.factor).clamp(-BOUND, BOUND)
-        Z = (X - self.offset) * self.factor + self.shift
+        Z = (self.near_one(X) - self.offset) * self.factor + self.shift
         return Z.clamp(-BOUND, BOUND).to(self.factor.dtype)
 
 
-class ToNormal(InputStage):
+class ToNormal(Scaler):
     """Give columns a normal distribution by their ranks, as `QuantileTransformer` does.
 
     Unlike there, rows that share the smallest or the largest number of a column are
@@ -66,19 +104,21 @@ class ToNormal(InputStage):
     ----------
     quantiles : ndarray of shape (n_features, n_quantiles)
         Quantiles of each column at equal steps.
+    exponents : ndarray of int of shape (n_features,)
+        Powers of two that inputs are divided by before.
     """
 
     offset: Tensor
     quantiles: Tensor
     ranks: Tensor
 
-    def __init__(self, quantiles: Array) -> None:
-        super().__init__()
+    def __init__(self, quantiles: Array, exponents: NDArray[np.int64]) -> None:
+        super().__init__(exponents)
         center = np.median(quantiles, axis=1)
-        with np.errstate(over="ignore"):  # of numbers beyond 1e154
-            scale = quantiles.std(axis=1)
+        scale = quantiles.std(axis=1)
         scale = np.where(scale > 0, scale, np.maximum(1, np.abs(center)))
-        self.needs_float64, offset = _offset(center, scale)
+        far, offset = _offset(center, scale)
+        self.needs_float64 = far or self.exponents is not None
         ranks = np.stack([rankdata(q) - 1 for q in quantiles])  # ties share their mean
         ranks /= max(1, quantiles.shape[1] - 1)
         quantiles = (quantiles - offset[:, None]).clip(-LARGE, LARGE)
@@ -88,8 +128,8 @@ class ToNormal(InputStage):
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_features) to numbers of a standard normal distribution."""
-        D = (X - self.offset).clamp(-LARGE, LARGE).to(self.quantiles.dtype)
-        D = D.T.contiguous()
+        D = (self.near_one(X) - self.offset).clamp(-LARGE, LARGE)
+        D = D.to(self.quantiles.dtype).T.contiguous()
         last = self.quantiles.shape[1] - 1
         upper = torch.searchsorted(self.quantiles, D, right=True).clamp(
             min(1, last), last
@@ -235,26 +275,29 @@ def fit_table(
     in_order = len(columns) == 0 and (np.diff(numeric) == 1).all()
     if scale is None and not impute and not len(kinds.columns) and in_order:
         return None
-    missing, levels, codes = np.zeros(inputs.shape[0], dtype=bool), [], None
+    survey, levels, codes = Survey.of(inputs), [], None
     if len(kinds.columns):
         levels.append(OneHot(kinds.columns, kinds.levels))
-    if impute or len(columns):
-        missing, counts = missing_and_counts(inputs, columns)
+    if len(columns):
         least = least_rows(min_frequency, inputs.n)
-        frequent = [count >= least for count in counts]
-        if embed and len(columns):
+        frequent = [count >= least for count in survey.counts]
+        if embed:
             codes = CategoryCodes(columns, frequent)
         elif any(f[1:].any() for f in frequent):
             levels.append(OneHot.of_codes(columns, frequent))
         elif not len(numeric):
             raise _nothing_to_learn(least)
+    scaler = None
+    exponents = unusual_exponents(np.where(inputs.categorical, 1, survey.largest))
+    if scale is not None and len(numeric):
+        scaler = SCALERS[scale](inputs, numeric, exponents)
     return TableStage(
-        None if scale is None or not len(numeric) else SCALERS[scale](inputs, numeric),
+        scaler,
         numeric,
         in_order,
         int(kinds.continuous.sum()),
-        _medians(inputs)[numeric] if impute else None,
-        np.flatnonzero(missing[numeric]),
+        _medians(inputs, exponents)[numeric] if impute else None,
+        np.flatnonzero(survey.missing[numeric]),
         levels,
         codes,
         np.union1d(columns, kinds.columns),
@@ -282,65 +325,93 @@ def fit_images(inputs: TrainingInputs) -> Affine:
     Affine
         The stage.
     """
-    scaler = StandardScaler()
-    for X, weight in inputs.chunks():
+    scaler, largest = StandardScaler(), np.zeros(inputs.shape[0])
+    for X, _ in inputs.chunks():
+        largest = np.maximum(largest, largest_numbers(X))
+    exponents = unusual_exponents(largest)
+    for X, weight in inputs.chunks(exponents):
         pixels = np.moveaxis(X, 1, -1).reshape(-1, X.shape[1])
         each = None if weight is None else weight.repeat(len(pixels) // len(X))
         scaler.partial_fit(pixels, sample_weight=each)
     varies = scaler.scale_ == np.sqrt(scaler.var_)
-    known = (scaler.mean_, scaler.scale_, varies)
+    known = (scaler.mean_, scaler.scale_, varies, exponents)
     stage = _affine(*(values[:, None, None] for values in known))
     stage.shape = inputs.shape
     return stage
 
 
-def _standard(inputs: TrainingInputs, numeric: NDArray[np.int64]) -> Affine:
+def _standard(
+    inputs: TrainingInputs, numeric: NDArray[np.int64], exponents: NDArray[np.int64]
+) -> Affine:
     scaler = StandardScaler(with_mean=not issparse(inputs.X))
-    with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond 1e154
-        for X, weight in inputs.chunks():
-            scaler.partial_fit(X, sample_weight=weight)
-        varies = scaler.scale_ == np.sqrt(scaler.var_)
-    return _affine(scaler.mean_[numeric], scaler.scale_[numeric], varies[numeric])
+    for X, weight in inputs.chunks(exponents):
+        scaler.partial_fit(X, sample_weight=weight)
+    varies = scaler.scale_ == np.sqrt(scaler.var_)
+    known = (scaler.mean_, scaler.scale_, varies, exponents)
+    return _affine(*(values[numeric] for values in known))
 
 
-def _robust(inputs: TrainingInputs, numeric: NDArray[np.int64]) -> Affine:
-    blocks = list(inputs.blocks())
-    scalers = [RobustScaler().fit(block) for block in blocks]
-    center = np.concatenate([scaler.center_ for scaler in scalers])
-    scale = np.concatenate([scaler.scale_ for scaler in scalers])
+def _robust(
+    inputs: TrainingInputs, numeric: NDArray[np.int64], exponents: NDArray[np.int64]
+) -> Affine:
+    blocks = list(inputs.blocks(numeric, exponents[numeric]))
+    quartiles = [np.nanquantile(block, (0.25, 0.5, 0.75), axis=0) for block in blocks]
+    low, center, high = np.concatenate(quartiles, axis=1).astype(np.float64)
     varies = np.concatenate(
         [np.nanmin(block, axis=0) < np.nanmax(block, axis=0) for block in blocks]
     )
-    return _affine(center[numeric], scale[numeric], varies[numeric])
+    # Not RobustScaler, which takes ranges below 1e-15 for none.
+    scale = np.where(high > low, high - low, 1.0)
+    return _affine(center, scale, varies, exponents[numeric])
 
 
-def _quantile(inputs: TrainingInputs, numeric: NDArray[np.int64]) -> ToNormal:
-    quantiles = [
+def _quantile(
+    inputs: TrainingInputs, numeric: NDArray[np.int64], exponents: NDArray[np.int64]
+) -> ToNormal:
+    blocks = [
         QuantileTransformer(n_quantiles=min(1000, len(block)), subsample=None)
         .fit(block)
         .quantiles_.T
-        for block in inputs.blocks()
+        for block in inputs.blocks(numeric, exponents[numeric])
     ]
-    return ToNormal(np.concatenate(quantiles)[numeric])
+    usual, unusual = _parted(exponents[numeric])
+    return ToNormal(np.ldexp(np.concatenate(blocks), usual[:, None]), unusual)
 
 
 SCALERS = {"quantile": _quantile, "robust": _robust, "standard": _standard}
 
 
-def _medians(inputs: TrainingInputs) -> Array:
+def _medians(inputs: TrainingInputs, exponents: NDArray[np.int64]) -> Array:
     medians = np.zeros(inputs.shape[0])  # of what is zero in more than half of the rows
     columns = np.flatnonzero((inputs.nonzero_share >= 0.5) & ~inputs.categorical)
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-    found = [imputer.fit(block).statistics_ for block in inputs.blocks(columns)]
-    medians[columns] = np.concatenate([np.empty(0), *found])
+    exponents = exponents[columns]
+    blocks = inputs.blocks(columns, exponents)
+    found = [imputer.fit(block).statistics_ for block in blocks]
+    medians[columns] = np.ldexp(np.concatenate([np.empty(0), *found]), exponents)
     return medians
 
 
-def _affine(center: Array, scale: Array, varies: NDArray[np.bool_]) -> Affine:
-    center = np.nan_to_num(center, nan=0.0, posinf=0.0, neginf=0.0)
+def _affine(
+    center: Array,
+    scale: Array,
+    varies: NDArray[np.bool_],
+    exponents: NDArray[np.int64],
+) -> Affine:
+    usual, unusual = _parted(exponents)
+    center = np.ldexp(np.nan_to_num(center, nan=0.0), usual)  # NaN of empty columns
+    scale = np.ldexp(scale, usual)
     # How far a constant lies from zero tells more of its scale than nothing does.
     scale = np.where(varies, scale, np.maximum(1, np.abs(center)))
-    return Affine(center, np.where(scale > SMALL, scale, 1.0))
+    return Affine(center, np.where(scale > SMALL, scale, 1.0), unusual)
+
+
+def _parted(
+    exponents: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return exponents that float32 holds, zero for others, and the other way round."""
+    unusual = np.where(np.abs(exponents) > UNUSUAL, exponents, 0)
+    return exponents - unusual, unusual
 
 
 def _offset(center: Array, scale: Array) -> tuple[bool, Array]:

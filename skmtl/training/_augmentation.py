@@ -170,8 +170,12 @@ class Noise(Augmentation):
     def inputs(self, X: Tensor) -> Tensor:
         """Add noise in proportion to the spread of each feature."""
         axes = [axis for axis in range(X.ndim) if axis != 1]
-        center = X.nanmean(axes, keepdim=True)
-        spread = (X - center).square().nanmean(axes, keepdim=True).sqrt()
+        # In units near one, where squares of huge or tiny numbers are finite and not 0.
+        largest = X.abs().nan_to_num(nan=0.0).amax(axes, keepdim=True)
+        unit = largest.clamp_min(torch.finfo(X.dtype).tiny)
+        Z = X / unit
+        center = Z.nanmean(axes, keepdim=True)
+        spread = (Z - center).square().nanmean(axes, keepdim=True).sqrt() * unit
         noise = torch.empty_like(X).normal_(generator=generator())
         return X.addcmul(spread, noise, value=self.scale)
 
