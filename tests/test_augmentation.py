@@ -16,7 +16,7 @@ from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.training import AUGMENTATION, Mixup, MultiTaskModule, Noise
+from skmtl.training import AUGMENTATION, Mixup, MultiTaskModule, Noise, seeded
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -81,6 +81,17 @@ def test_only_batches_of_training_are_augmented():
     est.predict_proba(X)
     est.score(X, Y)
     assert len(counting.sizes) == 21
+
+
+@pytest.mark.parametrize("factor", [2.0**-600, 2.0**600])
+def test_noise_is_in_units_of_huge_and_tiny_numbers(factor):
+    X = torch.randn(50, 3, dtype=torch.float64)
+    X[::5, 1] = torch.nan
+    with seeded(0, torch.device("cpu")):
+        expected = Noise().inputs(X)
+    with seeded(0, torch.device("cpu")):
+        found = Noise().inputs(X * factor) / factor
+    torch.testing.assert_close(found, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("augmentation", [Noise(scale=5.0), Mixup(alpha=1.0)])

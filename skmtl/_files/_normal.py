@@ -75,7 +75,12 @@ class OnnxNormal(Scaler):
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_features) to numbers of a standard normal distribution."""
-        D = (self.near_one(X) - self.offset).clamp(-LARGE, LARGE).to(self.quantiles.dtype).T
+        D = (
+            (self.near_one(X) - self.offset)
+            .clamp(-LARGE, LARGE)
+            .to(self.quantiles.dtype)
+            .T
+        )
         last = self.quantiles.shape[1] - 1
         upper = self._n_below(D).clamp(min(1, last), last)
         lower = (upper - 1).clamp_min(0)

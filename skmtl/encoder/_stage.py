@@ -344,8 +344,9 @@ def _standard(
     inputs: TrainingInputs, numeric: NDArray[np.int64], exponents: NDArray[np.int64]
 ) -> Affine:
     scaler = StandardScaler(with_mean=not issparse(inputs.X))
-    for X, weight in inputs.chunks(exponents):
-        scaler.partial_fit(X, sample_weight=weight)
+    with np.errstate(invalid="ignore"):  # of columns without a number
+        for X, weight in inputs.chunks(exponents):
+            scaler.partial_fit(X, sample_weight=weight)
     varies = scaler.scale_ == np.sqrt(scaler.var_)
     known = (scaler.mean_, scaler.scale_, varies, exponents)
     return _affine(*(values[numeric] for values in known))

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import CNN, MLP
+from skmtl.encoder import CNN, MLP, TrainingInputs
 from skmtl.sharing import SHARING
 from tests._networks import randomised
 
@@ -206,6 +206,18 @@ def test_its_settings_can_be_searched():
     search = GridSearchCV(MultiTaskClassifier(max_iter=1), grid, cv=KFold(2))
     search.fit(IMAGES[:60], TASKS[:60])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_channels_of_huge_and_tiny_numbers_are_scaled_as_others_are(factor):
+    X = np.random.default_rng(0).normal(size=(20, 2, 3, 3))
+    stages = [
+        CNN((2,)).prepared(TrainingInputs(images, np.arange(20))).input_stage()
+        for images in (X, X * factor)
+    ]
+    expected = stages[0](torch.from_numpy(X))
+    found = stages[1].float()(torch.from_numpy(X * factor))
+    torch.testing.assert_close(found, expected.float())
 
 
 def test_images_can_stay_on_disk(tmp_path):

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -27,6 +28,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.datasets import open_table
 from skmtl.encoder import ENCODER, MLP, Encoder, EncoderModule, TrainingInputs
 from skmtl.encoder import _inputs as module
 
@@ -197,6 +199,53 @@ def test_no_number_that_float64_holds_breaks_a_scale(scale):
     for precision in ("float32", "float64"):
         est = fitted(X, Y, scale=scale, precision=precision)
         assert np.isfinite(est.predict(X)).all()
+
+
+HUGE_AND_TINY = [1e-310, 1e-200, 1e-40, 1e-20, 1e40, 1e160, 1e300]
+
+
+@scales
+@pytest.mark.parametrize("form", ["dense", "sparse", "streamed", "missing"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_huge_and_tiny_numbers_are_scaled_as_others_are(scale, form, dtype):
+    X = np.random.default_rng(0).normal(size=(60, len(HUGE_AND_TINY)))
+    missing_inputs = None
+    if form == "missing":
+        X[::7] = np.nan
+        missing_inputs = "impute"
+    huge = X * HUGE_AND_TINY
+    expected = through(stage_of(X, scale, missing_inputs), X)
+    make = {
+        "sparse": sparse.csr_array,
+        "streamed": lambda X: open_table(pa.table(list(X.T), list("abcdefg")))[0],
+    }.get(form, np.asarray)
+    stage = stage_of(make(huge), scale, missing_inputs).to(dtype)
+    found = through(stage, huge)
+    assert stage.needs_float64
+    assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@scales
+def test_huge_and_tiny_numbers_are_learned(scale):
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    Y = (X[:, :2] + X[:, 2:] > 0).astype(int)
+    X = X * [1e-310, 1e-45, 1e45, 1e300]
+    est = fitted(X, Y, MultiTaskClassifier, scale=scale, precision="float32")
+    assert est.score(X, Y) > 0.8
+
+
+@pytest.mark.parametrize("factor", HUGE_AND_TINY)
+def test_huge_and_tiny_targets_are_learned(factor):
+    X, Y = raw()
+    est = fitted(X, Y * factor)
+    assert_allclose(est.score(X, Y * factor), fitted(X, Y).score(X, Y), rtol=1e-6)
+
+
+def test_a_range_of_few_quartiles_is_one_in_any_unit():
+    X = np.random.default_rng(0).normal(size=(60, 1)) ** 9
+    expected = through(stage_of(X, "robust"), X)
+    X = X * 1e-18
+    assert_allclose(through(stage_of(X, "robust"), X), expected, rtol=1e-9)
 
 
 @scales

@@ -138,11 +138,12 @@ def test_images_in_float32(digits_tasks, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scale", "offset", "dtype"),
-    [("standard", 1e9, "double"), ("quantile", 0, "float")],
+    ("scale", "offset", "factor", "dtype"),
+    [("standard", 1e9, 1e-200, "double"), ("quantile", 0, 1, "float")],
 )
-def test_missing_numbers_and_numbers_far_from_zero(scale, offset, dtype, tmp_path):
+def test_missing_numbers_of_any_size(scale, offset, factor, dtype, tmp_path):
     X, Y = mixed_tasks()
+    X[:, 0] *= factor
     X[:, 1] += offset
     X[:, 3] = X[:, 3].round()
     X[::7, 2] = np.nan
@@ -166,7 +167,8 @@ def test_the_quantile_stage_is_that_of_training(n):
     quantiles = np.sort(rng.normal(size=(3, n)).round(1), axis=1)
     X = torch.from_numpy(np.vstack([rng.normal(size=(50, 3)).round(1), quantiles.T]))
     X[0] = torch.nan
-    stage = ToNormal(quantiles)
+    stage = ToNormal(quantiles, np.array([0, 0, 600]))
+    X[:, 2] *= 2.0**600
     torch.testing.assert_close(OnnxNormal(stage)(X), stage(X), equal_nan=True)
 
 

@@ -159,6 +159,12 @@ def test_relation_groups_and_history(again):
     assert_alike(list(twin.history_), list(est.history_))
 
 
+def test_huge_and_tiny_numbers(again):
+    X, Y = regression()
+    X = X * [1e-310, 1e-200, 1e60, 1e300]
+    learn_on(MultiTaskRegressor(**SMALL).fit(X, Y), again, X, Y)
+
+
 def test_one_column(again):
     X, Y = mixed_tasks()
     for est in (MultiTaskClassifier(**SMALL), MultiTaskRegressor(**SMALL)):
