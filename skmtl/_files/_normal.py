@@ -67,8 +67,9 @@ class OnnxNormal(Scaler):
     ranks: Tensor
 
     def __init__(self, stage: ToNormal) -> None:
-        none = stage.exponents is None
-        super().__init__(np.zeros(0) if none else stage.exponents.numpy())
+        exponents = stage.exponents
+        none = np.zeros(0, dtype=np.int64)
+        super().__init__(none if exponents is None else exponents.numpy())
         for name in ("offset", "quantiles", "ranks"):
             self.register_buffer(name, getattr(stage, name).clone())
         self.needs_float64 = stage.needs_float64

@@ -1,5 +1,7 @@
 """What raw inputs go through before any network: fill, scale, make levels columns."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -334,7 +336,7 @@ def fit_images(inputs: TrainingInputs) -> Affine:
         each = None if weight is None else weight.repeat(len(pixels) // len(X))
         scaler.partial_fit(pixels, sample_weight=each)
     varies = scaler.scale_ == np.sqrt(scaler.var_)
-    known = (scaler.mean_, scaler.scale_, varies, exponents)
+    known: Any = (scaler.mean_, scaler.scale_, varies, exponents)
     stage = _affine(*(values[:, None, None] for values in known))
     stage.shape = inputs.shape
     return stage
@@ -348,7 +350,7 @@ def _standard(
         for X, weight in inputs.chunks(exponents):
             scaler.partial_fit(X, sample_weight=weight)
     varies = scaler.scale_ == np.sqrt(scaler.var_)
-    known = (scaler.mean_, scaler.scale_, varies, exponents)
+    known: Any = (scaler.mean_, scaler.scale_, varies, exponents)
     return _affine(*(values[numeric] for values in known))
 
 
