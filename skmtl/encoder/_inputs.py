@@ -202,6 +202,7 @@ def largest_numbers(X: Any) -> Array:
     ndarray of shape (n_features,)
         The values.
     """
+    largest: Array
     if issparse(X):
         largest = np.zeros(X.shape[1])
         np.fmax.at(largest, X.indices, np.abs(X.data))
@@ -209,7 +210,8 @@ def largest_numbers(X: Any) -> Array:
     axes = tuple(axis for axis in range(X.ndim) if axis != 1)
     highest = np.fmax.reduce(X, axis=axes, initial=0)
     lowest = np.fmin.reduce(X, axis=axes, initial=0)
-    return np.maximum(highest, -lowest).astype(np.float64)
+    largest = np.maximum(highest, -lowest, dtype=np.float64)
+    return largest
 
 
 def unusual_exponents(largest: Array) -> NDArray[np.int64]:
