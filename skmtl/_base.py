@@ -1,7 +1,6 @@
 """predict and score shared by the estimators, and what they tell of the model."""
 
 from numbers import Integral
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from skmtl._atomic_file import replace_file, resolve_target
 from skmtl._build import threads
 from skmtl._columns import read_columns
 from skmtl._conformal import Conformal, check_coverage
@@ -374,9 +374,14 @@ class MultiTaskBase(PortableState):
         ------
         ValueError
             If only one of X and y is given, or the gain is that of other tasks.
+        OSError
+            If the file cannot be written; one that exists stays as it is.
         """
         check_is_fitted(self)
-        Path(path).write_text(report(self, X, y, gain), encoding="utf-8")
+        resolve_target(path)
+        page = report(self, X, y, gain).encode("utf-8", "backslashreplace")
+        with replace_file(path) as temporary:
+            temporary.write_bytes(page)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -528,15 +528,18 @@ def test_two_files_are_kept(tmp_path):
 
 def test_files_that_a_killed_process_has_left_are_deleted(tmp_path):
     est = classifier(checkpoint=tmp_path).fit(X, Y)
-    stem = files(tmp_path)[0].name.split("-")[0]
-    old, new = tmp_path / f"{stem}-1.tmp", tmp_path / f"{stem}-2.tmp"
-    others = tmp_path / "other-1.tmp"
-    for path in (old, new, others):
+    name = files(tmp_path)[0].name
+    stem = name.split("-")[0]
+    old, new = tmp_path / f".{name}.{'0' * 16}", tmp_path / f".{name}.{'1' * 16}"
+    earlier = tmp_path / f".{stem}-0000003.pt.{'2' * 16}"
+    others = tmp_path / f".other-0000009.pt.{'0' * 16}"
+    for path in (old, new, earlier, others):
         path.touch()
-    os.utime(old, (0, 0))
-    os.utime(others, (0, 0))
+    for path in (old, earlier, others):
+        os.utime(path, (0, 0))
     est.fit(X, Y)
     assert not old.exists()
+    assert not earlier.exists()
     assert new.exists()
     assert others.exists()
 
@@ -565,7 +568,7 @@ def of_another(path):
 
 def of_another_version(path):
     line, _, content = path.read_bytes().partition(b"\n")
-    header = {**json.loads(line), "skmtl checkpoint": 0}
+    header = {**json.loads(line), "skmtl checkpoint": 1}
     path.write_bytes(json.dumps(header).encode() + b"\n" + content)
 
 
@@ -686,7 +689,7 @@ def test_values_come_back_as_they_were(tmp_path):
         3: {"empty": {}},
     }
     write(tmp_path / "a.pt", "f", 5, plain(values))
-    n_done, state = read(tmp_path / "a.pt", "f")
+    n_done, state = read(tmp_path / "a.pt", "f", 9)
     found = unplain(state)
     assert n_done == 5
     assert found.keys() == values.keys()

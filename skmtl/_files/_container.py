@@ -4,15 +4,14 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from skmtl._atomic_file import replace_file
 from skmtl.exceptions import ModelFileError
 
 #: What files say they are, and the only version of them so far.
@@ -22,6 +21,8 @@ DOCUMENT = "document"
 #: Bytes of a header at most, as in safetensors.
 HEADER_BYTES = 100_000_000
 CHUNK = 2**20
+#: Where an error of safetensors has that of the operating system.
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
 #: Where a header has the checksum; quotes inside of its values are escaped.
 DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 UNKNOWN_DIGEST = "0" * 64
@@ -35,51 +36,26 @@ def write(path: Path, document: Any, tensors: dict[str, Tensor]) -> None:
     Parameters
     ----------
     path : Path
-        Its place; a file that is there is replaced.
+        The file; one that exists is replaced.
     document : object
         What JSON can hold.
     tensors : dict of str to Tensor
         Tensors on the CPU.
     """
-    save_file = _safetensors("skmtl.save").torch.save_file
+    safetensors = _safetensors("skmtl.save")
     text = json.dumps(document, allow_nan=False).encode()
     metadata = {"format": FORMAT, "version": VERSION, "sha256": UNKNOWN_DIGEST}
     whole = {DOCUMENT: torch.frombuffer(bytearray(text), dtype=torch.uint8), **tensors}
-    with replacing(path) as temporary:
-        save_file(whole, temporary, metadata)
+    with replace_file(path) as temporary:
+        try:
+            safetensors.torch.save_file(whole, temporary, metadata)
+        except safetensors.SafetensorError as error:
+            raise _disk_error(error) from error
         with open(temporary, "r+b") as file:
             place, _ = _digest_place(_header_bytes(file, temporary))
             digest = _digest(file, place)
             file.seek(place)
             file.write(digest.encode())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a place to write to, which takes the place of a file once it is whole.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Yields
-    ------
-    Path
-        A file beside it.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary.touch(exist_ok=False)
-    rights = temporary.stat().st_mode  # safetensors takes those of others
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(rights)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
@@ -171,6 +147,12 @@ def _digest(file: BinaryIO, place: int) -> str:
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(CHUNK):
         yield chunk
+
+
+def _disk_error(error: Exception) -> OSError:
+    """Return the error of the operating system that safetensors has met."""
+    code = OS_ERROR.search(str(error))
+    return OSError(int(code.group(1)), str(error)) if code else OSError(str(error))
 
 
 def _foreign(path: Path) -> ModelFileError:

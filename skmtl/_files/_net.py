@@ -16,6 +16,7 @@ from skmtl.training import (
     MultiTaskModule,
     MultiTaskNet,
     PackedLoss,
+    check_optimizer_state,
     resolve_augmentation,
     seeded,
 )
@@ -187,6 +188,7 @@ def _continue(net: Any, trained: dict[str, Any], train: bool) -> None:
     if trained["optimizer"] is None:
         net.optimizer_ = None
     elif train:
+        check_optimizer_state(net.optimizer_, trained["optimizer"])
         net.optimizer_.load_state_dict(trained["optimizer"])
 
 

@@ -11,12 +11,13 @@ from skmtl._categories import Categories
 from skmtl._columns import KINDS
 from skmtl._data import LabelCounts
 from skmtl._distributions import Shift
-from skmtl._files._codec import CODECS, Codec, Node, Reader, Writer
+from skmtl._files._codec import CODECS, Codec, Node, Reader, Writer, cannot_store
 from skmtl._files._paths import import_path, known, named
 from skmtl._files._values import of
 from skmtl._oof import OutOfFold
 from skmtl._registry import Spec
 from skmtl._targets import Targets, make_blocks
+from skmtl.training import check_mt19937
 
 #: What every module of torch has beside its own attributes.
 OF_MODULES = set(vars(nn.Module()))
@@ -155,13 +156,19 @@ def _read_categories(reader: Reader, node: Node) -> Categories:
 def _random_state(writer: Writer, value: Any, where: str) -> Node:
     state = value.get_state(legacy=False)
     if state["bit_generator"] != "MT19937":
-        raise TypeError(f"random states of {state['bit_generator']} are not kept")
+        why = f" with the bit generator {state['bit_generator']}, not MT19937"
+        raise cannot_store(value, where, why)
     return {"state": writer.pack(state, where)}
 
 
 def _read_random_state(reader: Reader, node: Node) -> np.random.RandomState:
+    state = reader.unpack(node["state"])
+    if state["bit_generator"] != "MT19937":
+        raise ValueError("a random state has another bit generator than MT19937")
+    words = state["state"]
+    check_mt19937(words["key"], words["pos"], state["has_gauss"], state["gauss"])
     random_state = np.random.RandomState(0)
-    random_state.set_state(reader.unpack(node["state"]))
+    random_state.set_state(state)
     return random_state
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._files._container import replacing
+from skmtl._atomic_file import replace_file, resolve_target
 from skmtl._files._onnx_table import CATEGORIES, NUMBERS, columns_of_inputs, table_model
 from skmtl._files._served import Served
 from skmtl._fit import MultiTaskFit
@@ -60,6 +59,8 @@ def export_onnx(
     ------
     ModelFileError
         If the model, its categories or the pipeline have no form in ONNX.
+    OSError
+        If the file cannot be written; one that exists stays as it is.
 
     See Also
     --------
@@ -90,6 +91,7 @@ def export_onnx(
             "before it as the pipeline."
         )
     check_is_fitted(estimator)
+    resolve_target(path)
     steps, categories = _steps(estimator, pipeline), estimator._categories
     if steps and categories is not None:
         raise ModelFileError(
@@ -111,7 +113,7 @@ def export_onnx(
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
     onnx.checker.check_model(model)
-    with replacing(Path(path)) as temporary:
+    with replace_file(path) as temporary:
         onnx.save(model, temporary)
 
 

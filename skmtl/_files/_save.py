@@ -7,6 +7,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from skmtl._atomic_file import resolve_target
 from skmtl._files._codec import Reader, Writer, paths_in
 from skmtl._files._container import read, write
 from skmtl._files._estimators import check_predicts
@@ -21,7 +22,9 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     The file is one of safetensors with a checksum, whose tensors any tool for that
     format can read: weights, what was learned of inputs, labels and out-of-fold rows,
     the history, parameters, and the state of the optimizer after ``partial_fit``. It
-    replaces what is at its place once it is whole.
+    is written atomically: a file that exists is replaced, with its mode, once the new
+    one is complete. Where the path is a symbolic link, the file that it leads to is
+    replaced.
 
     Parameters
     ----------
@@ -36,6 +39,9 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     ModelFileError
         If it has something that no such file can hold: callbacks, a teacher that is no
         estimator of skmtl, functions without an import path.
+    OSError
+        If the file cannot be written, such as on a full disk, or if the path leads to
+        a folder, a FIFO or a device; a file that exists stays as it is.
 
     See Also
     --------
@@ -62,6 +68,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
             "skops, a pipeline too."
         )
     check_is_fitted(estimator)
+    resolve_target(path)
     writer = Writer()
     document = writer.pack(estimator, "estimator")
     write(Path(path), document, writer.tensors)

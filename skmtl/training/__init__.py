@@ -15,6 +15,10 @@ from skmtl.training._callbacks import MemberStopping as MemberStopping
 from skmtl.training._callbacks import Progress as Progress
 from skmtl.training._callbacks import SklearnCallbacks as SklearnCallbacks
 from skmtl.training._callbacks import Stopping as Stopping
+from skmtl.training._check_state import check_mt19937 as check_mt19937
+from skmtl.training._check_state import (
+    check_optimizer_state as check_optimizer_state,
+)
 from skmtl.training._checkpoint import Checkpoints as Checkpoints
 from skmtl.training._collapse import warn_of_collapse as warn_of_collapse
 from skmtl.training._compiled import check_compiles as check_compiles

@@ -4,27 +4,26 @@ import hashlib
 import io
 import json
 import os
-import tempfile
-import time
-from contextlib import suppress
+import re
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
+from skmtl._atomic_file import remove_abandoned, replace_file
 from skmtl._validation import warn_user
 from skmtl.exceptions import CheckpointWarning
-from skmtl.training._state import restore, state_of
+from skmtl.training._check_state import check_state
+from skmtl.training._state import restore, state_of, unplain
 
 #: The form of the files; a reader refuses any other.
-FORMAT = 1
+FORMAT = 2
 #: Bytes in which the first line of a file ends.
 HEADER_BYTES = 1024
+#: Bytes at the end of a file: the checksum of all bytes before, in hexadecimal digits.
+CHECKSUM_BYTES = 64
 #: Files kept of a fit: the newest may turn out to be damaged.
 N_KEPT = 2
-#: Seconds after which an unfinished file is one that a killed process has left.
-ABANDONED = 600
 
 
 class CheckpointError(ValueError):
@@ -56,7 +55,7 @@ class Checkpoints:
         self._kept: list[Path] = []
         self._warned = False
 
-    def begin(self, net: Any, batches: Any) -> int:
+    def begin(self, net: Any, batches: Any, epochs: int) -> int:
         """Bring a net to where the newest checkpoint is.
 
         Parameters
@@ -65,28 +64,49 @@ class Checkpoints:
             A net that is about to train.
         batches : Batches or MemberBatches
             What it is going to train on.
+        epochs : int
+            Number of epochs at most.
 
         Returns
         -------
         int
             Number of epochs that are done.
+
+        Raises
+        ------
+        CheckpointError
+            If its state, though checked, cannot be given to the net.
         """
         # Other processes need not see the folder.
-        n_done, state = net.processes.of_main(self._newest)
+        n_done, state = net.processes.of_main(lambda: self._newest(net, epochs))
         if n_done:
-            restore(net, batches, state)
+            try:
+                restore(net, batches, state)
+            except Exception as error:
+                raise CheckpointError(
+                    f"The newest checkpoint in {str(self.folder)!r} cannot be resumed "
+                    f"from ({error or type(error).__name__}): delete it, or fit "
+                    "without resume."
+                ) from error
         return int(n_done)
 
-    def _newest(self) -> tuple[int, dict[str, Any]]:
+    def _newest(self, net: Any, epochs: int) -> tuple[int, dict[str, Any]]:
         """Read the newest checkpoint that can be used; zero epochs without one."""
         for path in self._files() if self.resume else []:
             try:
-                found = read(path, self.fingerprint)
+                n_done, state = read(path, self.fingerprint, epochs)
+                check_state(net, unplain(state), n_done)
             except (CheckpointError, OSError) as error:
                 _warn(f"The checkpoint {str(path)!r} is not used: {_reason(error)}.")
                 continue
+            except Exception:  # noqa: BLE001 -- a state may hold anything
+                _warn(
+                    f"The checkpoint {str(path)!r} is not used: its state is not one "
+                    "of this fit."
+                )
+                continue
             self._kept = [path]
-            return found
+            return n_done, state
         return 0, {}
 
     def after_epoch(self, net: Any, batches: Any, n_done: int, last: bool) -> None:
@@ -123,21 +143,19 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         """Return the checkpoints of the fit, the newest first."""
-        return sorted(self.folder.glob(f"{self.fingerprint}-*.pt"), reverse=True)
+        paths = self.folder.glob(f"{self.fingerprint}-*.pt")
+        return sorted((path for path in paths if path.is_file()), reverse=True)
 
     def _tidy(self) -> None:
         """Delete all but the newest that this fit has used, and what is left over."""
         for path in self._files():
             if path not in self._kept:
                 path.unlink(missing_ok=True)
-        for path in self.folder.glob(f"{self.fingerprint}-*.tmp"):
-            with suppress(FileNotFoundError):  # another process may be as tidy
-                if time.time() - path.stat().st_mtime > ABANDONED:
-                    path.unlink()
+        remove_abandoned(self.folder, rf"{re.escape(self.fingerprint)}-\d+\.pt")
 
 
 def write(path: Path, fingerprint: str, n_done: int, state: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all.
+    """Write a checkpoint atomically.
 
     Parameters
     ----------
@@ -157,25 +175,16 @@ def write(path: Path, fingerprint: str, n_done: int, state: dict[str, Any]) -> N
         "skmtl checkpoint": FORMAT,
         "fingerprint": fingerprint,
         "epochs": n_done,
-        "sha256": hashlib.sha256(content).hexdigest(),
     }
+    line = json.dumps(header).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(".tmp", f"{path.stem}-", path.parent)
-    unfinished = Path(name)
-    try:
-        with open(handle, "wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
+    with replace_file(path) as temporary, open(temporary, "wb") as file:
+        file.write(line)
+        file.write(content)
+        file.write(_checksum(line, content))
 
 
-def read(path: Path, fingerprint: str) -> tuple[int, dict[str, Any]]:
+def read(path: Path, fingerprint: str, epochs: int) -> tuple[int, dict[str, Any]]:
     """Read a checkpoint; nothing in it is executed.
 
     Parameters
@@ -184,6 +193,8 @@ def read(path: Path, fingerprint: str) -> tuple[int, dict[str, Any]]:
         The file.
     fingerprint : str
         Which fit it has to belong to.
+    epochs : int
+        Number of epochs of that fit at most.
 
     Returns
     -------
@@ -201,30 +212,30 @@ def read(path: Path, fingerprint: str) -> tuple[int, dict[str, Any]]:
         line, content = file.readline(HEADER_BYTES), file.read()
     try:
         header = json.loads(line)
-        form, n_done = header["skmtl checkpoint"], int(header["epochs"])
-        owner, checksum = header["fingerprint"], header["sha256"]
-    except (ValueError, KeyError, TypeError):
+        form, n_done = header["skmtl checkpoint"], header["epochs"]
+        owner = header["fingerprint"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError("it is no checkpoint, or its start is damaged") from None
     if form != FORMAT:
         raise CheckpointError("it was written by another version of skmtl")
     if owner != fingerprint:
         raise CheckpointError("it belongs to other settings or data")
-    if hashlib.sha256(content).hexdigest() != checksum:
+    content, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    if _checksum(line, content) != checksum:
         raise CheckpointError("it is truncated or damaged")
+    if type(n_done) is not int or not 1 <= n_done <= epochs:
+        raise CheckpointError(f"it is of epoch {n_done!r}, and the fit has {epochs}")
     try:
-        return n_done, torch.load(io.BytesIO(content), weights_only=True)
-    except (UnpicklingError, RuntimeError) as error:
+        state = torch.load(io.BytesIO(content), weights_only=True)
+    except Exception as error:
         raise CheckpointError("it holds more than tensors and plain values") from error
+    return n_done, state
 
 
-def _sync(folder: Path) -> None:
-    """Let a new name survive a power failure, where folders can be opened."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _checksum(line: bytes, content: bytes | memoryview) -> bytes:
+    checksum = hashlib.sha256(line)
+    checksum.update(content)
+    return checksum.hexdigest().encode()
 
 
 def _reason(error: Exception) -> str:

@@ -155,7 +155,7 @@ class MultiTaskNet(KeptNet):
         checks = None if valid is None else self.get_iterator(valid, training=False)
         n_done = 0
         if self.checkpoints is not None:
-            n_done = self.checkpoints.begin(self, batches)
+            n_done = self.checkpoints.begin(self, batches, epochs)
         while not n_done or (n_done < epochs and not self.stop_training_):
             start = perf_counter()
             self.notify("on_epoch_begin", **data)

@@ -41,7 +41,9 @@ def state_of(net: MultiTaskNet, batches: Batches | MemberBatches) -> dict[str, A
     """
     state = {
         "net": _state_of_net(net),
-        "callbacks": {name: _state_of(callback) for name, callback in net.callbacks_},
+        "callbacks": {
+            name: state_of_callback(callback) for name, callback in net.callbacks_
+        },
         "random": random_states(torch.device(net.device)),
         "batches": [generator.get_state() for generator in _generators(batches)],
     }
@@ -129,8 +131,19 @@ def _generators(batches: Batches | MemberBatches) -> list[torch.Generator]:
     return [part.generator for part in parts if part.generator is not None]
 
 
-def _state_of(callback: Any) -> dict[str, Any]:
-    """Return the attributes that training has set, as far as they are plain."""
+def state_of_callback(callback: Any) -> dict[str, Any]:
+    """Return the attributes that training has set, as far as they are plain.
+
+    Parameters
+    ----------
+    callback : Callback
+        A callback of skorch.
+
+    Returns
+    -------
+    dict
+        Tensors and plain values by name.
+    """
     if hasattr(callback, "state_dict"):
         return {"state_dict": plain(callback.state_dict())}
     state = {}
