@@ -1,7 +1,7 @@
 """Reading y: one column per task, labels in their native type, and what is missing."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
@@ -116,6 +116,8 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     names, raw, one_d, dtype = _split(y)
     if names is not None:
         _check_unique(names)
+    for name, (values, _) in zip(names or default_names(len(raw)), raw, strict=True):
+        _check_single_values(values, name)
     columns = [_read(values, mask, missing_label) for values, mask in raw]
     if not columns:
         raise ValueError("y has no column: give at least one task.")
@@ -203,6 +205,8 @@ def _split(
             "y must have shape (n_samples,) or (n_samples, n_tasks). Got an array of "
             f"shape {y.shape}."
         )
+    if y.dtype.names is not None and y.ndim == 1:
+        return _split_fields(y)
     mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else None
     shape = (len(y), 1) if y.ndim == 1 else y.shape
     values = np.ma.getdata(y, subok=False).reshape(shape)
@@ -214,6 +218,19 @@ def _split(
     return None, raw, values.shape[1] == 1, y.dtype if y.dtype != object else None
 
 
+def _split_fields(
+    y: NDArray[Any],
+) -> tuple[list[Any], list[_Raw], bool, None]:
+    """Return the fields of a structured array, as `_split` returns columns."""
+    names: list[Any] = list(y.dtype.names or ())
+    masks = [np.ma.getmaskarray(y[name]) for name in names]
+    raw = [
+        (np.ma.getdata(y[name], subok=False), mask if mask.any() else None)
+        for name, mask in zip(names, masks, strict=True)
+    ]
+    return names, raw, len(names) == 1, None
+
+
 def _from_sequence(y: Any) -> NDArray[Any]:
     """Turn nested lists into an array that keeps the types of their values."""
     if hasattr(y, "__array__"):
@@ -221,16 +238,18 @@ def _from_sequence(y: Any) -> NDArray[Any]:
     y = list(y) if isinstance(y, Iterator) else y
     try:
         array = np.asarray(y, dtype=object)
-        ragged = any(np.ndim(value) for value in array.flat)
+        ragged = array.ndim == 1 and any(np.ndim(value) for value in array)
     except ValueError:
         ragged = True
     if ragged:
         raise ValueError(
             "y must have the same number of labels in every row. Got rows of different "
-            "lengths."
+            "lengths: for rows with any number of labels, make a column of 0 and 1 for "
+            "each label with sklearn.preprocessing.MultiLabelBinarizer."
         )
     types = {type(value) for value in array.flat}
-    if len(types) > 1 or any(map(_is_missing, array.flat)):
+    several = _types_of_several(array.ravel())
+    if several or len(types) > 1 or any(map(_is_missing, array.flat)):
         return array
     return np.asarray(y)
 
@@ -245,7 +264,9 @@ def native_values(series: Any) -> _Raw:
     """Return the values of a pandas or polars series and which are missing."""
     if not hasattr(series, "isna"):  # polars
         mask = series.is_null().to_numpy()
-        present = series.drop_nulls().to_numpy()
+        present = series.drop_nulls()
+        nested = series.dtype.is_nested()
+        present = _objects(present.to_list()) if nested else present.to_numpy()
     else:
         mask = series.isna().to_numpy()
         present = series[~mask]
@@ -257,6 +278,45 @@ def native_values(series: Any) -> _Raw:
     values = np.zeros(len(mask), dtype=present.dtype)
     values[~mask] = present
     return values, mask
+
+
+def _objects(values: list[Any]) -> NDArray[Any]:
+    """Return an array with one object for each value, which may hold several."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _types_of_several(values: NDArray[Any]) -> set[type]:
+    """Return the types of lists, sets, arrays and the like among objects."""
+    kinds = {
+        kind
+        for kind in set(map(type, values))
+        if kind is np.void or issubclass(kind, Collection)
+        if not issubclass(kind, str | bytes)
+    }
+    if not kinds:
+        return kinds
+    # Arrays and tensors without an axis hold one value.
+    return {
+        type(v) for v in values if type(v) in kinds and getattr(v, "ndim", True)
+    } | (kinds & {np.void})
+
+
+def _check_single_values(values: NDArray[Any], name: Any) -> None:
+    """Refuse labels that are lists, tuples, sets or arrays."""
+    kinds: set[type] = set()
+    if values.ndim > 1 or values.dtype.kind == "V":
+        kinds = {np.ndarray if values.ndim > 1 else tuple}
+    elif values.dtype.kind == "O":
+        kinds = _types_of_several(values)
+    if kinds:
+        raise ValueError(
+            f"Task {name!r} must have one label in each row. Got several, as values of "
+            f"type {' and '.join(sorted(kind.__name__ for kind in kinds))}: make a "
+            "column of 0 and 1 for each label with "
+            "sklearn.preprocessing.MultiLabelBinarizer."
+        )
 
 
 def _read(

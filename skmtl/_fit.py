@@ -82,8 +82,8 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
             ``missing_label`` mark missing labels; a row without any is skipped. The
-            columns of a DataFrame name the tasks, and tables with names that come later
-            are matched with them by name.
+            columns of a DataFrame, or the fields of a structured array, name the tasks,
+            and tables with names that come later are matched with them by name.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
                 default=None
             Weights of rows or of single labels; columns of a DataFrame are matched with

@@ -6,11 +6,13 @@ import decimal
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
+from skmtl import MultiTaskEstimator
 from skmtl._columns import read_columns
 
 TODAY = np.datetime64("2026-01-01")
@@ -395,3 +397,97 @@ def test_reading_changes_nothing_in_y():
     read_columns(y, -1)
     assert_array_equal(y.data, before.data)
     assert_array_equal(y.mask, before.mask)
+
+
+# Cells that hold several values, and fields
+
+TAGS = [["a", "b"], ["c"], ["a"], ["b", "c"]]
+PAIRS = [("a", "b"), ("c", "d"), ("a", "d"), ("b", "c")]
+
+
+def objects(values):
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+SEVERAL = {
+    "lists": (objects(TAGS), "list"),
+    "tuples": (objects(PAIRS), "tuple"),
+    "arrays": (objects([np.arange(3)] * 3 + [None]), "ndarray"),
+    "tensors": (objects([torch.arange(3)] * 4), "Tensor"),
+    "sets": ([{"a"}, {"b"}, {"a", "b"}, set()], "set"),
+    "dicts": ([{"a": 1}] * 4, "dict"),
+    "mixed with words": (objects(["a", "b", ("a", "b"), None]), "tuple"),
+    "a Series": (pd.Series(PAIRS), "tuple"),
+    "frozen sets in a Series": (pd.Series([frozenset("ab")] * 4), "frozenset"),
+    "Arrow": (pd.Series(TAGS, dtype=pd.ArrowDtype(pa.list_(pa.string()))), "ndarray"),
+    "polars": (pl.Series([["a"], None, ["b", "c"], []]), "list"),
+    "polars arrays": (pl.Series([[1, 2], None], dtype=pl.Array(pl.Int64, 2)), "list"),
+    "polars structs": (pl.Series([{"a": 1}, {"a": 2}]), "dict"),
+    "nested fields": (np.zeros(4, dtype=[("task0", int, (2,))]), "ndarray"),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_cells_that_hold_several_values_are_refused(case):
+    y, kind = SEVERAL[case]
+    with pytest.raises(ValueError, match="MultiLabelBinarizer") as error:
+        read_columns(y)
+    assert str(error.value) == (
+        "Task 'task0' must have one label in each row. Got several, as values of type "
+        f"{kind}: make a column of 0 and 1 for each label with "
+        "sklearn.preprocessing.MultiLabelBinarizer."
+    )
+
+
+@pytest.mark.parametrize("convert", [pd.DataFrame, pl.DataFrame])
+def test_a_column_of_several_values_is_named(convert):
+    y = convert({"size": [1, 0, 1, 0], "tags": TAGS})
+    with pytest.raises(ValueError, match="Task 'tags' must have one label"):
+        read_columns(y)
+
+
+def test_rows_of_any_number_of_labels_are_refused():
+    with pytest.raises(ValueError, match="MultiLabelBinarizer"):
+        read_columns(TAGS)
+
+
+def test_arrays_without_axes_are_single_values():
+    y = [torch.tensor(1), torch.tensor(0), torch.tensor(1)]
+    assert read_columns(y).columns[0].values.tolist() == [1, 0, 1]
+    y = [np.array("a"), np.array("b"), None]
+    assert read_columns(y).columns[0].values.tolist() == ["a", "b"]
+
+
+def test_fields_of_a_structured_array_are_tasks():
+    y = np.array(
+        [(True, 1.5), (False, 2.5), (True, np.nan)],
+        dtype=[("event", bool), ("time", float)],
+    )
+    for given in (y, y.view(np.recarray)):
+        columns = read_columns(given)
+        assert columns.names == ["event", "time"]
+        assert not columns.one_d
+        event, time = columns.columns
+        assert event.values.tolist() == [True, False, True]
+        assert time.values.tolist() == [1.5, 2.5]
+    masked = np.ma.MaskedArray(y, mask=[(True, False), (False, False), (False, True)])
+    event, time = read_columns(masked).columns
+    assert event.present.tolist() == [False, True, True]
+    assert time.present.tolist() == [True, True, False]
+    single = read_columns(y[["event"]])
+    assert single.one_d
+    assert single.names == ["event"]
+
+
+def test_an_estimator_of_a_structured_array():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    y = np.array(
+        list(zip(X[:, 0] > 0, X[:, 1], strict=True)),
+        dtype=[("event", bool), ("time", float)],
+    )
+    est = MultiTaskEstimator(max_iter=2, random_state=0).fit(X, y)
+    assert est.task_names_ == ["event", "time"]
+    assert est.task_types_ == ["classification", "regression"]
+    assert est.score(X, y) == est.score(X, y[["time", "event"]])
