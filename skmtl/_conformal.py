@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skmtl._data import is_present
 from skmtl._targets import Targets
+from skmtl._validation import over_largest
 
 
 def check_coverage(coverage: Any) -> None:
@@ -111,7 +112,7 @@ class Conformal:
             kept = predicted & is_present(labels[t]) & (w > 0)
             order = np.argsort(score[kept])
             scores.append(score[kept][order])
-            levels.append(_levels(w[kept][order]))
+            levels.append(_levels(over_largest(w[kept][order])))
         return cls(targets, scores, levels)
 
     def quantile(self, task: int, coverage: float) -> float:

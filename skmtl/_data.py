@@ -11,7 +11,7 @@ from sklearn.utils import check_consistent_length
 from skmtl._columns import Columns
 from skmtl._positions import Positions, positions
 from skmtl._targets import Targets
-from skmtl._validation import check_sample_weight
+from skmtl._validation import check_sample_weight, count_rows, over_largest
 from skmtl.weighting import TaskLabels, Weighting
 
 #: One entry per task: None, "balanced" or {class: weight}.
@@ -96,7 +96,7 @@ def read_weighted(
     columns : Columns
         Labels that count.
     weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels.
+        Weights of the labels as numbers of rows; see `skmtl._validation.count_rows`.
     """
     check_consistent_length(X, columns.columns[0].present)
     names = columns.task_names
@@ -110,7 +110,10 @@ def read_weighted(
             for t, column in enumerate(columns.columns)
         ]
         columns = columns.with_columns(kept)
-    return columns, weight
+    n_labels = columns.present()
+    if given.shape[1] == 1:
+        n_labels = n_labels.sum(axis=1, keepdims=True)
+    return columns, np.broadcast_to(count_rows(given, n_labels), weight.shape)
 
 
 def encode(
@@ -347,7 +350,8 @@ def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
     -------
     ndarray of shape (n_outputs,)
         Log-probabilities (log-odds where a task has two classes), and zero, the mean,
-        for regression. A class that does not occur counts as half a label.
+        for regression. A class that does not occur counts as half a label of mean
+        weight.
     """
     parts = [np.empty(0)]
     for block in targets.blocks:
@@ -355,11 +359,18 @@ def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
             if block.kind == "regression":
                 parts.append(np.zeros(1))
                 continue
-            present = data.labels[t] >= 0
-            weight = None if data.weight is None else data.weight[present, t]
-            counts = np.bincount(
-                data.labels[t][present], weights=weight, minlength=targets.n_classes[t]
-            )
+            counts = _class_counts(data, t, targets.n_classes[t])
             log_p = np.log(np.maximum(counts, 0.5) / max(counts.sum(), 0.5))
             parts.append(log_p[1:] - log_p[:1] if block.kind == "binary" else log_p)
     return np.concatenate(parts)
+
+
+def _class_counts(data: Data, task: int, n_classes: int) -> NDArray[np.float64]:
+    """Return how often each class occurs, by weights of mean one."""
+    present = data.labels[task] >= 0
+    codes = data.labels[task][present]
+    if data.weight is None:
+        return np.bincount(codes, minlength=n_classes).astype(np.float64)
+    weight = over_largest(data.weight[present, task])
+    counts = np.bincount(codes, weights=weight, minlength=n_classes)
+    return counts * np.count_nonzero(weight) / (counts.sum() or 1.0)

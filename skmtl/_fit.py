@@ -32,7 +32,7 @@ from skmtl._parameters import PARAMETERS
 from skmtl._published import Published, is_fitted_attribute
 from skmtl._targets import Kind, Targets
 from skmtl._teacher import soft_labels, teach
-from skmtl._validation import check_task_weight, near_one
+from skmtl._validation import check_task_weight, over_largest
 from skmtl.encoder import Encoder
 from skmtl.training import (
     check_augmentation,
@@ -203,7 +203,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         encoder = plan.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
         plan = with_members(plan, self, len(data.rows), resume)
-        task_weight = near_one(check_task_weight(self.task_weight, targets.names))
+        task_weight = over_largest(check_task_weight(self.task_weight, targets.names))
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(
                 "The 'task_weight' parameter leaves no task to train: give a positive "

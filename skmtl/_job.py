@@ -18,7 +18,7 @@ from skmtl._positions import Positions
 from skmtl._sampling import Odds, weighted_by
 from skmtl._streamed import Streamed
 from skmtl._targets import Targets
-from skmtl._validation import near_one
+from skmtl._validation import count_rows, over_largest
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
 from skmtl.sharing import Hard, Sharing
@@ -203,9 +203,7 @@ class Job:
             rows = data.X.in_file_order(rows)
         weight = row_weight(data, rows)
         if weight is not None and weight.any():  # class weights may leave some at zero
-            rows, weight = rows[weight > 0], weight[weight > 0]
-            if weight.max() >= 2**53:  # whole as float64, but no numbers of rows
-                weight = near_one(weight)
+            rows, weight = rows[weight > 0], count_rows(weight[weight > 0])
         else:
             weight = None
         n_features = data.X.shape[1]
@@ -268,7 +266,7 @@ class Job:
         given = replace(self.data, weight=self.data.given_weight)
         n_samples = soft.shape[1]
         weight = row_weight(given, np.arange(n_samples))
-        weight = np.ones(n_samples) if weight is None else near_one(weight)
+        weight = np.ones(n_samples) if weight is None else over_largest(weight)
         S, w = (
             values.to(self.plan.device, net.dtype)
             for values in (soft, torch.from_numpy(weight).unsqueeze(1))

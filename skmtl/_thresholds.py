@@ -19,6 +19,7 @@ from sklearn.metrics import (
 from torch import Tensor
 
 from skmtl._targets import Targets
+from skmtl._validation import over_largest
 
 
 def _scores() -> dict[str, Callable[..., float]]:
@@ -90,7 +91,8 @@ def tune_thresholds(
             kept = (labels[t] >= 0) & ~np.isnan(p) & (w > 0)
             codes = labels[t][kept]
             if len(np.unique(codes)) == 2:
-                thresholds[t] = _best_cut(codes, p[kept], w[kept], SCORES[score])
+                own = over_largest(w[kept])
+                thresholds[t] = _best_cut(codes, p[kept], own, SCORES[score])
     return thresholds
 
 

@@ -30,8 +30,10 @@ __all__ = [
     "check_sample_shape",
     "check_sample_weight",
     "check_task_weight",
+    "count_rows",
     "match_tasks",
     "near_one",
+    "over_largest",
     "pandas_for",
     "task_number",
     "task_numbers",
@@ -39,12 +41,12 @@ __all__ = [
     "warn_user",
 ]
 
-#: Largest exponent of weights whose sums and products no type has trouble with.
-USUAL = 53
 #: Packages whose calls stand between a user's line and what warns.
 BETWEEN = {"contextlib", "functools", "joblib", "sklearn", "skmtl", "skorch", "torch"}
 #: Names that an error lists, at most.
 N_SHOWN = 20
+#: How often a row may occur at most, for weights to be taken as numbers of rows.
+MOST_TIMES = 1000
 #: Types in which users give several tasks; a string is none.
 SEQUENCES = (list, tuple, np.ndarray)
 
@@ -146,16 +148,70 @@ def near_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Parameters
     ----------
     values : ndarray of shape (n,) or (n, n_tasks)
-        Weights, or other numbers.
+        The numbers.
 
     Returns
     -------
     ndarray of the same shape
-        Numbers over a power of two, which rounds none: one where the largest, or that
-        of each column, is neither huge nor tiny, else so that it lies in [1, 2).
+        Numbers over a power of two, which rounds none, so that the largest, or that of
+        each column, lies in [1, 2).
     """
     exponent = np.frexp(np.abs(values).max(axis=0, initial=0.0))[1] - 1
-    return np.ldexp(values, np.where(np.abs(exponent) < USUAL, 0, -exponent))
+    return np.ldexp(values, -exponent)
+
+
+def over_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights over the largest, so that a common factor does not matter.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n,) or (n, n_tasks)
+        Weights, not negative.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Weights of at most one; the largest, or that of each column, is one if any is
+        positive.
+    """
+    largest = weight.max(axis=0, initial=0.0)
+    scaled: NDArray[np.float64] = weight / np.where(largest > 0, largest, 1.0)
+    return scaled
+
+
+def count_rows(
+    weight: NDArray[np.float64], n_labels: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """Return weights as numbers of rows, whatever their common factor.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        Weights, not negative.
+    n_labels : ndarray of the same shape or None, default=None
+        Number of labels that have each weight; None for one each.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Whole numbers where all weights are multiples of the smallest positive one;
+        else weights whose mean over labels with a positive weight is one. Zero where
+        there is no label.
+    """
+    n_labels = np.ones(weight.shape) if n_labels is None else n_labels
+    weight = over_largest(np.where(n_labels > 0, weight, 0.0).ravel())
+    positive = weight > 0
+    if not positive.any():
+        return weight.reshape(n_labels.shape)
+    smallest = weight[positive].min()
+    with np.errstate(over="ignore", invalid="ignore"):
+        times = weight / smallest
+        whole = times.round()
+        near = np.abs(times - whole) <= 1e-6 * whole
+    if near.all() and whole.max() <= MOST_TIMES:
+        return whole.reshape(n_labels.shape)
+    mean = np.average(weight[positive], weights=n_labels.ravel()[positive])
+    return (weight / mean).reshape(n_labels.shape)
 
 
 def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:

@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
+from skmtl.metrics import task_scores
+from skmtl.metrics._metric import metric_names, named_metric
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -317,3 +320,127 @@ def test_weights_of_any_size_train(kind, precision, size):
     est = cls(**settings, task_weight=[size, 3 * size]).fit(X, y, weights)
     assert est.loss_curve_[-1] < 0.6 * est.loss_curve_[0]
     assert est.score(X, y, weights) > 0.8
+
+
+# A common factor of weights
+
+
+FACTORS = [1 / 40, 1e-300, 1e300]
+RARE_ROWS = np.random.RandomState(1).normal(size=(40, 3))
+RARE_LABELS = np.column_stack([np.arange(40) < 4, np.arange(40) % 3])
+
+
+def small(**kwargs):
+    settings = {"encoder": MLP((4,)), "max_iter": 2, "random_state": 0}
+    return MultiTaskClassifier(**settings | kwargs)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_equal_weights_are_none(factor, class_weight):
+    est = small(class_weight=class_weight)
+    weighted = clone(est).fit(RARE_ROWS, RARE_LABELS, np.full(40, factor))
+    assert_same_bits(weighted, est.fit(RARE_ROWS, RARE_LABELS))
+    expected = 0.1 if class_weight is None else 0.5
+    proba = weighted.predict_proba(RARE_ROWS)[0][:, 1]
+    assert proba.mean() == pytest.approx(expected, abs=0.05)
+
+
+def assert_same_bits(est, other):
+    for P, Q in zip(
+        est.predict_proba(RARE_ROWS), other.predict_proba(RARE_ROWS), strict=True
+    ):
+        assert_array_equal(P, Q)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_common_factor_of_class_weights_is_no_matter(factor):
+    fitted = [
+        small(class_weight={0: c, 1: 2 * c, 2: 3 * c}).fit(RARE_ROWS, RARE_LABELS)
+        for c in (1.0, factor)
+    ]
+    for P, Q in zip(*(est.predict_proba(RARE_ROWS) for est in fitted), strict=True):
+        assert_allclose(P, Q, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("relation", ["mean_regularized", "trace_norm", "label_graph"])
+def test_a_common_factor_of_weights_is_no_matter_to_relations(factor, relation):
+    weight = np.random.RandomState(0).rand(40)
+    fitted = [
+        small(relation=relation).fit(RARE_ROWS, RARE_LABELS, c * weight)
+        for c in (1.0, factor)
+    ]
+    for P, Q in zip(*(est.predict_proba(RARE_ROWS) for est in fitted), strict=True):
+        assert_allclose(P, Q, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("times", [[1.0, 1.0], [1.0, 3.0], [0.7, 1.3]])
+def test_a_common_factor_of_weights_is_no_matter_to_categories(factor, times):
+    words = pd.DataFrame({"x": ["a"] * 30 + ["b"] * 7 + ["c"] * 3})
+    weight = np.resize(times, 40)
+    encoder = MLP((4,), min_frequency=5)
+    fitted = [
+        small(encoder=encoder).fit(words, RARE_LABELS, c * weight)
+        for c in (1.0, factor)
+    ]
+    for P, Q in zip(*(est.predict_proba(words) for est in fitted), strict=True):
+        assert_allclose(P, Q, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_common_factor_of_weights_is_no_matter_to_validation_sets(factor):
+    weight = np.random.RandomState(0).rand(40)
+    args = {"X_val": RARE_ROWS, "y_val": RARE_LABELS}
+    losses = [
+        small()
+        .fit(RARE_ROWS, RARE_LABELS, sample_weight_val=c * weight, **args)
+        .history_[-1]["valid_losses"]
+        for c in (1.0, factor)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_each_call_of_partial_fit_may_have_weights_of_its_own_unit(factor):
+    weight = np.random.RandomState(0).rand(40)
+    classes, fitted = [[False, True], [0, 1, 2]], []
+    for c in (1.0, factor):
+        est = small().partial_fit(RARE_ROWS, RARE_LABELS, classes, weight)
+        fitted.append(est.partial_fit(RARE_ROWS, RARE_LABELS, sample_weight=c * weight))
+    for P, Q in zip(*(est.predict_proba(RARE_ROWS) for est in fitted), strict=True):
+        assert_allclose(P, Q, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_common_factor_of_weights_is_no_matter_to_what_is_out_of_fold(factor):
+    rng = np.random.RandomState(0)
+    X, weight = rng.normal(size=(60, 3)), rng.rand(60, 2)
+    y = np.column_stack([X[:, 0] + rng.normal(size=60) > 0.5, rng.randint(0, 3, 60)])
+    settings = {"n_members": 2, "threshold": "matthews_corrcoef", "max_iter": 3}
+    first, second = (small(**settings).fit(X, y, c * weight) for c in (1.0, factor))
+    assert_allclose(first.thresholds_, second.thresholds_, rtol=1e-3)
+    regions = (est.predict_interval(X, 0.8) for est in (first, second))
+    for one, other in zip(*regions, strict=True):
+        assert_array_equal(one, other)
+
+
+WEIGHTED = [m for m in metric_names() if named_metric(m).takes("sample_weight")]
+WEIGHTED.remove("top_k_accuracy")  # which warns of two classes
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e300])
+@pytest.mark.parametrize("metric", WEIGHTED)
+def test_a_common_factor_of_weights_is_no_matter_to_metrics(factor, metric):
+    rng = np.random.RandomState(0)
+    weight, y, y_pred = rng.rand(30), np.arange(30) % 2, rng.rand(30)
+    known = named_metric(metric)
+    if known.of_labels and known.kind == "classification":
+        y_pred = (y_pred > 0.4).astype(int)
+    elif known.kind == "regression":
+        y = 1.0 + y
+    first, second = (
+        task_scores(y, y_pred, metric, sample_weight=c * weight) for c in (1.0, factor)
+    )
+    assert_allclose(first, second, rtol=1e-9)

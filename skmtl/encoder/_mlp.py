@@ -69,8 +69,9 @@ class MLP(TableEncoder):
         Whether categories become columns of zeros and ones, or learned embeddings.
     min_frequency : int, float or "auto", default="auto"
         Number of rows that a category needs to be told from unknown ones, or their
-        share. "auto" is :math:`\min(10, \max(2, n / 200))` for n rows. Weights count
-        where they are whole numbers; others are scaled to mean one.
+        share. "auto" is :math:`\min(10, \max(2, n / 200))` for n rows. Weights that
+        are multiples of the smallest one, at most 1000 times, count as numbers of rows;
+        others are scaled to mean one.
     max_levels : int or None, default=16
         Numbers of columns of integers with 3 to so many values become columns of zeros
         and ones too, beside the scaled number: those of 3 rows and of a share of 1/200

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from skmtl._columns import Kind
-from skmtl._validation import near_one
+from skmtl._validation import over_largest
 from skmtl.metrics._metric import Metric, metric_names
 
 Array = NDArray[Any]
@@ -52,6 +52,8 @@ def score_task(
         return np.nan
     kwargs = dict(metric.kwargs)
     if weight is not None:
+        if metric.kind is not None:  # products of weights may overflow
+            weight = over_largest(weight)
         kwargs["sample_weight"] = weight
     if metric.kind == "regression" and predicted.ndim == 2:
         predicted = _one_column(predicted, name)
@@ -165,8 +167,6 @@ def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
     unit = np.frexp(np.abs(true).max())[1]
     with np.errstate(over="ignore"):
         predicted = np.clip(np.ldexp(predicted, -unit), -1e100, 1e100)
-    if "sample_weight" in kwargs:
-        kwargs = kwargs | {"sample_weight": near_one(kwargs["sample_weight"])}
     with np.errstate(over="ignore"):
         score = float(sk.r2_score(np.ldexp(true, -unit), predicted, **kwargs))
     return max(score, -np.finfo(float).max) if score == score else score

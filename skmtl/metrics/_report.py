@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from skmtl._columns import Kind, task_kinds
-from skmtl._validation import pandas_for, validate_params
+from skmtl._validation import over_largest, pandas_for, validate_params
 from skmtl.metrics._core import Comparison, metrics_of
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._predictions import Prediction
@@ -191,7 +191,8 @@ def _constant(compared: Comparison) -> Comparison:
         regression = compared.kinds[t] == "regression"
         model = DummyRegressor() if regression else DummyClassifier(strategy="prior")
         rows = column.present
-        w = None if compared.weight is None else compared.weight[rows, t]
+        weight = compared.weight
+        w = None if weight is None else over_largest(weight[rows, t])
         models.append(model.fit(X[rows], column.values, w) if rows.any() else None)
 
     def answer(metric: Metric) -> list[Prediction]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from skmtl._positions import Positions, position_type
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
-from skmtl._validation import near_one
+from skmtl._validation import over_largest
 from skmtl.training._processes import ALONE, Processes
 
 #: One block's labels and their weights; None where every label counts the same.
@@ -326,7 +326,7 @@ def pack_targets(
         present = ~np.isnan(y) if block.kind == "regression" else y >= 0
         w: Tensor | None = None
         if weight is not None:
-            own = near_one(weight[:, block.tasks] * present)
+            own = over_largest(weight[:, block.tasks] * present)
             w = torch.from_numpy(own).to(device, dtype)
         elif not present.all():
             w = torch.from_numpy(present).to(device)

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 
 from skmtl import MultiTaskEstimator
+from skmtl.weighting import WEIGHTING
 from tests.robustness._labels import Labels, labels
-from tests.robustness._properties import probabilities_of, tried
+from tests.robustness._properties import assert_same, probabilities_of, tried
 from tests.robustness._settings import KINDS, estimators
 from tests.robustness._tables import tables
 
@@ -122,3 +123,47 @@ def test_the_order_of_tasks_is_no_matter(fit, random):
     assert_alike(
         found and [found[t] for t in order], predictions(other, X, permuted), atol=1e-4
     )
+
+
+#: What reads weights: of labels, classes or tasks.
+WEIGHTED = ["n_members", "class_weight", "threshold", "sampling", "selection"]
+WEIGHTED += [
+    "relation",
+    "encoder",
+    "validation_metric",
+    "early_stopping",
+    "augmentation",
+]
+#: Exponents of powers of two from 1e-300 to 1e300, which round nothing.
+EXPONENTS = st.integers(-996, 996)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTING)
+@settings(max_examples=2)
+@given(st.data())
+def test_a_common_factor_of_weights_is_no_matter(weighting, data):
+    est = data.draw(estimators(names=WEIGHTED, most=2)).set_params(weighting=weighting)
+    own = data.draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0, 0.1]))
+    n, n_tasks, rng = data.draw(st.integers(2, 30)), len(own.tasks), _generator(data)
+    X, (y, _) = rng.normal(size=(n, 3)), own.given(n)
+    shape = data.draw(st.sampled_from([(n,), (n, n_tasks)]))
+    weight = data.draw(
+        st.sampled_from([np.ones(shape), rng.uniform(size=shape) + np.ones(shape)])
+    )
+    unit, of_tasks = 2.0 ** np.array(data.draw(st.tuples(EXPONENTS, EXPONENTS)))
+    task_weight = np.arange(1.0, n_tasks + 1)
+    one, other = clone(est), clone(est)
+    one.set_params(task_weight=task_weight)
+    other.set_params(task_weight=of_tasks * task_weight)
+    first = tried(one.fit, X, y, weight)
+    second = tried(other.fit, X, y, unit * weight)
+    if isinstance(first, ValueError):
+        assert str(first) == str(second)
+        return
+    assert_same(one, other, X)
+    scores = [tried(one.score, X, y, w) for w in (weight, unit * weight)]
+    assert scores[0] == scores[1] or str(scores[0]) == str(scores[1])
+
+
+def _generator(data):
+    return np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
