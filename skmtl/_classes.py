@@ -4,9 +4,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skmtl._columns import read_columns
-from skmtl._data import ClassWeight
+from skmtl._data import ClassWeight, class_labels
+from skmtl._options import suggest
 from skmtl._targets import Targets
 from skmtl._validation import StrOptions
 
@@ -20,7 +22,7 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
     Parameters
     ----------
     class_weight : dict, "balanced", list or None
-        As given by the user.
+        As given by the user: {class: weight} or {task: entry}, or entries of tasks.
     targets : Targets
         The tasks.
 
@@ -31,29 +33,118 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
     """
     if class_weight is None:
         return None
-    entries = class_weight
-    if isinstance(class_weight, str | dict):
-        entries = [class_weight] * targets.n_tasks
+    entries = _entries(class_weight, targets)
     if len(entries) != targets.n_tasks:
         raise ValueError(
             f"The 'class_weight' parameter must have one entry per task, "
             f"{targets.n_tasks}. Got {len(entries)}."
         )
     for entry, name in zip(entries, targets.names, strict=True):
-        if entry is None or (isinstance(entry, str) and entry == "balanced"):
-            continue
-        if not isinstance(entry, dict):
+        _check_entry(entry, name)
+    if isinstance(class_weight, dict) and not _names_tasks(class_weight):
+        _check_shared(class_weight, targets)
+    elif not isinstance(class_weight, str):
+        for entry, classes, name in zip(
+            entries, targets.classes, targets.names, strict=True
+        ):
+            _check_known(entry, classes, name)
+    return entries
+
+
+def class_weight_of_task(class_weight: Any, number: int, targets: Targets) -> Any:
+    """Return the class weights of one task, to fit it alone.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced", list or None
+        As given by the user, and checked.
+    number : int
+        Number of the task.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    dict, "balanced" or None
+        Without classes that only other tasks have.
+    """
+    if class_weight is None or isinstance(class_weight, str):
+        return class_weight
+    entry, classes = _entries(class_weight, targets)[number], targets.classes[number]
+    if classes is None:
+        return None
+    if isinstance(entry, dict):
+        return {c: entry[c] for c in class_labels(classes) if c in entry}
+    return entry
+
+
+def _entries(class_weight: Any, targets: Targets) -> list[Any]:
+    """Return one entry per task."""
+    if isinstance(class_weight, dict) and _names_tasks(class_weight):
+        for name in class_weight:
+            if name not in targets.names:
+                raise ValueError(
+                    f"The 'class_weight' parameter names the unknown task {name!r}."
+                    f"{suggest(name, targets.names)} The tasks are {targets.names}."
+                )
+        return [class_weight.get(name) for name in targets.names]
+    if isinstance(class_weight, str | dict):
+        return [class_weight] * targets.n_tasks
+    return list(class_weight)
+
+
+def _names_tasks(class_weight: dict[Any, Any]) -> bool:
+    """Tell whether a dict has an entry per task, not a weight per class."""
+    entries = class_weight.values()
+    return any(e is None or e == "balanced" or isinstance(e, dict) for e in entries)
+
+
+def _check_entry(entry: Any, name: Any) -> None:
+    """Refuse what is no class weight of a task."""
+    if entry is None or (isinstance(entry, str) and entry == "balanced"):
+        return
+    if not isinstance(entry, dict):
+        raise ValueError(
+            "An entry of the 'class_weight' parameter must be None, 'balanced' or "
+            f"a dict {{class: weight}}. Got {entry!r} for task {name!r}."
+        )
+    # Real has no order for mypy, which all of its types have.
+    if not all(isinstance(w, Real) and 0 <= w < np.inf for w in entry.values()):  # type: ignore[operator]
+        raise ValueError(
+            "The 'class_weight' parameter must hold finite weights that are not "
+            f"negative. Got {entry!r} for task {name!r}."
+        )
+
+
+def _check_known(entry: Any, classes: NDArray[Any] | None, name: Any) -> None:
+    """Refuse the weights of a task that name none of its classes."""
+    if entry is None:
+        return
+    if classes is None:
+        raise ValueError(
+            f"The 'class_weight' parameter has {entry!r} for task {name!r}, a "
+            "regression task, which has no classes: give None for it."
+        )
+    labels = class_labels(classes)
+    if isinstance(entry, dict) and not set(labels) <= set(entry):
+        _check_labels(entry, labels, f"task {name!r}, whose classes are {labels}")
+
+
+def _check_shared(entry: dict[Any, Any], targets: Targets) -> None:
+    """Refuse weights for all tasks that name classes of none of them."""
+    of_tasks = [class_labels(c) for c in targets.classes if c is not None]
+    labels = list(dict.fromkeys(label for task in of_tasks for label in task))
+    if not labels or not set(labels) <= set(entry):
+        _check_labels(entry, labels, f"all tasks, whose classes are {labels}")
+
+
+def _check_labels(entry: dict[Any, Any], labels: list[Any], whose: str) -> None:
+    for label in entry:
+        if label not in labels:
             raise ValueError(
-                "An entry of the 'class_weight' parameter must be None, 'balanced' or "
-                f"a dict. Got {entry!r} for task {name!r}."
+                f"The 'class_weight' parameter names the unknown class {label!r} for "
+                f"{whose}.{suggest(label, labels)}"
             )
-        # Real has no order for mypy, which all of its types have.
-        if not all(isinstance(w, Real) and 0 <= w < np.inf for w in entry.values()):  # type: ignore[operator]
-            raise ValueError(
-                "The 'class_weight' parameter must hold finite weights that are not "
-                f"negative. Got {entry!r} for task {name!r}."
-            )
-    return list(entries)
 
 
 def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | None:
@@ -73,9 +164,7 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
     list or None
         One array per task; None after the first call.
     """
-    if estimator.class_weight is not None and "balanced" in _entries(
-        estimator.class_weight
-    ):
+    if _asks_for_balance(estimator.class_weight):
         raise ValueError(
             "class_weight='balanced' needs all rows at once, which partial_fit has "
             "not: give the weights as {label: weight}."
@@ -123,10 +212,9 @@ def published_classes(estimator: Any, targets: Targets) -> None:
     estimator.n_classes_ = targets.n_classes[0] if single else targets.n_classes
 
 
-def _entries(class_weight: Any) -> list[Any]:
-    return (
-        [class_weight] if isinstance(class_weight, str | dict) else list(class_weight)
-    )
+def _asks_for_balance(class_weight: Any) -> bool:
+    entries = class_weight.values() if isinstance(class_weight, dict) else class_weight
+    return "balanced" in ([entries] if isinstance(entries, str) else entries or [])
 
 
 def _is_nested(classes: Any) -> bool:

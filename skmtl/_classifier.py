@@ -12,6 +12,7 @@ from skmtl._classes import (
     CLASS_WEIGHT,
     check_class_weight,
     check_declared_classes,
+    class_weight_of_task,
     published_classes,
 )
 from skmtl._columns import Columns
@@ -39,7 +40,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     class_weight : dict, "balanced" or list, default=None
         Weights of the classes, as ``{label: weight}`` (labels left out weigh one) or
         "balanced", which makes the classes of a task weigh the same in total; for all
-        tasks, or as a list with one entry per task.
+        tasks, or as ``{task name: entry}`` (tasks left out have equal weights) or a
+        list with one entry per task. A label that is no class of the task, or of any
+        task, is an error unless all classes have a weight.
     %(weights)s
     %(training)s
 
@@ -244,6 +247,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return check_class_weight(self.class_weight, targets)
+
+    def _class_weight_of(self, number: int) -> Any:
+        return class_weight_of_task(self.class_weight, number, self._targets)
 
     def _publish_classes(self, targets: Targets) -> None:
         published_classes(self, targets)

@@ -173,7 +173,12 @@ def _per_class(
         counts = np.bincount(codes, weights=weight, minlength=len(classes))
         with np.errstate(over="ignore"):  # refused where it makes weights infinite
             return counts.sum() / (len(classes) * np.where(counts > 0, counts, 1.0))
-    return np.array([float(entry.get(label, 1.0)) for label in classes.tolist()])
+    return np.array([float(entry.get(label, 1.0)) for label in class_labels(classes)])
+
+
+def class_labels(classes: NDArray[Any]) -> list[Any]:
+    """Return classes as Python's own scalars, dates as numpy's."""
+    return list(classes) if classes.dtype.kind in "mM" else classes.tolist()
 
 
 def check_some_weight(data: Data, targets: Targets) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
+from skmtl._options import suggest
 from skmtl._validation import SEQUENCES
 
 
@@ -105,8 +106,8 @@ def _entries(target: Any, names: list[Any]) -> list[Any]:
         unknown = [name for name in target if name not in names]
         if unknown:
             raise ValueError(
-                f"The 'target' parameter names the unknown task {unknown[0]!r}. The "
-                f"tasks are {names}."
+                f"The 'target' parameter names the unknown task {unknown[0]!r}."
+                f"{suggest(unknown[0], names)} The tasks are {names}."
             )
         return [target.get(name) for name in names]
     if len(target) != len(names):
@@ -128,8 +129,8 @@ def _distribution(task: Any, entry: Any, n_bins: int) -> NDArray[np.float64]:
         unknown = [label for label in entry if label not in classes]
         if unknown:
             raise ValueError(
-                f"{what} names the unknown class {unknown[0]!r}. Its classes are "
-                f"{classes}."
+                f"{what} names the unknown class {unknown[0]!r}."
+                f"{suggest(unknown[0], classes)} Its classes are {classes}."
             )
         entry = [entry.get(label, 0.0) for label in classes]
     known = isinstance(entry, SEQUENCES) and len(entry) == n

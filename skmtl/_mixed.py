@@ -13,6 +13,7 @@ from skmtl._classes import (
     CLASS_WEIGHT,
     check_class_weight,
     check_declared_classes,
+    class_weight_of_task,
     published_classes,
 )
 from skmtl._columns import Columns, Kind, task_kinds
@@ -266,6 +267,9 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return check_class_weight(self.class_weight, targets)
+
+    def _class_weight_of(self, number: int) -> Any:
+        return class_weight_of_task(self.class_weight, number, self._targets)
 
     def _publish_classes(self, targets: Targets) -> None:
         published_classes(self, targets)

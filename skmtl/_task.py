@@ -32,9 +32,8 @@ def settings_alone(estimator: Any, number: int) -> Any:
         "relation": None,
         "weighting": "equal" if alone is None else alone,
     }
-    class_weight = getattr(estimator, "class_weight", None)
-    if isinstance(class_weight, list | tuple):
-        settings["class_weight"] = class_weight[number]
+    if hasattr(estimator, "class_weight"):
+        settings["class_weight"] = estimator._class_weight_of(number)
     if hasattr(estimator, "task_types"):
         settings["task_types"] = [estimator.task_types_[number]]
     return clone(estimator).set_params(**settings)

@@ -3,7 +3,6 @@
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
@@ -18,6 +17,8 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_params,
 )
+
+from skmtl._options import suggest
 
 __all__ = [
     "SEQUENCES",
@@ -236,8 +237,8 @@ def check_task_weight(
         unknown = [name for name in task_weight if name not in names]
         if unknown:
             raise ValueError(
-                f"{parameter} names the unknown task {unknown[0]!r}. "
-                f"The tasks are {names}."
+                f"{parameter} names the unknown task {unknown[0]!r}."
+                f"{suggest(unknown[0], names)} The tasks are {names}."
             )
         task_weight = [task_weight.get(name, 1.0) for name in names]
     weight = _as_numbers(task_weight, parameter)
@@ -265,8 +266,8 @@ def task_number(task: Any, names: Sequence[Any], parameter: str) -> int:
     if isinstance(task, Integral) and int(task) in range(len(names)):
         return int(task)
     raise ValueError(
-        f"{parameter} names the unknown task {task!r}. The tasks are {names}: "
-        f"give one of them or its number, from 0 to {len(names) - 1}."
+        f"{parameter} names the unknown task {task!r}.{suggest(task, names)} The tasks "
+        f"are {names}: give one of them or its number, from 0 to {len(names) - 1}."
     )
 
 
@@ -346,8 +347,7 @@ def _other_tasks(
     """Return an error that tells how a table's columns differ from the tasks."""
     unknown = [name for name in given if name not in set(names)]
     missing = [name for name in names if name not in set(given)]
-    close = get_close_matches(str(unknown[0]), map(str, missing), 1) if unknown else []
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = suggest(unknown[0], missing) if unknown else ""
     faults = [
         f"{word} {_shown(some)}"
         for word, some in (("has no task", missing), ("has", unknown))

@@ -15,6 +15,7 @@ from torch import nn
 import skmtl._build
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import ENCODER, MLP
+from skmtl.metrics import task_scores
 from skmtl.sharing import SHARING, Additive, Hard
 from skmtl.training import MultiTaskNet
 from skmtl.weighting import WEIGHTING, Equal
@@ -564,7 +565,10 @@ def test_task_weight_zero_for_all_that_can_learn():
     ("class_weight", "message"),
     [
         (["balanced"], "one entry per task, 2. Got 1"),
-        (["balanced", "equal"], "must be None, 'balanced' or a dict. Got 'equal' for"),
+        (
+            ["balanced", "equal"],
+            "must be None, 'balanced' or a dict .* Got 'equal' for",
+        ),
         ({0: -1}, "finite weights that are not negative"),
         ([None, {1: np.nan}], "finite weights .*'task1'"),
         ({0: "heavy"}, "finite weights .*'heavy'"),
@@ -720,3 +724,49 @@ def test_an_unfitted_estimator_says_so(cls, method):
     args = (DATA[cls],) if method == "score" else ()
     with pytest.raises(NotFittedError, match=f"This {cls.__name__} instance is not"):
         getattr(cls(), method)(X, *args)
+
+
+# Settings that name what the data lack
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"),
+    [
+        (
+            [{"0": 1, "1": 8}, None],
+            r"unknown class '0' for task 'task0', whose classes .*Did you mean 0\?",
+        ),
+        ({7: 3.0}, r"names the unknown class 7 for all tasks, whose classes are"),
+        ([{0: 1, 9: 2}, None], r"names the unknown class 9 for task 'task0'"),
+        ({"task0": {9: 2}}, r"names the unknown class 9 for task 'task0'"),
+        (
+            {"tsk0": {0: 2}},
+            r"names the unknown task 'tsk0'\. Did you mean 'task0'\? The tasks are",
+        ),
+        ({"task0": {0: 2}, 1: 3.0}, r"names the unknown task 1"),
+        ({"task0": {0: 2}, "task1": 3.0}, "must be None, 'balanced' or a dict"),
+    ],
+)
+def test_class_weights_of_unknown_classes(class_weight, message):
+    refuses(message, class_weight=class_weight)
+
+
+@pytest.mark.parametrize(
+    "class_weight", [[None, {0: 2}], [None, "balanced"], {"petal": {0: 2}}]
+)
+def test_class_weights_of_a_regression_task(class_weight):
+    message = "for task 'petal', a regression task, which has no classes: give None"
+    refuses(message, cls=MultiTaskEstimator, class_weight=class_weight)
+
+
+@pytest.mark.parametrize("name", ["task_weight", "task_types"])
+def test_settings_of_an_unknown_task(name):
+    value = {"task_weight": {"speces": 2}, "task_types": {"speces": "regression"}}
+    message = "Got 'speces'|unknown task 'speces'. Did you mean 'species'"
+    refuses(message, cls=MultiTaskEstimator, **{name: value[name]})
+
+
+def test_two_metrics_of_one_task():
+    metric = {0: "accuracy", "task0": "f1_macro", "task1": "accuracy"}
+    with pytest.raises(ValueError, match="two metrics for task 'task0', one by its n"):
+        task_scores(Y, Y, metric)

@@ -444,3 +444,24 @@ def test_a_common_factor_of_weights_is_no_matter_to_metrics(factor, metric):
         task_scores(y, y_pred, metric, sample_weight=c * weight) for c in (1.0, factor)
     )
     assert_allclose(first, second, rtol=1e-9)
+
+
+def test_class_weights_by_task_name():
+    y = pd.DataFrame(RARE_LABELS, columns=["rare", "three"]).astype(int)
+    est = small(class_weight={"three": {1: 5}}).fit(RARE_ROWS, y)
+    assert_same_bits(est, small(class_weight=[None, {1: 5}]).fit(RARE_ROWS, y))
+    est = small(class_weight={"rare": "balanced", "three": None}).fit(RARE_ROWS, y)
+    assert_same_bits(est, small(class_weight=["balanced", None]).fit(RARE_ROWS, y))
+
+
+def test_class_weights_may_name_more_than_all_classes():
+    est = small(class_weight={0: 2, 1: 1, 2: 1}).fit(RARE_ROWS, RARE_LABELS)
+    other = small(class_weight={0: 2, 1: 1, 2: 1, 7: 9}).fit(RARE_ROWS, RARE_LABELS)
+    assert_same_bits(est, other)
+
+
+def test_one_task_alone_has_its_own_class_weights():
+    est = small(class_weight={0: 2, 2: 3}).fit(RARE_ROWS, RARE_LABELS)
+    alone = est.task_estimator(0).estimator
+    assert alone.class_weight == {False: 2}
+    alone.fit(RARE_ROWS, RARE_LABELS[:, 0])

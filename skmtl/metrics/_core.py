@@ -181,6 +181,11 @@ def metrics_of(
             f"which are {names}, or for {KINDS}. Got {sorted(unknown, key=str)}."
         )
     for name, number, kind in keys:
+        if name != number and {name, number} <= given.keys():
+            raise ValueError(
+                f"The 'metric' parameter gives two metrics for task {name!r}, one by "
+                f"its name and one by its number, {number}: leave one of them out."
+            )
         if given.keys().isdisjoint((name, number, kind)):
             raise ValueError(
                 f"The 'metric' parameter gives no metric for task {name!r}, which is "
