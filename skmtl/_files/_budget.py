@@ -1,6 +1,7 @@
-"""A bound on what may be allocated while a file's networks are built."""
+"""A bound on the memory that reading a file may take."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,27 +9,60 @@ from torch.overrides import TorchFunctionMode
 
 #: Functions that make tensors of a size that is given.
 FROM_SIZES = {torch.empty, torch.ones, torch.rand, torch.randn, torch.zeros}
-#: Numbers that may be made beside those that the file has, such as batches of trials.
-SPARE = 2**26
-#: How many times a parameter of the file may be made: once, stacked, and in trials.
+#: Bytes that may be allocated beside those of the file, such as batches of trials.
+SPARE = 2**28
+#: How many times the bytes of a file may be allocated: as read, as parameters, stacked,
+#: and in trials.
 TIMES = 8
+#: Bytes that Python takes for a list or a dict of JSON, and for a place in one.
+CONTAINER, PLACE = 256, 32
 
 
-class Budget(TorchFunctionMode):
-    """Refuse to make tensors that a file's own cannot fill.
+class ByteBudget:
+    """Bytes that may still be allocated while a file is read.
+
+    Parameters
+    ----------
+    n_bytes : int
+        How many bytes the file has.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self.left = SPARE + TIMES * n_bytes
+
+    def charge(self, n_bytes: int) -> None:
+        """Count bytes that are about to be allocated.
+
+        Parameters
+        ----------
+        n_bytes : int
+            How many.
+
+        Raises
+        ------
+        ValueError
+            If there are too many of them by now.
+        """
+        self.left -= n_bytes
+        if n_bytes < 0 or self.left < 0:
+            raise ValueError("it takes much more memory than it has bytes")
+
+
+class ChargeTensors(TorchFunctionMode):
+    """Charge the tensors of networks that are built, before they are allocated.
 
     What a file says of sizes of layers is believed only as far as it brings the
     numbers for them.
 
     Parameters
     ----------
-    n_numbers : int
-        How many numbers the tensors of the file have.
+    charge : callable
+        Method of a `ByteBudget`.
     """
 
-    def __init__(self, n_numbers: int) -> None:
+    def __init__(self, charge: Callable[[int], None]) -> None:
         super().__init__()
-        self.left = SPARE + TIMES * n_numbers
+        self.charge = charge
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -38,7 +72,28 @@ class Budget(TorchFunctionMode):
         if func in FROM_SIZES:
             size = args or (kwargs.get("size", ()),)
             sizes = size[0] if isinstance(size[0], tuple | list) else size
-            self.left -= math.prod(int(n) for n in sizes if isinstance(n, int))
-            if self.left < 0:
-                raise ValueError("its networks are larger than what it holds")
+            n = math.prod(int(n) for n in sizes if isinstance(n, int))
+            dtype = kwargs.get("dtype") or torch.get_default_dtype()
+            try:
+                self.charge(n * dtype.itemsize)
+            except ValueError:
+                raise ValueError("its networks are larger than what it holds") from None
         return func(*args, **kwargs)
+
+
+def check_json(text: bytes) -> None:
+    """Check how much memory a document of JSON takes once it is read.
+
+    Parameters
+    ----------
+    text : bytes
+        The document.
+
+    Raises
+    ------
+    ValueError
+        If that is much more than it has bytes.
+    """
+    n_containers = text.count(b"[") + text.count(b"{")
+    n_places = n_containers + text.count(b",")
+    ByteBudget(len(text)).charge(CONTAINER * n_containers + PLACE * n_places)

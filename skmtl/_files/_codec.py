@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from skmtl._files._budget import ByteBudget
 from skmtl._files._paths import Trust
 from skmtl.exceptions import ModelFileError
 
 Node = dict[str, Any]
+#: How deep objects may lie in each other.
+DEPTH = 200
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Writer:
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.shared: dict[int, int] = {}
+        self._depth = 0
 
     def pack(self, value: Any, where: str) -> Any:
         """Return what JSON holds of an object.
@@ -72,11 +79,21 @@ class Writer:
         object
             What JSON can hold.
         """
-        if type(value) is list:
-            return [self.pack(entry, f"{where}.{i}") for i, entry in enumerate(value)]
         simple = value is None or type(value) in (bool, int, str)
         if simple or (type(value) is float and math.isfinite(value)):
             return value
+        self._depth += 1
+        if self._depth > DEPTH:
+            place = ".".join(where.split(".")[:2])
+            raise cannot_store(value, place, f" whose parts lie more than {DEPTH} deep")
+        try:
+            return self._pack(value, where)
+        finally:
+            self._depth -= 1
+
+    def _pack(self, value: Any, where: str) -> Any:
+        if type(value) is list:
+            return [self.pack(entry, f"{where}.{i}") for i, entry in enumerate(value)]
         for kind, codec in CODECS.items():
             if codec.takes(value):
                 return {"kind": kind, **codec.pack(self, value, where)}
@@ -105,14 +122,45 @@ class Reader:
         self.tensors = tensors
         self.trust = trust
         self.shared: list[Any] = []
+        self.budget = ByteBudget(sum(tensor.nbytes for tensor in tensors.values()))
+        self._depth = 0
+        for name, tensor in tensors.items():
+            # Selections count bytes of other values more than once.
+            if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
+                raise ValueError(f"{name} should hold True and False only")
 
     def unpack(self, node: Any) -> Any:
         """Return the object that JSON holds."""
-        if isinstance(node, list):
-            return [self.unpack(entry) for entry in node]
-        if isinstance(node, dict):
+        if not isinstance(node, list | dict):
+            return node
+        self._depth += 1
+        if self._depth > DEPTH:
+            raise ValueError(f"its objects lie more than {DEPTH} deep in each other")
+        try:
+            if isinstance(node, list):
+                return [self.unpack(entry) for entry in node]
             return CODECS[node["kind"]].unpack(self, node)
-        return node
+        finally:
+            self._depth -= 1
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Return the numbers of a tensor, which are not copied.
+
+        Parameters
+        ----------
+        name : str
+            Name of the tensor.
+
+        Returns
+        -------
+        ndarray
+            The same memory. Each mention counts, for the object that is made of it may
+            copy it.
+        """
+        tensor = self.tensors[name]
+        self.budget.charge(tensor.nbytes)
+        array: NDArray[Any] = np.asarray(tensor.numpy())
+        return array
 
 
 def cannot_store(value: Any, where: str, why: str = "") -> ModelFileError:

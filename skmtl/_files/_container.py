@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skmtl._atomic_file import replace_file
+from skmtl._files._budget import check_json
 from skmtl.exceptions import ModelFileError
 
 #: What files say they are, and the only version of them so far.
@@ -88,7 +89,14 @@ def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        document = json.loads(tensors.pop(DOCUMENT).numpy().tobytes())
+        text = tensors.pop(DOCUMENT).numpy().tobytes()
+        check_json(text)
+        document = json.loads(text)
+    except RecursionError:
+        raise ModelFileError(
+            f"{str(path)!r} holds no model that this version of skmtl can build: its "
+            "objects lie too deep in each other."
+        ) from None
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _foreign(path) from error
     return document, tensors
@@ -107,6 +115,7 @@ def _header_bytes(file: BinaryIO, path: Path) -> bytes:
 
 def _metadata(head: bytes, path: Path) -> dict[str, str]:
     try:
+        check_json(head[8:])
         metadata = json.loads(head[8:])["__metadata__"]
         if metadata["format"] == FORMAT:
             return {name: str(metadata[name]) for name in ("version", "sha256")}

@@ -106,12 +106,23 @@ def _read_fitted(reader: Reader, estimator: Any, node: Node) -> None:
     for name, types in TYPES.items():
         if not isinstance(learned[name], types):
             raise TypeError(f"{name} is a {type(learned[name]).__name__}")
+    _check_labels(learned["_oof"], learned["_targets"])
     vars(estimator).update(learned)
     targets, augmentation = estimator._targets, estimator.augmentation
     net = unpack_net(reader, node["net"], targets, augmentation)
     if estimator.selection is not None:
         net.selection = Selection(estimator.selection, estimator.selection_fraction)
     estimator.net_ = net
+
+
+def _check_labels(oof: OutOfFold | None, targets: Targets) -> None:
+    """Check that labels of training rows are those of the tasks: they are counted."""
+    if oof is None:
+        return
+    for labels, k in zip(oof.labels, targets.n_classes, strict=True):
+        fits = labels.dtype.kind == "f" if k == 0 else labels.dtype.kind == "i"
+        if not fits or (k and labels.max(initial=-1) >= k):
+            raise ValueError("it has labels of training rows that are none")
 
 
 CODECS["estimator"] = Codec(

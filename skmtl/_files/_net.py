@@ -1,5 +1,6 @@
 """The net of an estimator: its settings, and the state of what is built from them."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from skorch.history import History
 from torch import Tensor, nn
 
-from skmtl._files._budget import Budget
+from skmtl._files._budget import ChargeTensors
 from skmtl._files._codec import Node, Reader, Writer
 from skmtl._files._objects import pack_all, state_of, unpack_all
 from skmtl._targets import Targets
@@ -131,6 +132,8 @@ def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) 
     if members is not None:
         kind = partial(MembersNet, priors=known["priors"])
     relation = settings["module__relation"]
+    # A row of zeros is going to be predicted.
+    reader.budget.charge(8 * math.prod(settings["module__input_shape"]))
     net: Any = kind(
         MultiTaskModule,
         criterion=PackedLoss,
@@ -153,8 +156,7 @@ def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) 
     )
     if members is not None:
         net.arrangement = tuple(map(bool, members["arrangement"]))
-    n_numbers = sum(tensor.numel() for tensor in reader.tensors.values())
-    with seeded(0, torch.device("cpu")), Budget(n_numbers):
+    with seeded(0, torch.device("cpu")), ChargeTensors(reader.budget.charge):
         net.initialize()
     for own in (net, *getattr(net, "_workers", [])):
         vars(own).pop("arrangement", None)

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.preprocessing import OrdinalEncoder
 from torch import Tensor, nn
 
@@ -142,15 +143,22 @@ def _read_categories(reader: Reader, node: Node) -> Categories:
     categories, labels = Categories(), reader.unpack(node["labels"])
     categories.columns = [int(column) for column in node["columns"]]
     categories.names = reader.unpack(node["names"])
-    categories.encoder = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=-1
-    )
-    table = np.empty((max(map(len, labels)), len(labels)), dtype=object)
-    for j, own in enumerate(labels):  # each column ends in repeats of its first label
-        table[:, j] = own[0]
-        table[: len(own), j] = own
-    categories.encoder.fit(table)
+    if not len(categories.columns) == len(categories.names) == len(labels) > 0:
+        raise ValueError("what it says of the categories does not go together")
+    categories.encoder = _fitted_encoder(reader, labels)
     return categories
+
+
+def _fitted_encoder(reader: Reader, labels: list[NDArray[Any]]) -> OrdinalEncoder:
+    """Return what an encoder is once it has seen all labels of each column."""
+    reader.budget.charge(sum(own.nbytes for own in labels))  # it copies them
+    encoder = OrdinalEncoder(
+        categories=labels, handle_unknown="use_encoded_value", unknown_value=-1
+    )
+    # A row: a table of all labels would have as many rows as the longest column.
+    first = np.empty((1, len(labels)), dtype=object)
+    first[0] = [own[0] for own in labels]
+    return encoder.fit(first).set_params(categories="auto")
 
 
 def _random_state(writer: Writer, value: Any, where: str) -> Node:

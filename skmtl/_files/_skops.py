@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skmtl._files._budget import check_json
 from skmtl._files._codec import Reader, Writer, paths_in
 from skmtl._files._estimators import check_predicts
 from skmtl._files._paths import Trust, imported, known
@@ -50,13 +51,13 @@ class PortableState(MultiTaskFit):
         if MARK not in state:
             super().__setstate__(state)
             return
-        tensors = {
-            name: torch.from_numpy(np.array(array, order="C"))
-            for name, array in state["tensors"].items()
-        }
-        document = json.loads(state[MARK])
-        trust = Trust(state["own"])
         try:
+            tensors = {
+                name: torch.from_numpy(np.array(array, order="C"))
+                for name, array in state["tensors"].items()
+            }
+            check_json(state[MARK].encode())
+            document, trust = json.loads(state[MARK]), Trust(state["own"])
             estimator = Reader(tensors, trust).unpack(document)
             if estimator.__sklearn_is_fitted__():
                 check_predicts(estimator)

@@ -4,6 +4,7 @@ import datetime as dt
 import math
 import re
 import sys
+import zoneinfo
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,9 @@ from skmtl._files._codec import CODECS, Codec, Node, Reader, Writer, cannot_stor
 
 #: Types of arrays that hold no objects.
 PLAIN = re.compile(r"[<>|=]?[biufcmMUS]\d+(\[\w+\])?|\|b1")
+#: Times as pandas writes them, and time zones of a fixed offset.
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?")
+OFFSET = re.compile(r"UTC([+-]\d\d:\d\d)?")
 #: Types of arrays that are tensors as they are.
 NATIVE = {"b1", "i1", "i2", "i4", "i8", "u1", "f2", "f4", "f8"}
 DATES: dict[str, Any] = {"date": dt.date, "datetime": dt.datetime, "time": dt.time}
@@ -71,7 +75,7 @@ def _read_array(reader: Reader, node: Node) -> NDArray[Any]:
         for i, entry in enumerate(node["items"]):
             array[i] = reader.unpack(entry)
         return array.reshape(node["shape"])
-    array = reader.tensors[node["tensor"]].numpy().copy()
+    array = reader.array(node["tensor"])
     if "dtype" not in node:
         return array
     if not PLAIN.fullmatch(node["dtype"]):
@@ -79,12 +83,12 @@ def _read_array(reader: Reader, node: Node) -> NDArray[Any]:
     dtype = np.dtype(node["dtype"])
     if array.dtype != np.uint8 or array.shape[-1:] != (dtype.itemsize,):
         raise ValueError(f"an array of type {dtype} has other bytes")
-    octets, shape = array.tobytes(), array.shape[:-1]
+    octets, shape = array.reshape(-1), array.shape[:-1]
     if dtype.kind == "U":  # numpy believes any number to be one of a character
-        characters = np.frombuffer(octets, np.dtype("u4").newbyteorder(dtype.byteorder))
+        characters = octets.view(np.dtype("u4").newbyteorder(dtype.byteorder))
         if (characters > sys.maxunicode).any():
             raise ValueError("an array of strings has other characters")
-    return np.frombuffer(octets, dtype).reshape(shape).copy()
+    return octets.view(dtype).reshape(shape)
 
 
 def _tensor(writer: Writer, value: Tensor, where: str) -> Node:
@@ -93,16 +97,27 @@ def _tensor(writer: Writer, value: Tensor, where: str) -> Node:
     return {"tensor": writer.keep(value, where)}
 
 
-def _timestamp(value: Any) -> list[Any]:
+def _timestamp(_writer: Writer, value: Any, where: str) -> Node:
     tz = None if value.tz is None else str(value.tz)
+    if not _is_time_zone(tz):
+        raise cannot_store(value, where, f" in the time zone {tz!r}")
     utc = value if tz is None else value.tz_convert("UTC").tz_localize(None)
-    return [utc.isoformat(), value.unit, tz]
+    return {"value": [utc.isoformat(), value.unit, tz]}
+
+
+def _is_time_zone(name: Any) -> bool:
+    """Tell names of time zones from paths, which pandas would read."""
+    if name is None or (isinstance(name, str) and OFFSET.fullmatch(name)):
+        return True
+    return name in zoneinfo.available_timezones()
 
 
 def _read_timestamp(parts: list[Any]) -> Any:
     import pandas as pd
 
     text, unit, tz = parts
+    if not ISO.fullmatch(text) or not _is_time_zone(tz):
+        raise ValueError(f"{text!r} in the time zone {tz!r} is no time")
     stamp = pd.Timestamp(text).as_unit(unit)
     return stamp if tz is None else stamp.tz_localize("UTC").tz_convert(tz)
 
@@ -134,6 +149,10 @@ def _read_table(reader: Reader, node: Node) -> Any:
     values, index, columns = (
         reader.unpack(node[name]) for name in ("values", "index", "columns")
     )
+    expected = (len(index),) if columns is None else (len(index), len(columns))
+    if not isinstance(values, np.ndarray) or values.shape != expected:
+        raise ValueError("a table has another shape than its names")
+    reader.budget.charge(values.nbytes)  # pandas copies it
     if columns is None:
         return pd.Series(values, index)
     return pd.DataFrame(values, index, columns)
@@ -182,7 +201,11 @@ CODECS |= {
     "missing": simple(
         _pandas("NAType", "NaTType"), lambda value: type(value).__name__, _missing
     ),
-    "timestamp": simple(_pandas("Timestamp"), _timestamp, _read_timestamp),
+    "timestamp": Codec(
+        _pandas("Timestamp"),
+        _timestamp,
+        lambda _reader, node: _read_timestamp(node["value"]),
+    ),
     "table": Codec(_pandas("DataFrame", "Series"), _table, _read_table),
     "date": simple(
         _is_date, lambda value: [type(value).__name__, value.isoformat()], _read_date
