@@ -33,6 +33,22 @@ def printable(value: Any) -> str:
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
+def first_line(error: Exception) -> str:
+    """Return what an error says first, as `printable` text.
+
+    Parameters
+    ----------
+    error : Exception
+        An error.
+
+    Returns
+    -------
+    str
+        Its first line.
+    """
+    return printable(str(error).strip().partition("\n")[0])
+
+
 def _escaped(character: str) -> str:
     escaped = (
         unicodedata.category(character) in ESCAPED or ord(character) in BIDIRECTIONAL

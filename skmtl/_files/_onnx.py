@@ -18,6 +18,7 @@ from skmtl._atomic_file import replace_file, resolve_target
 from skmtl._files._onnx_table import CATEGORIES, NUMBERS, columns_of_inputs, table_model
 from skmtl._files._served import Served
 from skmtl._fit import MultiTaskFit
+from skmtl._printable import first_line
 from skmtl.exceptions import ModelFileError
 
 #: Version of ONNX's operators, which torch and skl2onnx both know.
@@ -186,7 +187,7 @@ def _network(estimator: Any, dtype: torch.dtype | None) -> Any:
             )
         return program.model_proto  # type: ignore[union-attr]
     except Exception as error:
-        why = str(error).strip().partition("\n")[0]
+        why = first_line(error)
         raise ModelFileError(
             f"This model with sharing={net.module__sharing!r}, relation="
             f"{net.module__relation!r} and encoder={estimator.encoder!r} cannot be "
@@ -223,7 +224,7 @@ def _converted(onnx: Any, pipeline: Pipeline) -> Any:
                 pipeline, "pipeline", types, target_opset={"": OPSET}
             )
     except Exception as error:
-        why = str(error).strip().partition("\n")[0]
+        why = first_line(error)
         raise ModelFileError(
             f"The 'pipeline' parameter of skmtl.export_onnx has a step that skl2onnx "
             f"cannot convert: {why}."

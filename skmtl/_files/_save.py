@@ -13,6 +13,7 @@ from skmtl._files._container import read, write
 from skmtl._files._estimators import check_predicts
 from skmtl._files._paths import Trust
 from skmtl._fit import MultiTaskFit
+from skmtl._printable import first_line
 from skmtl.exceptions import ModelFileError
 
 
@@ -130,7 +131,7 @@ def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
         estimator = Reader(tensors, trust).unpack(document)
         check_predicts(estimator)
     except Exception as error:
-        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        why = first_line(error) or type(error).__name__
         raise ModelFileError(
             f"{str(path)!r} holds no model that this version of skmtl can build: {why}."
         ) from error

@@ -14,6 +14,7 @@ from skmtl._files._codec import Reader, Writer, paths_in
 from skmtl._files._estimators import check_predicts
 from skmtl._files._paths import Trust, imported, known
 from skmtl._fit import MultiTaskFit
+from skmtl._printable import first_line
 from skmtl._task import TaskClassifier, TaskRegressor
 from skmtl.exceptions import ModelFileError
 
@@ -64,7 +65,7 @@ class PortableState(MultiTaskFit):
         except Exception as error:
             raise ModelFileError(
                 f"This is no state of a {type(self).__name__} that this version of "
-                f"skmtl can build: {error or type(error).__name__}."
+                f"skmtl can build: {first_line(error) or type(error).__name__}."
             ) from error
         self.__dict__.update(vars(estimator))
 

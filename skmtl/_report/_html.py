@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from skmtl._printable import printable
+
 #: What stands for nothing, and for a minus.
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -38,7 +40,7 @@ def text(value: Any) -> str:
         return DASH
     if isinstance(value, float | np.floating):
         return f"{value:#.4g}".replace("-", MINUS)
-    return escape(str(value))
+    return escape(printable(value))
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from skmtl._columns import Kind, task_kinds
+from skmtl._printable import printable
 from skmtl._validation import over_largest, pandas_for, validate_params
 from skmtl.metrics._core import Comparison, metrics_of
 from skmtl.metrics._metric import Metric, as_metric
@@ -54,7 +55,11 @@ class MultiTaskReport:
         shown["missing"] = [f"{100 * share:.3g} %" for share in self.frame["missing"]]
         shown = shown.map(_text)
         means = self.mean.map(_text).to_frame("mean over tasks").T
-        return pandas_for("multitask_report").concat([shown, means]).fillna("")
+        shown = pandas_for("multitask_report").concat([shown, means]).fillna("")
+        shown.index, shown.columns = (
+            [printable(name) for name in axis] for axis in shown.axes
+        )
+        return shown
 
     def __repr__(self) -> str:
         return self._shown().to_string()  # type: ignore[no-any-return]

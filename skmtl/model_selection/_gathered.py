@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
+from skmtl._printable import printable
 from skmtl._records import mean_known
 from skmtl._validation import warn_user
 from skmtl.model_selection._cells import Cell, Failure
@@ -37,7 +38,7 @@ def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None
     failed, told = (
         sum(reasons.values()),
         "\n".join(
-            f"{name} ({count} times): {reason}"
+            f"{printable(name)} ({count} times): {reason}"
             for (name, reason), count in reasons.items()
         ),
     )
@@ -51,7 +52,8 @@ def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None
 
 
 def _shortened(words: str) -> str:
-    """Return words without their middle where they are many."""
+    """Return printable words, without their middle where they are many."""
+    words = "\n".join(map(printable, words.split("\n")))
     if len(words) <= N_LETTERS:
         return words
     return f"{words[: N_LETTERS // 2]} … {words[-N_LETTERS // 2 :]}"

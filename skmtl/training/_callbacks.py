@@ -9,6 +9,8 @@ import torch
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
+from skmtl._printable import printable
+
 
 class Stopping(Callback):
     """Stop when a loss no longer falls, and bring back the best epoch.
@@ -140,7 +142,7 @@ class Progress(Callback):
         losses = epoch["train_losses"]
         named = list(zip(net.task_names, losses, strict=True))
         for name, loss in named[: self.n_shown]:
-            shown[str(name)] = f"{loss:.4f}"
+            shown[printable(name)] = f"{loss:.4f}"
         if len(losses) > self.n_shown:
             shown["..."] = f"{len(losses) - self.n_shown} more"
         if "valid_loss" in epoch:
