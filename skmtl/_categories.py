@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.preprocessing import OrdinalEncoder
 
-from skmtl._columns import native_values, series_of
+from skmtl._columns import is_categorical, native_values, series_of
 
-#: Types of categories in pandas and polars.
-TYPES = {"category", "Categorical", "Enum"}
 NUMBERS = Real | Decimal | np.bool_
 
 
@@ -198,7 +196,7 @@ def _series(X: Any) -> list[Any]:
 def _kind(series: Any) -> str:
     """Return whether a column holds "categories" or "numbers"; refuse anything else."""
     dtype = series.dtype
-    typed = str(dtype).split("(")[0] in TYPES
+    typed = is_categorical(series)
     if _is_numeric(dtype):
         return "numbers"
     if typed and not hasattr(series, "isna"):  # polars has categories of strings alone

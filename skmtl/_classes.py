@@ -177,16 +177,17 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
         return None
     columns = read_columns(y, estimator.missing_label)
     n_tasks = len(columns.columns)
-    kinds = estimator._kinds(columns)
     if classes is None:
-        if "classification" in kinds:
+        if "classification" in estimator._kinds(columns):
             raise ValueError(
                 "classes must be passed on the first call to partial_fit: the labels "
                 "of all tasks, as a list of one array per task."
             )
         return None
     classes = [classes] if columns.one_d and not _is_nested(classes) else list(classes)
-    if len(classes) != n_tasks or not all(
+    told = classes if len(classes) == n_tasks else None
+    kinds = estimator._kinds(columns, told)
+    if told is None or not all(
         (entry is None) == (kind == "regression")
         for entry, kind in zip(classes, kinds, strict=False)
     ):

@@ -242,7 +242,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)
 
-    def _kinds(self, columns: Columns) -> list[Kind]:
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
         return ["classification"] * len(columns.columns)
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:

@@ -10,10 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from skmtl._validation import default_names, match_tasks
+from skmtl._validation import default_names, match_tasks, warn_user
 
 Kind = Literal["classification", "regression"]
 KINDS: tuple[Kind, Kind] = ("classification", "regression")
+#: Types of categories in pandas and polars.
+CATEGORY_TYPES = {"category", "Categorical", "Enum"}
+#: Most different whole numbers that are classes in any case.
+MOST_CODES = 10
+#: Most different whole numbers that are classes where they count 0, 1, 2, ...
+MOST_CLASSES = 20
+#: Labels of a typical value from which on it may be a class.
+ENOUGH_LABELS = 10
+#: Tasks that a warning names, at most.
+N_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -26,14 +36,18 @@ class Column:
         The labels that are present, in their native type.
     present : ndarray of bool of shape (n_samples,)
         Which rows have a label.
+    categorical : bool, default=False
+        Whether the column has a type for categories.
     """
 
     values: NDArray[Any]
     present: NDArray[np.bool_]
+    categorical: bool = False
 
     def restricted(self, keep: NDArray[np.bool_]) -> "Column":
         """Return the column with the labels of some rows only."""
-        return Column(self.values[keep[self.present]], self.present & keep)
+        values = self.values[keep[self.present]]
+        return replace(self, values=values, present=self.present & keep)
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,9 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     for name, (values, _) in zip(names or default_names(len(raw)), raw, strict=True):
         _check_single_values(values, name)
     columns = [_read(values, mask, missing_label) for values, mask in raw]
+    for t, series in enumerate(series_of(y) if _is_frame(y) else [y]):
+        if is_categorical(series):
+            columns[t] = replace(columns[t], categorical=True)
     if not columns:
         raise ValueError("y has no column: give at least one task.")
     if not len(columns[0].present):
@@ -157,15 +174,74 @@ def task_kinds(columns: Columns, task_types: Any) -> list[Kind]:
                 f"among {names}. Got {name!r}: {kind!r}."
             )
     return [
-        given.get(name) or _kind_of(column.values)
+        given.get(name) or guess_kind(column)[0]
         for name, column in zip(names, columns.columns, strict=True)
     ]
 
 
-def _kind_of(values: NDArray[Any]) -> Kind:
-    """Return the kind that the labels of a column show."""
-    fractional = values.dtype.kind == "f" and (values != np.floor(values)).any()
-    return "regression" if fractional else "classification"
+def guess_kind(column: Column) -> tuple[Kind, bool]:
+    """Return the kind of task that labels show, and whether they leave no doubt.
+
+    Parameters
+    ----------
+    column : Column
+        The labels.
+
+    Returns
+    -------
+    kind : {"classification", "regression"}
+        Regression for numbers with a fraction, for whole numbers with more than 20
+        different values, and for those with more than 10 that do not count 0, 1, 2, ...
+        or 1, 2, 3, ..., each of them more than once.
+    clear : bool
+        Whether the kind is plain.
+    """
+    values = column.values
+    if values.dtype.kind not in "iuf" or not len(values):
+        return "classification", True
+    if values.dtype.kind == "f" and (values != np.floor(values)).any():
+        return "regression", True
+    two = values.max() <= values.min() + 1
+    if two or column.categorical or np.isinf(values).any():
+        return "classification", True
+    found, counts = np.unique(values, return_counts=True)
+    span = int(found[-1]) - int(found[0]) + 1
+    numbered = bool(found[0] in (0, 1) and span == len(found) and counts.min() > 1)
+    typical = float(np.median(counts))
+    if len(found) <= MOST_CODES:
+        return "classification", numbered or len(found) <= 3 or typical > 2
+    if numbered and len(found) <= MOST_CLASSES:
+        return "classification", True
+    many = len(found) > MOST_CLASSES
+    return "regression", many and not numbered and typical < ENOUGH_LABELS
+
+
+def warn_unclear_kinds(columns: Columns, task_types: Any) -> None:
+    """Warn of whole numbers that may be classes or quantities.
+
+    Parameters
+    ----------
+    columns : Columns
+        The labels.
+    task_types : dict, sequence or None
+        Kinds that the user gives.
+    """
+    if task_types is not None and not isinstance(task_types, dict):
+        return
+    guessed = {
+        name: guess_kind(column)
+        for name, column in zip(columns.task_names, columns.columns, strict=True)
+        if name not in (task_types or {})
+    }
+    unclear = {name: kind for name, (kind, clear) in guessed.items() if not clear}
+    if unclear:
+        named = ", ".join(f"{k!r} as {v}" for k, v in list(unclear.items())[:N_NAMED])
+        more = f" and {len(unclear) - N_NAMED} more" if len(unclear) > N_NAMED else ""
+        warn_user(
+            "The whole numbers of some tasks may be classes or quantities, and are "
+            f"taken so: {named}{more}. Set task_types, such as task_types="
+            f"{dict([next(iter(unclear.items()))])}, to choose."
+        )
 
 
 _Raw = tuple[NDArray[Any], NDArray[np.bool_] | None]
@@ -175,7 +251,7 @@ def _split(
     y: Any,
 ) -> tuple[list[Any] | None, list[_Raw], bool, np.dtype[Any] | None]:
     """Return names, (values, mask of what is missing) per column, one_d and dtype."""
-    if hasattr(y, "columns") and (hasattr(y, "iloc") or hasattr(y, "get_columns")):
+    if _is_frame(y):
         series = series_of(y)
         return (
             list(y.columns),
@@ -252,6 +328,17 @@ def _from_sequence(y: Any) -> NDArray[Any]:
     if several or len(types) > 1 or any(map(_is_missing, array.flat)):
         return array
     return np.asarray(y)
+
+
+def _is_frame(table: Any) -> bool:
+    """Tell a DataFrame of pandas or polars."""
+    framed = hasattr(table, "iloc") or hasattr(table, "get_columns")
+    return framed and hasattr(table, "columns")
+
+
+def is_categorical(series: Any) -> bool:
+    """Tell a column with a type for categories."""
+    return str(getattr(series, "dtype", "")).split("(")[0] in CATEGORY_TYPES
 
 
 def series_of(frame: Any) -> list[Any]:

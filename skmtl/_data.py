@@ -11,7 +11,12 @@ from sklearn.utils import check_consistent_length
 from skmtl._columns import Columns
 from skmtl._positions import Positions, positions
 from skmtl._targets import Targets
-from skmtl._validation import check_sample_weight, count_rows, over_largest
+from skmtl._validation import (
+    check_sample_weight,
+    count_rows,
+    over_largest,
+    warn_user,
+)
 from skmtl.weighting import TaskLabels, Weighting
 
 #: One entry per task: None, "balanced" or {class: weight}.
@@ -200,6 +205,33 @@ def check_some_weight(data: Data, targets: Targets) -> None:
                 f"{targets.names[t]!r} a positive weight: raise the weight of one of "
                 f"its classes {classes.tolist()}."
             )
+
+
+def warn_many_classes(data: Data, targets: Targets, task_types: Any) -> None:
+    """Warn of tasks with more classes than half their labels.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+    task_types : dict, sequence or None
+        Kinds that the user gives, which are taken at their word.
+    """
+    if task_types is not None and not isinstance(task_types, dict):
+        return
+    for t, (name, k) in enumerate(zip(targets.names, targets.n_classes, strict=True)):
+        n_labels = np.count_nonzero(is_present(data.labels[t])) if k > 10 else 0
+        many = n_labels > 20 and k > round(0.5 * n_labels)
+        if many and name not in (task_types or {}):
+            warn_user(
+                "The number of unique classes is greater than 50% of the number of "
+                f"samples. Task {name!r} has {k} classes in {n_labels} labelled rows, "
+                "and could be a regression problem: use MultiTaskRegressor, or "
+                "MultiTaskEstimator for tasks of both kinds."
+            )
+            return
 
 
 def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:

@@ -22,6 +22,7 @@ from skmtl._data import (
     read_weighted,
     reweighted,
     task_labels,
+    warn_many_classes,
 )
 from skmtl._fingerprint import agreed, check_resume, checkpoints_of
 from skmtl._held_out import hold_out, judge_of, member_parts
@@ -284,7 +285,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         targets = (
             self._targets
             if resume
-            else Targets(columns, self._kinds(columns), weight, classes)
+            else Targets(columns, self._kinds(columns, classes), weight, classes)
         )
         class_weight = self._class_weight(targets)
         data = encode(X, columns, weight, targets, class_weight)
@@ -292,6 +293,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             raise ValueError("y has no label that counts: every entry is missing.")
         if not resume and classes is None:
             check_some_weight(data, targets)
+            warn_many_classes(data, targets, getattr(self, "task_types", None))
         return targets, data
 
     def _read_validation(
@@ -348,7 +350,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
-    def _kinds(self, columns: Columns) -> list[Kind]:
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
         raise NotImplementedError
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:

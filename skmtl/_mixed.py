@@ -16,7 +16,7 @@ from skmtl._classes import (
     class_weight_of_task,
     published_classes,
 )
-from skmtl._columns import Columns, Kind, task_kinds
+from skmtl._columns import KINDS, Columns, Kind, task_kinds, warn_unclear_kinds
 from skmtl._data import ClassWeight
 from skmtl._docs import shared_docs
 from skmtl._targets import Targets
@@ -46,8 +46,11 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     task_types : dict or list, default=None
         Kind of each task, "classification" or "regression", as ``{task name: kind}`` or
         as a list with one entry per task. A task left out is of the kind that its
-        column shows: regression if it holds numbers that are not integers, else
-        classification.
+        column shows. Strings, truth values and categories are classes, and numbers with
+        a fraction are regression. Whole numbers are classes if they have at most 10
+        different values, or at most 20 that count 0, 1, 2, ... or 1, 2, 3, ..., each of
+        them more than once; else regression, as are ages, prices and counts. A warning
+        names the tasks whose kind is not plain.
     loss : {"absolute_error", "huber", "squared_error"}, default="squared_error"
         Loss of the standardised regression targets.
     class_weight : dict, "balanced" or list, default=None
@@ -262,8 +265,13 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)
 
-    def _kinds(self, columns: Columns) -> list[Kind]:
-        return task_kinds(columns, self.task_types)
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+        given = self.task_types
+        if given is None and classes is not None:
+            given = [KINDS[entry is None] for entry in classes]
+        kinds = task_kinds(columns, given)
+        warn_unclear_kinds(columns, given)
+        return kinds
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return check_class_weight(self.class_weight, targets)

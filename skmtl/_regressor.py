@@ -169,5 +169,5 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         """
         return self._partial_fit(X, y, sample_weight)
 
-    def _kinds(self, columns: Columns) -> list[Kind]:
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
         return ["regression"] * len(columns.columns)

@@ -68,6 +68,8 @@ def _own_teacher(estimator: Any, job: Job) -> Any:
     """
     settings: dict[str, Any] = {"sharing": "independent", "relation": None}
     settings["record_gradients"] = False
+    if hasattr(estimator, "task_types"):
+        settings["task_types"] = list(job.targets.kinds)
     if type(job.weighting).label_weights is Weighting.label_weights:
         settings["weighting"] = "equal"  # of which only matters what it does to labels
     if not isinstance(estimator.random_state, Integral):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
-from skmtl._columns import read_columns, task_kinds
+from skmtl._columns import read_columns, task_kinds, warn_unclear_kinds
 from skmtl._dependence import N_BINS, check_method, dependence
 from skmtl._targets import Targets
 from skmtl._validation import Interval, StrOptions, validate_params, warn_user
@@ -76,8 +76,7 @@ def label_dependence(
           where i has it [3]_, for tasks of two classes. A task that has only one class
           counts as never positive.
     task_types : dict or list, default=None
-        Kind of each task, as in `skmtl.MultiTaskEstimator`. Numbers that are integers
-        count as classes unless "regression" is given for them.
+        Kind of each task, as in `skmtl.MultiTaskEstimator`.
     n_bins : int, default=5
         Number of bins that hold equally many of a task's numbers, for
         "mutual_information".
@@ -146,6 +145,7 @@ def label_dependence(
     """
     columns = read_columns(Y, missing_label)
     targets = Targets(columns, task_kinds(columns, task_types))
+    warn_unclear_kinds(columns, task_types)
     names, n_classes = targets.names, targets.n_classes
     check_method(
         method, names, targets.classes, "The 'method' parameter of label_dependence"

@@ -82,7 +82,8 @@ def task_scores(
         task where there are as many, or 0 and 1.
     task_types : dict or sequence of {"classification", "regression"}, default=None
         Kinds of tasks, all or by name, where their labels leave open which metric of a
-        dict is theirs: integers are taken for classes.
+        dict is theirs; a task left out is of the kind that its labels show, as in
+        `skmtl.MultiTaskEstimator`.
     missing_label : object, default=nan
         What marks a missing label, beside None, NaN, NaT, ``pandas.NA`` and masked
         entries, which always do.

@@ -58,7 +58,8 @@ class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold)
         entries, which always do.
     task_types : str, dict, sequence or None, default=None
         "classification" or "regression" for all tasks, in a dict by their names or in a
-        sequence with one for each. None: numbers with a fraction are regression.
+        sequence with one for each. None: as their labels show, by the rule of
+        `skmtl.MultiTaskEstimator`.
 
     References
     ----------

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
-from skmtl._columns import KINDS, Column, Columns, Kind, read_columns, task_kinds
+from skmtl._columns import (
+    KINDS,
+    Column,
+    Columns,
+    Kind,
+    read_columns,
+    task_kinds,
+    warn_unclear_kinds,
+)
 from skmtl._label_table import label_table, pair_table
 from skmtl._stratify import binned
 from skmtl._targets import numeric
@@ -73,9 +81,9 @@ class Stratified:
         columns = read_columns(y, self.missing_label)
         n_tasks = len(columns.columns)
         one = isinstance(self.task_types, str)
-        kinds = task_kinds(
-            columns, [self.task_types] * n_tasks if one else self.task_types
-        )
+        given = [self.task_types] * n_tasks if one else self.task_types
+        kinds = task_kinds(columns, given)
+        warn_unclear_kinds(columns, given)
         codes, classes = _encoded(columns, kinds, self.n_bins, n_parts)
         table = label_table(codes)
         if self.order == 2:

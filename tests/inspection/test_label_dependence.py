@@ -192,7 +192,8 @@ def test_kinds_may_be_given():
     whole = pd.DataFrame({"score": np.arange(60), "group": np.arange(60) // 20})
     value = label_dependence(whole, task_types={"score": "regression"}, n_bins=3).value
     assert value.loc["score", "group"] == pytest.approx(np.log(3))
-    as_classes = label_dependence(whole).value
+    assert_allclose(label_dependence(whole, n_bins=3).value, value)
+    as_classes = label_dependence(whole, task_types={"score": "classification"}).value
     assert as_classes.loc["score", "score"] == pytest.approx(np.log(60))
 
 

@@ -156,11 +156,11 @@ def test_numbers_are_cut_into_bins_that_folds_can_share():
 
 def test_integers_are_numbers_where_task_types_say_so():
     y = np.arange(40)
-    for types in ("regression", ["regression"], {"task0": "regression"}):
+    for types in ("regression", ["regression"], {"task0": "regression"}, None):
         fold = fold_of(MultiTaskStratifiedKFold(4, task_types=types, n_bins=2), y)
         assert_array_equal(np.bincount(fold[:20]), [5] * 4)
     with RARE_AWARE:
-        fold_of(MultiTaskStratifiedKFold(4), y)
+        fold_of(MultiTaskStratifiedKFold(4, task_types="classification"), y)
 
 
 def test_folds_are_blocks_without_shuffling():
