@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from sklearn import config_context
 from sklearn.preprocessing import OrdinalEncoder
 
 from skmtl._columns import is_categorical, native_values, series_of
@@ -105,7 +106,8 @@ class Categories:
         if np.ndim(X) != 2 or np.shape(X)[1] <= self.columns[-1]:
             return X  # refused later, for its shape
         labels = self._labels(X)
-        codes = self.encoder.transform(labels) + 1
+        with config_context(transform_output="default"):  # whatever the user has set
+            codes = self.encoder.transform(labels) + 1
         codes[labels != labels] = np.nan  # also where fit saw none missing
         if hasattr(X, "columns"):
             return _replaced(X, dict(zip(self.columns, codes.T, strict=True)))
