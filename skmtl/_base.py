@@ -93,11 +93,11 @@ class MultiTaskBase(PortableState):
         check_is_fitted(self)
         net = self.net_
         X = self._check_X(X, net.module__encoder, reset=False)
-        dtype = net.module_.input_dtype
+        dtype, stage = net.module_.input_dtype, net.module_.inputs
         device = next(net.module_.parameters()).device
         with n_threads(threads(self, net)):
             if not isinstance(X, Streamed):
-                return net.outputs(Source(X, dtype, device, resident=False))
+                return net.outputs(Source(X, dtype, device, False, stage))
             order = X.in_file_order(np.arange(len(X)))
             outputs = net.outputs(Source(X[order], dtype, device, resident=False))
             return outputs[torch.from_numpy(order.argsort())]

@@ -26,6 +26,7 @@ from skmtl.encoder import (
     TrainingInputs,
 )
 from skmtl.encoder._inputs import SMALL
+from skmtl.encoder._sparse import SparseInputs, is_wide
 from skmtl.encoder._table import TableEncoder
 from skmtl.relation import RELATION, Relation
 from skmtl.relation._base import SoftLoss
@@ -55,6 +56,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 FLOAT64_WORK = 2**22
 #: Steps without improvement to wait for, and bounds of the epochs that they take.
 PATIENT_STEPS, PATIENCE = 200, (5, 16)
+#: Members of a model of a wide sparse table, which waits for the fewest epochs: the
+#: linear model that it has learns in few, and gains little by averages.
+SPARSE_MEMBERS = 4
 #: Members of a model of tables, where the number is left open: with many rows, four do
 #: as well as eight (census_kdd and school of the benchmark) in less than half the time.
 N_MEMBERS, MANY_ROWS, MANY_ROWS_MEMBERS = 8, 10_000, 4
@@ -85,6 +89,8 @@ class Plan:
         Which labels of a batch train.
     n_members : int
         Number of members; see `with_members`.
+    sparse : bool
+        Whether encoders read a wide sparse table without its zeros.
     precision : {"auto", "float32", "float64", "bf16"}
         Type of numbers.
     processes : Processes
@@ -104,6 +110,7 @@ class Plan:
     sampling: str | float | None
     selection: Selection | None
     n_members: int
+    sparse: bool
     precision: str
     processes: Processes
     backend: str | None
@@ -141,6 +148,7 @@ class Plan:
             estimator.sampling,
             selection,
             n_members,
+            False,
             precision,
             processes_of(accelerator),
             _backend(estimator.compile, device),
@@ -157,7 +165,7 @@ class Plan:
         return None if self.soft_loss is None else self.relation.teacher  # type: ignore[union-attr]
 
 
-def with_members(plan: Plan, estimator: Any, n_rows: int, resume: bool) -> Plan:
+def with_members(plan: Plan, estimator: Any, X: Any, n_rows: int, resume: bool) -> Plan:
     """Return the settings with the number of members, where that is left open.
 
     Parameters
@@ -166,6 +174,8 @@ def with_members(plan: Plan, estimator: Any, n_rows: int, resume: bool) -> Plan:
         The settings.
     estimator : estimator
         Its ``n_members`` decides where given.
+    X : ndarray, sparse matrix or Streamed
+        The inputs.
     n_rows : int
         Number of rows with a label.
     resume : bool
@@ -176,9 +186,13 @@ def with_members(plan: Plan, estimator: Any, n_rows: int, resume: bool) -> Plan:
     Plan
         The settings.
     """
-    if estimator.n_members != "auto" or not isinstance(plan.encoder, TableEncoder):
+    if not isinstance(plan.encoder, TableEncoder):
+        return plan
+    plan = replace(plan, sparse=is_wide(X))
+    if estimator.n_members != "auto":
         return plan
     n_members = N_MEMBERS if n_rows < MANY_ROWS else min(N_MEMBERS, MANY_ROWS_MEMBERS)
+    n_members = min(n_members, SPARSE_MEMBERS) if plan.sparse else n_members
     return replace(plan, n_members=estimator.n_members_ if resume else n_members)
 
 
@@ -397,7 +411,8 @@ def patience(estimator: Any, plan: Plan, n_rows: int) -> float:
     if estimator.n_iter_no_change != "auto":
         return float(estimator.n_iter_no_change)
     n_batches = math.ceil(n_rows / _batch_size(estimator, plan.n_members, n_rows))
-    return float(np.clip(PATIENT_STEPS // n_batches, *PATIENCE))
+    epochs = np.clip(PATIENT_STEPS // n_batches, *PATIENCE)
+    return float(PATIENCE[0] if plan.sparse else epochs)
 
 
 def _batch_size(estimator: Any, n_members: int, n_rows: int) -> int:
@@ -428,5 +443,8 @@ def threads(estimator: Any, net: MultiTaskNet) -> int | None:
     """
     if estimator.n_threads is not None:
         return int(estimator.n_threads)
-    work = net.batch_size * sum(p.numel() for p in net.module_.parameters())
+    sparse = [m for m in net.module_.modules() if isinstance(m, SparseInputs)]
+    n_sparse = sum(p.numel() for module in sparse for p in module.parameters())
+    n_dense = sum(p.numel() for p in net.module_.parameters()) - n_sparse
+    work = net.batch_size * n_dense
     return 1 if work <= ONE_THREAD_WORK else None

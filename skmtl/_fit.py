@@ -203,7 +203,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         seed = int(random_state.randint(2**31 - 1))
         encoder = plan.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
-        plan = with_members(plan, self, len(data.rows), resume)
+        plan = with_members(plan, self, data.X, len(data.rows), resume)
         task_weight = over_largest(check_task_weight(self.task_weight, targets.names))
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(

@@ -321,7 +321,8 @@ class Job:
         packed = pack_targets(
             self.targets.blocks, data.labels, data.weight, net.dtype, device
         )
-        source = Source(data.X, net.module_.input_dtype, device)
+        stage = None if self.plan.augmentation else net.module_.inputs
+        source = Source(data.X, net.module_.input_dtype, device, stage=stage)
         every = len(data.rows) == data.X.shape[0]
         return Rows(source, packed, None if every else data.rows)
 

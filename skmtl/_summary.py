@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +37,9 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
         counts[row] += parameter.numel()
     for parameter, row in _layers(alone):
         separate[row] += module.n_tasks * parameter.numel()
+    if module.sparse is not None:
+        separate["sparse"] = sum(p.numel() for p in module.sparse.parameters())
+        separate["sparse"] += shared["sparse"] * (module.n_tasks - 1)
     separate["heads"] = module.heads.n_outputs * (alone.width + 1)
     table = {
         row: (shared[row], per_task[row], shared[row] + per_task[row], separate[row])
@@ -51,8 +55,9 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
 
 def _encoder_alone(net: MultiTaskNet) -> EncoderModule:
     """Build the encoder as a network of one task has it."""
-    stage = net.module_.inputs
-    shape = net.module__input_shape if stage is None else stage.shape
+    module: Any = net.module_
+    module = module.together if isinstance(module, Members) else module
+    shape = module.encoded_shape
     with seeded(0, torch.device("cpu")):
         return net.module__encoder.build(shape, 1)  # type: ignore[no-any-return]
 

@@ -9,6 +9,7 @@ import torch
 
 from skmtl.encoder import ENCODER, ModuleEncoder
 from skmtl.encoder._levels import CategoryCodes, OneHot
+from skmtl.encoder._sparse import SparseColumns
 from skmtl.encoder._stage import Affine, TableStage, ToNormal
 from skmtl.exceptions import ModelFileError
 from skmtl.relation import RELATION
@@ -34,7 +35,14 @@ def known() -> dict[str, type]:
         },
         "stage": {
             cls.__name__: cls
-            for cls in (Affine, CategoryCodes, OneHot, TableStage, ToNormal)
+            for cls in (
+                Affine,
+                CategoryCodes,
+                OneHot,
+                SparseColumns,
+                TableStage,
+                ToNormal,
+            )
         },
         "nn": {"ModuleList": torch.nn.ModuleList},
         "optim": {

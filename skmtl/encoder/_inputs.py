@@ -46,6 +46,15 @@ class InputStage(nn.Module):
         """Columns of the raw inputs that hold codes of categories, if any do."""
         return None
 
+    @property
+    def n_sparse(self) -> int:
+        """Number of columns of which it returns positions and values, at the end."""
+        return 0
+
+    def pack(self, X: Any) -> NDArray[Any]:
+        """Return rows of a sparse matrix as an array that ``forward`` takes."""
+        return X.toarray()  # type: ignore[no-any-return]
+
 
 @dataclass(frozen=True)
 class TrainingInputs:
@@ -129,6 +138,11 @@ class TrainingInputs:
             weight = None if self.weight is None else self.weight[part]
             X = self._read(self.rows[part])
             yield X if exponents is None else scale_columns(X, -exponents), weight
+
+    def of_columns(self, columns: NDArray[np.int64]) -> "TrainingInputs":
+        """Return the same of some columns only."""
+        sizes = tuple(np.array(self.n_categories)[columns]) if self.n_categories else ()
+        return TrainingInputs(self.X[:, columns], self.rows, self.weight, sizes)
 
     def sample(self) -> Any:
         """Return rows whose quantiles stand for those of all.

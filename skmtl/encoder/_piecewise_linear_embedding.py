@@ -101,9 +101,11 @@ class PiecewiseLinearEmbedding(MLP):
     def prepared(self, inputs: TrainingInputs) -> Self:
         """Return a copy that also knows the bins."""
         spec = super().prepared(inputs)
-        X = inputs.sample()
-        Z = torch.from_numpy(X.toarray() if issparse(X) else np.array(X)).double()
-        Z = Z if spec.stage_ is None else spec.stage_(Z)[:, : spec.stage_.n_numbers]
+        X, stage = inputs.sample(), spec.stage_
+        if issparse(X):
+            X = X.toarray() if stage is None else stage.pack(X.copy())
+        Z = torch.from_numpy(np.array(X)).double()
+        Z = Z if stage is None else stage(Z)[:, : stage.n_numbers]
         shares = np.linspace(0, 1, self.n_bins + 1)
         spec.edges_ = [_distinct(q) for q in np.quantile(Z.numpy(), shares, axis=0).T]
         return spec

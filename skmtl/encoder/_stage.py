@@ -25,6 +25,7 @@ from skmtl.encoder._levels import (
     Survey,
     least_rows,
 )
+from skmtl.encoder._sparse import SparseColumns, fit_sparse
 
 #: Scaled inputs further from zero than this are moved there.
 BOUND = 5.0
@@ -149,7 +150,7 @@ class TableStage(InputStage):
     """Fill, scale and order the columns of a table.
 
     Returns ``[numbers | indicators of missing ones | levels as zeros and ones | numbers
-    of categories]``.
+    of categories]``, and after them positions and values of sparse columns.
 
     Parameters
     ----------
@@ -178,8 +179,11 @@ class TableStage(InputStage):
         Shape of one sample after it.
     n_numbers : int
         Number of columns of numbers and indicators.
+    sparse : SparseColumns or None
+        What reads wide sparse inputs; all else is then of the columns that it leaves.
     """
 
+    sparse: SparseColumns | None
     numeric: Tensor | None
     fill: Tensor | None
     flagged: Tensor | None
@@ -198,6 +202,7 @@ class TableStage(InputStage):
         code_columns: NDArray[np.int64],
     ) -> None:
         super().__init__()
+        self.sparse = None
         self.scaler = scaler
         self.levels = nn.ModuleList(levels)
         self.codes = codes
@@ -218,10 +223,26 @@ class TableStage(InputStage):
 
     @property
     def code_columns(self) -> Tensor | None:
-        return self.held
+        if self.held is None or self.sparse is None:
+            return self.held
+        return self.sparse.rest[self.held]
+
+    @property
+    def n_sparse(self) -> int:
+        return 0 if self.sparse is None else len(self.sparse.columns)
+
+    def pack(self, X: Any) -> NDArray[Any]:
+        return super().pack(X) if self.sparse is None else self.sparse.pack(X)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Map (n, n_features) to (n, *shape)."""
+        """Map (n, n_features), or packed rows, to (n, *shape), and packed columns."""
+        if self.sparse is None:
+            return self._table(X)
+        X, packed = self.sparse(X)
+        Z = self._table(X)
+        return torch.cat([Z, packed.to(Z.dtype)], dim=1)
+
+    def _table(self, X: Tensor) -> Tensor:
         Z = X if self.numeric is None else X.index_select(1, self.numeric)
         Z = Z if self.scaler is None else self.scaler(Z)
         parts = [Z]
@@ -269,6 +290,31 @@ def fit_table(
     TableStage or None
         The stage; None where there is nothing to do.
     """
+    settings = scale, impute, max_levels, embed, min_frequency, continuous_first
+    sparse = fit_sparse(inputs, min_frequency)
+    if sparse is None:
+        return _fit_columns(inputs, *settings)
+    stage = _fit_columns(inputs.of_columns(sparse.rest.numpy()), *settings)
+    if stage is None:
+        every = np.arange(sparse.n_rest)
+        nothing = np.empty(0, dtype=np.int64)
+        stage = TableStage(None, every, True, 0, None, nothing, [], None, nothing)
+    stage.sparse = sparse
+    return stage
+
+
+def _fit_columns(
+    inputs: TrainingInputs,
+    scale: str | None,
+    impute: bool,
+    max_levels: int,
+    embed: bool,
+    min_frequency: str | float,
+    continuous_first: bool,
+) -> TableStage | None:
+    """Learn the first stage of columns that are read dense."""
+    if not inputs.shape[0]:
+        return None
     kinds = NumberKinds.of(inputs, max_levels)
     columns = np.flatnonzero(inputs.categorical)
     numeric = np.flatnonzero(~inputs.categorical)

@@ -51,10 +51,14 @@ class SharingModule(nn.Module):
         Number of features per sample and task.
     same_features : bool
         Whether all tasks read the same features, which then have no axis of tasks.
+    n_separate : int
+        Number of networks that share nothing, not even what reads sparse inputs; where
+        there are several, ``forward`` also takes inputs of each, (n_separate, n, ...).
     """
 
     width: int
     same_features: bool = False
+    n_separate: int = 1
 
     @abstractmethod
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -95,6 +95,7 @@ class _Grouped(MixtureModule):
         super().__init__()
         self.columns = columns
         self.width, self.n_mixed = columns.width, columns.n_copies
+        self.n_separate = columns.n_copies
         self.same_features = columns.n_copies == 1
         self.register_buffer("group_of_task", group_of_task)
         self.shares = columns.n_copies < len(group_of_task)

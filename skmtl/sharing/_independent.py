@@ -39,6 +39,7 @@ class _Independent(SharingModule):
         super().__init__()
         self.columns = columns
         self.width = columns.width
+        self.n_separate = columns.n_copies
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.columns(X).transpose(0, 1), None  # (n, tasks, width)

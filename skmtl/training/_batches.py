@@ -13,6 +13,7 @@ from skmtl._positions import Positions, position_type
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
 from skmtl._validation import over_largest
+from skmtl.encoder import InputStage
 from skmtl.training._processes import ALONE, Processes
 
 #: One block's labels and their weights; None where every label counts the same.
@@ -25,7 +26,8 @@ class Source:
 
     Arrays in memory become one tensor, without a copy where type and order allow it,
     and live on the device. Memory maps, read-only arrays, sparse matrices and tables on
-    disk stay where they are, and only the rows of a batch are read and made dense.
+    disk stay where they are, and only the rows of a batch are read and made dense, or
+    written as positions and values where the networks take sparse rows.
 
     Parameters
     ----------
@@ -38,11 +40,20 @@ class Source:
     resident : bool, default=True
         Whether to convert an array in memory as a whole, for many passes, rather than
         the rows of each batch, for one.
+    stage : InputStage or None, default=None
+        What the rows of a sparse matrix will go through, which may take them sparse;
+        None for what needs them dense.
     """
 
     def __init__(
-        self, X: Any, dtype: torch.dtype, device: torch.device, resident: bool = True
+        self,
+        X: Any,
+        dtype: torch.dtype,
+        device: torch.device,
+        resident: bool = True,
+        stage: InputStage | None = None,
     ) -> None:
+        self.stage = stage
         self.dtype = dtype
         self.device = device
         self.n_samples = X.shape[0]
@@ -68,7 +79,8 @@ class Source:
     def _select(self, rows: Positions | slice) -> Any:
         data: Any = self.data
         if issparse(data):
-            return data[rows].toarray()
+            part = data[rows]
+            return part.toarray() if self.stage is None else self.stage.pack(part)
         if self.streamed is not None:
             if isinstance(rows, slice):
                 rows = np.arange(*rows.indices(self.n_samples))

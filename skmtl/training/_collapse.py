@@ -38,7 +38,7 @@ def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
     each = map(module.member, range(module.n_members)) if several else [module]
     with torch.inference_mode():
         X = module.staged(X)
-        found = [one.sharing.collapsed(X) for one in each]
+        found = [one.sharing.collapsed(one.read(X)[0]) for one in each]
     if found[0] is None:
         return
     collapsed = torch.stack(found).all(dim=0)  # type: ignore[arg-type]

@@ -6,8 +6,12 @@ from typing import Any, Self
 
 from skorch.callbacks import Callback
 
+from skmtl.encoder._sparse import SparseInputs
 from skmtl.training._predicting import PredictingNet
 from skmtl.training._processes import ALONE, Processes
+
+#: How many times the learning rate weights of sparse columns have, and their ``eps``.
+SPARSE_STEPS = {"features": (10, 0.12), "linear": (100, 0.06)}
 
 
 class KeptNet(PredictingNet):
@@ -43,18 +47,40 @@ class KeptNet(PredictingNet):
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> Any:
         """Build the optimizer; learned task weights don't decay."""
         _, kwargs = self.get_params_for_optimizer("optimizer", [])
-        parameters: list[Any] = list(self.module_.parameters())
-        learned = list(self.weighting_.parameters())
-        if "weight_decay" in inspect.signature(self.optimizer).parameters:
+        known = inspect.signature(self.optimizer).parameters
+        learned, groups = list(self.weighting_.parameters()), []
+        if "betas" in known and "eps" in known:
+            groups = self._sparse_groups(kwargs["lr"], "weight_decay" in known)
+        apart = {p for group in groups for p in group["params"]}
+        parameters = [p for p in self.module_.parameters() if p not in apart]
+        if "weight_decay" in known:
             kwargs["weight_decay"] = self.weight_decay
-            if learned:
-                parameters = [
-                    {"params": parameters},
-                    {"params": learned, "weight_decay": 0.0},
-                ]
-                learned = []
-        self.optimizer_ = self.optimizer(parameters + learned, **kwargs)
+            groups += [{"params": learned, "weight_decay": 0.0}] if learned else []
+        else:
+            parameters += learned
+        every = [{"params": parameters}, *groups] if groups else parameters
+        self.optimizer_ = self.optimizer(every, **kwargs)
         return self
+
+    def _sparse_groups(self, lr: float, decays: bool) -> list[dict[str, Any]]:
+        """Return how the weights of sparse columns train, where there are any.
+
+        Adam divides gradients by their root mean square, so that rare words move as far
+        as frequent ones, whatever they tell. Its ``eps`` is added to that divisor:
+        where it is larger than gradients are, steps are those of gradient descent.
+        """
+        groups = []
+        for name, (factor, eps) in SPARSE_STEPS.items():
+            weights = [
+                getattr(module, name)
+                for module in self.module_.modules()
+                if isinstance(module, SparseInputs)
+            ]
+            group = {"params": weights, "lr": lr * factor, "eps": eps}
+            if decays:  # by as much per step as others
+                group["weight_decay"] = self.weight_decay / factor
+            groups += [group] if weights else []
+        return groups
 
     def replica(self, settings: dict[str, Any]) -> Self:
         """Return a copy that trains on without touching this net.

@@ -57,7 +57,7 @@ class Members(StagedModule):
     def _joined(self, encoder: Encoder) -> EncoderModule | None:
         """Return encoders of all members as one module on the stacked parameters."""
         alone: Any = self.together.sharing.encoder
-        joined = encoder.build(self.together.staged_shape, self.n_members)
+        joined = encoder.build(self.together.encoded_shape, self.n_members)
         own = dict(alone.named_parameters())
         shapes = {name: p.shape for name, p in joined.named_parameters()}
         if shapes.keys() != own.keys():
@@ -113,6 +113,8 @@ class Members(StagedModule):
         if self.together.makes_heads:
             weight = self.stack.bound("head_weight")()  # type: ignore[union-attr]
         b = (heads.bias + heads.prior).unsqueeze(1)
+        X, linear = self.together.read(X)
+        b = b if linear is None else b + linear
         if not self._squeezed:
             H = encoder(X)  # type: ignore[misc]
         else:
@@ -290,6 +292,9 @@ def _tried(
     trial = [copy.deepcopy(module).double() for module in modules[:2]]
     for module in trial:  # heads start at zero, which would hide the rest
         nn.init.normal_(module.heads.weight)
+        if module.sparse is not None:
+            nn.init.normal_(module.sparse.features)
+            nn.init.normal_(module.sparse.linear)
     X = torch.randn(2, 3, *input_shape, device=module.heads.weight.device).double()
     if module.code_columns is not None:
         X[..., module.code_columns] = 0

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from skmtl._targets import Block
 from skmtl.encoder import Encoder, InputStage
+from skmtl.encoder._sparse import DIM, SparseInputs
 from skmtl.relation import Relation, RelationModule
 from skmtl.sharing import MixtureModule, Sharing
 from skmtl.sharing._hard import HardModule
@@ -109,10 +110,18 @@ class MultiTaskModule(StagedModule):
         )
         inputs = encoder.input_stage()
         input_shape = input_shape if inputs is None else inputs.shape
-        self.staged_shape = input_shape
+        n_sparse = 0 if inputs is None else inputs.n_sparse
+        if n_sparse:
+            input_shape = (input_shape[0] + DIM,)
+        #: Shape of one sample as encoders read it.
+        self.encoded_shape = input_shape
         self.sharing = sharing.build(encoder, input_shape, n_tasks)
         width = self.sharing.width
         self.heads = Heads(blocks, n_tasks, width, prior)
+        self.sparse: SparseInputs | None = None
+        if n_sparse:
+            sizes = n_sparse, self.heads.n_outputs, self.sharing.n_separate
+            self.sparse = SparseInputs(input_shape[0] - DIM, *sizes)
         self.relation = None
         if relation is not None:
             args = self.heads.task_of_output, self.sharing.same_features
@@ -128,13 +137,14 @@ class MultiTaskModule(StagedModule):
 
     def trace(self, X: Tensor) -> Trace:
         """Return outputs together with the features that tasks share."""
-        X, sharing, mixing = self.staged(X), self.sharing, None
+        (X, linear), sharing, mixing = self.read(self.staged(X)), self.sharing, None
         shared: Tensor | None
         if isinstance(sharing, MixtureModule) and sharing.n_mixed > 1:
             mixing, shared = sharing.mixture(X)
             if self._mixes_outputs:
                 outputs = self.heads.mixed(mixing, shared)
-                return Trace(self._coupled(outputs), shared, self._plain, mixing)
+                outputs = self._coupled(outputs, linear)
+                return Trace(outputs, shared, self._plain, mixing)
             features = mixing @ shared
         else:
             features, shared, mixing = sharing.traced(X)
@@ -144,7 +154,7 @@ class MultiTaskModule(StagedModule):
         if self._relates("forward"):
             shared = features if shared is None else shared
             features = self._related(features)
-        outputs = self._coupled(self.heads(features, self.head_weight()))
+        outputs = self._coupled(self.heads(features, self.head_weight()), linear)
         return Trace(outputs, shared, heads_only, mixing)
 
     @property
@@ -176,7 +186,12 @@ class MultiTaskModule(StagedModule):
             return weight
         return self.relation.head_weight(weight, self.heads.task_of_output)  # type: ignore[union-attr]
 
-    def _coupled(self, outputs: Tensor) -> Tensor:
+    def read(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what encoders read of staged inputs, and what outputs get added."""
+        return (X, None) if self.sparse is None else self.sparse(X)
+
+    def _coupled(self, outputs: Tensor, linear: Tensor | None) -> Tensor:
+        outputs = outputs if linear is None else outputs + linear
         return outputs if self.coupling is None else self.coupling(outputs)
 
     def _related(self, features: Tensor) -> Tensor:
@@ -219,7 +234,7 @@ class MultiTaskModule(StagedModule):
         training = self.training
         self.eval()
         with torch.no_grad():
-            gates = self.sharing.gates(self.staged(batch))
+            gates = self.sharing.gates(self.read(self.staged(batch))[0])
         self.train(training)
         if gates is None:
             raise ValueError(
@@ -232,6 +247,8 @@ class MultiTaskModule(StagedModule):
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters that more than one task depends on."""
         yield from self.sharing.shared_parameters()
+        if self.sparse is not None and self.sparse.n_networks == 1:
+            yield self.sparse.features
         for link in (self.relation, self.coupling):
             if link is not None:
                 yield from link.parameters()
