@@ -296,11 +296,12 @@ def new_net(
         criterion__soft_loss=plan.soft_loss,
         weighting=weighting,
         given_weighting=plan.weighting,
+        targets=targets,
         task_names=targets.names,
         task_weight=task_weight * targets.active,
         dtype=torch.float32,
         train_split=None,
-        use_caching=False,  # skorch could not join the labels of several batches
+        use_caching=False,  # predictions of batches are those of training
         verbose=0,
         **_settings(estimator, plan, len(data.rows), callbacks),
     )
@@ -377,6 +378,7 @@ def _settings(
         "lr": estimator.learning_rate_init,
         "weight_decay": estimator.alpha,
         "batch_size": _batch_size(estimator, plan.n_members, n_rows),
+        "max_epochs": estimator.max_iter,
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
         "selection": plan.selection,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from skorch.callbacks import InputShapeSetter, WandbLogger
+
 from skmtl._build import Plan, patience
 from skmtl._held_out import judged_by
 from skmtl._targets import Targets
@@ -12,6 +14,9 @@ from skmtl.training import (
     Stopping,
     TaskStopping,
 )
+
+#: How keys of the history begin that need held-out rows.
+HELD_OUT = ("valid_loss", "valid_score")
 
 
 def callbacks_of(
@@ -51,6 +56,7 @@ def callbacks_of(
         The callbacks, the user's last.
     """
     own = list(estimator.callbacks or [])
+    _check_given(own, stops)
     if one_pass:
         return own
     callbacks: list[Any] = []
@@ -66,6 +72,28 @@ def callbacks_of(
     if estimator.stop_tasks:
         callbacks.append(TaskStopping(waited, tol))
     return callbacks + own
+
+
+def _check_given(callbacks: list[Any], stops: bool) -> None:
+    """Refuse callbacks of skorch that lack what they need."""
+    for callback in callbacks:
+        if isinstance(callback, tuple):  # a name, and the callback
+            callback = callback[-1]
+        name = type(callback).__name__
+        if isinstance(callback, InputShapeSetter):
+            raise ValueError(
+                f"callbacks has {name}, which sets a parameter of a module by the "
+                "number of features, but encoders know that number: leave it out."
+            )
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(callback, WandbLogger) and callback.save_model:
+            monitor, name = "valid_loss_best", f"{name}(save_model=True)"
+        if not stops and isinstance(monitor, str) and monitor.startswith(HELD_OUT):
+            raise ValueError(
+                f"callbacks has {name}, which monitors {monitor!r}, but no rows are "
+                "held out in this call: use fit with early_stopping=True or with X_val "
+                "and y_val, or another monitor, such as 'train_loss'."
+            )
 
 
 def _shown(estimator: Any, given: tuple[Any, Any, Any], targets: Targets) -> list[Any]:

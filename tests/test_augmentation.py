@@ -316,7 +316,7 @@ def test_callbacks_see_one_prediction_per_row_under_mixup():
             seen.append("gradients")
 
         def on_batch_end(self, net, batch=None, y_pred=None, training=None, **kwargs):
-            seen.append((training, len(batch[0]), len(batch[1][0][0]), len(y_pred)))
+            seen.append((training, len(batch[0]), len(batch[1]), len(y_pred)))
 
     est = classifier("mixup", callbacks=[Watch()], max_iter=1, batch_size=100)
     est.fit(X, Y, X_val=X[:30], y_val=Y[:30])

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from skorch.history import History
 from torch import Tensor, nn
 
 from skmtl._files._budget import ChargeTensors
@@ -95,7 +94,7 @@ def _pack_trained(writer: Writer, net: MultiTaskNet, where: str) -> Node:
     optimizer = net.optimizer_
     state = None if optimizer is None else optimizer.state_dict()
     own = {name: getattr(net, name) for name in STATE}
-    own |= {"history": [dict(epoch) for epoch in net.history], "optimizer": state}
+    own |= {"history": net.history.to_dicts(), "optimizer": state}
     return {"trained": pack_all(writer, own, where)}
 
 
@@ -143,6 +142,7 @@ def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) 
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,
         criterion__soft_loss=None if relation is None else relation.soft_loss(),
+        targets=targets,
         task_names=targets.names,
         augmentation=resolve_augmentation(augmentation),
         selection=None,
@@ -186,7 +186,7 @@ def _continue(net: Any, trained: dict[str, Any], train: bool) -> None:
     """Bring back what training has left in a net."""
     for name in STATE:
         setattr(net, name, trained[name])
-    net.history_ = History(trained["history"])
+    net.history = trained["history"]
     if trained["optimizer"] is None:
         net.optimizer_ = None
     elif train:

@@ -6,10 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from tqdm.auto import tqdm
 
 from skmtl._printable import printable
+
+#: What a bar shows, which may be within an epoch.
+BAR = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n:g}/{total:g} "
+    "[{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+)
 
 
 class Stopping(Callback):
@@ -56,6 +62,10 @@ class Stopping(Callback):
                 self.state_ = {name: value.clone() for name, value in state.items()}
         if self.waited_ >= self.patience:
             net.stop_training_ = True
+
+    def epochs_left(self) -> float:
+        """Return how many epochs come if none improves on the best so far."""
+        return self.patience - self.waited_
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the best epoch."""
@@ -106,6 +116,10 @@ class MemberStopping(Callback):
         if net.done.all():
             net.stop_training_ = True
 
+    def epochs_left(self) -> float:
+        """Return how many epochs come if none improves on a member's best so far."""
+        return float(self.patience - self.waited_.min())
+
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the states that count."""
         states = net.active.states()
@@ -116,7 +130,9 @@ class MemberStopping(Callback):
 
 
 class Progress(Callback):
-    """A progress bar over epochs.
+    """A progress bar over epochs, which moves within them.
+
+    Its end is where training stops if no epoch improves on the best so far.
 
     Parameters
     ----------
@@ -132,11 +148,34 @@ class Progress(Callback):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Open the bar."""
-        self.bar_ = tqdm(total=self.max_iter, desc="epoch", leave=True)
-        self.best_ = -np.inf
+        # Batches move it, but show it no more often than the clock allows.
+        settings = {"miniters": 0, "bar_format": BAR}
+        self.bar_ = tqdm(total=self.max_iter, desc="epoch", leave=True, **settings)
+        self.n_done_ = 0
+        self.best_: float | None = None
+
+    def on_epoch_begin(
+        self, net: Any, dataset_train: Any = None, **kwargs: Any
+    ) -> None:
+        """Find out how long training and the epoch may be."""
+        self.bar_.total = self._n_epochs(net)
+        self.rows_, self.epoch_rows_ = 0, net.epoch_rows(dataset_train)
+
+    def advance(self, n_rows: int) -> None:
+        """Move within the epoch.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows of the batch that has been trained on.
+        """
+        self.rows_ += n_rows
+        share = min(round(self.rows_ / self.epoch_rows_, 2), 0.99)
+        self.bar_.update(self.n_done_ + share - self.bar_.n)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Show the losses of the epoch."""
+        self.n_done_ += 1
         epoch = net.history[-1]
         shown = {"loss": f"{epoch['train_loss']:.4f}"}
         losses = epoch["train_losses"]
@@ -145,21 +184,40 @@ class Progress(Callback):
             shown[printable(name)] = f"{loss:.4f}"
         if len(losses) > self.n_shown:
             shown["..."] = f"{len(losses) - self.n_shown} more"
-        if "valid_loss" in epoch:
-            score = epoch.get("valid_score", -epoch["valid_loss"])
-            self.best_ = max(self.best_, score)
-            shown |= {"valid": f"{score:.4f}", "best": f"{self.best_:.4f}"}
+        for name, better in (("valid_score", max), ("valid_loss", min)):
+            if name in epoch and "best" not in shown:
+                value = epoch[name]
+                self.best_ = value if self.best_ is None else better(self.best_, value)
+                shown |= {name: f"{value:.4f}", "best": f"{self.best_:.4f}"}
         self.bar_.set_postfix(shown, refresh=False)
-        self.bar_.update()
+        self.bar_.update(self.n_done_ - self.bar_.n)
 
-    def state_dict(self) -> dict[str, float]:
-        """Return how far the bar has come, and the best score."""
-        return {"n": self.bar_.n, "best": self.best_}
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Close the bar where training has ended."""
+        self.bar_.total = self.n_done_
+        self.close()
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def _n_epochs(self, net: Any) -> int:
+        """Return after how many epochs training ends if none improves."""
+        left = [
+            callback.patience - callback.misses_
+            if isinstance(callback, EarlyStopping)
+            else callback.epochs_left()
+            for _, callback in net.callbacks_
+            if isinstance(callback, EarlyStopping | Stopping | MemberStopping)
+        ]
+        most = self.n_done_ + max(1.0, min(left, default=np.inf))
+        first = not self.n_done_  # which improves on nothing
+        return int(min(self.max_iter, np.ceil(most + first)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the bar has come, and the best score or loss."""
+        return {"n": self.n_done_, "best": self.best_}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another bar was."""
-        self.bar_.update(state["n"] - self.bar_.n)
-        self.best_ = state["best"]
+        self.n_done_, self.best_ = state["n"], state["best"]
+        self.bar_.update(self.n_done_ - self.bar_.n)
 
     def close(self) -> None:
         """Close the bar; training may have ended by an error."""

@@ -2,13 +2,15 @@
 
 import copy
 import inspect
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from skorch.callbacks import Callback
 
 from skmtl.encoder._sparse import SparseInputs
+from skmtl.training._history import TaskHistory
 from skmtl.training._predicting import PredictingNet
 from skmtl.training._processes import ALONE, Processes
+from skmtl.training._scoring import score_all_tasks
 
 #: How many times the learning rate weights of sparse columns have, and their ``eps``.
 SPARSE_STEPS = {"features": (10, 0.12), "linear": (100, 0.06)}
@@ -25,6 +27,19 @@ class KeptNet(PredictingNet):
         Type of the parameters in training.
     """
 
+    #: Attributes that only training needs.
+    of_training: ClassVar[tuple[str, ...]] = (
+        "processes",
+        "_parameters",
+        "_balance",
+        "_trace",
+        "_stops",
+        "_stopped",
+        "_said",
+        "_progress",
+        "judging",
+        "checkpoints",
+    )
     processes: Processes = ALONE
     training_dtype: Any
     optimizer_: Any
@@ -36,6 +51,26 @@ class KeptNet(PredictingNet):
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
         return []
+
+    @property
+    def history(self) -> TaskHistory:
+        """One record per epoch; see `TaskHistory`."""
+        return self.history_
+
+    @history.setter
+    def history(self, records: Any) -> None:
+        self.history_ = TaskHistory(records, self.targets.names)
+
+    def initialize_history(self) -> None:
+        """Begin a history without records."""
+        self.history = []
+
+    def initialize_callbacks(self) -> Self:
+        """Make the callbacks ready; scores that are named are those of all tasks."""
+        super().initialize_callbacks()
+        for _, callback in self.callbacks_:
+            score_all_tasks(callback)
+        return self
 
     def initialize_criterion(self) -> Self:
         """Build the losses and the weighting, whose parameters are trained too."""
@@ -117,6 +152,11 @@ class KeptNet(PredictingNet):
                 group.update(now)
         return net  # type: ignore[no-any-return]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds, which a callback may make during training."""
+        state: dict[str, Any] = super().__getstate__()
+        return {k: v for k, v in state.items() if k not in self.of_training}
+
     def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
         """Drop what only training needs, keeping the user's own callbacks.
 
@@ -142,15 +182,5 @@ class KeptNet(PredictingNet):
         # Of the tensors on the device, skorch pickles only modules and optimizers in a
         # way that loads where there is no such device.
         self.weights_ = self.weights()
-        for name in (
-            "processes",
-            "_parameters",
-            "_balance",
-            "_trace",
-            "_stops",
-            "_stopped",
-            "_said",
-            "judging",
-            "checkpoints",
-        ):
+        for name in self.of_training:
             vars(self).pop(name, None)  # type: ignore[attr-defined]

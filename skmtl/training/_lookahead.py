@@ -78,7 +78,7 @@ class Lookahead(Callback):
             if self.n_batches_ % self.every_ == 0:
                 net.module_.eval()
                 with reusable_graphs():
-                    self._look(net, batch)
+                    self._look(net, getattr(batch, "packed", batch))
                 net.module_.train()
 
     def _look(self, net: Any, batch: Batch) -> None:

@@ -20,6 +20,7 @@ from skmtl.training._members_predicting import PredictingMembers
 from skmtl.training._module import Trace
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._refine import MANY_ROWS, Slopes, fitted_slopes, refined
+from skmtl.training._scoring import ScoringRows, reads_batches, steps_by_batch
 from skmtl.weighting import GradientWeightingModule
 
 #: Optimizers that treat each number by itself, so that members don't meet in them.
@@ -38,16 +39,6 @@ ELEMENTWISE = {
     ]
 }
 
-#: What only training needs.
-OF_TRAINING = (
-    "_run",
-    "_priors",
-    "_losses_of_members",
-    "active",
-    "done",
-    "member_losses",
-)
-
 
 class MembersNet(PredictingMembers):
     """A net of several members, each with its own weights, batches and held-out rows.
@@ -65,11 +56,22 @@ class MembersNet(PredictingMembers):
 
     #: Whether members are stacked, and their encoders joined; None finds out.
     arrangement: tuple[bool, bool] | None = None
+    #: What each member trains on and what is held out of it, while they train.
+    _own: tuple[MemberBatches, Checks | None] | None = None
+    of_training = (
+        *PredictingMembers.of_training,
+        "_run",
+        "_own",
+        "_priors",
+        "_losses_of_members",
+        "active",
+        "done",
+        "member_losses",
+    )
 
     def __init__(self, *args: Any, priors: Sequence[Any], **kwargs: Any) -> None:
         self.priors = priors
         self.slopes: Slopes | None = None
-        self._own: tuple[MemberBatches, Checks | None] | None = None
         super().__init__(*args, **kwargs)
 
     # ------------------------------------------------------------------ building
@@ -124,8 +126,11 @@ class MembersNet(PredictingMembers):
             and not self.augmentation
             and self.selection is None
             and self.optimizer in ELEMENTWISE
-            and not self._listens("on_batch_begin", "on_batch_end", "on_grad_computed")
-            and not any(isinstance(c, TaskStopping) for _, c in self.callbacks_)
+            and not self._hears_gradients()
+            and not any(
+                isinstance(c, TaskStopping) or reads_batches(c)
+                for _, c in self.callbacks_
+            )
         )
 
     def _worker(self, i: int) -> MultiTaskNet:
@@ -229,9 +234,18 @@ class MembersNet(PredictingMembers):
             return
         for net in self._alone:
             net.stop_training_, net._lowest = False, {}
+            net.callbacks_ = [(name, _of_member(c, net)) for name, c in net.callbacks_]
             net._constants()
             net._trace = self._alone[0]._trace  # which is compiled once for all
-        self._balance, self._run = self._alone[0]._balance, self._runs()
+        first = self._alone[0]
+        self._balance, self._run = first._balance, self._runs()
+        self._batches_read, self._progress = first._batches_read, first._progress
+        self.verbose = first.verbose
+
+    def epoch_rows(self, rows: ScoringRows) -> float:
+        """Return how many rows the batches of an epoch of training have here."""
+        n_turns = 1 if self.stacked else int((~self.done).sum())
+        return n_turns * max(map(len, rows.parts)) / self.processes.n
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return batches of all members, or what is held out of each."""
@@ -260,14 +274,19 @@ class MembersNet(PredictingMembers):
         """Train one member after the other for an epoch."""
         self._set_training()  # all at once, so that what is held out finds it so
         rate = [group["lr"] for group in self.optimizer_.param_groups]
+        by_batch = any(steps_by_batch(callback) for _, callback in self.callbacks_)
         for net, own, done in zip(self._alone, batches.turns(), self.done, strict=True):
             if done:
                 continue
-            for group, lr in zip(net.optimizer_.param_groups, rate, strict=True):
-                group["lr"] = lr  # schedulers know the first member's
+            if not by_batch:
+                for group, lr in zip(net.optimizer_.param_groups, rate, strict=True):
+                    group["lr"] = lr  # schedulers know the first member's
             net.history.new_epoch()
             net.run_single_epoch(own, True, "train", net.train_step)
+            self.history[-1]["batches"] += net.history[-1]["batches"]
         records = [net.history[-1] for net in self._alone]
+        n_batches = max(record["train_batch_count"] for record in records)
+        self.history.record("train_batch_count", n_batches)
         losses = np.array([record["train_losses"] for record in records])
         self._record("train", losses)
         for name in ("train_weights", "train_gradient_norms", "train_gradient_cosines"):
@@ -295,6 +314,16 @@ class MembersNet(PredictingMembers):
             record = self.judging.see(losses[some], Z[some], parts, numbers)
             self.history[-1].update(record)
             self.member_losses = -self.judging.worth
+        if self._batches_read:
+            self._show_held_out(checks)
+
+    def _show_held_out(self, checks: Checks) -> None:
+        """Let callbacks see what is held out of each member as batches of its net."""
+        for i in self.active.numbers[self._trains].tolist():
+            net, n_batches = self._alone[i], len(self._alone[i].history[-1]["batches"])
+            own = net.get_iterator(checks.parts[i])
+            net.run_single_epoch(own, False, "valid", net.validation_step)
+            self.history[-1]["batches"] += net.history[-1]["batches"][n_batches:]
 
     def stop_tasks(self, stopped: NDArray[np.bool_], member: int = 0) -> None:
         """Train a member on without some tasks, or stop it where none is left."""
@@ -381,10 +410,17 @@ class MembersNet(PredictingMembers):
     def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
         """Drop what only training needs, keeping the user's own callbacks."""
         super().strip(callbacks, keep_optimizer)
-        for name in OF_TRAINING:
-            vars(self).pop(name, None)  # type: ignore[attr-defined]
         for net in self._workers:
             net.strip(callbacks, keep_optimizer)
+
+
+def _of_member(callback: Any, net: MultiTaskNet) -> Any:
+    """Return a schedule of a member's own where it goes on after each batch."""
+    if not steps_by_batch(callback) or net.number == 0:
+        return callback
+    schedule = copy.copy(callback).initialize()
+    schedule.on_train_begin(net)
+    return schedule
 
 
 def _run_each(members: Members, X: Tensor) -> Tensor:

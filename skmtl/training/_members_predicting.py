@@ -12,6 +12,7 @@ from skmtl.training._members_data import Checks
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._processes import ALONE, Processes
 from skmtl.training._refine import Slopes, averaged, refined
+from skmtl.training._scoring import ScoringRows, SelectedRows
 
 
 class PredictingMembers(MultiTaskNet):
@@ -33,7 +34,13 @@ class PredictingMembers(MultiTaskNet):
         """Number of members."""
         return len(self.priors)
 
-    def outputs(self, source: Source) -> Tensor:
+    def _outputs_of_rows(self, rows: ScoringRows) -> Tensor:
+        if not rows.held_out:
+            return super()._outputs_of_rows(rows)
+        outputs = self.held_out_outputs(rows.parts, rows.rows.source.n_samples)
+        return outputs[rows.rows.numbers()]
+
+    def outputs(self, source: Source | SelectedRows) -> Tensor:
         """Return packed outputs of the mean prediction, (n, n_outputs), on the CPU."""
         outputs, blocks = super().outputs(source), self.criterion_.blocks
         if self.slopes is None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, PrintLog
 from torch import Tensor
 
 from skmtl._randomness import generator
+from skmtl._targets import Targets
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
@@ -22,6 +23,12 @@ from skmtl.training._judging import Judging, Stopped
 from skmtl.training._kept import KeptNet
 from skmtl.training._module import Trace
 from skmtl.training._processes import ALONE, Processes
+from skmtl.training._scoring import (
+    LabelledBatch,
+    ScoringRows,
+    hears_batches,
+    reads_batches,
+)
 from skmtl.training._selection import Selection
 from skmtl.training._tally import Tally
 
@@ -43,6 +50,8 @@ class MultiTaskNet(KeptNet):
         How task losses are balanced, after its look at the labels.
     given_weighting : Weighting
         The same as the user gave it.
+    targets : Targets
+        The tasks.
     task_names : list
         Names of the tasks.
     task_weight : ndarray of shape (n_tasks,)
@@ -83,6 +92,8 @@ class MultiTaskNet(KeptNet):
     _stopped: Stopped | None = None
     #: What the network says of held-out rows in an epoch, batch by batch.
     _said: list[Tensor]
+    #: The progress bar, where there is one.
+    _progress: Progress | None = None
 
     def __init__(
         self,
@@ -90,6 +101,7 @@ class MultiTaskNet(KeptNet):
         *args: Any,
         weighting: Any,
         given_weighting: Any,
+        targets: Targets,
         task_names: list[Any],
         task_weight: NDArray[np.float64],
         augmentation: Sequence[Augmentation],
@@ -104,6 +116,7 @@ class MultiTaskNet(KeptNet):
     ) -> None:
         self.weighting = weighting
         self.given_weighting = given_weighting
+        self.targets = targets
         self.task_names = task_names
         self.task_weight = task_weight
         self.augmentation = augmentation
@@ -136,21 +149,30 @@ class MultiTaskNet(KeptNet):
         self.processes.align(self.module_, self.weighting_)
         self.notify("on_train_begin", X=None, y=None)
         try:
+            self._train(rows, valid, epochs)
+        except BaseException:
+            if self._progress is not None:
+                self._progress.close()
+            raise
+
+    def _train(self, rows: Any, valid: Any, epochs: int) -> None:
+        try:
             with self._balance.graphs(), compiling(self.backend):
                 self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
             if not asked_by_callback(interrupt):
                 raise
-        finally:
-            for _, callback in self.callbacks_:
-                if isinstance(callback, Progress):
-                    callback.close()
         if valid is None:
             self._check_last(rows)
         self.notify("on_train_end", X=None, y=None)
 
     def _epochs(self, rows: Any, valid: Any, epochs: int) -> None:
-        data = {"dataset_train": rows, "dataset_valid": valid}
+        data = {
+            "dataset_train": ScoringRows(rows, self.targets),
+            "dataset_valid": None
+            if valid is None
+            else ScoringRows(valid, self.targets, held_out=True),
+        }
         batches = self.get_iterator(rows, training=True)
         checks = None if valid is None else self.get_iterator(valid, training=False)
         n_done = 0
@@ -161,7 +183,8 @@ class MultiTaskNet(KeptNet):
             self.notify("on_epoch_begin", **data)
             self._epoch(batches, checks)
             self.history.record("dur", perf_counter() - start)
-            self.history.new_batch()  # skorch's Checkpoint looks at the last one
+            if not self.history[-1]["batches"]:
+                self.history.new_batch()  # skorch's Checkpoint looks at the last one
             self.notify("on_epoch_end", **data)
             self.stop_training_ = any(self.processes.of_each(self.stop_training_))
             n_done += 1
@@ -190,6 +213,8 @@ class MultiTaskNet(KeptNet):
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Iterable[Any]:
         """Return batches by slicing, in a new order or draw each epoch of training."""
+        if isinstance(dataset, ScoringRows):
+            dataset = dataset.rows
         if not isinstance(dataset, Rows):
             return super().get_iterator(dataset, training)  # type: ignore[no-any-return]
         if not training:
@@ -219,15 +244,20 @@ class MultiTaskNet(KeptNet):
         if training:
             self._balance.begin_epoch()
             self.processes.begin_pass(len(self.history), self.number)
+        n_batches = 0
         for batch in iterator:
             if self._batch_events:
-                self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch)
-            tally.add(step["losses"], step["counts"], step["y_pred"].shape[-2])
-            if self._batch_events:
-                self.notify("on_batch_end", batch=batch, training=training, **step)
+                step = self._step_between_events(batch, prefix, training, step_fn)
+            else:
+                step = step_fn(batch)
+            n_rows = step["y_pred"].shape[-2]
+            tally.add(step["losses"], step["counts"], n_rows)
+            n_batches += 1
+            if training and self._progress is not None:
+                self._progress.advance(n_rows)
             if training and len(tally.losses) == CHECK_EVERY:
                 self._check_finite(tally.flush())
+        self.history.record(f"{prefix}_batch_count", n_batches)
         losses = tally.flush()
         self._check_finite(losses)
         self._record(prefix, losses, tally.mean())
@@ -236,6 +266,36 @@ class MultiTaskNet(KeptNet):
             self.history[-1].update(self._balance.end_epoch(losses))
             self.processes.level(self._trained_module)
             self._trained_module.after_epoch()
+
+    def _step_between_events(
+        self, batch: Any, prefix: str, training: bool, step_fn: Any
+    ) -> dict[str, Any]:
+        """Make a step that callbacks hear of; record its loss for them."""
+        heard = LabelledBatch.of(batch, self.targets) if self._batches_read else batch
+        self.notify("on_batch_begin", batch=heard, training=training)
+        step: dict[str, Any] = step_fn(batch)
+        tally, n_rows = Tally(self.task_weight > 0), step["y_pred"].shape[-2]
+        tally.add(step["losses"], step["counts"], n_rows)
+        tally.flush()
+        self.history.record_batch(f"{prefix}_loss", tally.mean())
+        self.history.record_batch(f"{prefix}_batch_size", n_rows)
+        self.notify("on_batch_end", batch=heard, training=training, **step)
+        return step
+
+    def epoch_rows(self, rows: ScoringRows) -> float:
+        """Return how many rows the batches of an epoch of training have here.
+
+        Parameters
+        ----------
+        rows : ScoringRows
+            What it trains on.
+
+        Returns
+        -------
+        float
+            The number of rows.
+        """
+        return len(rows) / self.processes.n
 
     def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
         best = self._lowest.get(prefix, np.inf)
@@ -383,15 +443,18 @@ class MultiTaskNet(KeptNet):
         ]
         self._stops = self._stopped = None
         self._said = []
-        self._batch_events = self._listens("on_batch_begin", "on_batch_end")
+        callbacks = [callback for _, callback in self.callbacks_]
+        self._batch_events = any(map(hears_batches, callbacks))
+        self._batches_read = any(map(reads_batches, callbacks))
+        bars = [callback for callback in callbacks if isinstance(callback, Progress)]
+        self._progress = bars[0] if bars else None
+        printing = (Progress, PrintLog)  # which print nothing if the net is silent
+        self.verbose = int(any(isinstance(c, printing) for c in callbacks))
         closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
-        self._needs_closure = self._listens("on_grad_computed") or (
+        self._needs_closure = self._hears_gradients() or (
             closure is not None and closure.default is inspect.Parameter.empty
         )
 
-    def _listens(self, *hooks: str) -> bool:
-        return any(
-            getattr(type(callback), hook) is not getattr(Callback, hook)
-            for _, callback in self.callbacks_
-            for hook in hooks
-        )
+    def _hears_gradients(self) -> bool:
+        hook = Callback.on_grad_computed
+        return any(type(c).on_grad_computed is not hook for _, c in self.callbacks_)

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.utils import to_tensor
+from skorch.utils import to_numpy, to_tensor
 from torch import Tensor
 
+from skmtl._targets import Targets
 from skmtl.training._batches import Source
+from skmtl.training._scoring import ScoringRows, SelectedRows
 
 #: Rows per forward pass of a prediction: their activations stay in the cache.
 PREDICT_ROWS = 1024
@@ -25,10 +27,13 @@ class PredictingNet(NeuralNet):
         Type of the parameters.
     autocast : bool
         Whether to run the module in bfloat16 where torch finds it safe.
+    targets : Targets
+        The tasks.
     """
 
     dtype: torch.dtype
     autocast: bool
+    targets: Targets
     weights_: Any
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
@@ -45,7 +50,7 @@ class PredictingNet(NeuralNet):
             return nullcontext()
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
-    def outputs(self, source: Source) -> Tensor:
+    def outputs(self, source: Source | SelectedRows) -> Tensor:
         """Return the packed outputs of all rows, of shape (n, n_outputs), on the CPU.
 
         Parameters
@@ -66,6 +71,62 @@ class PredictingNet(NeuralNet):
         if training:
             self.module_.train()
         return outputs
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the labels that are predicted, as the estimator does.
+
+        Parameters
+        ----------
+        X : ScoringRows, array-like or Tensor of shape (n, ...)
+            The samples, as the network reads them.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_tasks)
+            The labels.
+        """
+        outputs = self._outputs_of(X)
+        return self.targets.predict(outputs, self.targets.codes(outputs))
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return probabilities of the classes, as the estimator does.
+
+        Parameters
+        ----------
+        X : ScoringRows, array-like or Tensor of shape (n, ...)
+            The samples, as the network reads them.
+
+        Returns
+        -------
+        ndarray or list of ndarray or None
+            The probabilities of each task, None for regression.
+        """
+        proba = self.targets.predict_proba(self._outputs_of(X))
+        return proba[0] if self.targets.one_d else proba
+
+    @property
+    def classes_(self) -> Any:
+        """Classes of each task, None for regression."""
+        return self.targets.classes[0] if self.targets.one_d else self.targets.classes
+
+    @property
+    def task_names_(self) -> list[Any]:
+        """Names of the tasks."""
+        return list(self.targets.names)
+
+    @property
+    def task_types_(self) -> list[str]:
+        """Kinds of the tasks."""
+        return list(self.targets.kinds)
+
+    def _outputs_of(self, X: Any) -> Tensor:
+        if isinstance(X, ScoringRows):
+            return self._outputs_of_rows(X)
+        X, device = to_numpy(X), torch.device(self.device)
+        return self.outputs(Source(X, self.module_.input_dtype, device, resident=False))
+
+    def _outputs_of_rows(self, rows: ScoringRows) -> Tensor:
+        return self.outputs(SelectedRows(rows.rows.source, rows.rows.numbers()))
 
     def outputs_of_each(self, source: Source) -> Tensor:
         """Return the outputs of each member, of shape (n_members, n, n_outputs)."""

@@ -12,6 +12,7 @@ from skmtl.training._members_data import MemberBatches
 from skmtl.training._members_net import MembersNet
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._runtime import random_states, set_random_states
+from skmtl.training._scoring import steps_by_batch
 
 #: What epochs change beside modules and the optimizer.
 OF_NET = ("_lowest", "weights_", "stop_training_", "_stops")
@@ -77,7 +78,7 @@ def restore(
 def _state_of_net(net: MultiTaskNet) -> dict[str, Any]:
     state = _attributes(net, OF_NET)
     # What callbacks have recorded of batches is for the epoch they are in.
-    state["history"] = [{**epoch, "batches": []} for epoch in net.history]
+    state["history"] = [epoch | {"batches": []} for epoch in net.history.to_dicts()]
     if net.judging is not None:
         state["judging"] = _attributes(net.judging, OF_JUDGING)
     if isinstance(net, MembersNet):
@@ -86,6 +87,11 @@ def _state_of_net(net: MultiTaskNet) -> dict[str, Any]:
         if not net.stacked:
             state["alone"] = [_state_of_net(alone) for alone in net._alone]
             return state
+    state["schedules"] = {
+        name: _state_of(callback)
+        for name, callback in net.callbacks_
+        if steps_by_batch(callback)
+    }
     state["module"] = net.module_.state_dict()
     state["weighting"] = net.weighting_.state_dict()
     state["optimizer"] = net.optimizer_.state_dict()
@@ -100,13 +106,16 @@ def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
         net.restrict(*state["active"])
         _set_attributes(net, OF_MEMBERS, state)
     _set_attributes(net, OF_NET, state)
-    net.history[:] = state["history"]
+    net.history = state["history"]
     if net.judging is not None:
         _set_attributes(net.judging, OF_JUDGING, state["judging"])
     if isinstance(net, MembersNet) and not net.stacked:
         for alone, known in zip(net._alone, state["alone"], strict=True):
             _restore_net(alone, known)
         return
+    for name, callback in net.callbacks_:
+        if name in state["schedules"]:
+            _restore(callback, state["schedules"][name])
     net.module_.load_state_dict(state["module"])
     net.weighting_.load_state_dict(state["weighting"])
     net.optimizer_.load_state_dict(state["optimizer"])

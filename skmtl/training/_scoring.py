@@ -1,0 +1,270 @@
+"""What callbacks of skorch score: rows with their labels, and scorers of all tasks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics._scorer import _BaseScorer
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    EpochScoring,
+    LRScheduler,
+    MlflowLogger,
+    NeptuneLogger,
+    ProgressBar,
+    SacredLogger,
+    TensorBoard,
+)
+from skorch.dataset import Dataset
+from torch import Tensor
+
+from skmtl._positions import Positions, positions
+from skmtl._targets import Targets
+from skmtl.metrics import multitask_scorer
+from skmtl.training._batches import BlockTarget, Rows, Source
+
+#: What skorch's scoring without a name takes: the score of the estimators.
+DEFAULT = {"classification": "accuracy", "regression": "r2"}
+#: Callbacks of skorch that hear of batches only with a setting of that name.
+LOGGERS = (MlflowLogger, NeptuneLogger, SacredLogger)
+
+
+class ScoringRows(Dataset):  # type: ignore[misc]
+    """Rows of a network, or of all members, with their labels as given to fit.
+
+    Its ``X`` is itself: ``net.predict`` takes it, and reads rows where they are.
+
+    Parameters
+    ----------
+    parts : Rows or list of Rows
+        The rows of the network, or of each member.
+    targets : Targets
+        The tasks.
+    held_out : bool, default=False
+        Whether members have not seen their rows.
+    """
+
+    def __init__(
+        self, parts: Rows | list[Rows], targets: Targets, held_out: bool = False
+    ) -> None:
+        self.parts = parts if isinstance(parts, list) else [parts]
+        self.targets = targets
+        first = self.parts[0]
+        alike = all(part is first for part in self.parts)
+        self.held_out = held_out and not alike
+        self.rows = first if alike else Rows(first.source, first.targets, self._union())
+
+    def _union(self) -> Positions:
+        used = np.zeros(self.parts[0].source.n_samples, dtype=bool)
+        for part in self.parts:
+            used[part.numbers().numpy()] = True
+        return positions(used)
+
+    @property
+    def X(self) -> "ScoringRows":
+        """The rows."""
+        return self
+
+    @property
+    def y(self) -> NDArray[Any]:
+        """Their labels, of shape (n,) for one task, else (n, n_tasks)."""
+        return decode_labels(self.targets, self.rows.labels(self.rows.numbers()))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: Any) -> tuple[Tensor, NDArray[Any]]:
+        index = self.rows.numbers()[i]
+        X, y = self.rows.take(index.reshape(-1))
+        labels = decode_labels(self.targets, y)
+        return (X, labels) if index.ndim else (X[0], labels[0])
+
+
+class SelectedRows:
+    """Some samples of a source, as predictions read them.
+
+    Parameters
+    ----------
+    source : Source
+        The samples.
+    index : Tensor of int of shape (n,)
+        Which of them.
+    """
+
+    def __init__(self, source: Source, index: Tensor) -> None:
+        self.source = source
+        self.index = index
+        self.n_samples = len(index)
+        self.device = source.device
+
+    def span(self, start: int, stop: int) -> Tensor:
+        """Return the rows of a range."""
+        return self.source.take(self.index[start:stop])
+
+
+class LabelledBatch(tuple[Tensor, NDArray[Any]]):
+    """Inputs and labels of a batch; ``packed`` has the targets of the losses."""
+
+    packed: Any
+
+    @classmethod
+    def of(cls, batch: Any, targets: Targets) -> "LabelledBatch":
+        """Return a batch with its labels as given to fit.
+
+        Parameters
+        ----------
+        batch : (Tensor, list of (Tensor, Tensor or None))
+            Inputs and packed targets.
+        targets : Targets
+            The tasks.
+
+        Returns
+        -------
+        LabelledBatch
+            The batch.
+        """
+        X, y = batch
+        labelled = cls((X, decode_labels(targets, y)))
+        labelled.packed = batch
+        return labelled
+
+
+def decode_labels(targets: Targets, packed: Sequence[BlockTarget]) -> NDArray[Any]:
+    """Return packed labels as they were given; missing ones as NaN, NaT or None.
+
+    Parameters
+    ----------
+    targets : Targets
+        The tasks.
+    packed : sequence of (Tensor of shape (n, n_block_tasks), Tensor or None)
+        Labels and weights of each block.
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, n_tasks)
+        The labels.
+    """
+    shape = len(packed[0][0]), targets.n_tasks
+    codes, values = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+    missing = np.zeros(shape, dtype=bool)
+    for block, (y, w) in zip(targets.blocks, packed, strict=False):
+        tasks = list(block.tasks)
+        if block.kind == "regression":
+            scaled = y.double().cpu().numpy()
+            values[:, tasks] = scaled * targets.scale[tasks] + targets.mean[tasks]
+        else:
+            codes[:, tasks] = y.cpu().numpy()
+        if w is not None:
+            missing[:, tasks] = (w == 0).cpu().numpy()
+    labels = _joined(targets, codes, values)
+    if missing.any():
+        labels = _with_missing(labels, missing)
+    return labels[:, 0] if targets.one_d else labels
+
+
+def _joined(
+    targets: Targets, codes: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[Any]:
+    regression = np.array([kind == "regression" for kind in targets.kinds])
+    if regression.all():
+        return values
+    labels = targets.class_table[np.arange(targets.n_tasks), codes]
+    if regression.any():
+        labels[:, regression] = values[:, regression]
+    return labels
+
+
+def _with_missing(labels: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
+    kind = labels.dtype.kind
+    if kind in "iufb":
+        return np.where(missing, np.nan, labels)
+    labels = labels.copy() if kind in "mM" else labels.astype(object)
+    labels[missing] = np.array("NaT", labels.dtype) if kind in "mM" else None
+    return labels
+
+
+def score_all_tasks(callback: Callback) -> None:
+    """Let a scoring callback of skorch average over tasks what it names.
+
+    Parameters
+    ----------
+    callback : Callback
+        An initialised callback; others than those that score are left as they are.
+    """
+    if not isinstance(callback, EpochScoring | BatchScoring):
+        return
+    scoring = callback.scoring_
+    if scoring is None:
+        callback.scoring_ = multitask_scorer(DEFAULT)
+    elif isinstance(scoring, str | _BaseScorer):
+        callback.scoring_ = multitask_scorer(scoring)
+
+
+def hears_batches(callback: Callback) -> bool:
+    """Return whether a callback does anything when a batch begins or ends.
+
+    Parameters
+    ----------
+    callback : Callback
+        A callback.
+
+    Returns
+    -------
+    bool
+        False also for callbacks of skorch whose settings have them do nothing.
+    """
+    if not _overrides(callback, "on_batch_begin", "on_batch_end"):
+        return False
+    if _has_hook_of(callback, (EpochScoring, TensorBoard)):
+        return False  # nets of several tasks cache no predictions
+    if _has_hook_of(callback, LOGGERS):
+        return bool(callback.log_on_batch_end)
+    return not _has_hook_of(callback, (LRScheduler,)) or steps_by_batch(callback)
+
+
+def reads_batches(callback: Callback) -> bool:
+    """Return whether a callback may look at inputs, labels or outputs of a batch.
+
+    Parameters
+    ----------
+    callback : Callback
+        A callback.
+
+    Returns
+    -------
+    bool
+        False for callbacks of skorch that count batches or log their losses.
+    """
+    counting = (LRScheduler, ProgressBar, *LOGGERS)
+    return hears_batches(callback) and not _has_hook_of(callback, counting)
+
+
+def steps_by_batch(callback: Callback) -> bool:
+    """Return whether a callback changes the learning rate after each batch.
+
+    Parameters
+    ----------
+    callback : Callback
+        A callback.
+
+    Returns
+    -------
+    bool
+        Whether it is such a scheduler.
+    """
+    return isinstance(callback, LRScheduler) and callback.step_every == "batch"
+
+
+def _overrides(callback: Callback, *hooks: str) -> bool:
+    kind = type(callback)
+    return any(getattr(kind, hook) is not getattr(Callback, hook) for hook in hooks)
+
+
+def _has_hook_of(callback: Callback, kinds: tuple[type, ...]) -> bool:
+    """Return whether a callback does with batches what a class of skorch does."""
+    if _overrides(callback, "on_batch_begin"):
+        return False
+    hook: Callable[..., Any] = type(callback).on_batch_end
+    return any(hook is kind.on_batch_end for kind in kinds)  # type: ignore[attr-defined]
