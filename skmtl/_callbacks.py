@@ -60,8 +60,9 @@ def callbacks_of(
     if one_pass:
         return own
     callbacks: list[Any] = []
-    if plan.processes.is_main:
-        callbacks += _shown(estimator, given, targets)
+    is_main = plan.processes.is_main
+    if is_main:
+        callbacks += _sklearn_callbacks(estimator, given, targets)
     waited, tol = patience(estimator, plan, n_rows), estimator.tol
     if several:
         callbacks.append(MemberStopping(waited, tol, stops))
@@ -71,6 +72,8 @@ def callbacks_of(
         callbacks.append(Stopping(monitor, waited, tol, stops))
     if estimator.stop_tasks:
         callbacks.append(TaskStopping(waited, tol))
+    if estimator.verbose and is_main:
+        callbacks.append(Progress(estimator.max_iter))
     return callbacks + own
 
 
@@ -96,8 +99,10 @@ def _check_given(callbacks: list[Any], stops: bool) -> None:
             )
 
 
-def _shown(estimator: Any, given: tuple[Any, Any, Any], targets: Targets) -> list[Any]:
-    """Return what shows a fit to scikit-learn's callbacks, and on a progress bar."""
+def _sklearn_callbacks(
+    estimator: Any, given: tuple[Any, Any, Any], targets: Targets
+) -> list[Any]:
+    """Return what shows a fit to scikit-learn's callbacks, where there are any."""
     callbacks: list[Any] = []
     if hasattr(estimator, "_skl_callbacks") or hasattr(
         estimator, "_parent_callback_ctx"
@@ -113,6 +118,4 @@ def _shown(estimator: Any, given: tuple[Any, Any, Any], targets: Targets) -> lis
                 lambda net: estimator._attributes(net, targets),
             )
         )
-    if estimator.verbose:
-        callbacks.append(Progress(estimator.max_iter))
     return callbacks

@@ -97,6 +97,87 @@ def column(est, name):
     return [epoch[name] for epoch in est.history_]
 
 
+# The progress bar of skmtl
+
+
+class Bar(tqdm.tqdm):
+    """A bar that keeps what it was told."""
+
+    bars = ()
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs, mininterval=0)
+        self.seen, self.totals = [], [self.total]
+        Bar.bars = (self,)
+
+    def update(self, n=1):
+        super().update(n)
+        self.seen.append(round(self.n, 2))
+        self.totals.append(self.total)
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    monkeypatch.setattr("skmtl.training._callbacks.tqdm", Bar)
+    return lambda: Bar.bars[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_batches"),
+    [
+        ({"n_members": 1}, 3),
+        ({"n_members": 3}, 2),
+        ({"n_members": 3, "weighting": "mgda"}, 6),
+    ],
+    ids=["one", "at once", "in turns"],
+)
+def test_the_bar_moves_within_epochs(settings, n_batches, bar, capfd):
+    fitted(verbose=1, max_iter=2, **settings)
+    shares = np.arange(1, n_batches + 1) / n_batches
+    expected = [*shares, 1, *(1 + shares), 2]
+    assert bar().seen == pytest.approx(expected, abs=0.15)
+    assert bar().seen == sorted(bar().seen)
+    assert "| 2/2 [" in capfd.readouterr().err
+
+
+@MEMBERS
+def test_the_bar_ends_where_patience_does(n_members, bar, capfd):
+    settings = {"max_iter": 1000, "tol": 1e9, "n_iter_no_change": 4}
+    est = fitted(n_members=n_members, verbose=1, **settings)
+    assert est.n_iter_ == 5
+    assert set(bar().totals) == {5}
+    assert "| 5/5 [" in capfd.readouterr().err
+
+
+def test_the_bar_knows_early_stopping_of_skorch(bar, capfd):
+    stopping = EarlyStopping(patience=2, threshold=1e9, threshold_mode="abs", sink=list)
+    settings = {"max_iter": 1000, "n_iter_no_change": np.inf}
+    est = fitted(stopping, verbose=1, **settings)
+    assert est.n_iter_ == 3
+    assert set(bar().totals) == {3}
+
+
+def test_the_bar_ends_early_where_training_does(bar, capfd):
+    class Enough(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.stop_training_ = len(net.history) == 2
+
+    fitted(Enough(), verbose=1, max_iter=1000, n_iter_no_change=np.inf)
+    assert bar().totals[0] == 1000
+    assert "| 2/2 [" in capfd.readouterr().err
+
+
+def test_the_bar_shows_losses_as_losses_and_scores_as_scores(capfd):
+    est = fitted(verbose=1)
+    err = capfd.readouterr().err
+    assert f"valid_loss={est.history_[-1]['valid_loss']:.4f}" in err
+    assert f"best={min(column(est, 'valid_loss')):.4f}" in err
+    est = fitted(verbose=1, validation_metric="accuracy")
+    err = capfd.readouterr().err
+    assert f"valid_score={est.history_[-1]['valid_score']:.4f}" in err
+    assert f"best={max(column(est, 'valid_score')):.4f}" in err
+
+
 # Scores
 
 

@@ -150,8 +150,9 @@ class Progress(Callback):
         """Open the bar."""
         # Batches move it, but show it no more often than the clock allows.
         settings = {"miniters": 0, "bar_format": BAR}
-        self.bar_ = tqdm(total=self.max_iter, desc="epoch", leave=True, **settings)
         self.n_done_ = 0
+        n = self._n_epochs(net)
+        self.bar_ = tqdm(total=n, desc="epoch", leave=True, **settings)
         self.best_: float | None = None
 
     def on_epoch_begin(

@@ -31,6 +31,7 @@ class KeptNet(PredictingNet):
     of_training: ClassVar[tuple[str, ...]] = (
         "processes",
         "_parameters",
+        "_batches_read",
         "_balance",
         "_trace",
         "_stops",

@@ -92,6 +92,8 @@ class MultiTaskNet(KeptNet):
     _stopped: Stopped | None = None
     #: What the network says of held-out rows in an epoch, batch by batch.
     _said: list[Tensor]
+    #: Whether callbacks look at inputs and labels of batches.
+    _batches_read = False
     #: The progress bar, where there is one.
     _progress: Progress | None = None
 

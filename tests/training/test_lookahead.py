@@ -28,7 +28,7 @@ class Recorder(Callback):
         self.criterion = net.criterion_
         if training:
             rate = net.optimizer_.param_groups[0]["lr"]
-            self.seen.append((copy.deepcopy(net.module_), batch, rate))
+            self.seen.append((copy.deepcopy(net.module_), batch.packed, rate))
 
 
 def tasks():
