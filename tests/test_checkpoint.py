@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -766,3 +767,33 @@ def test_a_process_that_is_killed_at_random_moments_goes_on(tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert int(found.stdout.split()[0]) >= 20
+
+
+class PressingAt(Callback):
+    """Press Ctrl-C in some epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("settings", [{}, MEMBERS], ids=["alone", "members"])
+def test_ctrl_c_says_how_to_resume(settings, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    est = classifier(checkpoint=tmp_path, checkpoint_every=2, **settings)
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"after epoch 2 \(checkpoint_every"):
+            est.set_params(callbacks=[PressingAt(2)]).fit(X, Y)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            est.set_params(callbacks=[PressingAt(4)]).fit(X, Y)
+        assert "resume='auto' goes on after epoch 2" in str(caught.value)
+        assert repr(str(tmp_path)) in str(caught.value)
+        without = classifier(callbacks=[PressingAt(2)], **settings)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            without.fit(X, Y)
+        assert str(caught.value) == ""
+    finally:
+        signal.signal(signal.SIGINT, before)

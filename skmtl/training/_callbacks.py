@@ -153,7 +153,7 @@ class Progress(Callback):
         self.n_done_ = 0
         n = self._n_epochs(net)
         self.bar_ = tqdm(total=n, desc="epoch", leave=True, **settings)
-        self.best_: float | None = None
+        self.best_ = np.nan
 
     def on_epoch_begin(
         self, net: Any, dataset_train: Any = None, **kwargs: Any
@@ -188,7 +188,8 @@ class Progress(Callback):
         for name, better in (("valid_score", max), ("valid_loss", min)):
             if name in epoch and "best" not in shown:
                 value = epoch[name]
-                self.best_ = value if self.best_ is None else better(self.best_, value)
+                known = [v for v in (value, self.best_) if not np.isnan(v)]
+                self.best_ = better(known, default=np.nan)
                 shown |= {name: f"{value:.4f}", "best": f"{self.best_:.4f}"}
         self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update(self.n_done_ - self.bar_.n)

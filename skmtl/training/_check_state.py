@@ -21,6 +21,7 @@ from skmtl.training._state import state_of_callback
 #: Records of an epoch: one number, one per task, or one per pair of tasks.
 NUMBERS = {
     *("dur", "epoch", "solver_failures", "train_loss", "train_loss_best"),
+    *("train_batch_count", "valid_batch_count"),
     *("valid_loss", "valid_loss_best", "valid_score"),
 }
 PER_TASK = {

@@ -141,6 +141,26 @@ class Checkpoints:
                 )
             self._warned = True
 
+    def describe_resuming(self) -> str:
+        """Return in one sentence from where an interrupted fit goes on.
+
+        Returns
+        -------
+        str
+            The sentence.
+        """
+        if not self._kept:
+            return (
+                f"Training was interrupted before its first checkpoint, which is "
+                f"written after epoch {self.every} (checkpoint_every)."
+            )
+        n_done = int(self._kept[-1].stem.rpartition("-")[2])
+        return (
+            f"Training was interrupted; fit with the same parameters and data and with "
+            f"resume='auto' goes on after epoch {n_done}, from the last checkpoint in "
+            f"{str(self.folder)!r}."
+        )
+
     def _files(self) -> list[Path]:
         """Return the checkpoints of the fit, the newest first."""
         paths = self.folder.glob(f"{self.fingerprint}-*.pt")

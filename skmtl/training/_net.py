@@ -163,6 +163,8 @@ class MultiTaskNet(KeptNet):
                 self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
             if not asked_by_callback(interrupt):
+                if self.checkpoints is not None and not interrupt.args:
+                    interrupt.args = (self.checkpoints.describe_resuming(),)
                 raise
         if valid is None:
             self._check_last(rows)

@@ -88,7 +88,7 @@ def _state_of_net(net: MultiTaskNet) -> dict[str, Any]:
             state["alone"] = [_state_of_net(alone) for alone in net._alone]
             return state
     state["schedules"] = {
-        name: _state_of(callback)
+        name: state_of_callback(callback)
         for name, callback in net.callbacks_
         if steps_by_batch(callback)
     }
