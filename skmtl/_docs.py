@@ -143,7 +143,7 @@ checkpoint : str or path-like, default=None
 checkpoint_every : int, default=10
     Number of epochs between two checkpoints.
 callbacks : list of skorch.callbacks.Callback, default=None
-    Called by skorch while training.
+    Called by skorch while training; see :ref:`callbacks`.
 accelerator : accelerate.Accelerator, default=None
     Connects several processes that train one model, under ``torchrun`` or ``accelerate
     launch``: each takes its share of every batch of ``batch_size`` rows, and all end
@@ -175,7 +175,10 @@ random_state : int, RandomState instance or None, default=None
     Decides initial weights, batches, dropout and held-out rows. Global random states
     are left as they are.
 verbose : int, default=0
-    Whether to show a progress bar with losses and validation scores."""
+    Whether to show a progress bar with the losses of the tasks and the validation loss,
+    or the score that decides instead, and its best so far. Its total is the number of
+    epochs after which training stops if no epoch improves on the best so far, at most
+    ``max_iter``; so is the remaining time."""
 
 ATTRIBUTES = """\
 n_members_ : int
@@ -224,7 +227,9 @@ history_ : skorch.history.History
     One record per epoch, with for each task its loss ("train_losses", "valid_losses"),
     its score where something else than the loss decides ("valid_scores") and its mean
     weight ("train_weights"), and where gradients are looked at their mean norms
-    ("train_gradient_norms") and cosines ("train_gradient_cosines")."""
+    ("train_gradient_norms") and cosines ("train_gradient_cosines"). Each number has a
+    key of its own, too, such as "train_loss_species" for the task "species"; going
+    through a record yields these, not the lists, so that loggers draw them."""
 
 
 def shared_docs(cls: C) -> C:

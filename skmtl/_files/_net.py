@@ -29,6 +29,7 @@ SETTINGS = (
     "given_weighting",
     "iterator_train__shuffle",
     "lr",
+    "max_epochs",
     "module__encoder",
     "module__input_shape",
     "module__n_labels",

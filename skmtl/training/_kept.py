@@ -183,5 +183,6 @@ class KeptNet(PredictingNet):
         # Of the tensors on the device, skorch pickles only modules and optimizers in a
         # way that loads where there is no such device.
         self.weights_ = self.weights()
+        self.verbose = 0
         for name in self.of_training:
             vars(self).pop(name, None)  # type: ignore[attr-defined]
