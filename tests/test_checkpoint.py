@@ -785,9 +785,8 @@ def test_ctrl_c_says_how_to_resume(settings, tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     est = classifier(checkpoint=tmp_path, checkpoint_every=2, **settings)
     try:
-        with pytest.raises(
-            KeyboardInterrupt, match=r"after epoch 2 \(checkpoint_every"
-        ):
+        says = r"after epoch 2 \(checkpoint_every"
+        with pytest.raises(KeyboardInterrupt, match=says):
             est.set_params(callbacks=[PressingAt(2)]).fit(X, Y)
         with pytest.raises(KeyboardInterrupt) as caught:
             est.set_params(callbacks=[PressingAt(4)]).fit(X, Y)
