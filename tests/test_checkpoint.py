@@ -348,6 +348,18 @@ def test_callbacks_go_on(callback, settings, tmp_path, capsys):
     assert_goes_on(est, tmp_path, X, Y)
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_schedules_of_members_that_take_turns_go_on(tmp_path):
+    schedule = LRScheduler(
+        torch.optim.lr_scheduler.OneCycleLR,
+        max_lr=0.1,
+        total_steps=200,
+        step_every="batch",
+    )
+    est = classifier(callbacks=[schedule], weighting="mgda", **MEMBERS)
+    assert_goes_on(est, tmp_path, X, Y)
+
+
 def test_a_progress_bar_goes_on(tmp_path, capsys):
     est = classifier(checkpoint=tmp_path, max_iter=4, verbose=1)
     with pytest.MonkeyPatch.context() as patch:
