@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._dependence import N_BINS, check_method, dependence, ratio
-from skmtl._validation import task_numbers, warn_user
+from skmtl._validation import fill_masked, task_numbers, warn_user
 
 #: What weights can be estimated by.
 ESTIMATES = ("correlation", "cooccurrence", "kl", "mutual_information")
@@ -30,7 +30,7 @@ def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
         What gives them, such as "The 'adjacency' parameter of TaskGraph".
     """
     try:
-        A = np.asarray(adjacency, dtype=np.float64)
+        A = np.asarray(fill_masked(adjacency), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{parameter} must hold numbers, a row and a column per task. Got "

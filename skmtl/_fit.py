@@ -80,6 +80,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             Inputs. A sparse matrix is made dense batch by batch, and a `numpy.memmap`
             is read batch by batch, as a table of `skmtl.datasets.open_table` is.
             Columns of a DataFrame may hold categories, where the encoder takes them.
+            NaN and the masked entries of a masked array are missing inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
             ``missing_label`` mark missing labels; a row without any is skipped. The

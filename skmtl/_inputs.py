@@ -1,16 +1,27 @@
 """Reading X: one array of numbers, or a table that stays on disk."""
 
+import datetime
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from skmtl._categories import Categories, check_kinds, coded
 from skmtl._streamed import Streamed
-from skmtl._validation import check_sample_shape, pandas_for
+from skmtl._validation import check_sample_shape, fill_masked, pandas_for
 from skmtl.encoder import Encoder
+
+#: Types of dates and times that arrays of objects may hold.
+DATES = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    np.datetime64,
+    np.timedelta64,
+)
 
 
 def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
@@ -32,9 +43,7 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
     ndarray, sparse matrix in CSR form or Streamed
         The inputs.
     """
-    if isinstance(X, Tensor):
-        X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
-        X = X.detach().cpu().numpy()
+    X = _read_array(X)
     check_sample_shape(X, encoder)
     table = _levels(X) if isinstance(X, Streamed) else X
     if reset:
@@ -47,15 +56,51 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
         validate_data(estimator, table, reset=reset, skip_check_array=True)
         known = np.asarray(coded(table, estimator._categories), dtype=np.float64)
         return X.read_as({j: known[:, j] for j in X.levels}, encoder.allow_nan)
-    return validate_data(
-        estimator,
-        coded(X, estimator._categories),
-        reset=reset,
-        accept_sparse="csr",
-        dtype=(np.float64, np.float32),
-        allow_nd=True,
-        ensure_all_finite="allow-nan" if encoder.allow_nan else True,
-    )
+    try:
+        return validate_data(
+            estimator,
+            coded(X, estimator._categories),
+            reset=reset,
+            accept_sparse="csr",
+            dtype=(np.float64, np.float32),
+            allow_nd=True,
+            ensure_all_finite="allow-nan" if encoder.allow_nan else True,
+        )
+    except (TypeError, ValueError):
+        _refuse_dates(X)  # which are no numbers either
+        raise
+
+
+def _read_array(X: Any) -> Any:
+    """Return a tensor or a masked array as an array, NaN where masked."""
+    if isinstance(X, Tensor):
+        X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
+        return X.detach().cpu().numpy()
+    if np.ma.isMaskedArray(X):
+        X = fill_masked(X)
+    kind = getattr(getattr(X, "dtype", None), "kind", None)
+    if isinstance(X, list | tuple) or kind in ("m", "M"):
+        _refuse_dates(X)
+    return X
+
+
+def _refuse_dates(X: Any) -> None:
+    """Refuse arrays and lists of dates and times, as DataFrames of them are."""
+    if hasattr(X, "columns") or issparse(X):
+        return
+    try:
+        values = np.asarray(X)
+    except ValueError:  # rows of different lengths, which scikit-learn refuses
+        return
+    dates = {values.dtype.type} if values.dtype.kind in "mM" else set()
+    if values.dtype.kind == "O":
+        dates = {t for t in set(map(type, values.flat)) if issubclass(t, DATES)}
+    if dates:
+        names = " and ".join(sorted(kind.__name__ for kind in dates))
+        raise ValueError(
+            f"X holds values of type {names}, which are not numbers: give numbers, "
+            "such as days since a date."
+        )
 
 
 def _levels(X: Streamed) -> Any:

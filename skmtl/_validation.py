@@ -32,6 +32,7 @@ __all__ = [
     "check_sample_weight",
     "check_task_weight",
     "count_rows",
+    "fill_masked",
     "match_tasks",
     "near_one",
     "over_largest",
@@ -217,7 +218,7 @@ def count_rows(
 
 def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:
     try:
-        return np.asarray(weight, dtype=np.float64)
+        return np.asarray(fill_masked(weight), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must hold numbers, as many in every row. Got a "
@@ -288,6 +289,18 @@ def task_numbers(
             f"{parameter} must hold every task once, but {' and '.join(faults)}."
         )
     return numbers
+
+
+def fill_masked(values: Any) -> Any:
+    """Return a masked array with NaN where masked; anything else as it is."""
+    if not np.ma.isMaskedArray(values) or values.dtype.kind in "mMV":
+        return values
+    data = np.ma.getdata(values, subok=False)
+    if not np.ma.getmaskarray(values).any():
+        return data
+    filled = data.astype(np.result_type(data.dtype, np.float16))
+    filled[np.ma.getmaskarray(values)] = np.nan
+    return filled
 
 
 def column_names(table: Any) -> list[Any] | None:

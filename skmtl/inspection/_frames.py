@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmtl._validation import fill_masked
+
 
 def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
     """Return what turns a matrix between tasks into a table like the one given.
@@ -51,7 +53,7 @@ def read_affinity(affinity: Any, where: str) -> tuple[list[Any], NDArray[np.floa
         The values.
     """
     try:
-        matrix = np.array(affinity, dtype=np.float64)
+        matrix = np.array(fill_masked(affinity), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{where} must hold numbers, one row and column per task: {error}."

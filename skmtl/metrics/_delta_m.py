@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skmtl._records import mean_known
-from skmtl._validation import column_names, match_tasks
+from skmtl._validation import column_names, fill_masked, match_tasks
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def delta_m(
     0.375
     """
     new, old = (
-        np.atleast_2d(np.asarray(s, dtype=np.float64))
+        np.atleast_2d(np.asarray(fill_masked(s), dtype=np.float64))
         for s in (scores, baseline_scores)
     )
     if new.shape == old.shape:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._columns import Column, Columns, read_columns
+from skmtl._validation import fill_masked
 
 #: Labels, values or scores of one per row; scores of classes; nothing for the task.
 Prediction = Column | NDArray[Any] | None
@@ -110,7 +111,7 @@ def _entry(given: Any, name: Any, columns: Columns) -> Prediction:
         column = read_columns(given).columns[0]
         _check_length(len(column.present), columns)
         return column
-    scores = np.asarray(given)
+    scores = np.asarray(fill_masked(given))
     if scores.ndim != 2 or scores.dtype.kind not in "biuf":
         raise ValueError(
             f"The predictions for task {name!r} must be numbers of shape (n_samples, "
