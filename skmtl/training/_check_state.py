@@ -4,6 +4,7 @@ Much of it goes to compiled code that believes what it is given: optimizers writ
 many numbers as a parameter has, random generators read from any position.
 """
 
+import inspect
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -126,8 +127,11 @@ def _entry_like(
     example = torch.zeros(2, 3, dtype=parameter.dtype, device=parameter.device)
     example.requires_grad_()
     example.grad = torch.zeros_like(example)
+    cls: Any = type(optimizer)
+    known = inspect.signature(cls).parameters  # defaults hold more, for some classes
+    settings = {k: v for k, v in optimizer.defaults.items() if k in known}
     try:
-        other: Any = type(optimizer)([example], **optimizer.defaults)
+        other = cls([example], **settings)
         other.step()
     except (TypeError, ValueError, RuntimeError):  # a user's class takes what it likes
         return None

@@ -129,6 +129,15 @@ def test_states_of_optimizers(name, shape, load):
         refuses(load, change)
 
 
+def test_states_of_optimizers_are_complete(load):
+    def change(document, tensors):
+        state = json.dumps(document["net"])
+        assert '"exp_avg"' in state
+        document["net"] = json.loads(state.replace('"exp_avg"', '"other"', 1))
+
+    refuses(load, change, "its state")
+
+
 def test_other_bytes_than_those_of_bools():
     """What numpy selects by them is counted in another way than it is copied."""
     tensor = torch.full((9,), 255, dtype=torch.uint8).view(torch.bool)
