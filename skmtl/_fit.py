@@ -36,6 +36,7 @@ from skmtl._teacher import soft_labels, teach
 from skmtl._validation import check_task_weight, over_largest
 from skmtl.encoder import Encoder
 from skmtl.training import (
+    MembersNet,
     check_augmentation,
     draws_alone,
     n_threads,
@@ -167,6 +168,8 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             with n_threads(threads(self, net)):
                 rows, checks = job.rows(net)
                 net.judging, net.checkpoints = job.judging(), checkpoints
+                if isinstance(net, MembersNet):
+                    net.choice = job.epoch_choice(checks)
                 one = rows[0] if job.parts else rows
                 check_augmentation(net.augmentation, one)
                 if not job.resume:

@@ -24,6 +24,7 @@ from skmtl.relation import Relation, TaskTable
 from skmtl.sharing import Hard, Sharing
 from skmtl.training import (
     ALONE,
+    EpochChoice,
     Judging,
     Lookahead,
     MultiTaskNet,
@@ -280,6 +281,22 @@ class Job:
             return None
         n_networks = 1 if self.parts is None else len(self.parts)
         return Judging(self.judge, n_networks, self.targets.n_tasks)
+
+    def epoch_choice(self, checks: list[Rows] | None) -> EpochChoice | None:
+        """Return what keeps predictions of rows by which members stop, if they do.
+
+        Parameters
+        ----------
+        checks : list of Rows or None
+            What each member validates on.
+
+        Returns
+        -------
+        EpochChoice or None
+            None where rows held out of members do not decide about their epochs.
+        """
+        stop_by_own = self.out_of_fold and self.stops and self.valid is None
+        return EpochChoice(checks) if stop_by_own and checks else None
 
     def held_rows(self, rows: list[Rows]) -> list[Rows] | None:
         """Return the rows that each member has not seen; None where there are none.

@@ -23,6 +23,7 @@ from skmtl.training._checkpoint import Checkpoints as Checkpoints
 from skmtl.training._collapse import warn_of_collapse as warn_of_collapse
 from skmtl.training._compiled import check_compiles as check_compiles
 from skmtl.training._draws import draws_alone as draws_alone
+from skmtl.training._epoch_choice import EpochChoice as EpochChoice
 from skmtl.training._judging import Judging as Judging
 from skmtl.training._judging import TaskStopping as TaskStopping
 from skmtl.training._lookahead import AT_ONCE as AT_ONCE

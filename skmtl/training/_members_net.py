@@ -13,6 +13,7 @@ from torch import Tensor
 from skmtl._records import mean_known
 from skmtl.training._active import Active
 from skmtl.training._compiled import compiled
+from skmtl.training._epoch_choice import EpochChoice
 from skmtl.training._judging import TaskStopping
 from skmtl.training._members import Members, StackedWeighting, joined
 from skmtl.training._members_data import Checks, MemberBatches
@@ -65,9 +66,12 @@ class MembersNet(PredictingMembers):
         "_priors",
         "_losses_of_members",
         "active",
+        "choice",
         "done",
         "member_losses",
     )
+    #: What keeps predictions of the rows held out of members that stop by them.
+    choice: EpochChoice | None = None
 
     def __init__(self, *args: Any, priors: Sequence[Any], **kwargs: Any) -> None:
         self.priors = priors
@@ -305,15 +309,21 @@ class MembersNet(PredictingMembers):
 
     def _validate(self, checks: Checks) -> None:
         """Record the losses of held-out rows."""
-        losses, Z = self._refined_losses(checks)
+        losses, Z, slopes = self._refined_losses(checks)
         self._check_finite(losses)
         self._record("valid", losses)
+        some = np.flatnonzero(self._trains).tolist()
+        numbers = self.active.numbers[some].tolist()
         if self.judging is not None:
-            some = np.flatnonzero(self._trains).tolist()
-            parts, numbers = [checks.parts[i] for i in some], self.active.numbers[some]
-            record = self.judging.see(losses[some], Z[some], parts, numbers)
+            parts = [checks.parts[i] for i in some]
+            priors = self._priors[self.active.numbers]
+            Z_refined = refined(Z, slopes, self.criterion_.blocks, priors)
+            record = self.judging.see(losses[some], Z_refined[some], parts, numbers)
             self.history[-1].update(record)
             self.member_losses = -self.judging.worth
+        if self.choice is not None:
+            outputs = {i: Z[j] for i, j in zip(numbers, some, strict=True)}
+            self.choice.see(outputs, self.member_losses)
         if self._batches_read:
             self._show_held_out(checks)
 
@@ -332,8 +342,10 @@ class MembersNet(PredictingMembers):
         self.done[member] |= net.stop_training_
         self.stop_training_ |= bool(self.done.all())
 
-    def _refined_losses(self, checks: Checks) -> tuple[NDArray[np.float64], Tensor]:
-        """Return losses (n_members, n_tasks) once outputs are refined, and these."""
+    def _refined_losses(
+        self, checks: Checks
+    ) -> tuple[NDArray[np.float64], Tensor, Slopes]:
+        """Return losses (n_members, n_tasks) of refined outputs; outputs and slopes."""
         Z = self._outputs_of_each(checks, self._run, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))
@@ -341,13 +353,13 @@ class MembersNet(PredictingMembers):
         sums, known = Z.new_zeros(()), Z.new_zeros(())
         for start in range(0, Z.shape[1], MANY_ROWS):
             part = slice(start, start + MANY_ROWS)
-            Z[:, part] = refined(Z[:, part], slopes, blocks, priors)
-            losses, counts = self.criterion_(Z[:, part], checks.labels(part))
+            Z_refined = refined(Z[:, part], slopes, blocks, priors)
+            losses, counts = self.criterion_(Z_refined, checks.labels(part))
             if counts is None:
                 counts = torch.full_like(losses, Z[0, part].shape[0])
             sums, known = sums + losses * counts, known + counts
         L = (sums / known).double().cpu().numpy()  # NaN without labels
-        return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z
+        return np.where(np.isnan(L) & (known > 0).cpu().numpy(), np.inf, L), Z, slopes
 
     def _record(
         self, prefix: str, losses: NDArray[np.float64], mean: float | None = None

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skmtl._positions import positions
 from skmtl.training._batches import Rows, Source
+from skmtl.training._epoch_choice import EpochChoice
 from skmtl.training._members_data import Checks
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._processes import ALONE, Processes
@@ -59,56 +59,18 @@ class PredictingMembers(MultiTaskNet):
     def _rows_at_once(self, device: torch.device) -> int:
         return max(64, super()._rows_at_once(device) // self.n_members)
 
-    def held_out_outputs(self, rows: Sequence[Rows], n_samples: int) -> Tensor:
-        """Return predictions for samples by the members that have not seen them.
+    def predict_held_out(self, choice: EpochChoice) -> None:
+        """Predict rows by the members as they are, for all groups of them.
 
         Parameters
         ----------
-        rows : sequence of Rows
-            Held-out rows of each member.
-        n_samples : int
-            Number of samples of their source.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_outputs)
-            Packed outputs, NaN where every member has trained on the sample.
+        choice : EpochChoice
+            It knows which rows are held out of which member.
         """
-        self._stop_training()
-        source, run = rows[0].source, self.module_.each()
-        held = torch.zeros(self.n_members, n_samples, dtype=torch.bool)
-        for of_member, own in zip(held, rows, strict=True):
-            of_member[own.index] = True
-        known = held.any(dim=0)
-        samples = Rows(source, [], positions(known.numpy())).numbers()
-        samples = self.processes.share(samples)
-        shape = n_samples, self.module_.heads.n_outputs
-        outputs = torch.zeros(shape, dtype=self.dtype, device=source.device)
-        size = self.n_members * self._rows_at_once(source.device)
-        for start in range(0, len(samples), size):
-            some = samples[start : start + size]
-            outputs[some] = self._mean_of_held_out(source, some, held[:, some], run)
-        outputs = self.processes.total(outputs).cpu()
-        outputs[~known] = torch.nan
-        return outputs
-
-    def _mean_of_held_out(
-        self,
-        source: Source,
-        samples: Tensor,
-        held: Tensor,
-        run: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """Return what members say of samples, on average over those that count."""
-        n_most = int(held.sum(dim=1).max())
-        # Those of a member first; others where it has fewer, which do not count.
-        places = held.byte().argsort(dim=1, descending=True, stable=True)[:, :n_most]
-        Z = self._outputs_at(source, samples[places], run)
-        held, places = held.to(Z.device), places.to(Z.device).unsqueeze(2)
-        every = Z.new_zeros(len(Z), len(samples), Z.shape[2])
-        every.scatter_(1, places.expand_as(Z), Z)
-        share = held.to(Z.dtype) / held.sum(dim=0)
-        return averaged(every, self.criterion_.blocks, share)
+        Z = self._outputs_of_each(
+            Checks(choice.parts), self.module_.each(), self.processes
+        )
+        choice.see(dict(enumerate(Z)), None)
 
     def _stop_training(self) -> None:
         """Switch off what only training has, as dropout."""

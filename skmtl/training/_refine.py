@@ -42,7 +42,7 @@ def fitted_slopes(
         Labels and weights of each block.
     blocks : sequence of Block
         Layout of the outputs.
-    prior : Tensor of shape (..., 1, n_outputs)
+    prior : Tensor of shape (..., 1, n_outputs) or (..., n, n_outputs)
         Outputs of a model that has learned nothing.
 
     Returns
@@ -65,7 +65,7 @@ def fitted_slopes(
         inside = (newton >= low) & (newton <= high)
         # The loss is convex: what Newton's method oversteps, halving finds.
         a = torch.where(inside, newton, (low + high) / 2).where(h > 0, a)
-    return a, _least_squares(outputs, targets, blocks, ones)
+    return a, _least_squares(outputs, targets, blocks, prior, ones)
 
 
 def refined(
@@ -147,14 +147,17 @@ def _least_squares(
     outputs: Tensor,
     targets: Sequence[BlockTarget],
     blocks: Sequence[Block],
+    prior: Tensor,
     ones: Tensor,
 ) -> Tensor:
     products, squares = torch.zeros_like(ones), torch.zeros_like(ones)
     for block, (y, w) in zip(blocks, targets, strict=True):
         if block.kind == "regression":
-            Z, share = outputs[..., block.start : block.stop], _shares(y, w, ones.dtype)
-            products = products + (share * Z * y).sum((-2, -1))
-            squares = squares + (share * Z**2).sum((-2, -1))
+            span, share = slice(block.start, block.stop), _shares(y, w, ones.dtype)
+            mean = prior[..., span]
+            added = outputs[..., span] - mean
+            products = products + (share * added * (y - mean)).sum((-2, -1))
+            squares = squares + (share * added**2).sum((-2, -1))
     b = products / squares.where(squares > 0, 1.0)
     return b.clamp(LOWEST, HIGHEST).where(squares > 0, ones)
 

@@ -84,6 +84,8 @@ def _state_of_net(net: MultiTaskNet) -> dict[str, Any]:
     if isinstance(net, MembersNet):
         state |= _attributes(net, OF_MEMBERS)
         state["active"] = net.active.order, net.active.n_members
+        if net.choice is not None:
+            state["choice"] = net.choice.state()
         if not net.stacked:
             state["alone"] = [_state_of_net(alone) for alone in net._alone]
             return state
@@ -105,6 +107,8 @@ def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
     if isinstance(net, MembersNet):
         net.restrict(*state["active"])
         _set_attributes(net, OF_MEMBERS, state)
+        if net.choice is not None:
+            net.choice.set_state(state["choice"])
     _set_attributes(net, OF_NET, state)
     net.history = state["history"]
     if net.judging is not None:

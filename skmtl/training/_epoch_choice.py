@@ -1,0 +1,258 @@
+"""Predictions of held-out rows at the epoch that the other networks choose."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skmtl._positions import Positions
+from skmtl._targets import Block
+from skmtl.training._batches import Rows
+from skmtl.training._refine import MANY_ROWS, averaged
+
+#: Parts into which groups are put to fit slopes and thresholds, at most.
+N_PARTS = 8
+#: What a checkpoint holds of a choice.
+STATE = ("n_epochs", "best", "epochs", "predictions", "latest", "samples")
+
+
+class EpochChoice:
+    """Predictions of held-out rows, each at an epoch chosen without its label.
+
+    Rows that the same networks of an ensemble hold out form a group. The epoch of a
+    group is that with the lowest mean loss of the other networks on their held-out
+    rows, among the epochs that networks of the group have trained; a network that has
+    stopped counts with its last loss. So labels of a group decide nothing about its
+    predictions, except that a network which has stopped by them has no later epochs.
+
+    Only the predictions of the best epoch so far are kept, and for each chosen epoch
+    those of a sample of all rows, from which slopes and thresholds are fitted.
+
+    Parameters
+    ----------
+    rows : sequence of Rows
+        Held-out rows of each network.
+
+    Attributes
+    ----------
+    group : ndarray of int of shape (n_samples,)
+        Group of each sample of the source; those that no network holds out have one.
+    members : ndarray of bool of shape (n_groups, n_networks)
+        Which networks hold out each group.
+    part : ndarray of int of shape (n_groups,)
+        Part of each group.
+    epochs : ndarray of int of shape (n_groups,)
+        Chosen epoch of each group, from 1 on; zero before there is any.
+    """
+
+    def __init__(self, rows: Sequence[Rows]) -> None:
+        self.parts = rows
+        self.rows = [r.numbers().cpu().numpy() for r in rows]
+        self.group, self.members = group_rows(self.rows, rows[0].source.n_samples)
+        n_groups, n_networks = self.members.shape
+        self.part = np.arange(n_groups) % min(n_networks, N_PARTS)
+        others = (~self.members).astype(float)
+        self._others = others / np.maximum(others.sum(axis=1, keepdims=True), 1)
+        self._voiced = others.any(axis=1) & self.members.any(axis=1)
+        step = -(-sum(map(len, self.rows)) // MANY_ROWS)
+        self._sampled = [np.flatnonzero(own % step == 0) for own in self.rows]
+        self.n_epochs = 0
+        self.best = np.full(n_groups, np.inf)
+        self.epochs = np.zeros(n_groups, dtype=np.int64)
+        self.predictions: list[Tensor | None] = [None] * n_networks
+        self.latest: list[Tensor | None] = [None] * n_networks
+        self.samples: dict[int, list[Tensor | None]] = {}
+
+    def see(
+        self, outputs: Mapping[int, Tensor], losses: NDArray[np.float64] | None
+    ) -> None:
+        """Look at the predictions of an epoch.
+
+        Parameters
+        ----------
+        outputs : mapping of int to Tensor of shape (n_rows, n_outputs)
+            What each network that trains predicts for its held-out rows, by its
+            number; more rows at the end do not count.
+        losses : ndarray of shape (n_networks,) or None
+            Mean loss of each network on its held-out rows, the last one where it has
+            stopped; None takes the epoch for all groups.
+        """
+        self.n_epochs += 1
+        for i, Z in outputs.items():
+            index = torch.from_numpy(self._sampled[i]).to(Z.device)
+            self.latest[i] = Z.index_select(0, index)
+        better = self.members[:, list(outputs)].any(axis=1)
+        if losses is not None:
+            means = self._others @ np.nan_to_num(losses)  # NaN: it has none to score
+            better &= self._voiced & (means < self.best)
+            self.best[better] = means[better]
+        if not better.any():
+            return
+        self.epochs[better] = self.n_epochs
+        self.samples[self.n_epochs] = list(self.latest)
+        chosen = set(self.epochs.tolist())
+        self.samples = {e: s for e, s in self.samples.items() if e in chosen}
+        for i, Z in outputs.items():
+            self._take(i, Z[: len(self.rows[i])], better)
+
+    def _take(self, i: int, Z: Tensor, better: NDArray[np.bool_]) -> None:
+        """Keep what a network predicts for groups whose epoch is the present one."""
+        mine, kept = better[self.members[:, i]], self.predictions[i]
+        if not mine.any():
+            return
+        if kept is None:
+            kept = self.predictions[i] = torch.full_like(Z, torch.nan)
+        if mine.all():
+            kept.copy_(Z)
+            return
+        index = np.flatnonzero(better[self.group[self.rows[i]]])
+        place = torch.from_numpy(index).to(Z.device)
+        kept.index_copy_(0, place, Z.index_select(0, place))
+
+    def outputs(self, blocks: Sequence[Block]) -> Tensor:
+        """Return the predictions at the chosen epochs, and forget them.
+
+        Parameters
+        ----------
+        blocks : sequence of Block
+            Layout of the outputs.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_outputs)
+            Mean over the networks that hold a sample out, on the CPU; NaN where there
+            is none.
+        """
+        n_samples, values = len(self.group), self.predictions
+        self.predictions = [None] * len(values)
+        Z = average_rows(values, self.rows, n_samples, blocks)
+        Z[torch.from_numpy(self.epochs[self.group] == 0)] = torch.nan
+        return Z
+
+    def sample(
+        self, epoch: int, blocks: Sequence[Block]
+    ) -> tuple[NDArray[np.int64], Tensor]:
+        """Return the predictions of an epoch for a sample of all held-out rows.
+
+        Parameters
+        ----------
+        epoch : int
+            An epoch that some group has chosen.
+        blocks : sequence of Block
+            Layout of the outputs.
+
+        Returns
+        -------
+        rows : ndarray of int of shape (n_sampled,)
+            Which samples of the source.
+        outputs : Tensor of shape (n_sampled, n_outputs)
+            Their predictions, on the CPU.
+        """
+        own = [r[s] for r, s in zip(self.rows, self._sampled, strict=True)]
+        rows = np.unique(np.concatenate(own)).astype(np.int64)
+        places = [np.searchsorted(rows, r) for r in own]
+        return rows, average_rows(self.samples[epoch], places, len(rows), blocks)
+
+    def state(self) -> dict[str, Any]:
+        """Return what epochs have changed."""
+        return {name: getattr(self, name) for name in STATE}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where another choice was.
+
+        Parameters
+        ----------
+        state : dict
+            What `state` has returned.
+        """
+        for name in STATE:
+            setattr(self, name, state[name])
+
+
+def group_rows(
+    rows: Sequence[Positions], n_samples: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Group samples by the sets of rows that they belong to.
+
+    Parameters
+    ----------
+    rows : sequence of ndarray of int
+        Numbers of the samples of each set.
+    n_samples : int
+        Number of samples.
+
+    Returns
+    -------
+    group : ndarray of int of shape (n_samples,)
+        Group of each sample.
+    members : ndarray of bool of shape (n_groups, n_sets)
+        Which sets the samples of a group belong to.
+    """
+    group = np.zeros(n_samples, dtype=np.int32)
+    for own in rows:
+        group *= 2
+        group[own] += 1
+        occurs = np.bincount(group) > 0
+        group = (occurs.cumsum(dtype=np.int32) - 1)[group]
+    members = np.zeros((int(group.max()) + 1, len(rows)), dtype=bool)
+    for i, own in enumerate(rows):
+        members[group[own], i] = True
+    return group, members
+
+
+def average_rows(
+    values: Sequence[Tensor | None],
+    rows: Sequence[NDArray[Any]],
+    n_samples: int,
+    blocks: Sequence[Block],
+) -> Tensor:
+    """Average what several networks predict for some samples each.
+
+    Parameters
+    ----------
+    values : sequence of Tensor of shape (n_rows, n_outputs)
+        Packed outputs of each network; None where it has none.
+    rows : sequence of ndarray of int of shape (n_rows,)
+        Which samples they are.
+    n_samples : int
+        Number of samples.
+    blocks : sequence of Block
+        Layout of the outputs.
+
+    Returns
+    -------
+    Tensor of shape (n_samples, n_outputs)
+        On the CPU; NaN where no network predicts a sample.
+    """
+    pairs = [(Z, r) for Z, r in zip(values, rows, strict=True) if Z is not None]
+    first = pairs[0][0]
+    outputs = torch.full((n_samples, first.shape[1]), torch.nan, dtype=first.dtype)
+    counts = np.zeros(n_samples, dtype=np.int32)
+    for Z, r in pairs:
+        counts[r] += 1
+        outputs[torch.from_numpy(r).long()] = Z.cpu()
+    if counts.max(initial=0) < 2:
+        return outputs
+    for start in range(0, n_samples, MANY_ROWS):
+        part = slice(start, start + MANY_ROWS)
+        outputs[part] = _average(pairs, part, outputs[part], blocks)
+    return outputs
+
+
+def _average(
+    pairs: list[tuple[Tensor, NDArray[Any]]],
+    part: slice,
+    like: Tensor,
+    blocks: Sequence[Block],
+) -> Tensor:
+    every = like.new_zeros(len(pairs), *like.shape)
+    share = like.new_zeros(every.shape[:2])
+    for i, (Z, r) in enumerate(pairs):
+        index = np.flatnonzero((r >= part.start) & (r < part.stop))
+        place = torch.from_numpy(r[index] - part.start).long()
+        every[i, place] = Z[torch.from_numpy(index).to(Z.device)].cpu()
+        share[i, place] = 1.0
+    return averaged(every, blocks, share / share.sum(dim=0))
