@@ -181,7 +181,8 @@ class MultiTaskFit(Published, CallbackSupportMixin):
                     net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                 if job.targets.blocks and not job.one_pass:
                     warn_of_collapse(net, one)
-                oof = out_of_fold(net, job, rows, self.calibrate)
+                threshold = getattr(self, "threshold", None)
+                oof = out_of_fold(net, job, rows, self.calibrate, threshold)
         self._publish(net, job)
         self._publish_oof(oof, job)
         self.__dict__.pop("teacher_", None)

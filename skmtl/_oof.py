@@ -1,7 +1,7 @@
 """Out-of-fold predictions: what members say of rows that they have not seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from skmtl._data import is_present
 from skmtl._job import Job
 from skmtl._targets import Targets
+from skmtl._thresholds import thresholded_codes, tune_thresholds
 from skmtl.training import (
     MANY_ROWS,
     EpochChoice,
@@ -43,11 +44,18 @@ class OutOfFold:
         standardised values (NaN where missing).
     weight : ndarray of shape (n_samples, n_tasks) or None
         Weights of the labels, as the user gave them.
+    thresholds : ndarray of shape (n_groups, n_tasks) or None
+        Thresholds of binary tasks that the labels of other groups choose; NaN where
+        the most probable class counts. None where nothing is thresholded.
+    group : ndarray of int of shape (n_samples,) or None
+        Group of each sample: those that the same members hold out.
     """
 
     outputs: Tensor
     labels: list[NDArray[Any]]
     weight: NDArray[np.float64] | None
+    thresholds: NDArray[np.float64] | None = None
+    group: NDArray[np.integer[Any]] | None = None
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -81,6 +89,8 @@ class OutOfFold:
     def scores(self, targets: Targets) -> NDArray[np.float64]:
         """Return each task's accuracy or R², without weights.
 
+        Labels are predicted with the thresholds that other groups choose.
+
         Parameters
         ----------
         targets : Targets
@@ -92,6 +102,9 @@ class OutOfFold:
             NaN for a task that has too few labels.
         """
         codes, values = targets.codes(self.outputs), targets.values(self.outputs)
+        if self.thresholds is not None:
+            thresholds = self.thresholds[self.group]
+            codes = thresholded_codes(targets, self.outputs, thresholds)
         values = (values - targets.mean) / targets.scale
         scores, known = np.full(targets.n_tasks, np.nan), self.known
         for t, labels in enumerate(self.labels):
@@ -103,7 +116,9 @@ class OutOfFold:
         return scores
 
 
-def out_of_fold(net: Any, job: Job, rows: Any, calibrate: bool) -> OutOfFold | None:
+def out_of_fold(
+    net: Any, job: Job, rows: Any, calibrate: bool, threshold: str | None
+) -> OutOfFold | None:
     """Predict the rows held out of each member, and calibrate the net by them.
 
     Parameters
@@ -117,6 +132,8 @@ def out_of_fold(net: Any, job: Job, rows: Any, calibrate: bool) -> OutOfFold | N
     calibrate : bool
         Whether to scale what predictions add to the priors by the slopes that fit the
         labels of held-out rows best.
+    threshold : str or None
+        The score by which thresholds of binary tasks are chosen.
 
     Returns
     -------
@@ -133,21 +150,25 @@ def out_of_fold(net: Any, job: Job, rows: Any, calibrate: bool) -> OutOfFold | N
     outputs = choice.outputs(blocks)
     oof = OutOfFold(outputs, data.labels, data.given_weight)
     known = np.flatnonzero(oof.known)
-    if not calibrate or not blocks or not len(known):
+    if not blocks or not len(known) or not (calibrate or threshold):
         return oof
+    priors = _group_priors(job, net.priors, choice)
     squared = net.criterion__regression_loss == "squared_error"
+    fitted = _fit_groups(job, choice, priors, calibrate, squared, threshold)
+    if threshold is not None:
+        oof = replace(oof, thresholds=fitted.thresholds, group=choice.group)
+    if not calibrate:
+        return oof
     some = known[:: -(-len(known) // MANY_ROWS)]
     prior = torch.from_numpy(net.module__prior).unsqueeze(0)
     a, b = _slopes(job, some, outputs[torch.from_numpy(some)], prior, squared)
     # A mean of members is less sure than each of them: half of the way is left to go.
     net.slopes = (a.sqrt(), b)
-    priors = _group_priors(job, net.priors, choice)
-    slopes = _group_slopes(job, choice, priors, squared)
     for start in range(0, len(outputs), MANY_ROWS):
         part = slice(start, start + MANY_ROWS)
         group = torch.from_numpy(choice.group[part]).long()
         # Each row is refined as if it were alone: its slopes are those of its group.
-        of_rows = slopes[0][group], slopes[1][group]
+        of_rows = fitted.slopes[0][group], fitted.slopes[1][group]
         Z = outputs[part].double().unsqueeze(1)
         Z = refined(Z, of_rows, blocks, priors[group].unsqueeze(1))
         outputs[part] = Z.squeeze(1).to(outputs.dtype)
@@ -166,26 +187,52 @@ def _slopes(
     return a, b if squared else torch.ones_like(b)
 
 
-def _group_slopes(
-    job: Job, choice: EpochChoice, priors: Tensor, squared: bool
-) -> tuple[Tensor, Tensor]:
-    """Return the slopes (n_groups,) that other groups choose at the group's epoch."""
+@dataclass
+class _Fitted:
+    """Slopes (n_groups,) and thresholds (n_groups, n_tasks) chosen by other groups."""
+
+    slopes: tuple[Tensor, Tensor]
+    thresholds: NDArray[np.float64]
+
+
+def _fit_groups(
+    job: Job,
+    choice: EpochChoice,
+    priors: Tensor,
+    calibrate: bool,
+    squared: bool,
+    threshold: str | None,
+) -> _Fitted:
+    """Fit slopes and thresholds of each group to predictions of the other groups."""
     blocks, n_groups = job.targets.blocks, len(choice.epochs)
-    slopes = torch.ones(2, n_groups, dtype=torch.float64)
+    a, b = torch.ones(2, n_groups, dtype=torch.float64)
+    thresholds = np.full((n_groups, job.targets.n_tasks), np.nan)
     for epoch in np.unique(choice.epochs[choice.epochs > 0]).tolist():
         rows, outputs = choice.sample(epoch, blocks)
         known = ~outputs.isnan().any(dim=1).numpy()
-        row_parts = choice.part[choice.group[rows]]
-        groups = choice.epochs == epoch
+        groups, row_parts = choice.epochs == epoch, choice.part[choice.group[rows]]
         for part in np.unique(choice.part[groups]).tolist():
             others = np.flatnonzero(known & (row_parts != part))
-            if len(others):
+            if not len(others):
+                continue
+            same, Z = groups & (choice.part == part), outputs[torch.from_numpy(others)]
+            if calibrate:
                 prior = priors[torch.from_numpy(choice.group[rows[others]]).long()]
-                Z = outputs[torch.from_numpy(others)]
-                a, b = _slopes(job, rows[others], Z, prior, squared)
-                same = torch.from_numpy(groups & (choice.part == part))
-                slopes[:, same] = torch.stack([a, b]).unsqueeze(1)
-    return slopes[0], slopes[1]
+                slopes = _slopes(job, rows[others], Z, prior, squared)
+                a[torch.from_numpy(same)], b[torch.from_numpy(same)] = slopes
+                Z = refined(Z.double(), slopes, blocks, prior)
+            if threshold is not None:
+                thresholds[same] = _tune(job, rows[others], Z, threshold)
+    return _Fitted((a, b), thresholds)
+
+
+def _tune(
+    job: Job, rows: NDArray[np.int64], outputs: Tensor, threshold: str
+) -> NDArray[np.float64]:
+    weight = job.data.given_weight
+    weight = None if weight is None else weight[rows]
+    labels = [task[rows] for task in job.data.labels]
+    return tune_thresholds(job.targets, outputs, labels, weight, threshold)
 
 
 def _group_priors(job: Job, priors: Sequence[Any], choice: EpochChoice) -> Tensor:

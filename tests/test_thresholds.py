@@ -1,11 +1,14 @@
 """Cut-offs of binary tasks maximise a score of out-of-fold predictions."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, get_scorer, get_scorer_names
 from sklearn.model_selection import cross_val_predict
@@ -13,7 +16,12 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl._columns import read_columns
 from skmtl._targets import Targets
-from skmtl._thresholds import SCORES, thresholded_codes, tune_thresholds
+from skmtl._thresholds import (
+    SCORES,
+    score_confusions,
+    thresholded_codes,
+    tune_thresholds,
+)
 
 X, BENIGN = load_breast_cancer(return_X_y=True)
 X = StandardScaler().fit_transform(X[:, :2])
@@ -93,6 +101,22 @@ def test_no_other_cut_has_a_higher_score(score):
     best = tuned(y, p, score, weight)
     grid = np.arange(0.045, 1, 0.05)
     assert value(best) == pytest.approx(max(value(cut) for cut in grid))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_of_confusions_are_those_of_scikit_learn(score):
+    rng = np.random.RandomState(0)
+    confusions = rng.randint(0, 4, (60, 4)).astype(float)
+    confusions[:, 3] += 1  # some row is of the second class
+    confusions[:, 1] += confusions[:, 0] == 0  # and some of the first
+    y, p = np.array([0, 0, 1, 1]), np.array([[0.0], [1], [0], [1]])
+    scorer = get_scorer(score)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        expected = [scorer(Cut(0.5), p, y, sample_weight=w) for w in confusions]
+    for factor in (1, 1e-200, 1e200):
+        values = score_confusions(score, factor * confusions)
+        np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
 def test_scores_are_those_of_scikit_learn():

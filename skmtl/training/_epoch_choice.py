@@ -84,7 +84,7 @@ class EpochChoice:
         for i, Z in outputs.items():
             index = torch.from_numpy(self._sampled[i]).to(Z.device)
             self.latest[i] = Z.index_select(0, index)
-        better = self.members[:, list(outputs)].any(axis=1)
+        better = np.asarray(self.members[:, list(outputs)].any(axis=1), dtype=bool)
         if losses is not None:
             means = self._others @ np.nan_to_num(losses)  # NaN: it has none to score
             better &= self._voiced & (means < self.best)
