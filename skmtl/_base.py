@@ -110,17 +110,17 @@ class MultiTaskBase(PortableState):
 
     @property
     def oof_prediction_(self) -> list[NDArray[Any]]:
-        """What members say of training rows that they have not seen, task by task."""
+        """Predictions for the training rows, none of which depends on its own label."""
         return self._out_of_fold("oof_prediction_").predictions(self._targets)
 
     @property
     def oof_scores_(self) -> NDArray[np.float64]:
-        """Each task's accuracy or R² of these predictions, of shape (n_tasks,)."""
+        """Accuracy or R² of each task out of fold, of shape (n_tasks,)."""
         return self._out_of_fold("oof_scores_").scores(self._targets)
 
     @property
     def oof_score_(self) -> float:
-        """The mean of these scores over tasks."""
+        """The mean of ``oof_scores_`` over tasks."""
         return float(np.nanmean(self._out_of_fold("oof_score_").scores(self._targets)))
 
     @property
@@ -167,7 +167,8 @@ class MultiTaskBase(PortableState):
         the :math:`\lceil (n + 1) c \rceil`-th smallest error of the n out-of-fold
         predictions, for the coverage c. For classification it holds the classes whose
         probability is not below that which the true class had in a share c of them
-        [2]_, and always the most probable one.
+        [2]_, and always the most probable one. No out-of-fold prediction depends on
+        the label of its row, as conformal prediction needs.
 
         Parameters
         ----------

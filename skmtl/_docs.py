@@ -75,14 +75,16 @@ calibrate : bool, default=True
     Whether predictions are drawn towards the priors, or away from them, by the one
     slope that makes out-of-fold predictions fit best ("refine, then calibrate": Berta
     et al., 2025); its square root for probabilities, since averaging has gone half of
-    the way. It changes nothing where there are no out-of-fold predictions."""
+    the way. Out-of-fold predictions of a fold have the slope that fits the other folds
+    best. It changes nothing where there are no out-of-fold predictions."""
 
 THRESHOLD = """\
 threshold : str, default=None
     A score of scikit-learn that compares predicted labels, such as "f1" or
     "balanced_accuracy": binary tasks predict their second class where its probability
-    is above the threshold that is best for that score out of fold. None predicts the
-    most probable class. Probabilities stay as they are."""
+    is above the threshold that is best for that score out of fold. In ``oof_scores_``
+    a fold has the threshold that is best for the other folds. None predicts the most
+    probable class. Probabilities stay as they are."""
 
 WEIGHTS = """\
 task_weight : array-like of shape (n_tasks,) or dict, default=None
@@ -201,7 +203,8 @@ validation_scores_ : list of float
     With early stopping, the score of the held-out rows after each epoch, by default
     the negative loss.
 best_validation_score_ : float
-    The best of them.
+    The best of them. Since the epoch is chosen by it, it is higher than the score of
+    new rows; ``oof_score_`` is not chosen so.
 best_epochs_ : ndarray of int of shape (n_tasks,)
     With early stopping, the epoch after which each task's held-out rows were scored
     best, the mean over members; zero for a task without any.
@@ -217,10 +220,12 @@ teacher_ : estimator
     With a relation that learns from one, the teacher.
 oof_prediction_ : list of ndarray
     With members "crossfit" or "bootstrap", predictions for the training rows by the
-    members that have not seen them: per task probabilities of shape (n_samples,
-    n_classes), or values of shape (n_samples,); NaN where there are none.
+    members that are not trained on them, at the epoch and with the slope that other
+    folds choose: per task probabilities of shape (n_samples, n_classes), or values of
+    shape (n_samples,); NaN where there are none.
 oof_scores_ : ndarray of shape (n_tasks,)
-    The accuracy, or R², of each task in these predictions.
+    The accuracy, or R², of each task in these predictions; with ``threshold``, of
+    labels predicted with the thresholds that other folds choose.
 oof_score_ : float
     Their mean.
 history_ : skorch.history.History

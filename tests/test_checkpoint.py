@@ -106,6 +106,8 @@ def assert_same(est, other):
     assert records(est) == records(other)
     assert est.n_iter_ == other.n_iter_
     assert_array_equal(est.task_weights_, other.task_weights_)
+    if est._oof is not None:
+        assert_array_equal(est._oof.outputs, other._oof.outputs)
 
 
 def assert_goes_on(est, folder, *data, **fit):

@@ -218,6 +218,9 @@ def _check_members(net: MembersNet, state: Any) -> int | None:
     shape = n, len(net.task_weight)
     for values in state["_losses_of_members"].values():
         _require(values.shape == shape and values.dtype.kind == "f", "its losses")
+    if net.choice is not None:
+        fits = net.choice.takes(state["choice"], net.module_.heads.n_outputs)
+        _require(fits, "its held-out predictions")
     return None if n_active == n else int(n_active)
 
 

@@ -160,6 +160,37 @@ class EpochChoice:
         """Return what epochs have changed."""
         return {name: getattr(self, name) for name in STATE}
 
+    def takes(self, state: dict[str, Any], n_outputs: int) -> bool:
+        """Tell whether a state is one of a choice for the same rows.
+
+        Parameters
+        ----------
+        state : dict
+            What `state` has returned, or what a file says so of.
+        n_outputs : int
+            Number of packed outputs.
+
+        Returns
+        -------
+        bool
+            Whether `set_state` may be given it.
+        """
+        best, epochs, n_epochs = (state[k] for k in ("best", "epochs", "n_epochs"))
+        counted = type(n_epochs) is int and epochs.dtype == np.int64
+        same = (best.shape, best.dtype) == (self.best.shape, self.best.dtype)
+        if not (counted and same and epochs.shape == self.epochs.shape):
+            return False
+        chosen = set(epochs[epochs > 0].tolist())
+        sizes = [len(own) for own in self._sampled]
+        samples = [state["latest"], *state["samples"].values()]
+        return (
+            epochs.min() >= 0
+            and epochs.max() <= n_epochs
+            and chosen <= state["samples"].keys()
+            and _are_rows(state["predictions"], [len(r) for r in self.rows], n_outputs)
+            and all(_are_rows(sample, sizes, n_outputs) for sample in samples)
+        )
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where another choice was.
 
@@ -170,6 +201,14 @@ class EpochChoice:
         """
         for name in STATE:
             setattr(self, name, state[name])
+
+
+def _are_rows(values: Any, sizes: list[int], n_outputs: int) -> bool:
+    """Tell whether there are predictions of each network for its rows, or none."""
+    return len(values) == len(sizes) and all(
+        Z is None or (Z.shape == (size, n_outputs) and Z.is_floating_point())
+        for Z, size in zip(values, sizes, strict=True)
+    )
 
 
 def group_rows(
