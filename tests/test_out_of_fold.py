@@ -235,3 +235,19 @@ def test_noise_is_not_explained(cls):
         est = cls(**SETTINGS | NOISE | scheme | {"random_state": seed})
         shares += explained(est.fit(X, Y), Y)
     assert np.mean(shares) < 0
+
+
+def test_a_choice_takes_the_state_of_one_for_the_same_rows_only():
+    choice, twin = choice_of(FOLDS), choice_of(FOLDS)
+    for _ in range(2):
+        choice.see({i: torch.rand(4, 1) for i in range(3)}, np.arange(3.0))
+    state = choice.state()
+    assert twin.takes(state, 1)
+    twin.set_state(state)
+    assert_array_equal(twin.outputs(BLOCKS), choice.outputs(BLOCKS))
+    assert not twin.takes(state, 2)
+    assert not twin.takes(state | {"n_epochs": 0}, 1)
+    assert not twin.takes(state | {"best": state["best"][:2]}, 1)
+    assert not twin.takes(state | {"samples": {}}, 1)
+    assert not twin.takes(state | {"latest": [torch.rand(5, 1)] * 3}, 1)
+    assert not twin.takes(state | {"predictions": [torch.rand(4, 2)] * 3}, 1)
