@@ -208,8 +208,11 @@ class Job:
         else:
             weight = None
         n_features = data.X.shape[1]
-        sizes = () if categories is None else categories.sizes(n_features)
-        return TrainingInputs(data.X, rows, weight, sizes)
+        if categories is None:
+            return TrainingInputs(data.X, rows, weight)
+        names = dict(zip(categories.columns, categories.names, strict=True))
+        sizes = categories.sizes(n_features)
+        return TrainingInputs(data.X, rows, weight, sizes, names)
 
     def rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
         """Return the rows to train on and those to validate on, as the net reads them.

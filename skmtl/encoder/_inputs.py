@@ -1,7 +1,7 @@
 """The inputs of training, and what they go through before any network."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -72,12 +72,15 @@ class TrainingInputs:
     n_categories : tuple of int, default=()
         Number of categories of each column, zero for a column of numbers; empty where
         there is no column of categories.
+    names : dict of int to object, default={}
+        Names of the columns of categories.
     """
 
     X: Any
     rows: Positions
     weight: Array | None = None
     n_categories: tuple[int, ...] = ()
+    names: Mapping[int, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
+from skmtl._validation import warn_user
 from skmtl.encoder._inputs import Array, TrainingInputs, largest_numbers
 
 #: What stands for a missing level among those that are whole numbers.
@@ -19,6 +22,12 @@ MISSING = -0.5
 SPARSE = 0.8
 #: Integers above are not all held by float32.
 EXACT = 2.0**24
+#: Categories of a column above which it is embedded, unless the user decides.
+MANY = 64
+#: Rows that a category of an embedded column needs, unless the user decides.
+EMBEDDED_ROWS = 2
+#: Share of rows of rare categories above which a column counts as lost.
+LOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -137,15 +146,106 @@ class Survey:
         return cls(missing, largest, counts)
 
 
-def least_rows(min_frequency: str | float, n: float) -> float:
+@dataclass(frozen=True)
+class FrequentCategories:
+    """Which categories of columns count, and how networks read them.
+
+    Attributes
+    ----------
+    columns : ndarray of int of shape (n_columns,)
+        Columns of categories.
+    frequent : list of ndarray of bool
+        For each of them, which codes have rows enough; the last entry stands for
+        missing ones, and the first, for unknown ones, does not count.
+    embedded : ndarray of bool of shape (n_columns,)
+        Whether an embedding reads a column, not zeros and ones.
+    least : ndarray of shape (n_columns,)
+        Number of rows that is enough.
+    """
+
+    columns: NDArray[np.int64]
+    frequent: list[NDArray[np.bool_]]
+    embedded: NDArray[np.bool_]
+    least: Array
+
+    @classmethod
+    def of(
+        cls,
+        inputs: TrainingInputs,
+        counts: list[Array],
+        categories: str,
+        min_frequency: str | float,
+    ) -> FrequentCategories:
+        """Choose by the rows of categories, and warn of columns that are lost.
+
+        Parameters
+        ----------
+        inputs : TrainingInputs
+            The rows to train on.
+        counts : list of ndarray
+            Rows per code of each column of categories.
+        categories : {"auto", "embed", "one_hot"}
+            How to read columns; "auto" embeds those of many categories.
+        min_frequency : "auto", int or float
+            Rows that a category needs to count, or their share.
+
+        Returns
+        -------
+        FrequentCategories
+            The choice.
+        """
+        one_hot = least_rows(min_frequency, inputs.n)
+        embedded = least_rows(min_frequency, inputs.n, EMBEDDED_ROWS)
+        if categories == "auto":
+            embeds = np.array([(c[1:-1] >= embedded).sum() > MANY for c in counts])
+        else:
+            embeds = np.full(len(counts), categories == "embed")
+        least = np.where(embeds, embedded, one_hot)
+        frequent = [c >= rows for c, rows in zip(counts, least, strict=True)]
+        found = cls(np.flatnonzero(inputs.categorical), frequent, embeds, least)
+        found._warn_of_lost(counts, inputs.names)
+        return found
+
+    def one_hot(self) -> OneHot | None:
+        """Return what makes zeros and ones; None where no category is to have them."""
+        some = np.flatnonzero(~self.embedded)
+        frequent = [self.frequent[i] for i in some]
+        if not any(f[1:].any() for f in frequent):
+            return None
+        return OneHot.of_codes(self.columns[some], frequent)
+
+    def codes(self) -> CategoryCodes | None:
+        """Return what numbers the categories of embedded columns; None without any."""
+        some = np.flatnonzero(self.embedded)
+        frequent = [self.frequent[i] for i in some]
+        return CategoryCodes(self.columns[some], frequent) if len(some) else None
+
+    def _warn_of_lost(self, counts: list[Array], names: Mapping[int, Any]) -> None:
+        """Warn of columns whose rows are most of rare categories."""
+        parts = zip(self.columns, counts, self.frequent, self.least, strict=True)
+        for column, count, frequent, least in parts:
+            share = 1 - count[1:][frequent[1:]].sum() / count[1:].sum()
+            if share > LOST:
+                name = names.get(int(column), int(column))
+                warn_user(
+                    f"Column {name!r} of X is {'not' if share == 1 else 'hardly'} "
+                    f"used: {share:.0%} of its rows have categories of fewer than "
+                    f"{least:g} rows, which count as unknown. Set the encoder's "
+                    "'min_frequency' lower, or leave the column out."
+                )
+
+
+def least_rows(min_frequency: str | float, n: float, most: float = 10) -> float:
     """Return how many rows a category needs to count.
 
     Parameters
     ----------
     min_frequency : "auto", int or float
-        Number of rows, or their share; "auto" is min(10, max(2, n / 200)).
+        Number of rows, or their share; "auto" is max(2, n / 200), bounded.
     n : float
         Number of rows.
+    most : float, default=10
+        Bound of "auto".
 
     Returns
     -------
@@ -153,7 +253,7 @@ def least_rows(min_frequency: str | float, n: float) -> float:
         Number of rows.
     """
     if isinstance(min_frequency, str):
-        return min(10, max(2, n / 200))
+        return min(most, max(2, n / 200))
     return min_frequency if isinstance(min_frequency, Integral) else min_frequency * n
 
 

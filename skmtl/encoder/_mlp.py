@@ -28,8 +28,8 @@ NORMS = {"batch": StackedBatchNorm, "layer": StackedLayerNorm}
 class MLP(TableEncoder):
     r"""Multilayer perceptron for raw tables.
 
-    Columns of a DataFrame that hold strings or have a type of categories become zeros
-    and ones, or embeddings; all are zero for a category that training did not see.
+    Columns of a DataFrame that hold strings or have a type of categories are one-hot
+    encoded or embedded; all is zero for a category that training did not see.
     Columns of bools are numbers.
 
     Parameters
@@ -62,16 +62,19 @@ class MLP(TableEncoder):
         with one more column that tells so where training had missing ones; a missing
         category becomes a category of its own.
     embedding_dim : int or "auto", default="auto"
-        Width of embeddings, for ``categories="embed"``. "auto" is
+        Width of embeddings, where ``categories`` has any. "auto" is
         :math:`\min(32, 1.6 n^{0.56})`, rounded, for the largest number n of categories
         of a column.
-    categories : {"one_hot", "embed"}, default="one_hot"
-        Whether categories become columns of zeros and ones, or learned embeddings.
+    categories : {"auto", "one_hot", "embed"}, default="auto"
+        Whether columns of categories are one-hot encoded, or become learned embeddings.
+        "auto" embeds columns of more than 64 categories, such as ids of users, and
+        one-hot encodes others. Gates of experts do not read such columns.
     min_frequency : int, float or "auto", default="auto"
         Number of rows that a category needs to be told from unknown ones, or their
-        share. "auto" is :math:`\min(10, \max(2, n / 200))` for n rows. Weights that
-        are multiples of the smallest one, at most 1000 times, count as numbers of rows;
-        others are scaled to mean one.
+        share. "auto" is 2 for embedded columns, and :math:`\min(10, \max(2, n / 200))`
+        for others, where n is the number of rows. Weights that are multiples of the
+        smallest one, at most 1000 times, count as numbers of rows; others are scaled to
+        mean one. A warning names columns of which most rows have rarer categories.
     max_levels : int or None, default=16
         Numbers of columns of integers with 3 to so many values become columns of zeros
         and ones too, beside the scaled number: those of 3 rows and of a share of 1/200
@@ -127,7 +130,7 @@ class MLP(TableEncoder):
         scale: str | None = "standard",
         missing_inputs: str | None = "impute",
         embedding_dim: int | str = "auto",
-        categories: str = "one_hot",
+        categories: str = "auto",
         min_frequency: int | float | str = "auto",
         max_levels: int | None = 16,
         numeric_embedding: str | None = "pbld",
@@ -156,12 +159,12 @@ class MLP(TableEncoder):
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} are: repeat a width, "
                 "or set residual=False."
             )
-        embeds = self.embeds_numbers or self.categories == "embed"
+        embeds = self.embeds_numbers or self.categories != "one_hot"
         if self.embedding_dim != "auto" and not embeds:
             raise ValueError(
-                "The 'embedding_dim' parameter of MLP is for categories='embed'. Got "
-                f"{self.embedding_dim!r} with categories={self.categories!r}: set "
-                "categories='embed', or leave it at 'auto'."
+                "The 'embedding_dim' parameter of MLP is for embeddings of categories. "
+                f"Got {self.embedding_dim!r} with categories={self.categories!r}: set "
+                "categories='embed' or 'auto', or leave embedding_dim at 'auto'."
             )
         return self
 

@@ -77,7 +77,7 @@ class PiecewiseLinearEmbedding(MLP):
         scale: str | None = "standard",
         missing_inputs: str | None = "impute",
         embedding_dim: int | str = "auto",
-        categories: str = "one_hot",
+        categories: str = "auto",
         min_frequency: int | float | str = "auto",
         max_levels: int | None = 16,
         n_bins: int = 16,

@@ -20,10 +20,10 @@ from skmtl.encoder._inputs import (
 )
 from skmtl.encoder._levels import (
     CategoryCodes,
+    FrequentCategories,
     NumberKinds,
     OneHot,
     Survey,
-    least_rows,
 )
 from skmtl.encoder._sparse import SparseColumns, fit_sparse
 
@@ -262,7 +262,7 @@ def fit_table(
     scale: str | None,
     impute: bool,
     max_levels: int,
-    embed: bool,
+    categories: str,
     min_frequency: str | float,
     continuous_first: bool,
 ) -> TableStage | None:
@@ -278,8 +278,9 @@ def fit_table(
         Whether inputs may be missing.
     max_levels : int
         Number of values up to which integers are levels too.
-    embed : bool
-        Whether categories become numbers, for an embedding, not zeros and ones.
+    categories : {"auto", "embed", "one_hot"}
+        Whether categories become numbers, for an embedding, or zeros and ones; "auto"
+        numbers those of columns of many.
     min_frequency : "auto", int or float
         Rows that a category needs to count, or their share.
     continuous_first : bool
@@ -327,14 +328,12 @@ def _fit_columns(
     if len(kinds.columns):
         levels.append(OneHot(kinds.columns, kinds.levels))
     if len(columns):
-        least = least_rows(min_frequency, inputs.n)
-        frequent = [count >= least for count in survey.counts]
-        if embed:
-            codes = CategoryCodes(columns, frequent)
-        elif any(f[1:].any() for f in frequent):
-            levels.append(OneHot.of_codes(columns, frequent))
-        elif not len(numeric):
-            raise _nothing_to_learn(least)
+        counts = survey.counts
+        chosen = FrequentCategories.of(inputs, counts, categories, min_frequency)
+        one_hot, codes = chosen.one_hot(), chosen.codes()
+        levels += [] if one_hot is None else [one_hot]
+        if one_hot is None and codes is None and not len(numeric):
+            raise _nothing_to_learn(chosen.least.max())
     scaler = None
     exponents = unusual_exponents(np.where(inputs.categorical, 1, survey.largest))
     if scale is not None and len(numeric):

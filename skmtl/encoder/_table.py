@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +13,12 @@ from skmtl._layers import StackedEmbedding
 from skmtl._validation import Interval, RealNotInt, StrOptions
 from skmtl.encoder._base import Encoder
 from skmtl.encoder._inputs import TrainingInputs
+from skmtl.encoder._levels import MANY
 from skmtl.encoder._stage import SCALERS, TableStage, fit_table
+
+#: Factor of embeddings of categories before training. Zero would leave linear models,
+#: whose heads start at zero, where they are.
+START = 0.1
 
 
 class TableEncoder(Encoder):
@@ -38,7 +44,7 @@ class TableEncoder(Encoder):
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
-        "categories": [StrOptions({"embed", "one_hot"})],
+        "categories": [StrOptions({"auto", "embed", "one_hot"})],
         "min_frequency": [
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
@@ -64,7 +70,7 @@ class TableEncoder(Encoder):
             self.scale,
             self.allow_nan,
             self.max_levels or 0,
-            self.categories == "embed",
+            self.categories,
             self.min_frequency,
             self.continuous_first,
         )
@@ -97,11 +103,12 @@ class TableEncoder(Encoder):
         categories = None
         if sizes:
             categories = StackedEmbedding(n_copies, sum(sizes), self._dim(sizes))
-            with torch.no_grad():  # what no row has trained adds nothing
+            with torch.no_grad():  # what few rows have trained adds little
+                categories.weight *= START
                 unknown = torch.tensor([sum(sizes[:c]) for c in range(len(sizes))])
                 categories.weight[:, unknown] = 0
         n_embedded = 0 if numbers is None else n_embedded
-        return Stem(n_copies, n_read, n_embedded, numbers, categories, len(sizes))
+        return Stem(n_copies, n_read, n_embedded, numbers, categories, sizes)
 
     def embedding(self, n_features: int, n_copies: int) -> Embedding | None:
         """Return what embeds columns of numbers.
@@ -168,9 +175,12 @@ class Stem(nn.Module):
         Embeds them.
     categories : StackedEmbedding or None
         Embeds the numbers of categories in the last columns.
-    n_categorical : int
-        How many columns that are.
+    sizes : tuple of int
+        How many numbers each of these columns has.
     """
+
+    few: Tensor
+    shift: Tensor
 
     def __init__(
         self,
@@ -179,7 +189,7 @@ class Stem(nn.Module):
         n_embedded: int,
         numbers: Embedding | None,
         categories: StackedEmbedding | None,
-        n_categorical: int,
+        sizes: tuple[int, ...],
     ) -> None:
         super().__init__()
         self.n_copies = n_copies
@@ -194,7 +204,14 @@ class Stem(nn.Module):
         if numbers is not None:
             self.width += n_embedded * numbers.dim
         if categories is not None:
-            self.width += n_categorical * categories.weight.shape[2]
+            self.width += len(sizes) * categories.weight.shape[2]
+        few = [c for c, size in enumerate(sizes) if size <= MANY + 2]
+        few = few if few or n_read else list(range(len(sizes)))
+        starts, self.n_few = np.cumsum([0, *sizes[:-1]]), sum(sizes[c] for c in few)
+        firsts = np.cumsum([0, *(sizes[c] for c in few)])[:-1]
+        self.register_buffer("few", torch.tensor(few, dtype=torch.int64), False)
+        shift = torch.from_numpy(starts[few] - firsts)
+        self.register_buffer("shift", shift, False)
 
     def forward(self, X: Tensor) -> Tensor:
         """Map (n, n_inputs) to (n_copies, n, width), or (n, width) of one copy.
@@ -219,9 +236,13 @@ class Stem(nn.Module):
         return torch.cat([part.mT for part in parts], dim=1).mT
 
     def one_hot(self, X: Tensor) -> Tensor:
-        """Return numbers as they are, and categories as zeros and ones."""
+        """Return numbers as they are, and columns of few categories as zeros and ones.
+
+        Those of many would cost more than all else.
+        """
         if self.categories is None:
             return X
-        codes = X[:, self.n_read :].long()
-        zeros = X.new_zeros(len(X), self.categories.weight.shape[1])
-        return torch.cat([X[:, : self.n_read], zeros.scatter(1, codes, 1.0)], dim=1)
+        numbers, codes = X[:, : self.n_read], X[:, self.n_read :]
+        codes = codes.index_select(1, self.few).long() - self.shift
+        zeros = X.new_zeros(len(X), self.n_few)
+        return torch.cat([numbers, zeros.scatter(1, codes, 1.0)], dim=1)
