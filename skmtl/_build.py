@@ -17,6 +17,7 @@ from skmtl._accelerator import (
     processes_of,
 )
 from skmtl._data import Data, count_labels
+from skmtl._layers import StackedEmbedding
 from skmtl._registry import resolve
 from skmtl._targets import Targets
 from skmtl.encoder import (
@@ -445,8 +446,9 @@ def threads(estimator: Any, net: MultiTaskNet) -> int | None:
     """
     if estimator.n_threads is not None:
         return int(estimator.n_threads)
-    sparse = [m for m in net.module_.modules() if isinstance(m, SparseInputs)]
-    n_sparse = sum(p.numel() for module in sparse for p in module.parameters())
-    n_dense = sum(p.numel() for p in net.module_.parameters()) - n_sparse
-    work = net.batch_size * n_dense
+    n_parameters = sum(p.numel() for p in net.module_.parameters())
+    for module in net.module_.modules():
+        if isinstance(module, SparseInputs | StackedEmbedding):  # a batch reads few
+            n_parameters -= sum(p.numel() for p in module.parameters())
+    work = net.batch_size * n_parameters
     return 1 if work <= ONE_THREAD_WORK else None

@@ -176,7 +176,7 @@ class FrequentCategories:
         categories: str,
         min_frequency: str | float,
     ) -> FrequentCategories:
-        """Choose by the rows of categories, and warn of columns that are lost.
+        """Choose by the rows of categories.
 
         Parameters
         ----------
@@ -202,9 +202,7 @@ class FrequentCategories:
             embeds = np.full(len(counts), categories == "embed")
         least = np.where(embeds, embedded, one_hot)
         frequent = [c >= rows for c, rows in zip(counts, least, strict=True)]
-        found = cls(np.flatnonzero(inputs.categorical), frequent, embeds, least)
-        found._warn_of_lost(counts, inputs.names)
-        return found
+        return cls(np.flatnonzero(inputs.categorical), frequent, embeds, least)
 
     def one_hot(self) -> OneHot | None:
         """Return what makes zeros and ones; None where no category is to have them."""
@@ -220,8 +218,16 @@ class FrequentCategories:
         frequent = [self.frequent[i] for i in some]
         return CategoryCodes(self.columns[some], frequent) if len(some) else None
 
-    def _warn_of_lost(self, counts: list[Array], names: Mapping[int, Any]) -> None:
-        """Warn of columns whose rows are most of rare categories."""
+    def warn_of_lost(self, counts: list[Array], names: Mapping[int, Any]) -> None:
+        """Warn of columns most of whose rows have rare categories.
+
+        Parameters
+        ----------
+        counts : list of ndarray
+            Rows per code of each column of categories.
+        names : dict of int to object
+            Names of these columns.
+        """
         parts = zip(self.columns, counts, self.frequent, self.least, strict=True)
         for column, count, frequent, least in parts:
             share = 1 - count[1:][frequent[1:]].sum() / count[1:].sum()

@@ -64,7 +64,7 @@ class MLP(TableEncoder):
     embedding_dim : int or "auto", default="auto"
         Width of embeddings, where ``categories`` has any. "auto" is
         :math:`\min(32, 1.6 n^{0.56})`, rounded, for the largest number n of categories
-        of a column.
+        of a column, and narrower where more than a million weights would be needed.
     categories : {"auto", "one_hot", "embed"}, default="auto"
         Whether columns of categories are one-hot encoded, or become learned embeddings.
         "auto" embeds columns of more than 64 categories, such as ids of users, and

@@ -328,12 +328,8 @@ def _fit_columns(
     if len(kinds.columns):
         levels.append(OneHot(kinds.columns, kinds.levels))
     if len(columns):
-        counts = survey.counts
-        chosen = FrequentCategories.of(inputs, counts, categories, min_frequency)
-        one_hot, codes = chosen.one_hot(), chosen.codes()
+        one_hot, codes = _fit_categories(inputs, survey, categories, min_frequency)
         levels += [] if one_hot is None else [one_hot]
-        if one_hot is None and codes is None and not len(numeric):
-            raise _nothing_to_learn(chosen.least.max())
     scaler = None
     exponents = unusual_exponents(np.where(inputs.categorical, 1, survey.largest))
     if scale is not None and len(numeric):
@@ -349,6 +345,20 @@ def _fit_columns(
         codes,
         np.union1d(columns, kinds.columns),
     )
+
+
+def _fit_categories(
+    inputs: TrainingInputs, survey: Survey, categories: str, min_frequency: str | float
+) -> tuple[OneHot | None, CategoryCodes | None]:
+    """Choose the categories that count, and warn of columns that have none."""
+    counts = survey.counts
+    chosen = FrequentCategories.of(inputs, counts, categories, min_frequency)
+    one_hot, codes = chosen.one_hot(), chosen.codes()
+    useless = codes is None or max(codes.sizes) == 1
+    if one_hot is None and useless and inputs.categorical.all():
+        raise _nothing_to_learn(chosen.least.max())
+    chosen.warn_of_lost(counts, inputs.names)
+    return one_hot, codes
 
 
 def _nothing_to_learn(least: float) -> ValueError:

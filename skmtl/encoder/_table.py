@@ -19,6 +19,9 @@ from skmtl.encoder._stage import SCALERS, TableStage, fit_table
 #: Factor of embeddings of categories before training. Zero would leave linear models,
 #: whose heads start at zero, where they are.
 START = 0.1
+#: Weights of embeddings of categories above which these get narrower, since each step
+#: changes all of them; they learn nearly as much with a width of two.
+MOST_WEIGHTS = 2**20
 
 
 class TableEncoder(Encoder):
@@ -104,7 +107,7 @@ class TableEncoder(Encoder):
         if sizes:
             categories = StackedEmbedding(n_copies, sum(sizes), self._dim(sizes))
             with torch.no_grad():  # what few rows have trained adds little
-                categories.weight *= START
+                categories.weight.mul_(START)
                 unknown = torch.tensor([sum(sizes[:c]) for c in range(len(sizes))])
                 categories.weight[:, unknown] = 0
         n_embedded = 0 if numbers is None else n_embedded
@@ -139,7 +142,8 @@ class TableEncoder(Encoder):
 
     def _dim(self, sizes: tuple[int, ...]) -> int:
         if self.embedding_dim == "auto":
-            return int(min(32, round(1.6 * max(sizes) ** 0.56)))
+            most = max(2, MOST_WEIGHTS // sum(sizes))
+            return int(min(32, most, round(1.6 * max(sizes) ** 0.56)))
         return int(self.embedding_dim)
 
 

@@ -395,8 +395,9 @@ def with_categories():
 
 @pytest.mark.parametrize("encoder", [NET, MLP((8,), categories="one_hot", dropout=0)])
 def test_categories_train_as_those_of_a_data_frame(encoder, tmp_path):
-    table = with_categories()
-    names = ["city", "a", "size", "empty"]
+    users = [f"user {i}" for i in np.arange(N) % 70]
+    table = with_categories().assign(user=users)
+    names = ["city", "a", "size", "user", "empty"]
     path = tmp_path / "table.feather"  # Parquet knows dictionaries of strings only
     feather.write_feather(pa.Table.from_pandas(table), path, chunksize=70)
     X, y = open_table(path, TARGETS, features=names, format="feather", shuffle_window=9)
@@ -407,6 +408,7 @@ def test_categories_train_as_those_of_a_data_frame(encoder, tmp_path):
     assert_array_equal(est.predict(table[names]), other.predict(X))
     # Tables have lists of categories of their own, some of them not known to fit.
     some = table[names].iloc[[1, 3, 5]].assign(city=["Bern", "Paris", None])
+    some["user"] = ["user 3", None, "user 99"]
     rows, _ = open_table(pa.Table.from_pandas(some, preserve_index=False))
     assert_array_equal(est.predict(rows), est.predict(some))
 

@@ -3,6 +3,8 @@
 import copy
 import inspect
 import pickle
+import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -899,12 +901,122 @@ def test_weights_count_for_categories():
     assert stage_of(X, weight=weight / weight.sum(), k=(0, 300)).shape[0] > 5
 
 
-def test_a_table_of_ids_alone_has_nothing_to_learn_from():
+@pytest.mark.parametrize("categories", ["auto", "embed"])
+def test_a_table_of_ids_alone_has_nothing_to_learn_from(categories):
     X = pd.DataFrame({"id": [f"id{i}" for i in range(20)]})
+    est = MultiTaskClassifier(encoder=MLP(categories=categories), max_iter=1)
     with pytest.raises(ValueError, match="none of which has 2 rows or more"):
-        MultiTaskClassifier().fit(X, [0, 1] * 10)
-    est = MultiTaskClassifier(max_iter=1).fit(X.assign(x=range(20)), [0, 1] * 10)
-    assert est.module_.inputs.shape == (1,)
+        est.fit(X, [0, 1] * 10)
+
+
+def purchases(n=1500, n_users=300, seed=0):
+    """Return rows of many users, whom two tasks depend on, and a number."""
+    rng = np.random.default_rng(0)
+    taste = rng.choice([-1, 1], size=(2, n_users))
+    rng = np.random.default_rng(seed)
+    user, price = rng.integers(0, n_users, n), rng.normal(size=n)
+    X = pd.DataFrame({"user": [f"u{i}" for i in user], "price": price})
+    Y = np.column_stack([taste[0, user] > 0, taste[1, user] + 0.3 * price > 0])
+    return X, Y.astype(int)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+def test_many_categories_of_few_rows_are_learned(n_members, sharing):
+    X, Y = purchases()
+    settings = {"n_members": n_members, "sharing": sharing, "max_iter": 8}
+    est = fitted(X, Y, MultiTaskClassifier, **settings)
+    assert est.module_.inputs.codes is not None
+    assert est.score(*purchases(500, seed=1)) > 0.85  # 0.5 without the users
+    assert_array_equal(pickle.loads(pickle.dumps(est)).predict(X), est.predict(X))
+    unknown = est.predict_proba(X[:1].assign(user="new"))[0]
+    assert unknown.max() < est.predict_proba(X[:50])[0].max()
+
+
+def test_columns_of_more_than_64_categories_are_embedded():
+    few, many = np.arange(260) % 64 + 1.0, np.arange(260) % 65 + 1.0
+    X = np.column_stack([np.linspace(0, 1, 260), many, few])
+    stage = stage_of(X, k=(0, 65, 64))
+    assert stage.codes.sizes == (66,)
+    found = through(stage, X)
+    assert_array_equal(found[:, 1:65], few[:, None] == np.arange(1, 65))
+    assert_array_equal(found[:, 65], many)
+    assert stage_of(X, k=(0, 65, 64), categories="one_hot").shape == (1 + 65 + 64,)
+    assert stage_of(X, k=(0, 65, 64), categories="embed").codes.sizes == (66, 65)
+
+
+@pytest.mark.parametrize("n_copies", [1, 3])
+def test_gates_do_not_read_columns_of_many_categories(n_copies):
+    codes = np.column_stack([np.arange(200) % 100, np.arange(200) % 4]) + 1.0
+    spec = MLP((8,), categories="embed")
+    spec = spec.prepared(TrainingInputs(codes, np.arange(200), None, (100, 4)))
+    stage = spec.input_stage()
+    network = spec.build(stage.shape, n_copies).double()
+    found = network.gate_inputs(stage(torch.from_numpy(codes))).detach().numpy()
+    assert_array_equal(found, codes[:, 1:] == np.arange(5))
+    alone = MLP((8,)).prepared(
+        TrainingInputs(codes[:, :1], np.arange(200), None, (100,))
+    )
+    network = alone.build((1,), n_copies)
+    assert network.gate_inputs(torch.zeros(1, 1)).shape == (1, 101)
+
+
+def test_embeddings_get_narrower_where_they_are_very_many(monkeypatch):
+    codes = np.arange(400)[:, None] % 200 + 1.0
+    spec = MLP((8,)).prepared(TrainingInputs(codes, np.arange(400), None, (200,)))
+    assert spec.stem(1, 1).categories.weight.shape == (1, 201, 31)
+    monkeypatch.setattr("skmtl.encoder._table.MOST_WEIGHTS", 2_000)
+    assert spec.stem(1, 1).categories.weight.shape == (1, 201, 9)
+    monkeypatch.setattr("skmtl.encoder._table.MOST_WEIGHTS", 200)
+    assert spec.stem(1, 1).categories.weight.shape == (1, 201, 2)
+
+
+def test_weights_of_rows_with_embedded_categories_are_repeated_rows():
+    X, Y = purchases(500, 80)
+    weight = np.random.default_rng(1).integers(0, 4, size=500)
+    settings = {"batch_size": 2000, "max_iter": 3, "early_stopping": False}
+    weighted = fitted(X, Y, MultiTaskClassifier, sample_weight=weight, **settings)
+    rows = np.arange(500).repeat(weight)
+    repeated = fitted(X.iloc[rows], Y[rows], MultiTaskClassifier, **settings)
+    assert weighted.module_.inputs.codes.sizes == repeated.module_.inputs.codes.sizes
+    for found, expected in zip(
+        weighted.predict_proba(X), repeated.predict_proba(X), strict=True
+    ):
+        assert_allclose(found, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("n_rare", "categories", "settings", "message"),
+    [
+        (200, "auto", {}, "'id' of X is not used: 100% .* fewer than 2 rows"),
+        (200, "one_hot", {}, "'id' of X is not used: 100% .* fewer than 2 rows"),
+        (200, "embed", {}, "'id' of X is not used: 100% .* fewer than 2 rows"),
+        (150, "auto", {}, "'id' of X is hardly used: 75% .* fewer than 2 rows"),
+        (0, "auto", {"min_frequency": 80}, "100% of its rows .* fewer than 80 rows"),
+        (90, "auto", {}, None),
+        (200, "auto", {"min_frequency": 1}, None),
+    ],
+)
+def test_columns_of_rare_categories_get_a_warning(
+    n_rare, categories, settings, message
+):
+    row = np.arange(200)
+    labels = np.where(row < n_rare, row + 1000, row % 4)
+    X = pd.DataFrame({"x": np.linspace(0, 1, 200), "id": labels.astype(str)})
+    est = MultiTaskRegressor(
+        encoder=MLP((4,), categories=categories, **settings),
+        max_iter=1,
+        early_stopping=False,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        est.fit(X, X["x"])
+    if message is None:
+        assert not caught
+    else:
+        (warning,) = caught
+        assert re.search(message, str(warning.message))
+        assert warning.filename == __file__
 
 
 def test_integers_with_few_values_are_levels_too():
@@ -964,7 +1076,10 @@ def test_wide_sparse_tables_are_not_looked_through_densely(monkeypatch):
         (MLP(scale="minmax"), "'scale' parameter of MLP must be a str among"),
         (MLP(missing_inputs="drop"), "'missing_inputs' parameter of MLP must be"),
         (MLP(embedding_dim=0), "'embedding_dim' parameter of MLP must be"),
-        (MLP(embedding_dim=3), "'embedding_dim' parameter of MLP is for"),
+        (
+            MLP(categories="one_hot", embedding_dim=3),
+            "'embedding_dim' parameter of MLP is for",
+        ),
         (MLP(categories="hash"), "'categories' parameter of MLP must be"),
         (MLP(min_frequency=0), "'min_frequency' parameter of MLP must be"),
         (MLP(min_frequency=1.5), "'min_frequency' parameter of MLP must be"),

@@ -232,11 +232,14 @@ def as_inputs(X, est, dtype=np.float32):
 def test_categories(tmp_path, encoder, n_members):
     year = pd.Categorical([1990, 1991, 1992, 1993, None] * 12)
     X, Y = table(year=year, closed=pd.Categorical([True, False, True] * 20))
+    X, Y = pd.concat([X] * 3, ignore_index=True), np.vstack([Y] * 3)
+    X["user"] = [f"user {i}" for i in np.arange(180) % 70]
     settings = {**SMALL, "encoder": encoder, "n_members": n_members}
     est = MultiTaskEstimator(**settings).fit(X, Y)
     session = session_of(est, tmp_path)
     unseen = X.iloc[:4].copy()
     unseen["city"] = ["Paris", None, "Rome", "rome"]
+    unseen["user"] = ["user 3", "user 333", None, "user 0"]
     unseen["year"] = pd.Categorical([2001, 1990, None, 1993])
     unseen.loc[1, "x"] = np.nan
     dtype = {"tensor(double)": np.float64, "tensor(float)": np.float32}[
@@ -253,7 +256,7 @@ def test_categories(tmp_path, encoder, n_members):
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["skmtl_inputs"]) == {
         "X": ["w", "x", "y", "z"],
-        "categories": ["city", "year", "closed"],
+        "categories": ["city", "year", "closed", "user"],
     }
 
 

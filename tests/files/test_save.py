@@ -246,6 +246,9 @@ def test_categories(again):
         city=rng.choice(["Rome", "Oslo", None], len(X)),
         size=pd.Categorical(rng.integers(3, size=len(X))),
     )
+    X = pd.concat([X] * 3, ignore_index=True)
+    Y = np.vstack([Y] * 3)
+    X["user"] = [f"user {i}" for i in np.arange(len(X)) % 70]
     X.columns = X.columns.astype(str)
     est = MultiTaskEstimator(**{**SMALL, "encoder": MLP((6,), min_frequency=2)})
     est.partial_fit(X, Y, CLASSES)
