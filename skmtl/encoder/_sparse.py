@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor, nn
 
-from skmtl.encoder._inputs import Array, TrainingInputs
+from skmtl.encoder._inputs import Array, TrainingInputs, largest_numbers
 from skmtl.encoder._sparse_product import sparse_product
 
 #: Columns of few non-zeros above which a sparse table is read sparse.
@@ -25,6 +25,8 @@ LEAST_ROWS = 3
 BOUND = 5.0
 #: Most columns that have weights: float32 holds all integers up to here.
 MOST_COLUMNS = 2**24
+#: Powers of two above which, and below whose inverse, squares are no longer exact.
+MOST_EXPONENT = 400
 #: Features that networks read in place of the columns.
 DIM = 32
 #: Most weights of the linear part; without it, only those features tell of columns.
@@ -145,8 +147,8 @@ def fit_sparse(
     """
     if not is_wide(inputs.X) or inputs.n_categories:
         return None
-    counts, squares, missing = _sums(inputs)
-    sparse = (counts < SPARSE * inputs.n) & ~missing
+    counts, squares, dense = _sums(inputs)
+    sparse = (counts < SPARSE * inputs.n) & ~dense
     if sparse.sum() <= WIDE:
         return None
     least = _least_rows(min_frequency, inputs.n)
@@ -173,22 +175,27 @@ def _least_rows(min_frequency: str | float, n: float) -> float:
 
 
 def _sums(inputs: TrainingInputs) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return rows with entries, sums of squares, and whether some is missing."""
+    """Return rows with entries, sums of squares, and which columns must be dense.
+
+    Those are columns with missing entries, and with huge or tiny ones.
+    """
     n_features = inputs.shape[0]
-    counts, squares = np.zeros((2, n_features))
+    counts, squares, largest = np.zeros((3, n_features))
     missing = np.zeros(n_features, dtype=bool)
     for X, weight in inputs.chunks():
+        largest = np.maximum(largest, largest_numbers(X))
         some = X.data != 0
         columns, values = X.indices[some], X.data[some].astype(np.float64)
         w = None
         if weight is not None:
             w = weight.repeat(np.diff(X.indptr))[some] * inputs.rows_per_weight
         counts += np.bincount(columns, w, n_features)
-        with np.errstate(over="ignore"):  # such a column is left out
+        with np.errstate(over="ignore"):  # such a column is read dense
             square = np.square(values) if w is None else np.square(values) * w
         squares += np.bincount(columns, square, n_features)
         missing[columns[np.isnan(values)]] = True
-    return counts, squares, missing | ~np.isfinite(squares)
+    exponents = np.frexp(largest)[1]
+    return counts, squares, missing | (np.abs(exponents) > MOST_EXPONENT)
 
 
 def _largest_singular_value(inputs: TrainingInputs, columns: SparseColumns) -> float:

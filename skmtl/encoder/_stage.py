@@ -291,7 +291,7 @@ def fit_table(
     TableStage or None
         The stage; None where there is nothing to do.
     """
-    settings = scale, impute, max_levels, embed, min_frequency, continuous_first
+    settings = scale, impute, max_levels, categories, min_frequency, continuous_first
     sparse = fit_sparse(inputs, min_frequency)
     if sparse is None:
         return _fit_columns(inputs, *settings)
@@ -309,7 +309,7 @@ def _fit_columns(
     scale: str | None,
     impute: bool,
     max_levels: int,
-    embed: bool,
+    categories: str,
     min_frequency: str | float,
     continuous_first: bool,
 ) -> TableStage | None:

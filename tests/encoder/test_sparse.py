@@ -239,6 +239,20 @@ def test_units_do_not_matter():
     assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_huge_and_tiny_numbers_are_scaled_as_in_dense_tables(factor):
+    X = sparse.random_array((60, 600), density=0.1, format="csr", rng=0)
+    rows = np.arange(60)
+    stages = [
+        MLP((4,)).prepared(TrainingInputs(table, rows)).input_stage()
+        for table in (X.toarray(), X * factor)
+    ]
+    assert stages[1].sparse is None
+    found = stages[1].float()(torch.from_numpy((X * factor).toarray()))
+    expected = stages[0](torch.from_numpy(X.toarray()))
+    torch.testing.assert_close(found, expected.float())
+
+
 def test_a_sparse_column_with_missing_entries_has_a_median_and_an_indicator():
     X, Y = words()
     X.data[::60] = np.nan
