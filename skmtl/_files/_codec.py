@@ -18,9 +18,17 @@ from torch import Tensor
 
 from skmtl._files._budget import ByteBudget
 from skmtl._files._paths import Trust
+from skmtl._printable import printable
 from skmtl.exceptions import ModelFileError
 
 Node = dict[str, Any]
+#: Types of tensors that safetensors knows.
+DTYPES = {
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+}
+#: Bits of integers that Python writes and reads as text.
+INTEGER_BITS = 10_000
 #: How deep objects may lie in each other.
 DEPTH = 200
 
@@ -79,9 +87,12 @@ class Writer:
         object
             What JSON can hold.
         """
-        simple = value is None or type(value) in (bool, int, str)
+        simple = value is None or type(value) in (bool, str)
+        simple |= type(value) is int and value.bit_length() <= INTEGER_BITS
         if simple or (type(value) is float and math.isfinite(value)):
             return value
+        if type(value) is int:
+            raise cannot_store(value, where, f" of more than {INTEGER_BITS} bits")
         self._depth += 1
         if self._depth > DEPTH:
             place = ".".join(where.split(".")[:2])
@@ -101,6 +112,10 @@ class Writer:
 
     def keep(self, tensor: Tensor, where: str) -> str:
         """Keep a tensor, and return its name."""
+        if tensor.dtype not in DTYPES or tensor.is_meta:
+            kind = "without numbers" if tensor.is_meta else f"of type {tensor.dtype}"
+            raise cannot_store(tensor, where, f" {kind}")
+        where = printable(where)  # names of tensors are UTF-8
         name = where if where not in self.tensors else f"{where}#{len(self.tensors)}"
         # Apart from what shares its memory, which safetensors does not store.
         self.tensors[name] = tensor.detach().cpu().contiguous().clone()

@@ -77,6 +77,8 @@ def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
         Copies of the tensors.
     """
     safetensors = _safetensors("skmtl.load")
+    if path.is_fifo():  # to open it is to wait for who writes
+        raise _foreign(path)
     with open(path, "rb") as file:
         head = _header_bytes(file, path)
         _check_version(_metadata(head, path), path)

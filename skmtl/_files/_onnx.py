@@ -18,7 +18,7 @@ from skmtl._atomic_file import replace_file, resolve_target
 from skmtl._files._onnx_table import CATEGORIES, NUMBERS, columns_of_inputs, table_model
 from skmtl._files._served import Served
 from skmtl._fit import MultiTaskFit
-from skmtl._printable import first_line
+from skmtl._printable import first_line, printable
 from skmtl.exceptions import ModelFileError
 
 #: Version of ONNX's operators, which torch and skl2onnx both know.
@@ -133,7 +133,7 @@ def output_names(task_names: list[Any]) -> list[str]:
     """
     names: list[str] = []
     for t, task in enumerate(task_names):
-        name = str(task)
+        name = printable(task)
         taken = name in names or name in (NUMBERS, CATEGORIES, "")
         names.append(f"{name} (task {t})" if taken else name)
     return names

@@ -69,6 +69,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
             "skops, a pipeline too."
         )
     check_is_fitted(estimator)
+    estimator._validate_params()  # which may have changed since fit
     resolve_target(path)
     writer = Writer()
     document = writer.pack(estimator, "estimator")

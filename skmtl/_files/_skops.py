@@ -58,6 +58,8 @@ class PortableState(MultiTaskFit):
                 for name, array in state["tensors"].items()
             }
             check_json(state[MARK].encode())
+            if any(isinstance(entry, str) for entry in state["own"]):
+                raise TypeError("its code is named by strings, which skops passes")
             document, trust = json.loads(state[MARK]), Trust(state["own"])
             estimator = Reader(tensors, trust).unpack(document)
             if estimator.__sklearn_is_fitted__():

@@ -136,6 +136,22 @@ def test_refuses_a_state_that_is_no_model():
         MultiTaskRegressor().__setstate__(state)
 
 
+def test_code_that_skops_has_not_seen_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    X, Y = regression()
+    settings = {**SMALL, "augmentation": own_noise}
+    state = MultiTaskRegressor(**settings).fit(X, Y).__getstate__()
+    path = "tests.files.test_save.own_noise"
+    state["skmtl_document"] = state["skmtl_document"].replace(path, "trap.run")
+    state["own"] = ["trap.run"]
+    with pytest.raises(ModelFileError, match="its code is named by strings"):
+        MultiTaskRegressor().__setstate__(state)
+    state["own"] = [own_noise]
+    with pytest.raises(ModelFileError, match=r"trap\.run"):
+        MultiTaskRegressor().__setstate__(state)
+
+
 class WithState(MultiTaskRegressor):
     """A user's estimator with a state of its own."""
 

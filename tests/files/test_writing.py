@@ -1,5 +1,6 @@
 """Files are written atomically, whoever writes them, and only where files may be."""
 
+import copy
 import os
 import re
 import socket
@@ -8,11 +9,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 
 import skmtl
 from skmtl import MultiTaskRegressor
 from skmtl._atomic_file import replace_file
 from skmtl.encoder import MLP
+from skmtl.exceptions import ModelFileError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="files have other modes there")
 
@@ -160,6 +163,41 @@ def test_long_names(estimator, tmp_path):
     skmtl.save(estimator, path)
     skmtl.save(estimator, path)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@posix
+def test_a_fifo_is_no_file_to_load(tmp_path):
+    os.mkfifo(tmp_path / "model")
+    with pytest.raises(ModelFileError, match=r"is no file of skmtl\.save"):
+        skmtl.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("class_weight", [{"a": torch.ones(2).to_sparse()}] * 2, "layout torch.spar"),
+        ("class_weight", [{"a": torch.ones(2, device="meta")}] * 2, "without numbers"),
+        ("class_weight", [{"a": torch.ones(2) + 1j}] * 2, "of type torch.complex64"),
+        ("class_weight", [{"a": 10**5000}] * 2, "of more than 10000 bits"),
+        ("max_iter", -1, "The 'max_iter' parameter of"),
+    ],
+    ids=["sparse", "meta", "complex", "int", "max_iter"],
+)
+def test_what_could_not_be_loaded_is_not_stored(name, value, says, tmp_path):
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    est = skmtl.MultiTaskClassifier(encoder=MLP((2,)), n_members=1, max_iter=1)
+    setattr(est.fit(X, (X > 0).astype(int)), name, value)
+    with pytest.raises(ValueError, match=says):
+        skmtl.save(est, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_of_tensors_have_an_encoding(estimator, tmp_path):
+    weight = {"\ud800\x1b": np.ones(2), "\ud800\x1b#": np.zeros(2)}
+    est = copy.copy(estimator)
+    est.task_weight = weight
+    skmtl.save(est, tmp_path / "model")
+    assert repr(skmtl.load(tmp_path / "model").task_weight) == repr(weight)
 
 
 def test_pages_hold_text_that_has_no_encoding(tmp_path):
