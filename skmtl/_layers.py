@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from skmtl._randomness import generator
+from skmtl._skeletons import Skeletons, copy_structure
 
 
 class StackedLinear(nn.Module):
@@ -279,7 +280,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, H: Tensor) -> Tensor:
         """Zero features at random."""
-        fast = H.device.type == "cpu" and not torch.compiler.is_compiling()
+        fast = H.device.type == "cpu" and not torch.compiler.is_dynamo_compiling()
         if not (self.training and self.p and fast):
             return super().forward(H)
         n = H.numel()
@@ -395,20 +396,22 @@ class Stateless(nn.Module):
             for i, name in enumerate(buffers)
         }
         self.hold(buffers)
-        # The skeleton is kept out of the module tree: it has no weights of its own.
-        # Moving a module to "meta" would part the parameters that it ties.
-        weights = {id(p): nn.Parameter(p.to("meta")) for p in module.parameters()}
-        held = {id(buffer): buffer.to("meta") for buffer in buffers.values()}
-        self._skeleton = [copy.deepcopy(module, {**weights, **held})]
+        # Kept out of the module tree: skeletons have no weights of their own.
+        self._skeletons = Skeletons(copy_structure(module))
 
     @property
     def skeleton(self) -> nn.Module:
         """The module, without weights."""
-        return self._skeleton[0]
+        return self._skeletons.module
 
     def forward(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
         """Evaluate the module with some parameters, given by their names."""
         return self.evaluate(parameters, self.held_buffers(), X)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the module, which is out of the module tree."""
+        self.skeleton.train(mode)
+        return super().train(mode)
 
     def hold(self, buffers: dict[str, Tensor]) -> None:
         """Hold other buffers, given by the names that the module gives them."""
@@ -423,5 +426,5 @@ class Stateless(nn.Module):
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], X: Tensor
     ) -> Tensor:
         """Evaluate the module with some parameters and buffers."""
-        skeleton = self.skeleton.train(self.training)
-        return functional_call(skeleton, (parameters, buffers), (X,))  # type: ignore[no-any-return]
+        with self._skeletons.borrow() as skeleton:
+            return functional_call(skeleton, (parameters, buffers), (X,))  # type: ignore[no-any-return]

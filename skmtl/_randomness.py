@@ -15,7 +15,7 @@ def generator() -> torch.Generator | None:
     torch.Generator or None
         The one that the thread has for itself; None for torch's global state.
     """
-    if torch.compiler.is_compiling():  # which knows no generators
+    if torch.compiler.is_dynamo_compiling():  # which knows no generators
         return None
     return getattr(_OF_THREAD, "generator", None)
 

@@ -14,6 +14,23 @@ from skmtl._columns import Column, Columns, Kind
 
 BlockKind = Literal["binary", "multiclass", "regression"]
 
+
+class _Uncached:
+    """Leaves cached properties out of copies and pickles.
+
+    Predictions fill these caches, perhaps while another thread pickles.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = vars(self).copy()  # at once, while others may add to it
+        cls = type(self)
+        return {
+            name: value
+            for name, value in state.items()
+            if not isinstance(getattr(cls, name, None), cached_property)
+        }
+
+
 #: Largest number that is predicted, however far training went astray.
 LARGEST = np.finfo(np.float64).max
 MISSING = -1
@@ -21,7 +38,7 @@ UNSEEN = -2
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(_Uncached):
     """Tasks of one kind, whose losses one call computes.
 
     Attributes
@@ -92,7 +109,7 @@ def make_blocks(kinds: Sequence[Kind], n_classes: Sequence[int]) -> tuple[Block,
     return tuple(blocks)
 
 
-class Targets:
+class Targets(_Uncached):
     """What is known of the tasks: kinds, classes, scales and the way back.
 
     Attributes

@@ -1,10 +1,13 @@
 """Fits and predictions in several threads at once, and what they leave behind."""
 
+import copy
 import gc
 import multiprocessing
 import os
+import pickle
 import random
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
 
+import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.relation import RELATION
@@ -55,6 +59,13 @@ class Drawing(nn.Module):
     def forward(self, H):
         drawn = random.random() + NUMPY_STATE.random_sample() + torch.rand(())
         return self.first(H) * drawn
+
+
+class Plain(nn.Sequential):
+    """A user's network that draws from nothing."""
+
+    def __init__(self, n_features):
+        super().__init__(nn.Linear(n_features, 6), nn.Tanh())
 
 
 class Watching(Callback):
@@ -272,6 +283,97 @@ def test_predictions_in_16_threads_equal_serial_ones(name):
         for n, found in enumerate(pool.map(work, range(16))):
             for known, answer in zip(expected[n:] + expected[:n], found, strict=True):
                 assert_array_equal(np.asarray(answer), np.asarray(known))
+
+
+SHARED = {
+    "joined encoders": {"encoder": MLP((6,)), "n_members": 3},
+    "mapped networks": {"sharing": "mmoe", "n_members": 3},
+    "heads of a relation": {"relation": "label_graph", "n_members": 3},
+    "own modules of experts": {"sharing": "mmoe", "encoder": Plain},
+    "own modules, mapped": {"sharing": "mmoe", "encoder": Plain, "n_members": 2},
+    "adapters": {"sharing": "adapter"},
+}
+
+
+@pytest.fixture
+def hasty():
+    """Let threads take turns often."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.defaults
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("name", SHARED)
+def test_predictions_in_threads_change_nothing_that_is_shared(name, tmp_path):
+    est = classifier(**SHARED[name], max_iter=1).fit(X, Y)
+    answers = [est.predict, est.predict_proba, est.task_estimator(1).predict]
+    if est.n_members_ > 1:
+        answers.append(lambda X: est.oof_prediction_[0])
+    expected, whole = [answer(X[:4]) for answer in answers], bits(est)
+    fresh = pickle.loads(pickle.dumps(est))
+    answers[:3] = [fresh.predict, fresh.predict_proba, fresh.task_estimator(1).predict]
+    start = threading.Barrier(17)
+
+    def work():
+        start.wait()
+        for answer, known in zip(answers * 2, expected * 2, strict=True):
+            assert_array_equal(answer(X[:4]), known)
+
+    with ThreadPoolExecutor(16) as pool:
+        threads = [pool.submit(work) for _ in range(16)]
+        start.wait()
+        skmtl.save(fresh, tmp_path / "model")
+        copies = [copy.deepcopy(fresh), pickle.loads(pickle.dumps(fresh))]
+        for thread in threads:
+            thread.result()
+    loaded = skmtl.load(tmp_path / "model", trusted=[Plain])
+    for found in (fresh, loaded, *copies):
+        assert bits(found) == whole
+        assert_array_equal(found.predict(X[:4]), expected[0])
+
+
+def test_predictions_beside_an_export_are_as_alone(tmp_path, monkeypatch):
+    est = classifier(sharing="mmoe", n_members=2, max_iter=1).fit(X, Y)
+    expected, whole = est.predict_proba(X)[0], bits(est)
+    export, traced = torch.export.export, threading.Event()
+
+    def predict():
+        while not traced.wait(0.01):
+            assert_array_equal(est.predict_proba(X)[0], expected)
+
+    def trace(*args, **kwargs):
+        export(*args, **kwargs)
+        raise ValueError("traced")
+
+    monkeypatch.setattr(torch.export, "export", trace)
+    with ThreadPoolExecutor(1) as pool:
+        thread = pool.submit(predict)
+        try:
+            with pytest.raises(skmtl.exceptions.ModelFileError, match="traced"):
+                skmtl.export_onnx(est, tmp_path / "model.onnx")
+        finally:
+            traced.set()
+        thread.result()
+    assert bits(est) == whole
+
+
+def test_a_fit_beside_an_export_is_as_alone(monkeypatch):
+    """torch tells all threads that it compiles while it exports in one."""
+    est = classifier(max_iter=2)
+    expected = bits(clone(est).fit(X, Y))
+    monkeypatch.setattr(torch.compiler, "_is_compiling_flag", True)
+    assert bits(clone(est).fit(X, Y)) == expected
+
+
+@pytest.mark.parametrize("name", ["one network", "members", "images", "relation"])
+def test_predictions_add_nothing_to_an_estimator(name):
+    est, data = clone(BESIDE[name]), data_of(BESIDE[name], name)
+    before = pickle.dumps(est.fit(*data))
+    est.predict(data[0])
+    assert pickle.dumps(est) == before
 
 
 def test_predictions_beside_a_fit_are_as_alone():

@@ -63,12 +63,16 @@ def _estimator(writer: Writer, value: Any, where: str) -> Node:
         if fitted and is_fitted_attribute(name) and name != "net_"
     }
     parameters = {**value.get_params(deep=False), "accelerator": None}
+    net = None
+    if fitted:
+        known = value._targets, value.augmentation
+        net = pack_net(writer, value.net_, f"{where}.net", *known)
     node = {
         **named(type(value)),
         "parameters": pack_all(writer, parameters, where),
         "requests": _requests(value),
         "learned": pack_all(writer, learned, where),
-        "net": pack_net(writer, value.net_, f"{where}.net") if fitted else None,
+        "net": net,
     }
     writer.shared[id(value)] = len(writer.shared)
     return node

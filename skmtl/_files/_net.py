@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skmtl._files._budget import ChargeTensors
-from skmtl._files._codec import Node, Reader, Writer
+from skmtl._files._codec import Node, Reader, Writer, cannot_store
 from skmtl._files._objects import pack_all, state_of, unpack_all
 from skmtl._targets import Targets
 from skmtl.training import (
@@ -46,7 +46,9 @@ SETTINGS = (
 STATE = ("dtype", "training_dtype", "weights_")
 
 
-def pack_net(writer: Writer, net: MultiTaskNet, where: str) -> Node:
+def pack_net(
+    writer: Writer, net: MultiTaskNet, where: str, targets: Targets, augmentation: Any
+) -> Node:
     """Return what JSON holds of a net.
 
     Parameters
@@ -57,6 +59,10 @@ def pack_net(writer: Writer, net: MultiTaskNet, where: str) -> Node:
         The net of a fitted estimator.
     where : str
         Where it belongs.
+    targets : Targets
+        Its tasks.
+    augmentation : object
+        Parameter of the estimator.
 
     Returns
     -------
@@ -64,30 +70,46 @@ def pack_net(writer: Writer, net: MultiTaskNet, where: str) -> Node:
         What `unpack_net` reads.
     """
     settings = {name: getattr(net, name) for name in SETTINGS}
-    of_optimizer = {
+    settings |= {
         name: value
         for name, value in vars(net).items()
         if name.startswith("optimizer__")
     }
+    members, arrangement = None, None
+    if isinstance(net, MembersNet):
+        arrangement = [net.stacked, net.module_.encoder is not None]
+        members = {"priors": list(net.priors), "slopes": net.slopes}
+    known = members, arrangement, targets, augmentation
+    _check_builds(net, settings, known, where)
     node = {
-        "settings": pack_all(writer, settings | of_optimizer, where),
+        "settings": pack_all(writer, settings, where),
         "module": _pack_state(writer, net.module_, f"{where}.module"),
         "weighting": _pack_state(writer, net.weighting_, f"{where}.weighting"),
         "members": None,
         **_pack_trained(writer, net, where),
     }
     if isinstance(net, MembersNet):
-        joined = net.module_.encoder is not None
-        members = {"priors": list(net.priors), "slopes": net.slopes}
         node["members"] = {
-            "arrangement": [net.stacked, joined],
-            "known": pack_all(writer, members, f"{where}.members"),
+            "arrangement": arrangement,
+            "known": pack_all(writer, members, f"{where}.members"),  # type: ignore[arg-type]
             "alone": [
                 _pack_trained(writer, own, f"{where}.members.{i}")
                 for i, own in enumerate(net._workers)
             ],
         }
     return node
+
+
+def _check_builds(
+    net: MultiTaskNet, settings: dict[str, Any], known: tuple[Any, ...], where: str
+) -> None:
+    """Raise an error where the settings build other networks, before it is written."""
+    built = _build(settings, *known)
+    built.cast(net.dtype)
+    for name in ("module_", "weighting_"):
+        why = _difference(state_of(getattr(net, name)), state_of(getattr(built, name)))
+        if why is not None:
+            raise cannot_store(net, where, f" that was changed after fit, as {why}")
 
 
 def _pack_trained(writer: Writer, net: MultiTaskNet, where: str) -> Node:
@@ -126,14 +148,32 @@ def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) 
         The net, on the CPU.
     """
     settings = unpack_all(reader, node["settings"])
-    kind: Any = MultiTaskNet
-    members = node["members"]
-    known = {} if members is None else unpack_all(reader, members["known"])
+    members, known, arrangement = node["members"], None, None
     if members is not None:
-        kind = partial(MembersNet, priors=known["priors"])
-    relation = settings["module__relation"]
+        known = unpack_all(reader, members["known"])
+        arrangement = members["arrangement"]
     # A row of zeros is going to be predicted.
     reader.budget.charge(8 * math.prod(settings["module__input_shape"]))
+    with ChargeTensors(reader.budget.charge):
+        net = _build(settings, known, arrangement, targets, augmentation)
+    _restore(reader, net, node)
+    if known is not None:
+        net.slopes = known["slopes"]
+    return net
+
+
+def _build(
+    settings: dict[str, Any],
+    members: dict[str, Any] | None,
+    arrangement: list[bool] | None,
+    targets: Targets,
+    augmentation: Any,
+) -> Any:
+    """Return a net of some settings, on the CPU, with new weights."""
+    kind: Any = MultiTaskNet
+    if members is not None:
+        kind = partial(MembersNet, priors=members["priors"])
+    relation = settings["module__relation"]
     net: Any = kind(
         MultiTaskModule,
         criterion=PackedLoss,
@@ -155,15 +195,12 @@ def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) 
         verbose=0,
         **settings,
     )
-    if members is not None:
-        net.arrangement = tuple(map(bool, members["arrangement"]))
-    with seeded(0, torch.device("cpu")), ChargeTensors(reader.budget.charge):
+    if arrangement is not None:
+        net.arrangement = tuple(map(bool, arrangement))
+    with seeded(0, torch.device("cpu")):
         net.initialize()
     for own in (net, *getattr(net, "_workers", [])):
         vars(own).pop("arrangement", None)
-    _restore(reader, net, node)
-    if members is not None:
-        net.slopes = known["slopes"]
     return net
 
 
@@ -198,17 +235,24 @@ def _continue(net: Any, trained: dict[str, Any], train: bool) -> None:
 def _fill(module: nn.Module, names: dict[str, str], tensors: dict[str, Tensor]) -> None:
     """Copy a state into a module that has been built like the one it was of."""
     own = state_of(module)
-    if own.keys() != names.keys():
-        name = min(own.keys() ^ names.keys())
-        raise ValueError(
-            f"its networks are built in another way: they differ in {name}"
-        )
-    for name, place in own.items():
-        value = tensors[names[name]]
+    why = _difference({name: tensors[key] for name, key in names.items()}, own)
+    if why is not None:
+        raise ValueError(why)
+    with torch.no_grad():
+        for name, place in own.items():
+            place.copy_(tensors[names[name]])
+
+
+def _difference(state: dict[str, Tensor], built: dict[str, Tensor]) -> str | None:
+    """Return in what a state differs from that of a net of the same settings."""
+    if state.keys() != built.keys():
+        name = min(state.keys() ^ built.keys())
+        return f"its networks are built in another way: they differ in {name}"
+    for name, place in built.items():
+        value = state[name]
         if value.shape != place.shape or value.dtype != place.dtype:
-            raise ValueError(
+            return (
                 f"{name} should be a {place.dtype} tensor of shape {tuple(place.shape)}"
                 f", and is a {value.dtype} tensor of shape {tuple(value.shape)}"
             )
-        with torch.no_grad():
-            place.copy_(value)
+    return None

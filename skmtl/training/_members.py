@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from skmtl.encoder import Encoder, EncoderModule
 from skmtl.training._module import Heads, MultiTaskModule, StagedModule
@@ -49,7 +48,6 @@ class Members(StagedModule):
         self._join_encoders()
 
     def _join_encoders(self) -> None:
-        self._squeezed: dict[str, nn.Parameter] = {}
         self.encoder: EncoderModule | None = None
         if self._encoder_spec is not None and self.n_members > 1:
             self.encoder = self._joined(self._encoder_spec)
@@ -62,15 +60,14 @@ class Members(StagedModule):
         shapes = {name: p.shape for name, p in joined.named_parameters()}
         if shapes.keys() != own.keys():
             return None
+        # Encoders of several copies lack the axis that one of a single copy may have.
+        squeezed = [name for name, p in own.items() if p.shape != shapes[name]]
+        if any(own[name].squeeze(1).shape != shapes[name] for name in squeezed):
+            return None
+        self.stack.squeeze(f"sharing.encoder.{name}" for name in squeezed)  # type: ignore[union-attr]
         for name, parameter in own.items():
             path, _, last = name.rpartition(".")
-            if parameter.shape == shapes[name]:
-                setattr(joined.get_submodule(path), last, parameter)
-            elif parameter.squeeze(1).shape == shapes[name]:  # an axis for one copy
-                setattr(joined.get_submodule(path), last, None)
-                self._squeezed[name] = parameter
-            else:
-                return None
+            setattr(joined.get_submodule(path), last, parameter)
         return joined
 
     @property
@@ -92,10 +89,13 @@ class Members(StagedModule):
         X = self.staged(X)
         if self.encoder is not None:
             return self._run_joined(X)
-        return self.stack.bound("forward", None)(X)  # type: ignore[no-any-return]
+        return self.stack.call("forward", (None,), X)  # type: ignore[no-any-return]
 
     def each(self) -> Callable[[Tensor], Tensor]:
-        """Return the map from inputs of each, (n_members, n, ...), to their outputs."""
+        """Return the map from inputs of each, (n_members, n, ...), to their outputs.
+
+        It is for one thread.
+        """
         if self.stack is None:
             modules: Any = self.separate
             return lambda X: torch.stack(
@@ -103,7 +103,7 @@ class Members(StagedModule):
             )
         run = self._run_joined
         if self.encoder is None:
-            run = self.stack.bound("forward", 0)
+            run = self.stack.bind("forward", 0)
         if self.inputs is None:
             return run
         return lambda X: run(self.staged(X.flatten(0, 1)).unflatten(0, X.shape[:2]))
@@ -111,20 +111,16 @@ class Members(StagedModule):
     def _run_joined(self, X: Tensor) -> Tensor:
         heads, encoder, weight = self.heads, self.encoder, self.heads.weight
         if self.together.makes_heads:
-            weight = self.stack.bound("head_weight")()  # type: ignore[union-attr]
+            weight = self.stack.call("head_weight", ())  # type: ignore[union-attr]
         b = (heads.bias + heads.prior).unsqueeze(1)
         X, linear = self.together.read(X)
         b = b if linear is None else b + linear
-        if not self._squeezed:
-            H = encoder(X)  # type: ignore[misc]
-        else:
-            own = {name: p.squeeze(1) for name, p in self._squeezed.items()}
-            H = functional_call(encoder, own, (X,), tie_weights=False)  # type: ignore[arg-type]
+        H = encoder(X)  # type: ignore[misc]
         return torch.baddbmm(b, H, weight.mT)
 
     def first(self, n: int) -> "Members":
         """Return the first of stacked networks, on the same memory."""
-        memo: dict[int, Any] = {id(self.encoder): None, id(self._squeezed): {}}
+        memo: dict[int, Any] = {id(self.encoder): None}
         memo |= {id(x): x for x in (self.inputs, self._encoder_spec)}
         memo |= {id(self.stack): self.stack.first(n)}  # type: ignore[union-attr]
         members = copy.deepcopy(self, memo)
@@ -144,7 +140,7 @@ class Members(StagedModule):
         if self.stack is None:
             penalties = [module.penalty() for module in self.separate]  # type: ignore[operator, union-attr]
             return torch.stack(penalties).sum()
-        return self.stack.bound("penalty")().sum()  # type: ignore[no-any-return]
+        return self.stack.call("penalty", ()).sum()  # type: ignore[no-any-return]
 
     def after_epoch(self) -> None:
         """Let the relation of every network take note of an epoch."""
@@ -238,7 +234,7 @@ class StackedWeighting(WeightingModule):
 
     def _called(self, method: str, losses: Tensor, present: Tensor | None) -> Tensor:
         axis = 0 if present is not None and present.ndim == 2 else None
-        return self.stack.bound(method, 0, axis)(losses, present)  # type: ignore[no-any-return]
+        return self.stack.call(method, (0, axis), losses, present)  # type: ignore[no-any-return]
 
     def first(self, n: int) -> "StackedWeighting":
         """Return the first weightings, on the same memory."""

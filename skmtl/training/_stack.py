@@ -1,7 +1,8 @@
 """Modules of one kind, evaluated at once on stacked parameters."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
+
+from skmtl._skeletons import Skeletons
 
 
 class Stack(nn.Module):
@@ -47,14 +50,29 @@ class Stack(nn.Module):
         first_buffers = dict(modules[0].named_buffers())
         memo |= {id(first_buffers[name]): buffers[name] for name in self._own}
         self._called = _Called(copy.deepcopy(modules[0], memo))
+        self._skeletons = Skeletons(self._called)
+        self._squeezed: set[str] = set()
 
     @property
     def together(self) -> nn.Module:
         """The module with stacked parameters, for its structure."""
         return self._called.module
 
-    def bound(self, method: str, *in_dims: int | None) -> Callable[..., Any]:
-        """Return a method that calls all modules at once.
+    def squeeze(self, names: Iterable[str]) -> None:
+        """Keep some parameters without their second axis, whose length is one.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names of parameters in the module.
+        """
+        for name in names:
+            parameter = self.together.get_parameter(name)
+            parameter.data = parameter.data.squeeze(1)
+            self._squeezed.add(f"module.{name}")
+
+    def bind(self, method: str, *in_dims: int | None) -> Callable[..., Any]:
+        """Return a method that calls all modules at once, for use in one thread.
 
         Parameters
         ----------
@@ -69,32 +87,69 @@ class Stack(nn.Module):
             Returns what the method does, with the modules on a first axis. It sees the
             tensors that parameters are now, and no others that may replace them.
         """
-        parameters = dict(self._called.named_parameters())
-        buffers = self._own_buffers()
+        skeleton = self._skeletons.take()
+        run = self._mapped(skeleton, method, in_dims)
 
-        def one(parameters: Any, buffers: Any, *arguments: Any) -> Any:
-            return functional_call(
-                self._called, (parameters, buffers), (method, *arguments)
-            )
+        def in_mode(*arguments: Any) -> Any:
+            self._skeletons.match_mode(skeleton)
+            return run(*arguments)
+
+        return in_mode
+
+    def call(self, method: str, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        """Call a method of all modules at once, in any thread.
+
+        Parameters
+        ----------
+        method : str
+            Its name.
+        in_dims : tuple of int or None
+            Axis of the modules in each argument; None for what all get.
+        *args : object
+            The arguments.
+
+        Returns
+        -------
+        object
+            What the method returns, with the modules on a first axis.
+        """
+        with self._skeletons.borrow() as skeleton:
+            return self._mapped(skeleton, method, in_dims)(*args)
+
+    def _mapped(
+        self, skeleton: nn.Module, method: str, in_dims: tuple[int | None, ...]
+    ) -> Callable[..., Any]:
+        """Return a method mapped over all modules, which run on one skeleton."""
+        parameters = {
+            name: p.unsqueeze(1) if name in self._squeezed else p
+            for name, p in self._called.named_parameters()
+        }
+        own = self._own_buffers()
+        common = {n: b for n, b in self._called.named_buffers() if n not in own}
+
+        def one(parameters: Any, own: Any, *arguments: Any) -> Any:
+            tensors = (parameters, own, common)
+            return functional_call(skeleton, tensors, (method, *arguments))
 
         every = torch.vmap(one, in_dims=(0, 0, *in_dims), randomness="different")
-        return lambda *arguments: every(parameters, buffers, *arguments)
+        return partial(every, parameters, own)
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return views of the parameters and own buffers of every module."""
         named = dict(self._called.named_parameters()) | self._own_buffers()
         return [
-            {name: value.detach()[i] for name, value in named.items()}
+            {name: self._part(name, value.detach(), i) for name, value in named.items()}
             for i in range(self.n_modules)
         ]
 
     def module(self, i: int) -> nn.Module:
         """Return a copy of one of the modules."""
-        return copy.deepcopy(self.together, self._memo(lambda t: t[i].clone()))
+        memo = self._memo(lambda name, t: self._part(name, t, i).clone())
+        return copy.deepcopy(self.together, memo)
 
     def first(self, n: int) -> "Stack":
         """Return the first modules, on the same memory."""
-        stack = copy.deepcopy(self, self._memo(lambda t: t[:n]))
+        stack = copy.deepcopy(self, self._memo(lambda _, t: t[:n]))
         stack.n_modules = n
         return stack
 
@@ -103,13 +158,18 @@ class Stack(nn.Module):
         for values in (*self.parameters(), *self._own_buffers().values()):
             values.data.copy_(values.data[torch.from_numpy(order)])
 
-    def _memo(self, part: Callable[[Tensor], Tensor]) -> dict[int, Any]:
+    def _part(self, name: str, stacked: Tensor, i: int) -> Tensor:
+        """Return a view of what one of the modules has."""
+        return stacked[i].unsqueeze(0) if name in self._squeezed else stacked[i]
+
+    def _memo(self, part: Callable[[str, Tensor], Tensor]) -> dict[int, Any]:
         """Return what copies of the module have in place of its stacked tensors."""
         memo: dict[int, Any] = {
-            id(p): nn.Parameter(part(p.detach()), p.requires_grad)
-            for p in self.parameters()
+            id(p): nn.Parameter(part(name, p.detach()), p.requires_grad)
+            for name, p in self._called.named_parameters()
         }
-        return memo | {id(b): part(b) for b in self._own_buffers().values()}
+        buffers = self._own_buffers()
+        return memo | {id(b): part(name, b) for name, b in buffers.items()}
 
     def _own_buffers(self) -> dict[str, Tensor]:
         own = {f"module.{name}" for name in self._own}

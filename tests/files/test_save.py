@@ -469,3 +469,28 @@ def test_keeps_the_file_that_is_there_where_the_new_one_fails(tmp_path):
         skmtl.save(est, tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda module: setattr(module.heads, "bias", None),
+        lambda module: setattr(module.heads, "extra", torch.nn.Linear(2, 1)),
+        lambda module: setattr(module.heads.weight, "data", torch.zeros(3, 7)),
+        lambda module: module.half(),
+    ],
+    ids=["less", "more", "another shape", "another type"],
+)
+def test_what_could_not_be_read_again_is_not_written(change, n_members, tmp_path):
+    X, Y = mixed_tasks()
+    est = MultiTaskEstimator(n_members=n_members, **SMALL).fit(X, Y)
+    path = tmp_path / "model"
+    skmtl.save(est, path)
+    before = path.read_bytes()
+    module = est.module_ if n_members == 1 else est.module_.together
+    change(module)
+    with pytest.raises(ModelFileError, match="changed after fit"):
+        skmtl.save(est, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
