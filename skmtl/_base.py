@@ -1,5 +1,6 @@
 """predict and score shared by the estimators, and what they tell of the model."""
 
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Any, Self
 
@@ -26,7 +27,14 @@ from skmtl._validation import pandas_for
 from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
-from skmtl.training import AUGMENTATION, Source, n_threads
+from skmtl.training import (
+    AUGMENTATION,
+    Source,
+    default_dtype,
+    default_modes,
+    has_foreign_modules,
+    n_threads,
+)
 from skmtl.weighting import WEIGHTING
 
 REGISTRIES: dict[str, dict[str, Any]] = {
@@ -95,12 +103,19 @@ class MultiTaskBase(PortableState):
         X = self._check_X(X, net.module__encoder, reset=False)
         dtype, stage = net.module_.input_dtype, net.module_.inputs
         device = next(net.module_.parameters()).device
-        with n_threads(threads(self, net)):
+        with default_modes(), n_threads(threads(self, net)), self._default_dtype():
             if not isinstance(X, Streamed):
                 return net.outputs(Source(X, dtype, device, False, stage))
             order = X.in_file_order(np.arange(len(X)))
             outputs = net.outputs(Source(X[order], dtype, device, resident=False))
             return outputs[torch.from_numpy(order.argsort())]
+
+    def _default_dtype(self) -> AbstractContextManager[None]:
+        """Give a user's modules the default type of tensors that fit gives them."""
+        usual = torch.get_default_dtype() == torch.float32
+        if usual or not has_foreign_modules(self.net_.module_):
+            return nullcontext()
+        return default_dtype()
 
     def _codes(self, outputs: Tensor) -> NDArray[np.int64]:
         """Return the class that each task predicts, of shape (n_samples, n_tasks)."""

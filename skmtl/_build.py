@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from joblib import cpu_count
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,6 +21,7 @@ from skmtl._data import Data, count_labels
 from skmtl._layers import StackedEmbedding
 from skmtl._registry import resolve
 from skmtl._targets import Targets
+from skmtl._validation import warn_user
 from skmtl.encoder import (
     ENCODER,
     Encoder,
@@ -41,6 +43,7 @@ from skmtl.training import (
     Processes,
     Selection,
     check_compiles,
+    is_forked,
     resolve_augmentation,
 )
 from skmtl.weighting import WEIGHTING, Weighting
@@ -445,7 +448,14 @@ def threads(estimator: Any, net: MultiTaskNet) -> int | None:
         The number of threads.
     """
     if estimator.n_threads is not None:
-        return int(estimator.n_threads)
+        if is_forked() and estimator.n_threads > 1:
+            warn_user(
+                f"n_threads={estimator.n_threads} is not used, and one thread is, "
+                "because this process was forked, where OpenMP can wait forever: use "
+                "joblib's backend 'loky', or the start method 'spawn'.",
+                RuntimeWarning,
+            )
+        return min(int(estimator.n_threads), cpu_count())
     n_parameters = sum(p.numel() for p in net.module_.parameters())
     for module in net.module_.modules():
         if isinstance(module, SparseInputs | StackedEmbedding):  # a batch reads few

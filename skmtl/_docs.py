@@ -170,9 +170,11 @@ compile : bool or str, default=False
     those that have stopped are computed on until they are half of all, lest each needed
     another compilation. Dropout draws other numbers.
 n_threads : int, default=None
-    Number of torch threads while fitting and predicting, brought back afterwards. None
-    means one for small networks and torch's own number for others, whose last bits may
-    depend on that number.
+    Number of torch threads while fitting and predicting, up to 1024, brought back
+    afterwards; no more are used than there are CPUs. None means one for small networks
+    and torch's own number for others, whose last bits may depend on that number.
+    Processes that are forked, as those of joblib's backend "multiprocessing", use one
+    thread, because OpenMP may wait there forever.
 random_state : int, RandomState instance or None, default=None
     Decides initial weights, batches, dropout and held-out rows. Global random states
     are left as they are.

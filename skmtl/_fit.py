@@ -38,6 +38,7 @@ from skmtl.encoder import Encoder
 from skmtl.training import (
     MembersNet,
     check_augmentation,
+    default_modes,
     draws_alone,
     n_threads,
     seeded,
@@ -143,7 +144,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
             processes = processes_of(check_accelerator(self.accelerator))
-            with processes.quiet():
+            with processes.quiet(), default_modes():
                 prepare = partial(self._prepare, *data, resume=resume, **options)
                 job = agreed(self, processes, prepare)
                 self._carry_out(job, before, data, options)

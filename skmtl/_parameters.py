@@ -16,6 +16,8 @@ from skmtl.sharing import SHARING, Sharing
 from skmtl.training import AUGMENTATION, Augmentation
 from skmtl.weighting import WEIGHTING, Weighting
 
+#: Number of torch threads that may be asked for, on any machine.
+MOST_THREADS = 1024
 #: Constraints in scikit-learn's form.
 PARAMETERS: dict[str, Any] = {
     "sharing": [StrOptions(set(SHARING)), Sharing],
@@ -70,7 +72,7 @@ PARAMETERS: dict[str, Any] = {
     "device": [str, torch.device],
     "precision": [StrOptions({"auto", *DTYPES})],
     "compile": ["boolean", str],
-    "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    "n_threads": [Interval(Integral, 1, MOST_THREADS, closed="both"), None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }

@@ -173,6 +173,8 @@ def test_settings_of_specs_are_checked(params, message):
         ("early_stopping", "always"),
         ("precision", "float16"),
         ("n_threads", 0),
+        ("n_threads", 1025),
+        ("n_threads", 100_000),
         ("optimizer", "lion"),
         ("callbacks", "EarlyStopping"),
         ("class_weight", "equal"),

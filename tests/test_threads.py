@@ -9,6 +9,8 @@ import random
 import signal
 import sys
 import threading
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl._build import threads
 from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, AutoGrouped, LearnedBranching, TaskToken
@@ -407,6 +410,45 @@ def test_a_thread_that_begins_beside_others_keeps_its_number_of_torch_threads(n)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked")
+def test_a_forked_process_fits_and_predicts_on_one_thread(tmp_path):
+    """OpenMP waits there for threads that only the parent has."""
+    before, path = torch.get_num_threads(), tmp_path / "answers.npy"
+    est = classifier(n_threads=2)
+    expected = clone(est).fit(X, Y).predict_proba(X)
+    torch.set_num_threads(2)
+    torch.rand(2**20).exp()  # so that OpenMP has threads
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python too warns of forks beside threads
+        child = os.fork()
+        if not child:
+            torch.set_num_threads(2)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                np.save(path, est.fit(X, Y).predict_proba(X))
+            told = {str(w.message) for w in caught if w.filename == __file__}
+            os._exit(0 if any("n_threads=2 is not used" in t for t in told) else 3)
+    torch.set_num_threads(before)
+    for _ in range(600):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise AssertionError("the forked process hangs")
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert_array_equal(np.load(path), expected)
+
+
+def test_no_more_threads_are_used_than_there_are_cpus(monkeypatch):
+    monkeypatch.setattr("skmtl._build.cpu_count", lambda: 3)
+    est = classifier(n_threads=1024, max_iter=1).fit(X, Y)
+    assert threads(est, est.net_) == 3
+    assert threads(est.set_params(n_threads=2), est.net_) == 2
 
 
 # What is left behind

@@ -15,6 +15,7 @@ from skmtl._files._paths import Trust
 from skmtl._fit import MultiTaskFit
 from skmtl._printable import first_line
 from skmtl.exceptions import ModelFileError
+from skmtl.training import default_modes
 
 
 def save(estimator: Any, path: str | PathLike[str]) -> None:
@@ -72,7 +73,8 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     estimator._validate_params()  # which may have changed since fit
     resolve_target(path)
     writer = Writer()
-    document = writer.pack(estimator, "estimator")
+    with default_modes():
+        document = writer.pack(estimator, "estimator")
     write(Path(path), document, writer.tensors)
 
 
@@ -121,7 +123,13 @@ def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
     skmtl.exceptions.ModelFileError: '...' is no file of skmtl.save, ...
     """
     trust = Trust(trusted)
-    document, tensors = read(Path(path))
+    with default_modes():
+        return _load(Path(path), trust)
+
+
+def _load(path: Path, trust: Trust) -> Any:
+    """Read a file, and build the estimator that it holds."""
+    document, tensors = read(path)
     missing = trust.missing(paths_in(document))
     if missing:
         raise ModelFileError(

@@ -17,6 +17,7 @@ from skmtl._fit import MultiTaskFit
 from skmtl._printable import first_line
 from skmtl._task import TaskClassifier, TaskRegressor
 from skmtl.exceptions import ModelFileError
+from skmtl.training import default_modes
 
 #: Whether pickle or copy is asking for a state, thread by thread.
 _ASKING = threading.local()
@@ -41,7 +42,8 @@ class PortableState(MultiTaskFit):
             # Processes are those of here and now.
             return {**super().__getstate__(), "accelerator": None}
         writer = Writer()
-        document = writer.pack(self, type(self).__name__)
+        with default_modes():
+            document = writer.pack(self, type(self).__name__)
         return {
             MARK: json.dumps(document),
             "tensors": {name: t.numpy() for name, t in writer.tensors.items()},
@@ -61,9 +63,10 @@ class PortableState(MultiTaskFit):
             if any(isinstance(entry, str) for entry in state["own"]):
                 raise TypeError("its code is named by strings, which skops passes")
             document, trust = json.loads(state[MARK]), Trust(state["own"])
-            estimator = Reader(tensors, trust).unpack(document)
-            if estimator.__sklearn_is_fitted__():
-                check_predicts(estimator)
+            with default_modes():
+                estimator = Reader(tensors, trust).unpack(document)
+                if estimator.__sklearn_is_fitted__():
+                    check_predicts(estimator)
         except Exception as error:
             raise ModelFileError(
                 f"This is no state of a {type(self).__name__} that this version of "

@@ -23,6 +23,7 @@ from skmtl.training._checkpoint import Checkpoints as Checkpoints
 from skmtl.training._collapse import warn_of_collapse as warn_of_collapse
 from skmtl.training._compiled import check_compiles as check_compiles
 from skmtl.training._draws import draws_alone as draws_alone
+from skmtl.training._draws import has_foreign_modules as has_foreign_modules
 from skmtl.training._epoch_choice import EpochChoice as EpochChoice
 from skmtl.training._judging import Judging as Judging
 from skmtl.training._judging import TaskStopping as TaskStopping
@@ -41,6 +42,9 @@ from skmtl.training._refine import MANY_ROWS as MANY_ROWS
 from skmtl.training._refine import averaged as averaged
 from skmtl.training._refine import fitted_slopes as fitted_slopes
 from skmtl.training._refine import refined as refined
+from skmtl.training._runtime import default_dtype as default_dtype
+from skmtl.training._runtime import default_modes as default_modes
+from skmtl.training._runtime import is_forked as is_forked
 from skmtl.training._runtime import n_threads as n_threads
 from skmtl.training._runtime import seeded as seeded
 from skmtl.training._selection import Selection as Selection

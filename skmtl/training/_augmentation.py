@@ -101,7 +101,8 @@ class Flip(Augmentation):
     def inputs(self, X: Tensor) -> Tensor:
         """Mirror some images."""
         shape = len(X), 1, 1, 1
-        mirrored = torch.rand(shape, device=X.device, generator=generator()) < 0.5
+        drawn = torch.empty(shape, device=X.device, dtype=torch.float32)
+        mirrored = drawn.uniform_(generator=generator()) < 0.5
         return torch.where(mirrored, X.flip(-1), X)
 
 

@@ -54,6 +54,25 @@ def draws_alone(net: MultiTaskNet) -> bool:
     return plain and not judged and all(map(_is_known, parts))
 
 
+def has_foreign_modules(module: nn.Module) -> bool:
+    """Tell whether a network has modules of other packages than `PACKAGES`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+
+    Returns
+    -------
+    bool
+        Whether it has any; their code may depend on torch's global state.
+    """
+    return any(
+        type(part).__module__.partition(".")[0] not in PACKAGES
+        for part in _modules(module)
+    )
+
+
 def _modules(module: nn.Module) -> Iterator[nn.Module]:
     """Yield all modules, those too that are run with parameters of others."""
     for part in module.modules():

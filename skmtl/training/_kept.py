@@ -146,7 +146,9 @@ class KeptNet(PredictingNet):
                 {name: value for name, value in group.items() if name != "params"}
                 for group in net.optimizer_.param_groups
             ]
-            net.optimizer_.load_state_dict(self.optimizer_.state_dict())
+            # Loading alone would train on in the tensors of this net.
+            state = copy.deepcopy(self.optimizer_.state_dict())
+            net.optimizer_.load_state_dict(state)
             for group, now in zip(
                 net.optimizer_.param_groups, settings_now, strict=True
             ):

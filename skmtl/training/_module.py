@@ -15,6 +15,7 @@ from skmtl.encoder._sparse import DIM, SparseInputs
 from skmtl.relation import Relation, RelationModule
 from skmtl.sharing import MixtureModule, Sharing
 from skmtl.sharing._hard import HardModule
+from skmtl.training._runtime import default_modes
 
 
 class Trace(NamedTuple):
@@ -229,11 +230,12 @@ class MultiTaskModule(StagedModule):
             If the sharing strategy has no gates.
         """
         parameter = self.heads.weight
-        batch = X if isinstance(X, Tensor) else torch.tensor(np.ascontiguousarray(X))
-        batch = batch.to(parameter.device, self.input_dtype)
         training = self.training
         self.eval()
-        with torch.no_grad():
+        with default_modes(), torch.no_grad():
+            if not isinstance(X, Tensor):
+                X = torch.tensor(np.ascontiguousarray(X))
+            batch = X.to(parameter.device, self.input_dtype)
             gates = self.sharing.gates(self.read(self.staged(batch))[0])
         self.train(training)
         if gates is None:

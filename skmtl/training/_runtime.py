@@ -1,5 +1,6 @@
-"""What is global in torch, borrowed and given back: threads and random states."""
+"""What is global in torch, borrowed and given back: threads, modes, random states."""
 
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import torch._functorch.config
 
 from skmtl._randomness import draw_from, generator
 
-_SEEDED = threading.RLock()
+#: Who has it may change what belongs to the process: random states, the default type.
+_PROCESS = threading.RLock()
 
 
 class _Limits:
@@ -49,25 +51,82 @@ class _Limits:
 
 
 _LIMITS = _Limits()
+_FORKED = False
+
+
+def is_forked() -> bool:
+    """Return whether this process was forked from one that had imported skmtl.
+
+    Returns
+    -------
+    bool
+        Whether it was. OpenMP waits forever for the threads of the parent in it, where
+        the parent has used several.
+    """
+    return _FORKED
 
 
 @contextmanager
 def n_threads(n: int | None) -> Iterator[None]:
     """Run with some number of torch threads; None leaves it as it is.
 
+    Forked processes have one.
+
     Parameters
     ----------
     n : int or None
         Number of threads.
     """
-    before = _LIMITS.enter()
+    limits = _LIMITS
+    before = limits.enter()
+    n = 1 if _FORKED else n
     try:
         now = before if n is None else n
         if now != torch.get_num_threads():
             torch.set_num_threads(now)
         yield
     finally:
-        _LIMITS.leave(before)
+        limits.leave(before)
+
+
+@contextmanager
+def default_modes() -> Iterator[None]:
+    """Run in torch's default modes, whatever the modes of the calling thread are.
+
+    These are gradients, no inference mode, no autocast and no other default device than
+    the CPU. Forked processes compute on one thread.
+    """
+    with ExitStack() as modes:
+        if torch.is_inference_mode_enabled():
+            modes.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():
+            modes.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        if _FORKED:
+            modes.enter_context(n_threads(1))
+        yield
+
+
+@contextmanager
+def default_dtype() -> Iterator[None]:
+    """Let new tensors of floats be of float32.
+
+    The default type belongs to the process, so threads that change it take turns.
+    """
+    before = torch.get_default_dtype()
+    if before == torch.float32:
+        yield
+        return
+    with _PROCESS:
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def reusable_graphs() -> AbstractContextManager[None]:
@@ -102,7 +161,8 @@ class Turn:
 def seeded(seed: int, device: torch.device) -> Iterator[Turn]:
     """Seed the global random states, and bring back what they were.
 
-    Those states belong to the process, so threads take turns.
+    Those states belong to the process, so threads take turns. Meanwhile, new tensors
+    are of float32.
 
     Parameters
     ----------
@@ -124,7 +184,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[Turn]:
 @contextmanager
 def _borrowed(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
-    with _SEEDED, torch.random.fork_rng(devices):
+    with _PROCESS, default_dtype(), torch.random.fork_rng(devices):
         python, numpy = random.getstate(), np.random.get_state()
         _seed_global(seed)
         try:
@@ -132,6 +192,16 @@ def _borrowed(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def _after_fork() -> None:
+    """Forget the threads of the parent, which may have had the locks."""
+    global _FORKED, _LIMITS, _PROCESS
+    _FORKED, _LIMITS, _PROCESS = True, _Limits(), threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _seed_global(seed: int) -> None:
