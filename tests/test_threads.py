@@ -424,12 +424,15 @@ def test_a_forked_process_fits_and_predicts_on_one_thread(tmp_path):
         warnings.simplefilter("ignore")  # Python too warns of forks beside threads
         child = os.fork()
         if not child:
-            torch.set_num_threads(2)
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                np.save(path, est.fit(X, Y).predict_proba(X))
-            told = {str(w.message) for w in caught if w.filename == __file__}
-            os._exit(0 if any("n_threads=2 is not used" in t for t in told) else 3)
+            try:
+                torch.set_num_threads(2)
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    np.save(path, est.fit(X, Y).predict_proba(X))
+                told = {str(w.message) for w in caught if w.filename == __file__}
+                os._exit(not any("n_threads=2 is not used" in t for t in told))
+            finally:
+                os._exit(2)
     torch.set_num_threads(before)
     for _ in range(600):
         ended, status = os.waitpid(child, os.WNOHANG)

@@ -84,11 +84,8 @@ class _GradVac(SolverModule):
         turned = np.eye(n)  # row i: coefficients of what g_i has become
         inner = gramian.copy()  # [i, j]: its inner product with g_j
         usual = self.usual.to("cpu", torch.float64).numpy().copy()
-        orders = (
-            torch.rand(n, n, dtype=torch.float32, generator=generator())
-            .argsort()
-            .numpy()
-        )
+        drawn = torch.rand(n, n, dtype=torch.float32, generator=generator())
+        orders = drawn.argsort().numpy()
         for others in orders.T:  # each task meets its next one
             pair = tasks, tasks[others]
             norm = np.sqrt((inner * turned).sum(axis=1).clip(min=0))

@@ -54,11 +54,8 @@ class _PCGrad(SolverModule):
         rows, squares = np.arange(n), gramian.diagonal()
         projected = np.eye(n)  # row i: coefficients of what is left of g_i
         inner = gramian.copy()  # [i, j]: inner product of what is left of g_i with g_j
-        orders = (
-            torch.rand(n, n, dtype=torch.float32, generator=generator())
-            .argsort()
-            .numpy()
-        )
+        drawn = torch.rand(n, n, dtype=torch.float32, generator=generator())
+        orders = drawn.argsort().numpy()
         for others in orders.T:  # each task meets its next one
             opposes = (inner[rows, others] < 0) & (others != rows)
             shares = np.where(opposes, -inner[rows, others] / squares[others], 0)
