@@ -144,6 +144,12 @@ checkpoint : str or path-like, default=None
     files apart.
 checkpoint_every : int, default=10
     Number of epochs between two checkpoints.
+on_interrupt : {"raise", "keep"}, default="raise"
+    What Ctrl-C does during training. "raise" raises KeyboardInterrupt and leaves the
+    estimator unfitted, or as it was before ``partial_fit`` or with ``warm_start``.
+    "keep" ends ``fit`` with the weights of the best epoch so far and a warning; it
+    still raises where there are none: before the end of the first epoch, without
+    held-out rows or validation set, in ``partial_fit`` and with several processes.
 callbacks : list of skorch.callbacks.Callback, default=None
     Called by skorch while training; see :ref:`callbacks`.
 accelerator : accelerate.Accelerator, default=None

@@ -21,7 +21,10 @@ from skmtl._streamed import Streamed
 from skmtl.training import Checkpoints, Processes
 
 #: Parameters that change nothing in what is trained; the seed counts instead.
-IGNORED = {"accelerator", "checkpoint", "checkpoint_every", "random_state", "verbose"}
+IGNORED = {
+    *("accelerator", "checkpoint", "checkpoint_every", "on_interrupt", "random_state"),
+    "verbose",
+}
 
 
 def check_resume(resume: Any, checkpoint: Any) -> bool:

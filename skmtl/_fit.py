@@ -169,6 +169,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             with n_threads(threads(self, net)):
                 rows, checks = job.rows(net)
                 net.judging, net.checkpoints = job.judging(), checkpoints
+                net.keeps_best = self.on_interrupt == "keep"
                 if isinstance(net, MembersNet):
                     net.choice = job.epoch_choice(checks)
                 one = rows[0] if job.parts else rows

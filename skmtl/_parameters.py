@@ -67,6 +67,7 @@ PARAMETERS: dict[str, Any] = {
     "warm_start": ["boolean"],
     "checkpoint": [str, PathLike, None],
     "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
+    "on_interrupt": [StrOptions({"keep", "raise"})],
     "callbacks": [list, None],
     "accelerator": "no_validation",
     "device": [str, torch.device],

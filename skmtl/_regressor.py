@@ -93,6 +93,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         warm_start: bool = False,
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_every: int = 10,
+        on_interrupt: str = "raise",
         callbacks: list[Any] | None = None,
         accelerator: Any = None,
         device: Any = "auto",
@@ -133,6 +134,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.warm_start = warm_start
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
         self.callbacks = callbacks
         self.accelerator = accelerator
         self.device = device

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pickle
+import signal
 import sys
 import types
 from pathlib import Path
@@ -176,6 +177,64 @@ def test_the_bar_shows_losses_as_losses_and_scores_as_scores(capfd):
     err = capfd.readouterr().err
     assert f"valid_score={est.history_[-1]['valid_score']:.4f}" in err
     assert f"best={max(column(est, 'valid_score')):.4f}" in err
+
+
+# Ctrl-C
+
+
+class PressingAt(Callback):
+    """Press Ctrl-C at the beginning of some epoch, or at the end of its n-th batch."""
+
+    def __init__(self, epoch, batch=None):
+        self.epoch = epoch
+        self.batch = batch
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.n_ = 0
+        if self.batch is None and len(net.history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        self.n_ += 1
+        if len(net.history) == self.epoch and self.n_ == self.batch:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def listening():
+    """Hear Ctrl-C also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@MEMBERS
+@pytest.mark.parametrize("batch", [None, 2])
+@pytest.mark.usefixtures("listening")
+def test_ctrl_c_may_keep_the_best_epoch(n_members, batch):
+    pressing = PressingAt(4, batch)
+    settings = {"n_members": n_members, "max_iter": 9, "n_iter_no_change": np.inf}
+    with pytest.warns(UserWarning, match="interrupted in epoch 4") as caught:
+        est = fitted(pressing, on_interrupt="keep", **settings)
+    assert caught[0].filename == __file__
+    short = fitted(PressingAt(99, batch), **settings | {"max_iter": 3})
+    assert est.n_iter_ == len(est.loss_curve_) == 3
+    assert_array_equal(est.predict_proba(X)[0], short.predict_proba(X)[0])
+    assert_allclose(est.validation_scores_, short.validation_scores_)
+
+
+@MEMBERS
+@pytest.mark.usefixtures("listening")
+def test_ctrl_c_raises_where_there_is_no_best_epoch(n_members):
+    settings = SETTINGS | {"on_interrupt": "keep", "n_members": n_members}
+    with pytest.raises(KeyboardInterrupt):
+        fitted(PressingAt(1), **settings)
+    est = MultiTaskClassifier(callbacks=[PressingAt(3)], **settings)
+    with pytest.raises(KeyboardInterrupt):
+        est.set_params(early_stopping=False).fit(X, Y)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(PressingAt(3), n_members=n_members)
+    assert not hasattr(est, "net_")
 
 
 # Scores

@@ -67,6 +67,10 @@ class Stopping(Callback):
         """Return how many epochs come if none improves on the best so far."""
         return self.patience - self.waited_
 
+    def knows_best(self, net: Any) -> bool:
+        """Return whether there is a best epoch to bring back."""
+        return self.state_ is not None
+
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the best epoch."""
         if self.state_ is not None:
@@ -119,6 +123,10 @@ class MemberStopping(Callback):
     def epochs_left(self) -> float:
         """Return how many epochs come if none improves on a member's best so far."""
         return float(self.patience - self.waited_.min())
+
+    def knows_best(self, net: Any) -> bool:
+        """Return whether there is a best epoch of every member to bring back."""
+        return self.restore and len(self.states_) == net.n_members
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the states that count."""

@@ -39,6 +39,7 @@ class KeptNet(PredictingNet):
         "_said",
         "_progress",
         "judging",
+        "keeps_best",
         "checkpoints",
     )
     processes: Processes = ALONE

@@ -13,11 +13,17 @@ from torch import Tensor
 
 from skmtl._randomness import generator
 from skmtl._targets import Targets
+from skmtl._validation import warn_user
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
-from skmtl.training._callbacks import Progress, asked_by_callback
+from skmtl.training._callbacks import (
+    MemberStopping,
+    Progress,
+    Stopping,
+    asked_by_callback,
+)
 from skmtl.training._compiled import compiling, tracing
 from skmtl.training._judging import Judging, Stopped
 from skmtl.training._kept import KeptNet
@@ -85,6 +91,8 @@ class MultiTaskNet(KeptNet):
 
     judging: Judging | None = None
     checkpoints: Any = None
+    #: Whether Ctrl-C ends training with the best epoch so far.
+    keeps_best = False
     #: Which of several members that train in turns.
     number = 0
     #: Outputs of tasks that stop with the next step, and what such tasks keep.
@@ -162,13 +170,29 @@ class MultiTaskNet(KeptNet):
             with self._balance.graphs(), compiling(self.backend):
                 self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
-            if not asked_by_callback(interrupt):
+            if not asked_by_callback(interrupt) and not self._keep_best():
                 if self.checkpoints is not None and not interrupt.args:
                     interrupt.args = (self.checkpoints.describe_resuming(),)
                 raise
         if valid is None:
             self._check_last(rows)
         self.notify("on_train_end", X=None, y=None)
+
+    def _keep_best(self) -> bool:
+        """Prepare to end with the best epoch so far, if that is asked for."""
+        callbacks = [callback for _, callback in self.callbacks_]
+        stopping = (Stopping, MemberStopping)
+        known = any(isinstance(c, stopping) and c.knows_best(self) for c in callbacks)
+        if not self.keeps_best or not known or self.processes.n > 1:
+            return False
+        epoch = len(self.history)
+        if "valid_loss" not in self.history[-1]:
+            del self.history[-1]
+        warn_user(
+            f"Training was interrupted in epoch {epoch}, and the weights of the best "
+            "epoch so far are kept, since on_interrupt='keep'."
+        )
+        return True
 
     def _epochs(self, rows: Any, valid: Any, epochs: int) -> None:
         data = {

@@ -1,6 +1,7 @@
 """What callbacks of skorch score: rows with their labels, and scorers of all tasks."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from skorch.callbacks import (
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from skmtl._positions import Positions, positions
+from skmtl._positions import positions
 from skmtl._targets import Targets
 from skmtl.metrics import multitask_scorer
 from skmtl.training._batches import BlockTarget, Rows, Source
@@ -51,16 +52,19 @@ class ScoringRows(Dataset):  # type: ignore[misc]
     ) -> None:
         self.parts = parts if isinstance(parts, list) else [parts]
         self.targets = targets
-        first = self.parts[0]
-        alike = all(part is first for part in self.parts)
-        self.held_out = held_out and not alike
-        self.rows = first if alike else Rows(first.source, first.targets, self._union())
+        self._alike = all(part is self.parts[0] for part in self.parts)
+        self.held_out = held_out and not self._alike
 
-    def _union(self) -> Positions:
-        used = np.zeros(self.parts[0].source.n_samples, dtype=bool)
+    @cached_property
+    def rows(self) -> Rows:
+        """All rows, each once."""
+        first = self.parts[0]
+        if self._alike:
+            return first
+        used = np.zeros(first.source.n_samples, dtype=bool)
         for part in self.parts:
-            used[part.numbers().numpy()] = True
-        return positions(used)
+            used[slice(None) if part.index is None else part.index.numpy()] = True
+        return Rows(first.source, first.targets, positions(used))
 
     @property
     def X(self) -> "ScoringRows":
