@@ -10,6 +10,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from tqdm.auto import tqdm
 
 from skmtl._printable import printable
+from skmtl._validation import warn_user
 
 #: What a bar shows, which may be within an epoch.
 BAR = (
@@ -311,3 +312,32 @@ def asked_by_callback(interrupt: KeyboardInterrupt) -> bool:
         isinstance(frame.f_locals.get("self"), Callback)
         and instruction == dis.opmap["RAISE_VARARGS"]
     )
+
+
+def keep_best(net: Any) -> bool:
+    """Prepare to end a training with the best epoch so far, if that is asked for.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        A net whose training was interrupted.
+
+    Returns
+    -------
+    bool
+        Whether it ends so.
+    """
+    stopping = [
+        c for _, c in net.callbacks_ if isinstance(c, Stopping | MemberStopping)
+    ]
+    known = any(callback.knows_best(net) for callback in stopping)
+    if not net.keeps_best or not known or net.processes.n > 1:
+        return False
+    epoch = len(net.history)
+    if "valid_loss" not in net.history[-1]:
+        del net.history[-1]
+    warn_user(
+        f"Training was interrupted in epoch {epoch}, and the weights of the best epoch "
+        "so far are kept, since on_interrupt='keep'."
+    )
+    return True

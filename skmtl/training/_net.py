@@ -13,16 +13,14 @@ from torch import Tensor
 
 from skmtl._randomness import generator
 from skmtl._targets import Targets
-from skmtl._validation import warn_user
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance
 from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
 from skmtl.training._callbacks import (
-    MemberStopping,
     Progress,
-    Stopping,
     asked_by_callback,
+    keep_best,
 )
 from skmtl.training._compiled import compiling, tracing
 from skmtl.training._judging import Judging, Stopped
@@ -30,8 +28,8 @@ from skmtl.training._kept import KeptNet
 from skmtl.training._module import Trace
 from skmtl.training._processes import ALONE, Processes
 from skmtl.training._scoring import (
-    LabelledBatch,
     ScoringRows,
+    heard_step,
     hears_batches,
     reads_batches,
 )
@@ -170,29 +168,13 @@ class MultiTaskNet(KeptNet):
             with self._balance.graphs(), compiling(self.backend):
                 self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
-            if not asked_by_callback(interrupt) and not self._keep_best():
+            if not asked_by_callback(interrupt) and not keep_best(self):
                 if self.checkpoints is not None and not interrupt.args:
                     interrupt.args = (self.checkpoints.describe_resuming(),)
                 raise
         if valid is None:
             self._check_last(rows)
         self.notify("on_train_end", X=None, y=None)
-
-    def _keep_best(self) -> bool:
-        """Prepare to end with the best epoch so far, if that is asked for."""
-        callbacks = [callback for _, callback in self.callbacks_]
-        stopping = (Stopping, MemberStopping)
-        known = any(isinstance(c, stopping) and c.knows_best(self) for c in callbacks)
-        if not self.keeps_best or not known or self.processes.n > 1:
-            return False
-        epoch = len(self.history)
-        if "valid_loss" not in self.history[-1]:
-            del self.history[-1]
-        warn_user(
-            f"Training was interrupted in epoch {epoch}, and the weights of the best "
-            "epoch so far are kept, since on_interrupt='keep'."
-        )
-        return True
 
     def _epochs(self, rows: Any, valid: Any, epochs: int) -> None:
         data = {
@@ -275,7 +257,7 @@ class MultiTaskNet(KeptNet):
         n_batches = 0
         for batch in iterator:
             if self._batch_events:
-                step = self._step_between_events(batch, prefix, training, step_fn)
+                step = heard_step(self, batch, prefix, training, step_fn)
             else:
                 step = step_fn(batch)
             n_rows = step["y_pred"].shape[-2]
@@ -294,21 +276,6 @@ class MultiTaskNet(KeptNet):
             self.history[-1].update(self._balance.end_epoch(losses))
             self.processes.level(self._trained_module)
             self._trained_module.after_epoch()
-
-    def _step_between_events(
-        self, batch: Any, prefix: str, training: bool, step_fn: Any
-    ) -> dict[str, Any]:
-        """Make a step that callbacks hear of; record its loss for them."""
-        heard = LabelledBatch.of(batch, self.targets) if self._batches_read else batch
-        self.notify("on_batch_begin", batch=heard, training=training)
-        step: dict[str, Any] = step_fn(batch)
-        tally, n_rows = Tally(self.task_weight > 0), step["y_pred"].shape[-2]
-        tally.add(step["losses"], step["counts"], n_rows)
-        tally.flush()
-        self.history.record_batch(f"{prefix}_loss", tally.mean())
-        self.history.record_batch(f"{prefix}_batch_size", n_rows)
-        self.notify("on_batch_end", batch=heard, training=training, **step)
-        return step
 
     def epoch_rows(self, rows: ScoringRows) -> float:
         """Return how many rows the batches of an epoch of training have here.

@@ -25,6 +25,7 @@ from skmtl._positions import positions
 from skmtl._targets import Targets
 from skmtl.metrics import multitask_scorer
 from skmtl.training._batches import BlockTarget, Rows, Source
+from skmtl.training._tally import Tally
 
 #: What skorch's scoring without a name takes: the score of the estimators.
 DEFAULT = {"classification": "accuracy", "regression": "r2"}
@@ -272,3 +273,38 @@ def _has_hook_of(callback: Callback, kinds: tuple[type, ...]) -> bool:
         return False
     hook: Callable[..., Any] = type(callback).on_batch_end
     return any(hook is kind.on_batch_end for kind in kinds)  # type: ignore[attr-defined]
+
+
+def heard_step(
+    net: Any, batch: Any, prefix: str, training: bool, step_fn: Callable[..., Any]
+) -> dict[str, Any]:
+    """Make a step that callbacks hear of, and record its loss for them.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        The net.
+    batch : (Tensor, list of (Tensor, Tensor or None))
+        Inputs and packed targets.
+    prefix : {"train", "valid"}
+        How the names of the records begin.
+    training : bool
+        Whether it is a step of training.
+    step_fn : callable
+        Makes the step.
+
+    Returns
+    -------
+    dict
+        What the step returns.
+    """
+    heard = LabelledBatch.of(batch, net.targets) if net._batches_read else batch
+    net.notify("on_batch_begin", batch=heard, training=training)
+    step: dict[str, Any] = step_fn(batch)
+    tally, n_rows = Tally(net.task_weight > 0), step["y_pred"].shape[-2]
+    tally.add(step["losses"], step["counts"], n_rows)
+    tally.flush()
+    net.history.record_batch(f"{prefix}_loss", tally.mean())
+    net.history.record_batch(f"{prefix}_batch_size", n_rows)
+    net.notify("on_batch_end", batch=heard, training=training, **step)
+    return step
