@@ -37,8 +37,9 @@ class PredictingMembers(MultiTaskNet):
     def _outputs_of_rows(self, rows: ScoringRows) -> Tensor:
         if not rows.held_out:
             return super()._outputs_of_rows(rows)
-        outputs = self.held_out_outputs(rows.parts, rows.rows.source.n_samples)
-        return outputs[rows.rows.numbers()]
+        choice = EpochChoice(rows.parts)
+        self.predict_held_out(choice)
+        return choice.outputs(self.criterion_.blocks)[rows.rows.numbers()]
 
     def outputs(self, source: Source | SelectedRows) -> Tensor:
         """Return packed outputs of the mean prediction, (n, n_outputs), on the CPU."""
