@@ -44,7 +44,8 @@ validation_fraction : float, default=0.1
     Share of the labelled rows to hold out, stratified over tasks as far as possible.
 n_iter_no_change : int, inf or "auto", default="auto"
     Epochs without improvement after which training stops; each member stops by itself.
-    "auto" means the epochs of 200 steps, 5 at least and 16 at most.
+    "auto" means the epochs of 200 steps, 5 at least and 16 at most, and 5 for a sparse
+    matrix of more than 500 columns.
 validation_metric : str, callable or dict, default="loss"
     What decides on held-out rows when to stop and which epoch is the best: the loss, or
     a score as in `skmtl.metrics.task_scores`, such as "roc_auc" or ``{"classification":
@@ -63,7 +64,8 @@ n_members : int or "auto", default="auto"
     probabilities, or values, are averaged (deep ensembles: Lakshminarayanan et al.,
     NeurIPS 2017). They train as one computation where the strategies allow it, else in
     turns. "auto" is 8 where the encoder reads tables, 4 from
-    10,000 labelled rows on, and else 1, a single network.
+    10,000 labelled rows on or for a sparse matrix of more than 500 columns, and else 1,
+    a single network.
 members : {"crossfit", "bootstrap", "all"}, default="crossfit"
     What each of several members trains on. "crossfit" holds one of ``n_members`` folds
     out of each, "bootstrap" the rows that it does not draw with replacement; each then

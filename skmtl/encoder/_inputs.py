@@ -52,7 +52,18 @@ class InputStage(nn.Module):
         return 0
 
     def pack(self, X: Any) -> NDArray[Any]:
-        """Return rows of a sparse matrix as an array that ``forward`` takes."""
+        """Return rows of a sparse matrix as an array that ``forward`` takes.
+
+        Parameters
+        ----------
+        X : sparse matrix in CSR form of shape (n, n_features)
+            Some rows, which nobody else reads.
+
+        Returns
+        -------
+        ndarray of shape (n, ...)
+            The rows.
+        """
         return X.toarray()  # type: ignore[no-any-return]
 
 
@@ -143,7 +154,18 @@ class TrainingInputs:
             yield X if exponents is None else scale_columns(X, -exponents), weight
 
     def of_columns(self, columns: NDArray[np.int64]) -> "TrainingInputs":
-        """Return the same of some columns only."""
+        """Return the same of some columns only.
+
+        Parameters
+        ----------
+        columns : ndarray of int
+            Which columns.
+
+        Returns
+        -------
+        TrainingInputs
+            The inputs.
+        """
         sizes = tuple(np.array(self.n_categories)[columns]) if self.n_categories else ()
         return TrainingInputs(self.X[:, columns], self.rows, self.weight, sizes)
 

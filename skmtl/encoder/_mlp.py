@@ -57,6 +57,7 @@ class MLP(TableEncoder):
         `sklearn.preprocessing.QuantileTransformer` does. Scaled numbers are kept in
         [-5, 5], which flattens what is linear in rare extreme numbers: scale before,
         with None here, to keep it. "robust" and "quantile" look at 10,000 rows at most.
+        Columns of wide sparse inputs have a scale of their own: see Notes.
     missing_inputs : "impute" or None, default="impute"
         Whether inputs may be NaN: a missing number becomes the median of its column,
         with one more column that tells so where training had missing ones; a missing
@@ -75,6 +76,7 @@ class MLP(TableEncoder):
         for others, where n is the number of rows. Weights that are multiples of the
         smallest one, at most 1000 times, count as numbers of rows; others are scaled to
         mean one. A warning names columns of which most rows have rarer categories.
+        Columns of wide sparse inputs need non-zeros in so many rows, or 3 for "auto".
     max_levels : int or None, default=16
         Numbers of columns of integers with 3 to so many values become columns of zeros
         and ones too, beside the scaled number: those of 3 rows and of a share of 1/200
@@ -84,6 +86,13 @@ class MLP(TableEncoder):
         such levels also become :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, with
         8 learned frequencies c and phases s and 3 outputs per column: "PBLD" of [3]_
         with a ReLU. Tables of more than 500 such columns do without, for speed.
+
+    Notes
+    -----
+    Of a sparse matrix with more than 500 columns, those with less than a fifth of
+    non-zeros are multiplied as they are, not made dense: they have a linear model of
+    the outputs and give 32 features that are learned beside the other columns. The user
+    guide tells how they are scaled and trained.
 
     References
     ----------

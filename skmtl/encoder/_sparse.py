@@ -120,8 +120,11 @@ class SparseColumns(nn.Module):
 
 
 def is_wide(X: Any) -> bool:
-    """Tell whether inputs are sparse and have many columns."""
-    return bool(issparse(X)) and X.shape[1] > WIDE
+    """Tell whether inputs are a sparse matrix of many columns of few non-zeros."""
+    if not issparse(X) or X.shape[1] <= WIDE:
+        return False
+    counts = np.bincount(X.indices, minlength=X.shape[1])
+    return bool((counts < SPARSE * X.shape[0]).sum() > WIDE)
 
 
 def fit_sparse(
@@ -145,7 +148,7 @@ def fit_sparse(
     SparseColumns or None
         None where inputs are dense or narrow.
     """
-    if not is_wide(inputs.X) or inputs.n_categories:
+    if inputs.n_categories or not is_wide(inputs.X):
         return None
     counts, squares, dense = _sums(inputs)
     sparse = (counts < SPARSE * inputs.n) & ~dense
