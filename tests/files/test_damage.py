@@ -304,7 +304,7 @@ def test_forged_files_give_a_model_or_an_error(small, tmp_path):
             built += isinstance(skmtl.load(tmp_path / "model"), MultiTaskEstimator)
         except ModelFileError as error:
             errors.append(str(error))
-    assert built > 10
+    assert built > 5  # most of them are refused
     assert len(errors) > 10
     assert all(map(SENTENCES.fullmatch, errors))
 
