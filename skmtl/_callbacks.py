@@ -1,5 +1,6 @@
 """The callbacks of a fit: scikit-learn's, progress, stopping, the user's."""
 
+from contextlib import suppress
 from typing import Any
 
 from skorch.callbacks import InputShapeSetter, WandbLogger
@@ -82,6 +83,9 @@ def _check_given(callbacks: list[Any], stops: bool) -> None:
     for callback in callbacks:
         if isinstance(callback, tuple):  # a name, and the callback
             callback = callback[-1]
+        if isinstance(callback, type):  # skorch makes an instance of it
+            with suppress(TypeError):
+                callback = callback()
         name = type(callback).__name__
         if isinstance(callback, InputShapeSetter):
             raise ValueError(

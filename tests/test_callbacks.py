@@ -516,6 +516,16 @@ def test_every_member_follows_a_schedule_by_batch(weighting, n_members):
     assert seen[-1][0] < 1e-5
 
 
+@MEMBERS
+def test_schedules_go_on_with_a_warm_start(n_members):
+    schedule = LRScheduler("LambdaLR", lr_lambda=lambda epoch: 1 / (1 + epoch))
+    settings = {"n_members": n_members, "n_iter_no_change": np.inf}
+    est = fitted(schedule, warm_start=True, **settings)
+    est.fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
+    expected = 0.02 / np.arange(1, 7)
+    assert_allclose(column(est, "event_lr"), expected)
+
+
 def test_a_schedule_by_epoch_leaves_members_at_once():
     at_once = fitted(LRScheduler("StepLR", step_size=2), n_members=3)
     assert at_once.net_.stacked
@@ -527,7 +537,8 @@ def test_the_input_shape_is_known_without_its_setter():
 
 
 def test_monitors_of_held_out_rows_need_some():
-    for callback in [EarlyStopping(), Checkpoint(), WandbLogger(None)]:
+    known = [EarlyStopping(), EarlyStopping, ("name", Checkpoint()), WandbLogger(None)]
+    for callback in known:
         est = MultiTaskClassifier(**SETTINGS, n_members=1, callbacks=[callback])
         with pytest.raises(ValueError, match="no rows are held out"):
             est.fit(X, Y)

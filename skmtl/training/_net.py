@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch.callbacks import Callback, PrintLog
+from skorch.callbacks import Callback, LRScheduler, PrintLog
 from torch import Tensor
 
 from skmtl._randomness import generator
@@ -445,6 +445,9 @@ class MultiTaskNet(KeptNet):
         self._progress = bars[0] if bars else None
         printing = (Progress, PrintLog)  # which print nothing if the net is silent
         self.verbose = int(any(isinstance(c, printing) for c in callbacks))
+        if self.history and any(isinstance(c, LRScheduler) for c in callbacks):
+            for group in self.optimizer_.param_groups:  # which schedules go on from
+                group.setdefault("initial_lr", group["lr"])
         closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
         self._needs_closure = self._hears_gradients() or (
             closure is not None and closure.default is inspect.Parameter.empty
