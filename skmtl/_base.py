@@ -14,9 +14,10 @@ from skmtl._atomic_file import replace_file, resolve_target
 from skmtl._build import threads
 from skmtl._columns import read_columns
 from skmtl._conformal import Conformal, check_coverage
-from skmtl._data import read_weighted
+from skmtl._data import check_not_transposed, read_weighted
 from skmtl._files import PortableState
 from skmtl._oof import NEEDS_FOLDS, OutOfFold
+from skmtl._options import check_path
 from skmtl._report import report
 from skmtl._score import task_scores
 from skmtl._streamed import Streamed
@@ -71,6 +72,13 @@ class MultiTaskBase(PortableState):
         for family in {name.partition("__")[0] for name in params if "__" in name}:
             value = params.get(family, getattr(self, family, None))
             registry = REGISTRIES.get(family)
+            if registry is not None and value is None:
+                nested = next(n for n in params if n.startswith(f"{family}__"))
+                raise ValueError(
+                    f"Invalid parameter {nested!r} for {type(self).__name__}: its "
+                    f"'{family}' is None, which has no settings. Set it first, for "
+                    f"example {family}={next(iter(sorted(registry)))!r}."
+                )
             if registry is None or not isinstance(value, str):
                 continue
             if value not in registry:
@@ -84,16 +92,19 @@ class MultiTaskBase(PortableState):
     @property
     def module_(self) -> nn.Module:
         """The trained `torch.nn.Module`."""
+        check_is_fitted(self)
         return self.net_.module_  # type: ignore[no-any-return]
 
     @property
     def weighting_(self) -> nn.Module:
         """What has weighed the tasks, a `torch.nn.Module` with its state."""
+        check_is_fitted(self)
         return self.net_.weighting_  # type: ignore[no-any-return]
 
     @property
     def history_(self) -> Any:
         """The history of skorch: one record per epoch."""
+        check_is_fitted(self)
         return self.net_.history
 
     def _outputs(self, X: Any) -> Tensor:
@@ -325,6 +336,7 @@ class MultiTaskBase(PortableState):
         """Return each task's accuracy or R², NaN where y has too few labels."""
         outputs = self._outputs(X)
         columns = read_columns(y, self.missing_label)
+        check_not_transposed(columns, len(outputs))
         columns = self._align_tasks(columns, self._targets)
         columns, weight = read_weighted(outputs, columns, sample_weight)
         codes = self._codes(outputs)
@@ -394,6 +406,7 @@ class MultiTaskBase(PortableState):
             If the file cannot be written; one that exists stays as it is.
         """
         check_is_fitted(self)
+        check_path(path)
         resolve_target(path)
         page = report(self, X, y, gain).encode("utf-8", "backslashreplace")
         with replace_file(path) as temporary:

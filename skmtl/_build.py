@@ -1,6 +1,8 @@
 """From an estimator's parameters to a skorch net that is ready to train."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -230,11 +232,31 @@ def _optimizer(
     if isinstance(optimizer, str):
         return OPTIMIZERS[optimizer]
     if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        if issubclass(optimizer, torch.optim.SparseAdam):
+            raise ValueError(
+                "The 'optimizer' parameter must take dense gradients, which "
+                f"{optimizer.__name__} does not: use 'adam'."
+            )
         return optimizer, {}
     raise ValueError(
         f"The 'optimizer' parameter must be one of {sorted(OPTIMIZERS)} or a "
         f"torch.optim.Optimizer class. Got {optimizer!r}."
     )
+
+
+@contextmanager
+def explained_memory() -> Iterator[None]:
+    """Raise a MemoryError where the network does not fit into memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = ("can't allocate memory", "out of memory", "calculation overflowed")
+        if not any(word in str(error) for word in words):
+            raise
+        raise MemoryError(
+            "The network does not fit into memory: lower the sizes of the encoder, "
+            "such as 'hidden_layer_sizes', or 'n_members'."
+        ) from error
 
 
 def new_net(

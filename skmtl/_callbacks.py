@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
-from skorch.callbacks import InputShapeSetter, WandbLogger
+from skorch.callbacks import Callback, InputShapeSetter, WandbLogger
 
 from skmtl._build import Plan, patience
 from skmtl._held_out import judged_by
@@ -57,6 +57,7 @@ def callbacks_of(
         The callbacks, the user's last.
     """
     own = list(estimator.callbacks or [])
+    _check_callbacks(own)
     _check_given(own, stops)
     if one_pass:
         return own
@@ -76,6 +77,20 @@ def callbacks_of(
     if estimator.verbose and is_main:
         callbacks.append(Progress(estimator.max_iter))
     return callbacks + own
+
+
+def _check_callbacks(callbacks: list[Any]) -> None:
+    """Refuse what is no callback of skorch, nor a name with one."""
+    for entry in callbacks:
+        pair = isinstance(entry, tuple) and len(entry) == 2
+        callback = entry[1] if pair else entry
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                "The 'callbacks' parameter must hold callbacks of skorch, such as "
+                f"skorch.callbacks.LRScheduler(), or pairs of a name and one. Got "
+                f"{entry!r}."
+            )
 
 
 def _check_given(callbacks: list[Any], stops: bool) -> None:

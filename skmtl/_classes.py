@@ -1,12 +1,13 @@
 """Class labels and class weights as the user gives and gets them."""
 
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._columns import read_columns
+from skmtl._columns import Columns, read_columns
 from skmtl._data import ClassWeight, class_labels
 from skmtl._options import suggest
 from skmtl._targets import Targets
@@ -176,7 +177,6 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
     if y is None:
         return None
     columns = read_columns(y, estimator.missing_label)
-    n_tasks = len(columns.columns)
     if classes is None:
         if "classification" in estimator._kinds(columns):
             raise ValueError(
@@ -184,18 +184,7 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
                 "of all tasks, as a list of one array per task."
             )
         return None
-    classes = [classes] if columns.one_d and not _is_nested(classes) else list(classes)
-    told = classes if len(classes) == n_tasks else None
-    kinds = estimator._kinds(columns, told)
-    if told is None or not all(
-        (entry is None) == (kind == "regression")
-        for entry, kind in zip(classes, kinds, strict=False)
-    ):
-        raise ValueError(
-            f"classes must be a list with the labels of each of the {n_tasks} tasks, "
-            f"and None for regression. Got {len(classes)} entries."
-        )
-    return classes
+    return _read_declared(estimator, classes, columns)
 
 
 def published_classes(estimator: Any, targets: Targets) -> None:
@@ -218,12 +207,75 @@ def _asks_for_balance(class_weight: Any) -> bool:
     return "balanced" in ([entries] if isinstance(entries, str) else entries or [])
 
 
+def _read_declared(estimator: Any, classes: Any, columns: Columns) -> list[Any]:
+    """Return the labels of each task that a first call to partial_fit declares."""
+    names = columns.task_names
+    entries = _declared_entries(classes, names, columns.one_d)
+    if len(entries) != len(names):
+        raise ValueError(
+            f"classes must be a list with the labels of each of the {len(names)} "
+            f"tasks, and None for regression. Got {len(entries)} entries."
+        )
+    for entry, name in zip(entries, names, strict=True):
+        if entry is not None:
+            _check_declared(entry, name)
+    kinds = estimator._kinds(columns, entries)
+    for entry, kind, name in zip(entries, kinds, names, strict=True):
+        if (entry is None) != (kind == "regression"):
+            need = "None" if kind == "regression" else "an array of labels"
+            raise ValueError(
+                f"classes must have {need} for task {name!r}, one of {kind}. Got "
+                f"{entry!r}."
+            )
+    return entries
+
+
+def _declared_entries(classes: Any, names: list[Any], one_d: bool) -> list[Any]:
+    if isinstance(classes, dict):
+        for name in classes:
+            if name not in names:
+                raise ValueError(
+                    f"classes names the unknown task {name!r}.{suggest(name, names)} "
+                    f"The tasks are {names}."
+                )
+        return [classes.get(name) for name in names]
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise ValueError(
+            "classes must be a list of one array of labels per task, or a dict of "
+            f"these by task name. Got {classes!r}."
+        )
+    return [classes] if one_d and not _is_nested(classes) else list(classes)
+
+
+def _check_declared(labels: Any, name: Any) -> None:
+    """Refuse declared labels that are no classes of one task."""
+    listed = isinstance(labels, Iterable) and not isinstance(labels, str | bytes | dict)
+    values = list(labels) if listed and np.ndim(labels) else []
+    if not values or any(np.ndim(value) for value in values):
+        raise ValueError(
+            f"classes must have a 1-D array of labels for task {name!r}. Got "
+            f"{labels!r}: give one array per task, such as [[0, 1], [0, 1]] for two "
+            "tasks of these classes."
+        )
+    if not read_columns(np.array(values, dtype=object)).present().all():
+        raise ValueError(
+            f"classes must be no missing labels. Got {labels!r} for task {name!r}: "
+            "leave NaN and None out."
+        )
+    if len(set(values)) < len(values):
+        raise ValueError(
+            f"classes must be unique. Got {labels!r} for task {name!r}: give each once."
+        )
+
+
 def _is_nested(classes: Any) -> bool:
     first = next(iter(classes), None)
     return first is None or (np.ndim(first) > 0 and not isinstance(first, str))
 
 
 def _check_unchanged(targets: Targets, classes: Any) -> None:
+    if isinstance(classes, dict):
+        classes = _declared_entries(classes, targets.names, targets.one_d)
     given = classes if _is_nested(classes) else [classes]
     same = len(given) == targets.n_tasks and all(
         (new is None and old is None)

@@ -183,8 +183,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels, one column per task, missing ones as in ``fit``.
         classes : array-like or list of array-like, default=None
-            All labels of each task (one array for one task), which later calls may
-            bring; needed at the first call.
+            All labels of each task, which later calls may bring; needed at the first
+            call. One array for one task; else a list of arrays, or a dict of them by
+            task name.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
                 default=None
             Weights of rows or of single labels.

@@ -127,6 +127,7 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     """
     if y is None:
         raise ValueError("y cannot be None: give one label per row and task.")
+    _check_missing_label(missing_label)
     names, raw, one_d, dtype = _split(y)
     if names is not None:
         _check_unique(names)
@@ -339,6 +340,18 @@ def _is_frame(table: Any) -> bool:
 def is_categorical(series: Any) -> bool:
     """Tell a column with a type for categories."""
     return str(getattr(series, "dtype", "")).split("(")[0] in CATEGORY_TYPES
+
+
+def _check_missing_label(missing_label: Any) -> None:
+    """Refuse several values, or what can be no label."""
+    several = isinstance(missing_label, Collection) and not isinstance(
+        missing_label, str | bytes
+    )
+    if several or np.ndim(missing_label):
+        raise ValueError(
+            "The 'missing_label' parameter must be one value, such as -1 or 'unknown'. "
+            f"Got {missing_label!r}: replace others by NaN in y."
+        )
 
 
 def series_of(frame: Any) -> list[Any]:

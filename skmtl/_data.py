@@ -121,6 +121,25 @@ def read_weighted(
     return columns, np.broadcast_to(count_rows(given, n_labels), weight.shape)
 
 
+def check_not_transposed(columns: Columns, n_samples: int) -> None:
+    """Refuse labels with a row per task, as a list of arrays has.
+
+    Parameters
+    ----------
+    columns : Columns
+        Labels as given by the user.
+    n_samples : int
+        Number of rows of X.
+    """
+    n, n_columns = columns.n_samples, len(columns.columns)
+    if n != n_samples == n_columns:
+        raise ValueError(
+            f"y must have one row per sample and one column per task. Got {n} rows and "
+            f"{n_columns} columns for {n_columns} samples: give np.column_stack(y) for "
+            "a list of arrays, one per task, or y.T."
+        )
+
+
 def encode(
     X: Any,
     columns: Columns,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skmtl._data import Data
 from skmtl._job import Job
+from skmtl._options import check_path
 from skmtl._streamed import Streamed
 from skmtl.training import Checkpoints, Processes
 
@@ -42,6 +43,8 @@ def check_resume(resume: Any, checkpoint: Any) -> bool:
     bool
         Whether to look for one.
     """
+    if checkpoint is not None:
+        check_path(checkpoint, "checkpoint")
     if resume is False:
         return False
     if not (isinstance(resume, str) and resume == "auto"):

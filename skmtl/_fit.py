@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from sklearn.base import _fit_context
 
 from skmtl._accelerator import check_accelerator, processes_of
-from skmtl._build import Plan, threads, with_members
+from skmtl._build import Plan, explained_memory, threads, with_members
 from skmtl._callbacks import callbacks_of
 from skmtl._columns import Columns, read_columns
 from skmtl._data import (
     ClassWeight,
     Data,
+    check_not_transposed,
     check_some_weight,
+    count_labels,
     encode,
     read_weighted,
     reweighted,
@@ -26,9 +28,10 @@ from skmtl._data import (
 )
 from skmtl._fingerprint import agreed, check_resume, checkpoints_of
 from skmtl._held_out import hold_out, judge_of, member_parts
-from skmtl._inputs import read_inputs
+from skmtl._inputs import check_channels, check_form, read_inputs
 from skmtl._job import Job
 from skmtl._oof import NEEDS_FOLDS, out_of_fold
+from skmtl._options import Validated
 from skmtl._parameters import PARAMETERS
 from skmtl._published import Published, is_fitted_attribute
 from skmtl._targets import Kind, Targets
@@ -56,7 +59,7 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
 Validation = tuple[Any, Any, Any]
 
 
-class MultiTaskFit(Published, CallbackSupportMixin):
+class MultiTaskFit(Published, Validated, CallbackSupportMixin):
     """The part of the estimators that fits; see `MultiTaskClassifier`."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETERS
@@ -165,7 +168,8 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         """Train; what was fitted before is forgotten once nothing is refused."""
         checkpoints = checkpoints_of(self, job)
         with seeded(job.seed, job.plan.device) as turn:
-            net = job.net(self)
+            with explained_memory():
+                net = job.net(self)
             with n_threads(threads(self, net)):
                 rows, checks = job.rows(net)
                 net.judging, net.checkpoints = job.judging(), checkpoints
@@ -210,6 +214,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         seed = int(random_state.randint(2**31 - 1))
         encoder = plan.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
+        plan.sharing.for_tasks(targets.names, count_labels(data))  # raises early
         plan = with_members(plan, self, data.X, len(data.rows), resume)
         task_weight = over_largest(check_task_weight(self.task_weight, targets.names))
         if targets.active.any() and not task_weight[targets.active].any():
@@ -279,6 +284,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         encoder: Encoder,
     ) -> tuple[Targets, Data]:
         """Validate and encode the training data."""
+        check_form(X)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but "
@@ -286,6 +292,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             )
         X = self._check_X(X, encoder, reset=not resume)
         columns = read_columns(y, self.missing_label)
+        check_not_transposed(columns, X.shape[0])
         if resume:
             columns = self._align_tasks(columns, self._targets)
         columns, weight = read_weighted(X, columns, sample_weight)
@@ -325,6 +332,7 @@ class MultiTaskFit(Published, CallbackSupportMixin):
             )
         X = self._check_X(X, encoder, reset=False, expected=shape)
         columns = read_columns(y, self.missing_label)
+        check_not_transposed(columns, X.shape[0])
         columns = self._align_tasks(columns, targets, "y_val")
         columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
         data = encode(X, columns, weight, targets, self._class_weight(targets))
@@ -344,6 +352,8 @@ class MultiTaskFit(Published, CallbackSupportMixin):
         expected: tuple[int, ...] | None = None,
     ) -> Any:
         """Return inputs as one array of numbers, categories as codes."""
+        if not reset:
+            check_channels(X, expected or self.net_.module__input_shape)
         X = read_inputs(self, X, encoder, reset)
         if not reset:
             expected = expected or self.net_.module__input_shape

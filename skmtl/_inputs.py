@@ -1,6 +1,7 @@
 """Reading X: one array of numbers, or a table that stays on disk."""
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,18 @@ import torch
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from skmtl._categories import Categories, check_kinds, coded
 from skmtl._streamed import Streamed
-from skmtl._validation import check_sample_shape, fill_masked, pandas_for
+from skmtl._validation import (
+    check_sample_shape,
+    fill_masked,
+    pandas_for,
+    warn_user,
+)
 from skmtl.encoder import Encoder
+from skmtl.encoder._cnn import CHANNELS_LAST, has_channels_last
 
 #: Types of dates and times that arrays of objects may hold.
 DATES = (
@@ -43,8 +51,14 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
     ndarray, sparse matrix in CSR form or Streamed
         The inputs.
     """
+    check_form(X)
     X = _read_array(X)
     check_sample_shape(X, encoder)
+    if reset and has_channels_last(getattr(X, "shape", ())[1:]):
+        warn_user(
+            f"X has images of shape {tuple(X.shape[1:])}, which are read as (channels, "
+            f"height, width): {CHANNELS_LAST}."
+        )
     table = _levels(X) if isinstance(X, Streamed) else X
     if reset:
         estimator._categories = Categories.of(table)
@@ -100,6 +114,59 @@ def _refuse_dates(X: Any) -> None:
         raise ValueError(
             f"X holds values of type {names}, which are not numbers: give numbers, "
             "such as days since a date."
+        )
+
+
+def check_channels(X: Any, expected: Sequence[int]) -> None:
+    """Refuse images whose channels come last where those of training came first.
+
+    Parameters
+    ----------
+    X : object
+        Inputs to predict.
+    expected : tuple of int
+        Shape of a sample in training.
+    """
+    shape = tuple(getattr(X, "shape", ())[1:])
+    if len(shape) == 3 and shape != tuple(expected) == (shape[2], *shape[:2]):
+        raise ValueError(
+            f"X has images of shape {shape}, but training had {tuple(expected)}: "
+            f"{CHANNELS_LAST}."
+        )
+
+
+def check_form(X: Any) -> None:
+    """Refuse torch's data sets, rows of different lengths and complex numbers.
+
+    Parameters
+    ----------
+    X : object
+        Inputs as given by the user.
+    """
+    if isinstance(X, Dataset | DataLoader):
+        raise TypeError(
+            f"X must be a table, an array or a tensor. Got torch's {type(X).__name__}: "
+            "give the tensors of all samples, such as those of "
+            "X, y = torch.utils.data.default_collate(list(dataset))."
+        )
+    if isinstance(X, list | tuple):
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ValueError(
+                "X must have the same number of features in every row. Got rows of "
+                "different lengths: give one column per feature, NaN where a value is "
+                "missing."
+            ) from error
+    dtype = getattr(X, "dtype", None)
+    dtypes = getattr(X, "dtypes", ()) if dtype is None else [dtype]
+    kinds = {getattr(each, "kind", None) for each in dtypes}
+    if "c" in kinds or getattr(dtype, "is_complex", False):
+        raise ValueError(
+            "Complex data not supported: X must hold real numbers. Give the real and "
+            "the imaginary parts as columns, np.hstack([X.real, X.imag])."
         )
 
 

@@ -1,8 +1,19 @@
 """Names that parameters allow, and suggestions for those that they do not."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any
+from functools import wraps
+from inspect import signature
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval as _Interval
+from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils._param_validation import StrOptions as _StrOptions
+from sklearn.utils._param_validation import validate_params as _validate_params
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def suggest(given: Any, names: Iterable[Any]) -> str:
@@ -23,3 +34,112 @@ def suggest(given: Any, names: Iterable[Any]) -> str:
     by_text = {str(name): name for name in names}
     close = get_close_matches(str(given), by_text, 1)
     return f" Did you mean {by_text[close[0]]!r}?" if close else ""
+
+
+def check_path(path: Any, parameter: str = "path") -> None:
+    """Refuse what names no file or folder.
+
+    Parameters
+    ----------
+    path : object
+        As given by the user.
+    parameter : str, default="path"
+        What the user calls it.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        error = TypeError if text is None else ValueError
+        raise error(
+            f"The {parameter!r} parameter must be the path of a file or folder, a str "
+            f"or a pathlib.Path, not empty and without null characters. Got {path!r}."
+        )
+
+
+class StrOptions(_StrOptions):  # type: ignore[misc]
+    """Strings that a parameter allows, listed in sorted order."""
+
+    def __str__(self) -> str:
+        names = ", ".join(map(self._mark_if_deprecated, sorted(self.options)))
+        return f"a str among {{{names}}}"
+
+
+class Interval(_Interval):  # type: ignore[misc]
+    """Numbers that a parameter allows, of which booleans are none."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether a value lies in the interval and is no boolean."""
+        flag = isinstance(val, bool | np.bool_)
+        return not flag and bool(super().is_satisfied_by(val))
+
+
+class Validated:
+    """Mixin of what has parameters; its errors suggest close matches."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]]
+
+    def _validate_params(self) -> None:
+        try:
+            super()._validate_params()  # type: ignore[misc]
+        except InvalidParameterError as error:
+            params = self.get_params(deep=False)  # type: ignore[attr-defined]
+            raise _suggesting(error, self._parameter_constraints, params) from None
+
+
+def validate_params(constraints: dict[str, Any], **options: Any) -> Callable[[F], F]:
+    """Return scikit-learn's decorator, whose errors suggest close matches.
+
+    Parameters
+    ----------
+    constraints : dict
+        What each parameter may be.
+    **options : dict
+        As in ``sklearn.utils._param_validation.validate_params``.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def body(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except InvalidParameterError as error:  # of an estimator, whose name stays
+                plain = ValueError(str(error))
+                for note in getattr(error, "__notes__", ()):
+                    plain.add_note(note)
+                raise plain from None
+
+        checked = _validate_params(constraints, **options)(body)
+
+        @wraps(checked)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return checked(*args, **kwargs)
+            except InvalidParameterError as error:
+                given = signature(function).bind_partial(*args, **kwargs).arguments
+                raise _suggesting(error, constraints, given) from None
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _suggesting(
+    error: InvalidParameterError, constraints: dict[str, Any], params: Any
+) -> InvalidParameterError:
+    """Return an error with a suggestion for the string that it is about."""
+    for name, value in params.items():
+        about = isinstance(value, str) and f"The {name!r} parameter of " in str(error)
+        if not about or not isinstance(constraints.get(name), list):
+            continue
+        names = [
+            option
+            for constraint in constraints[name]
+            if isinstance(constraint, _StrOptions)
+            for option in sorted(constraint.options)
+        ]
+        return InvalidParameterError(f"{error}{suggest(value, names)}")
+    return error

@@ -4,8 +4,10 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from sklearn.base import BaseEstimator
 
+from skmtl._options import Validated
 
-class Spec(BaseEstimator):
+
+class Spec(Validated, BaseEstimator):
     """Settings of one strategy; builds the real thing when an estimator is fitted.
 
     A spec only stores its arguments, so ``get_params``, ``clone``, ``repr`` and nested

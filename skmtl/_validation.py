@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import (
-    HasMethods,
-    Interval,
-    Options,
-    RealNotInt,
-    StrOptions,
-    validate_params,
-)
+from sklearn.utils._param_validation import HasMethods, Options, RealNotInt
 
-from skmtl._options import suggest
+from skmtl._options import Interval, StrOptions, suggest, validate_params
 
 __all__ = [
     "SEQUENCES",
@@ -218,6 +211,8 @@ def count_rows(
 
 def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:
     try:
+        if np.iscomplexobj(weight):
+            raise TypeError("complex numbers have no order")
         return np.asarray(fill_masked(weight), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(

@@ -18,6 +18,7 @@ from skmtl._atomic_file import replace_file, resolve_target
 from skmtl._files._onnx_table import CATEGORIES, NUMBERS, columns_of_inputs, table_model
 from skmtl._files._served import Served
 from skmtl._fit import MultiTaskFit
+from skmtl._options import check_path
 from skmtl._printable import first_line, printable
 from skmtl.exceptions import ModelFileError
 
@@ -92,6 +93,7 @@ def export_onnx(
             "before it as the pipeline."
         )
     check_is_fitted(estimator)
+    check_path(path)
     resolve_target(path)
     steps, categories = _steps(estimator, pipeline), estimator._categories
     if steps and categories is not None:

@@ -68,10 +68,11 @@ class Trust:
     """
 
     def __init__(self, trusted: Iterable[Any]) -> None:
-        if isinstance(trusted, str):
+        if isinstance(trusted, str) or not isinstance(trusted, Iterable):
+            path = trusted if isinstance(trusted, str) else "module.function"
             raise ValueError(
                 "The 'trusted' parameter must be a sequence of import paths, classes "
-                f"or functions, such as [{trusted!r}]. Got {trusted!r}."
+                f"or functions, such as [{path!r}]. Got {trusted!r}."
             )
         self.objects = {
             entry if isinstance(entry, str) else import_path(entry): entry

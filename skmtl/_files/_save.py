@@ -13,6 +13,7 @@ from skmtl._files._container import read, write
 from skmtl._files._estimators import check_predicts
 from skmtl._files._paths import Trust
 from skmtl._fit import MultiTaskFit
+from skmtl._options import check_path
 from skmtl._printable import first_line
 from skmtl.exceptions import ModelFileError
 from skmtl.training import default_modes
@@ -71,6 +72,7 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
         )
     check_is_fitted(estimator)
     estimator._validate_params()  # which may have changed since fit
+    check_path(path)
     resolve_target(path)
     writer = Writer()
     with default_modes():
@@ -122,6 +124,7 @@ def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
     Traceback (most recent call last):
     skmtl.exceptions.ModelFileError: '...' is no file of skmtl.save, ...
     """
+    check_path(path)
     trust = Trust(trusted)
     with default_modes():
         return _load(Path(path), trust)

@@ -39,6 +39,23 @@ def needs_matplotlib(caller: str) -> None:
         ) from error
 
 
+def check_axes(ax: Any) -> None:
+    """Refuse what is neither axes nor None.
+
+    Parameters
+    ----------
+    ax : object
+        As given by the user.
+    """
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(
+            "The 'ax' parameter must be axes of matplotlib, such as those of "
+            f"matplotlib.pyplot.subplots(), or None. Got {ax!r}."
+        )
+
+
 def new_axes(width: float, height: float, *, fill: bool = False) -> Any:
     """Return axes in a new figure.
 

@@ -24,6 +24,9 @@ from skmtl.encoder._stage import fit_images
 POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
 POSITIVE = Interval(Integral, 1, None, closed="left")
 
+#: What to do with images whose channels come last.
+CHANNELS_LAST = "channels last? Use X.transpose(0, 3, 1, 2)"
+
 
 class CNN(Encoder):
     """Convolutional network for images of shape (channels, height, width).
@@ -239,8 +242,26 @@ def _pooled(
     return [s // p for s in size]
 
 
+def has_channels_last(shape: Sequence[int]) -> bool:
+    """Tell whether images look as if their channels came last.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of a sample.
+
+    Returns
+    -------
+    bool
+        Whether there are more than four channels, as high as wide, and one, three or
+        four columns.
+    """
+    return len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] == shape[1] > 4
+
+
 def _too_small(size: list[int], stage: int, input_shape: tuple[int, ...]) -> str:
+    hint = f" ({CHANNELS_LAST})" if has_channels_last(input_shape) else ""
     return (
         f"Feature maps of {size[0]} x {size[1]}, which stage {stage} of CNN gets from "
-        f"images of {input_shape[1]} x {input_shape[2]}, are too small for"
+        f"images of {input_shape[1]} x {input_shape[2]}{hint}, are too small for"
     )

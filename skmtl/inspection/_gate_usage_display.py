@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from skmtl._plots import (
+    check_axes,
     draw_usage,
     needs_matplotlib,
     new_axes,
@@ -117,6 +118,7 @@ class GateUsageDisplay:
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
         n_members, n_tasks, n_experts = self.usage.shape
+        check_axes(ax)
         if ax is None:
             ax = new_axes(*usage_size(n_tasks, n_members * n_experts))
         names = short_names(self.task_names)

@@ -129,7 +129,7 @@ class SharingGain:
         "greater_is_better": ["boolean"],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
     },
-    prefer_skip_nested_validation=True,
+    prefer_skip_nested_validation=False,  # of the estimators that it fits
 )
 def sharing_gain(
     estimator: Any,

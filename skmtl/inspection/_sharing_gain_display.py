@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._plots import draw_gains, gains_size, needs_matplotlib, new_axes
+from skmtl._plots import check_axes, draw_gains, gains_size, needs_matplotlib, new_axes
 from skmtl.inspection._sharing_gain import SharingGain
 
 
@@ -126,6 +126,7 @@ class SharingGainDisplay:
             The display.
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
+        check_axes(ax)
         if ax is None:
             ax = new_axes(*gains_size(len(self.task_names)))
         self.order_, self.marks_, self.intervals_ = draw_gains(

@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
             StrOptions({"learning_rate"}),
         ],
     },
-    prefer_skip_nested_validation=True,
+    prefer_skip_nested_validation=False,  # of the estimators that it fits
 )
 def task_affinity(
     estimator: Any,

@@ -4,7 +4,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from skmtl._plots import affinity_size, draw_affinity, needs_matplotlib, new_axes
+from skmtl._plots import (
+    affinity_size,
+    check_axes,
+    draw_affinity,
+    needs_matplotlib,
+    new_axes,
+)
 from skmtl.inspection._affinity import AffinityDisplay
 
 
@@ -118,6 +124,7 @@ class TaskAffinityDisplay(AffinityDisplay):
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
         order, sizes, shown, names = self._arranged()
+        check_axes(ax)
         if ax is None:
             ax = new_axes(*affinity_size(len(order)))
         drawn = draw_affinity(ax, shown, names, sizes, label, cmap)

@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 from skmtl._plots import (
+    check_axes,
     chosen_pairs,
     draw_graph,
     graph_size,
@@ -117,6 +118,7 @@ class TaskGraphDisplay(AffinityDisplay):
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
         order, sizes, shown, names = self._arranged()
+        check_axes(ax)
         if ax is None:
             ax = new_axes(*graph_size(len(order), max(map(len, names))), fill=True)
         pairs = chosen_pairs(shown, n_arrows)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._plots import (
+    check_axes,
     draw_weights,
     needs_matplotlib,
     new_axes,
@@ -115,6 +116,7 @@ class TaskWeightDisplay:
         needs_matplotlib(f"{type(self).__name__}.plot")
         means = mean_cosines(self.cosines)
         cosines = means if np.isfinite(means).any() else None
+        check_axes(ax)
         if ax is None:
             n_pictures = 1 if cosines is None else 2
             ax = new_axes(*weights_size(len(self.task_names), n_pictures))

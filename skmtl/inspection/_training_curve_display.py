@@ -6,7 +6,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._plots import draw_losses, losses_size, needs_matplotlib, new_axes
+from skmtl._plots import (
+    check_axes,
+    draw_losses,
+    losses_size,
+    needs_matplotlib,
+    new_axes,
+)
 from skmtl._validation import task_number
 from skmtl.inspection._fitted import read_records
 
@@ -129,6 +135,7 @@ class TrainingCurveDisplay:
         if tasks is not None:
             where = f"The 'tasks' parameter of {caller}"
             shown = [task_number(task, self.task_names, where) for task in tasks]
+        check_axes(ax)
         if ax is None:
             ax = new_axes(*losses_size(len(shown)))
         self.axes_, self.lines_ = draw_losses(

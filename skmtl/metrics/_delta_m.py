@@ -71,6 +71,11 @@ def delta_m(
             "same shape, (n_tasks,) or (n_splits, n_tasks). Got "
             f"{np.shape(scores)} and {np.shape(baseline_scores)}."
         )
+    if not new.size:
+        raise ValueError(
+            "The 'scores' and 'baseline_scores' parameters of delta_m must hold the "
+            "score of at least one task. Got none."
+        )
     if better.dtype != bool or better.shape not in [(), new.shape[1:]]:
         raise ValueError(
             "The 'greater_is_better' parameter of delta_m must be a bool, or one for "

@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from skmtl._columns import Kind
+from skmtl._options import suggest
 
 #: Means over rows, which any labels define; others compare classes with each other.
 ROW_MEANS = (
@@ -156,12 +157,26 @@ def as_metric(metric: Any) -> Metric:
         raise ValueError(
             "The 'metric' parameter must be a function, a scorer, a dict or the name "
             "of a score of single tasks, one of "
-            f"{list(metric_names())}. Got {metric!r}."
+            f"{list(metric_names())}. Got {metric!r}.{suggest(metric, metric_names())}"
         )
     name = getattr(metric, "__name__", repr(metric))
+    _check_arguments(metric, name)
     known = _functions().get(metric) if _is_hashable(metric) else None
     responses = known.responses if known else ("predict",)
     return Metric(name, metric, 1, responses, {}, kind_of(metric))
+
+
+def _check_arguments(function: Callable[..., Any], name: str) -> None:
+    """Refuse a function that does not take true and predicted labels."""
+    try:
+        signature(function).bind(None, None)
+    except TypeError as error:
+        raise ValueError(
+            f"The 'metric' parameter must be a function of two arrays, (y_true, y_pred)"
+            f". Got {name}{signature(function)}."
+        ) from error
+    except ValueError:  # of those written in C
+        return
 
 
 def loss_name(metric: Any) -> str | None:

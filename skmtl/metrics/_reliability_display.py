@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
 from skmtl._columns import Columns, read_columns
-from skmtl._plots import draw_reliability, needs_matplotlib, new_axes, reliability_size
+from skmtl._plots import (
+    check_axes,
+    draw_reliability,
+    needs_matplotlib,
+    new_axes,
+    reliability_size,
+)
 from skmtl._validation import task_number
 from skmtl.metrics._one_task import known_classes
 from skmtl.metrics._predictions import on_labelled, read_predictions
@@ -246,6 +252,7 @@ class ReliabilityDisplay:
         if tasks is not None:
             where = f"The 'tasks' parameter of {caller}"
             shown = [task_number(task, self.task_names, where) for task in tasks]
+        check_axes(ax)
         if ax is None:
             ax = new_axes(*reliability_size(len(shown)))
         self.axes_, self.lines_ = draw_reliability(

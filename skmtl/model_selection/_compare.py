@@ -42,7 +42,7 @@ SCORING = {"classification": "accuracy", "regression": "r2"}
         "memory": [str, HasMethods("__fspath__"), HasMethods("cache"), None],
         "verbose": ["verbose"],
     },
-    prefer_skip_nested_validation=True,
+    prefer_skip_nested_validation=False,  # of the estimators that it fits
 )
 def compare_sharing(
     estimators: Any,
@@ -147,6 +147,7 @@ def compare_sharing(
     ['Weight', 'Waist', 'Pulse', 'mean']
     """
     candidates, baseline = read_candidates(estimators, param_grid, baseline)
+    _check_parameters(candidates)
     metric = _checked_metric(SCORING if scoring is None else scoring)
     _check_kept(memory, random_state)
     teller = _told_by(candidates)
@@ -226,6 +227,18 @@ def _checked_metric(metric: Any) -> Any:
     for given in metric.values() if isinstance(metric, dict) else [metric]:
         as_metric(given)
     return metric
+
+
+def _check_parameters(candidates: dict[str, Any]) -> None:
+    """Raise what fit would raise for a parameter of a candidate."""
+    for name, estimator in candidates.items():
+        last, _ = last_step(estimator)
+        try:
+            if isinstance(last, MultiTaskBase):
+                last._validate_params()  # type: ignore[attr-defined]
+        except ValueError as error:
+            error.add_note(f"This is the candidate {name!r}.")
+            raise
 
 
 def _check_kept(memory: Any, random_state: Any) -> None:

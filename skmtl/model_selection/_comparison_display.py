@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from skmtl._plots import (
     candidates_size,
+    check_axes,
     draw_ranks,
     draw_scores,
     needs_matplotlib,
@@ -153,6 +154,7 @@ class SharingComparisonDisplay:
             The display.
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
+        check_axes(ax)
         if ax is None:
             ax = new_axes(*candidates_size(len(self.names)))
         grid = place_of(ax, 1, 2, [1.0], [1.6, 1.0])

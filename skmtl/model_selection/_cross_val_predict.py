@@ -48,7 +48,7 @@ N_NAMED = 3
         "pre_dispatch": [Integral, str],
         "method": [StrOptions({"predict", "predict_proba"})],
     },
-    prefer_skip_nested_validation=True,
+    prefer_skip_nested_validation=False,  # of the estimators that it fits
 )
 def cross_val_predict(
     estimator: Any,

@@ -81,6 +81,13 @@ class MultiTaskStratifiedShuffleSplit(
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         n = _num_samples(X)
+        for name in ("test_size", "train_size"):
+            size = getattr(self, name)
+            if isinstance(size, bool) or size != size:
+                raise ValueError(
+                    f"The {name!r} parameter must be a share of the rows between 0 and "
+                    f"1, or a number of rows. Got {size!r}."
+                )
         n_train, n_test = _validate_shuffle_split(
             n, self.test_size, self.train_size, self._default_test_size
         )

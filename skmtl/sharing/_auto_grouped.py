@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -68,14 +69,18 @@ class AutoGrouped(Sharing):
         """Epochs of hard sharing to look at first."""
         return self.max_iter
 
+    def for_tasks(self, names: Sequence[Any], n_labels: Sequence[int]) -> Self:
+        """Return the spec itself, whose groups are not more than the tasks."""
+        if self.n_groups != "auto" and int(self.n_groups) > len(names):
+            raise ValueError(
+                "The 'n_groups' parameter of AutoGrouped must be at most the number of "
+                f"tasks, {len(names)}. Got {self.n_groups}."
+            )
+        return self
+
     def for_affinity(self, affinity: NDArray[np.float64]) -> Self:
         """Return the spec with the groups that tasks fall into."""
         n_groups = None if self.n_groups == "auto" else int(self.n_groups)
-        if n_groups is not None and n_groups > len(affinity):
-            raise ValueError(
-                "The 'n_groups' parameter of AutoGrouped must be at most the number of "
-                f"tasks, {len(affinity)}. Got {n_groups}."
-            )
         found: Self = clone(self)
         found.groups_ = best_groups(np.nan_to_num(affinity), n_groups)
         return found
