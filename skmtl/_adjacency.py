@@ -35,7 +35,7 @@ def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
         A = np.asarray(fill_masked(adjacency), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{parameter} must hold real numbers, a row and a column per task. Got "
+            f"{parameter} must hold numbers, a row and a column per task. Got "
             f"{adjacency!r}."
         ) from error
     if A.ndim != 2 or A.shape[0] != A.shape[1]:

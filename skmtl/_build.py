@@ -142,6 +142,8 @@ class Plan:
             selection = Selection(estimator.selection, estimator.selection_fraction)
         optimizer, settings = _optimizer(estimator.optimizer)
         n_members = 1 if estimator.n_members == "auto" else estimator.n_members
+        _warn_of_unsaid("sharing", estimator.sharing, SHARING)
+        _warn_of_unsaid("weighting", estimator.weighting, WEIGHTING)
         return cls(
             resolve(estimator.sharing, SHARING),
             _encoder(estimator.encoder),
@@ -224,6 +226,13 @@ def _encoder(encoder: Any) -> Encoder:
             f"{type(encoder).__name__}(...): give {type(encoder).__name__} itself."
         )
     return ModuleEncoder(encoder)
+
+
+def _warn_of_unsaid(parameter: str, value: Any, registry: dict[str, Any]) -> None:
+    """Warn of a strategy by name that needs settings to differ from a simpler one."""
+    unsaid = registry[value].unsaid if isinstance(value, str) else ""
+    if unsaid:
+        warn_user(f"{parameter}={value!r} {unsaid}.")
 
 
 def _optimizer(

@@ -16,6 +16,8 @@ class Spec(Validated, BaseEstimator):
     """
 
     name: ClassVar[str]
+    #: What its name alone leaves open, and what to give instead; "" for nothing.
+    unsaid: ClassVar[str] = ""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     def validated(self) -> Self:

@@ -399,9 +399,9 @@ def numeric(column: Column, name: Any) -> NDArray[np.float64]:
         values = column.values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Task {name!r} is a regression task, and its labels must be real numbers. "
-            f"Got {column.values[0]!r}: use MultiTaskClassifier, or MultiTaskEstimator "
-            "for tasks of both kinds."
+            f"Task {name!r} is a regression task, and its labels must be numbers. Got "
+            f"{column.values[0]!r}: use MultiTaskClassifier, or MultiTaskEstimator for "
+            "tasks of both kinds."
         ) from error
     check_finite(values, name)
     return values

@@ -152,7 +152,7 @@ def test_complex_weights_and_labels():
         task_scores(Y, Y, "accuracy", sample_weight=weight)
     with pytest.raises(ValueError, match=f"'task_weight' parameter {message}"):
         classifier(task_weight=[1j, 1]).fit(X, Y)
-    with pytest.raises(ValueError, match="its labels must be real numbers"):
+    with pytest.raises(ValueError, match="its labels must be numbers"):
         MultiTaskRegressor(**SETTINGS).fit(X, X + 1j)
 
 
@@ -204,11 +204,11 @@ def test_complex_weights_and_labels():
         ),
         (
             {"relation": LabelGraph(np.array([[0, 1j], [1j, 0]]))},
-            "'adjacency' parameter of LabelGraph must hold real numbers",
+            "'adjacency' parameter of LabelGraph must hold numbers",
         ),
         (
             {"relation": GraphLaplacian([[0, 1j], [1j, 0]])},
-            "'adjacency' parameter of GraphLaplacian must hold real numbers",
+            "'adjacency' parameter of GraphLaplacian must hold numbers",
         ),
         (
             {"relation": TaskGraph([[0, -1], [-1, 0]])},
@@ -259,6 +259,26 @@ def test_attributes_of_what_is_not_fitted(name):
         assert not hasattr(cls(), name)
         with pytest.raises(NotFittedError, match=f"This {cls.__name__} instance"):
             getattr(cls(), name)
+
+
+# Strategies by name that need settings
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"sharing": "grouped"}, r"all tasks share one encoder as with 'hard': give"),
+        (
+            {"weighting": "static"},
+            r"all tasks weigh the same as with 'equal': give",
+        ),
+        ({"weighting": "primary_task"}, r"the first one is primary: give"),
+    ],
+)
+def test_strategies_by_name_that_need_settings(params, message):
+    with pytest.warns(UserWarning, match=message) as caught:
+        classifier(n_members=1, **params).fit(X, Y)
+    assert caught[0].filename == __file__
 
 
 # Files

@@ -48,6 +48,10 @@ class Grouped(Sharing):
     """
 
     name = "grouped"
+    unsaid = (
+        "has no groups, so that all tasks share one encoder as with 'hard': give "
+        "skmtl.sharing.Grouped(groups)"
+    )
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "groups": [*SEQUENCES, None],
     }

@@ -55,6 +55,10 @@ class PrimaryTask(Weighting):
     """
 
     name = "primary_task"
+    unsaid = (
+        "names no task, so that the first one is primary: give "
+        "skmtl.weighting.PrimaryTask(task)"
+    )
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **GradientWeighting._parameter_constraints,
         "task": [str, Integral],

@@ -46,6 +46,10 @@ class Static(Weighting):
     """
 
     name = "static"
+    unsaid = (
+        "has no weights, so that all tasks weigh the same as with 'equal': give "
+        "skmtl.weighting.Static(weights)"
+    )
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "weights": ["array-like", dict, None],
     }

@@ -52,6 +52,7 @@ ERRORS = [
 ]
 WARNINGS = [
     r"Column .* of X is (not|hardly) used: .* of its rows have categories of fewer ",
+    r"(sharing='grouped'|weighting='static'|weighting='primary_task') ",
     r".* balances gradients of several tasks in the parameters that they share, but ",
     r".* found no weights in .* steps of an epoch, which used equal ones: history_ ",
     r"n_members=.* is more than the .* labelled rows: members share folds of one row",
