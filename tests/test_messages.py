@@ -78,7 +78,7 @@ def test_classes_of_partial_fit_by_task_name():
 
 def test_classes_of_regression_tasks_are_none():
     y = np.column_stack([SPECIES, X[:, 0]])
-    est = MultiTaskEstimator(**SETTINGS)
+    est = MultiTaskEstimator(**SETTINGS, task_types=["classification", "regression"])
     with pytest.raises(ValueError, match="None for task 'task1', one of regression"):
         est.partial_fit(X, y, classes=[[0, 1, 2], [0, 1]])
     est.partial_fit(X, y, classes={"task0": [0, 1, 2]})
