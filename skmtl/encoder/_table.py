@@ -247,6 +247,8 @@ class Stem(nn.Module):
         if self.categories is None:
             return X
         numbers, codes = X[:, : self.n_read], X[:, self.n_read :]
+        if not self.n_few:
+            return numbers
         codes = codes.index_select(1, self.few).long() - self.shift
-        zeros = X.new_zeros(len(X), self.n_few)
+        zeros = X.new_zeros(X.shape[0], self.n_few)  # which exporting follows
         return torch.cat([numbers, zeros.scatter(1, codes, 1.0)], dim=1)

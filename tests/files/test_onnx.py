@@ -225,16 +225,21 @@ def as_inputs(X, est, dtype=np.float32):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "n_members"),
-    [(MLP((6, 5)), 1), (MLP((6,)), 3), (PeriodicEmbedding((6,), embedding_dim=2), 1)],
-    ids=["one", "members", "embeddings"],
+    ("encoder", "sharing", "n_members"),
+    [
+        (MLP((6, 5), categories="embed"), "mmoe", 1),
+        (MLP((6,)), "hard", 3),
+        (PeriodicEmbedding((6,), embedding_dim=2), "hard", 1),
+    ],
+    ids=["gates", "members", "embeddings"],
 )
-def test_categories(tmp_path, encoder, n_members):
+def test_categories(tmp_path, encoder, sharing, n_members):
     year = pd.Categorical([1990, 1991, 1992, 1993, None] * 12)
     X, Y = table(year=year, closed=pd.Categorical([True, False, True] * 20))
     X, Y = pd.concat([X] * 3, ignore_index=True), np.vstack([Y] * 3)
     X["user"] = [f"user {i}" for i in np.arange(180) % 70]
     settings = {**SMALL, "encoder": encoder, "n_members": n_members}
+    settings["sharing"] = sharing
     est = MultiTaskEstimator(**settings).fit(X, Y)
     session = session_of(est, tmp_path)
     unseen = X.iloc[:4].copy()
