@@ -113,7 +113,7 @@ def test_forged_fields_never_reach_the_training(interrupted):
     _, state = read(path, fingerprint, EPOCHS)
     n_places = len(list(places(state)))
     rng, n_refused = random.Random(0), 0
-    for i in rng.sample(range(n_places), 12):
+    for i in rng.sample(range(n_places), 8):
         forged = copy.deepcopy(state)
         holder, name = list(places(forged))[i]
         holder[name] = rng.choice(JUNK)
@@ -124,4 +124,4 @@ def test_forged_fields_never_reach_the_training(interrupted):
         except (AssertionError, pytest.fail.Exception):
             pass  # what it was replaced by may stand there
     path.write_bytes(whole)
-    assert n_refused > 5
+    assert n_refused > 3
