@@ -153,7 +153,7 @@ def coded(X: Any, categories: Categories | None) -> Any:
         for i, series in enumerate(_series(X))
         if i not in known
         and not _is_numeric(series.dtype)
-        and _kind(series) == "numbers"
+        and (_kind(series) == "numbers" or _has_numbers(series))
     }
     X = _replaced(X, objects) if objects else X
     return X if categories is None else categories.coded(X)
@@ -177,7 +177,7 @@ def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
     labels = {} if categories is None else categories.labels()
     for i, (name, column) in enumerate(zip(list(X.columns), series, strict=True)):
         kind = _kind(column)
-        if i not in labels and kind == "categories":
+        if i not in labels and kind == "categories" and not _has_numbers(column):
             raise ValueError(
                 f"Column {name!r} of X holds categories, but held numbers when "
                 "the model was fitted: give numbers."
@@ -226,6 +226,13 @@ def _kind(series: Any) -> str:
 def _is_numeric(dtype: Any) -> bool:
     numeric = getattr(dtype, "is_numeric", None)  # polars
     return bool(numeric() if numeric else getattr(dtype, "kind", "") in set("biufc"))
+
+
+def _has_numbers(series: Any) -> bool:
+    """Return whether the categories of a column of pandas are numbers."""
+    return hasattr(series, "cat") and _is_numeric(
+        getattr(getattr(series.cat, "categories", None), "dtype", None)
+    )
 
 
 def _is_empty(series: Any) -> bool:

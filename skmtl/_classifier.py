@@ -214,8 +214,8 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or list of such arrays
-            One array per task; the array itself where y had one column. Columns follow
-            ``classes_``.
+            One array of float64 per task; the array itself where y had one column.
+            Columns follow ``classes_``.
         """
         outputs = self._outputs(X)
         proba = self._targets.predict_proba(outputs)

@@ -136,6 +136,15 @@ class StackedConv2d(nn.Module):
         )
 
 
+def detach_in_inference(parameter: Tensor) -> Tensor:
+    """Return a parameter that goes into a module, detached where there is no gradient.
+
+    Tools that hook modules, as those that count operations, ask inputs that require
+    gradients for their graph.
+    """
+    return parameter if torch.is_grad_enabled() else parameter.detach()
+
+
 def merged(H: Tensor) -> Tensor:
     """Put channels of copies side by side: (k, n, c, ...) to (n, k x c, ...)."""
     return H.transpose(0, 1).flatten(1, 2)

@@ -233,8 +233,8 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         Returns
         -------
         list of ndarray of shape (n_samples, n_classes) or such an array
-            One array per task, None for regression; the array itself where y had one
-            column.
+            One array of float64 per task, None for regression; the array itself where y
+            had one column.
         """
         outputs = self._outputs(X)
         proba = self._targets.predict_proba(outputs)

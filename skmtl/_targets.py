@@ -235,10 +235,10 @@ class Targets(_Uncached):
         return np.where(classes[codes] == labels, codes, UNSEEN)
 
     def predict_proba(self, outputs: Tensor) -> list[NDArray[Any] | None]:
-        """Return class probabilities of each task, None for regression."""
-        ones = np.ones((len(outputs), 1), dtype=str(outputs.dtype).split(".")[1])
+        """Return class probabilities of each task in float64, None for regression."""
+        outputs, n = outputs.double(), len(outputs)
         proba: list[NDArray[Any] | None] = [
-            None if kind == "regression" else ones for kind in self.kinds
+            None if kind == "regression" else np.ones((n, 1)) for kind in self.kinds
         ]
         for block in self.blocks:
             if block.kind == "regression":
@@ -251,6 +251,7 @@ class Targets(_Uncached):
 
     def codes(self, outputs: Tensor) -> NDArray[np.int64]:
         """Return the most probable class of each task, of shape (n, n_tasks)."""
+        outputs = outputs.double()  # as for probabilities, of which it is the largest
         codes = np.zeros((len(outputs), self.n_tasks), dtype=np.int64)
         for block in self.blocks:
             Z = outputs[:, block.start : block.stop]

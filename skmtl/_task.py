@@ -39,6 +39,26 @@ def settings_alone(estimator: Any, number: int) -> Any:
     return clone(estimator).set_params(**settings)
 
 
+def share_fitted(estimator: Any, **attributes: Any) -> Any:
+    """Return an estimator with other attributes, which shares all else that is fitted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator.
+    **attributes : dict
+        Attributes by name.
+
+    Returns
+    -------
+    estimator
+        The other one.
+    """
+    other = object.__new__(type(estimator))
+    other.__dict__.update({**vars(estimator), **attributes})
+    return other
+
+
 class _TaskView(BaseEstimator):
     """What the views of classification and regression tasks have in common."""
 
@@ -106,6 +126,11 @@ class _TaskView(BaseEstimator):
     def feature_names_in_(self) -> NDArray[Any]:
         """Names of the features seen during fit, where they have names."""
         return self.estimator_.feature_names_in_  # type: ignore[no-any-return]
+
+    @feature_names_in_.setter
+    def feature_names_in_(self, names: NDArray[Any] | None) -> None:
+        # The estimator that this view is of, and its other views, keep their names.
+        self.estimator_ = share_fitted(self.estimator_, feature_names_in_=names)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")

@@ -172,7 +172,7 @@ def _second_class(
         (
             list(block.tasks),
             # In the precision of predict_proba, so that both cut alike.
-            outputs[:, block.start : block.stop].sigmoid().double().numpy(),
+            outputs[:, block.start : block.stop].double().sigmoid().numpy(),
         )
         for block in targets.blocks
         if block.kind == "binary"

@@ -210,7 +210,7 @@ def _convolution(
         else StackedConv2d(n_copies, n_inputs, n_outputs, k, before if odd else 0)
     )
     # A new tensor, which ReLU may overwrite.
-    after_it = norm_and_activation(n_copies, n_outputs, spec, in_place=True)
+    after_it = norm_and_activation(n_copies, n_outputs, spec)
     return [*pad, convolution, *after_it]
 
 

@@ -222,21 +222,17 @@ def dense(n_copies: int, fan_in: int, width: int, spec: Any) -> list[nn.Module]:
         if n_copies == 1
         else StackedLinear(n_copies, fan_in, width)
     )
-    # The output of one network's layer is no view, so ReLU may overwrite it.
-    after = norm_and_activation(n_copies, width, spec, in_place=n_copies == 1)
+    after = norm_and_activation(n_copies, width, spec)
     return [linear, *after, *dropout(spec)]
 
 
-def norm_and_activation(
-    n_copies: int, width: int, spec: Any, in_place: bool
-) -> list[nn.Module]:
-    """Return what follows a product with weights."""
+def norm_and_activation(n_copies: int, width: int, spec: Any) -> list[nn.Module]:
+    """Return what follows a product with weights.
+
+    Nothing of it works in place, which hooks on modules cannot follow.
+    """
     norm = [] if spec.norm is None else [NORMS[spec.norm](n_copies, width)]
-    in_place = in_place and spec.activation == "relu"
-    return [
-        *norm,
-        nn.ReLU(inplace=True) if in_place else ACTIVATIONS[spec.activation](),
-    ]
+    return [*norm, ACTIVATIONS[spec.activation]()]
 
 
 def dropout(spec: Any) -> list[nn.Module]:

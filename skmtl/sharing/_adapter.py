@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._layers import Stateless
+from skmtl._layers import Stateless, detach_in_inference
 from skmtl._validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import HardModule
@@ -122,7 +122,8 @@ class _Adapter(SharingModule):
         self.network = Stateless(columns)
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        stacks = [W.expand(self.n_tasks, *W.shape) for W in self.shared]
+        shared = map(detach_in_inference, self.shared)
+        stacks = [W.expand(self.n_tasks, *W.shape) for W in shared]
         for i, A, B in zip(self.adapted, self.A, self.B, strict=True):
             W = self.shared[i]
             stacks[i] = torch.baddbmm(W.flatten(1), B, A).view(-1, *W.shape)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._layers import StackedLinear, TokenBlock
+from skmtl._layers import StackedLinear, TokenBlock, detach_in_inference
 from skmtl._validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 
@@ -134,7 +134,8 @@ class _TaskToken(SharingModule):
         H = F.pad(H, (0, -H.shape[1] % self.size)).view(H.shape[0], -1, self.size)
         start = self.tokens(H.transpose(0, 1)).transpose(0, 1)  # (n, tokens, width)
         tokens = start
-        tasks = self.tasks.unsqueeze(0)  # at first the same for all samples
+        # At first the same for all samples.
+        tasks = detach_in_inference(self.tasks).unsqueeze(0)
         for block in self.blocks:
             tokens, tasks = block(tokens, tasks)
         return self.norm(tasks), start

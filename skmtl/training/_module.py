@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skmtl._layers import detach_in_inference
 from skmtl._targets import Block
 from skmtl.encoder import Encoder, InputStage
 from skmtl.encoder._sparse import DIM, SparseInputs
@@ -155,7 +156,10 @@ class MultiTaskModule(StagedModule):
         if self._relates("forward"):
             shared = features if shared is None else shared
             features = self._related(features)
-        outputs = self._coupled(self.heads(features, self.head_weight()), linear)
+        outputs = self._coupled(
+            self.heads(features, self.head_weight() if self.makes_heads else None),
+            linear,
+        )
         return Trace(outputs, shared, heads_only, mixing)
 
     @property
@@ -182,7 +186,7 @@ class MultiTaskModule(StagedModule):
 
     def head_weight(self) -> Tensor:
         """Return the weights of the heads, of shape (n_outputs, width)."""
-        weight = self.heads.weight
+        weight: Tensor = detach_in_inference(self.heads.weight)
         if not self.makes_heads:
             return weight
         return self.relation.head_weight(weight, self.heads.task_of_output)  # type: ignore[union-attr]
