@@ -15,7 +15,7 @@ from skmtl._build import threads
 from skmtl._columns import read_columns
 from skmtl._conformal import Conformal, check_coverage
 from skmtl._data import check_not_transposed, read_weighted
-from skmtl._files import PortableState
+from skmtl._files import PortableState, Served, TaskOutput
 from skmtl._oof import NEEDS_FOLDS, OutOfFold
 from skmtl._options import check_path
 from skmtl._report import report
@@ -301,6 +301,44 @@ class MultiTaskBase(PortableState):
         )
         alone = settings_alone(self, number)
         return view(alone, self.task_names_[number])._bound(self, number)
+
+    def prediction_module(self, task: Any = 0) -> nn.Module:
+        """Return a `torch.nn.Module` that predicts one task as this estimator does.
+
+        Tools that explain networks, such as captum and shap, can use it. ``module_`` of
+        an ensemble returns the outputs of each network; this module averages and
+        calibrates them, as ``predict_proba`` does.
+
+        Parameters
+        ----------
+        task : str or int, default=0
+            A name in ``task_names_``, or the index of the task.
+
+        Returns
+        -------
+        torch.nn.Module
+            On the CPU, with copies of the weights. It maps a tensor of inputs, of shape
+            (n_samples, n_features) or that of images, to probabilities of shape
+            (n_samples, n_classes), or to values of shape (n_samples, 1) for regression.
+            Columns of categories hold codes: the position of the category among those
+            of fit in sorted order, from 1; 0 for an unknown one, NaN for a missing one.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sklearn.datasets import load_iris
+        >>> from skmtl import MultiTaskClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> est = MultiTaskClassifier(max_iter=5, random_state=0).fit(X, y)
+        >>> module = est.prediction_module()
+        >>> module(torch.from_numpy(X[:1])).argmax(dim=1)
+        tensor([0])
+        """
+        check_is_fitted(self)
+        number, net = self._task_number(task), self.net_
+        with default_modes():
+            served = Served(net, self._targets, net.dtype)
+            return TaskOutput(served, number).eval()
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the mean of the tasks' scores over the labels that are present.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -101,3 +101,25 @@ def test_categories_of_numbers_are_numbers_where_fit_had_numbers(missing):
     strings = frame.assign(a=frame.a.astype(str).astype("category"))
     with pytest.raises(ValueError, match="'a' of X holds categories, but held numbers"):
         est.predict(strings)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_prediction_module_returns_what_the_estimator_predicts(n_members, precision):
+    rows = np.where(RNG.uniform(size=X.shape) < 0.1, np.nan, X)
+    Z = np.column_stack([X[:, 0], Y])
+    kinds = ["regression", "classification", "classification", "classification"]
+    settings = {**SMALL, "n_members": n_members, "precision": precision}
+    est = MultiTaskEstimator(**settings, task_types=kinds).fit(rows, Z)
+    expected = est.predict_proba(rows)
+    expected[0] = est.predict(rows)[:, :1].astype(float)
+    before = [p.clone() for p in est.module_.parameters()]
+    for task, known in enumerate(expected):
+        module = est.prediction_module(f"task{task}")
+        inputs = torch.from_numpy(rows).requires_grad_()
+        found = module(inputs)
+        assert_allclose(found.detach().numpy(), known, atol=1e-5)
+        if task != 3:  # of one class
+            found[:, 0].sum().backward()
+            assert inputs.grad[~inputs.isnan()].abs().sum() > 0
+    assert all(map(torch.equal, before, est.module_.parameters()))

@@ -96,3 +96,25 @@ class Served(nn.Module):
                 else:
                     found[t] = own[:, j].double() * self.scale[t] + self.mean[t]
         return tuple(found)
+
+
+class TaskOutput(nn.Module):
+    """Returns what a served model says of one task, of shape (n, n_columns).
+
+    Parameters
+    ----------
+    served : Served
+        The model.
+    number : int
+        Index of the task.
+    """
+
+    def __init__(self, served: Served, number: int) -> None:
+        super().__init__()
+        self.served = served
+        self.number = number
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Map inputs to probabilities of the task's classes, or to its value."""
+        found = self.served(X)[self.number]
+        return found if found.ndim == 2 else found.unsqueeze(1)
