@@ -57,7 +57,7 @@ class InputStage(nn.Module):
         Parameters
         ----------
         X : sparse matrix in CSR form of shape (n, n_features)
-            Some rows, which nobody else reads.
+            Some rows.
 
         Returns
         -------
@@ -194,7 +194,9 @@ class TrainingInputs:
         return self._read(self.rows[drawn.clip(max=len(total) - 1)])
 
     def _read(self, rows: Positions) -> Any:
-        return self.X.take(rows) if isinstance(self.X, Streamed) else self.X[rows]
+        if isinstance(self.X, Streamed):
+            return self.X.take(rows)
+        return sum_entries(self.X[rows]) if issparse(self.X) else self.X[rows]
 
     def blocks(
         self,
@@ -293,3 +295,22 @@ def scale_columns(X: Any, exponents: NDArray[np.int64]) -> Any:
         X.data = np.ldexp(X.data, exponents[X.indices])
         return X
     return np.ldexp(X, exponents.reshape(-1, *[1] * (X.ndim - 2)))
+
+
+def sum_entries(X: Any) -> Any:
+    """Return sparse rows with one entry per column, in the order of columns.
+
+    Parameters
+    ----------
+    X : sparse matrix in CSR form
+        Some rows, which may be a view of a table.
+
+    Returns
+    -------
+    sparse matrix in CSR form
+        The rows themselves where they are so, else a copy.
+    """
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X

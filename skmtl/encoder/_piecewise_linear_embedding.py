@@ -103,7 +103,7 @@ class PiecewiseLinearEmbedding(MLP):
         spec = super().prepared(inputs)
         X, stage = inputs.sample(), spec.stage_
         if issparse(X):
-            X = X.toarray() if stage is None else stage.pack(X.copy())
+            X = X.toarray() if stage is None else stage.pack(X)
         Z = torch.from_numpy(np.array(X)).double()
         Z = Z if stage is None else stage(Z)[:, : stage.n_numbers]
         shares = np.linspace(0, 1, self.n_bins + 1)

@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor, nn
 
-from skmtl.encoder._inputs import Array, TrainingInputs, largest_numbers
+from skmtl.encoder._inputs import Array, TrainingInputs, largest_numbers, sum_entries
 from skmtl.encoder._sparse_product import sparse_product
 
 #: Columns of few non-zeros above which a sparse table is read sparse.
@@ -82,7 +82,7 @@ class SparseColumns(nn.Module):
         Parameters
         ----------
         X : sparse matrix in CSR form of shape (n, n_features)
-            Some rows, which nobody else reads.
+            Some rows.
 
         Returns
         -------
@@ -90,7 +90,7 @@ class SparseColumns(nn.Module):
             m is the largest number of entries of a row, or one more: the width is never
             ``n_features``, which tells packed rows from dense ones.
         """
-        X.sum_duplicates()
+        X = sum_entries(X)
         n, r = X.shape[0], self.n_rest
         position = self.positions[X.indices]
         some = (position >= 0) & (X.data != 0)

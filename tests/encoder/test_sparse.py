@@ -287,9 +287,34 @@ def test_duplicate_entries_are_summed():
     halves = sparse.csr_array(
         (np.repeat(X.data / 2, 2), X.indices.repeat(2), 2 * X.indptr), X.shape
     )
+    for start, stop in zip(halves.indptr, halves.indptr[1:], strict=False):
+        for entries in (halves.indices, halves.data):
+            entries[start:stop] = entries[start:stop][::-1].copy()
+    before = halves.data.copy(), halves.indices.copy()
+    est = fitted(halves, Y)
+    assert_allclose(est.predict_proba(halves), fitted(X, Y).predict_proba(X), rtol=1e-5)
+    assert_array_equal(halves.data, before[0])
+    assert_array_equal(halves.indices, before[1])
+
+
+def test_rows_without_words_are_predicted():
+    X, Y = words()
+    empty = sparse.csr_array((3, X.shape[1]))
     est = fitted(X, Y)
-    assert_array_equal(est.predict_proba(halves), est.predict_proba(X))
-    assert halves.nnz == 2 * X.nnz
+    P = np.array(est.predict_proba(empty))
+    assert_allclose(P, est.predict_proba(empty.toarray()), rtol=1e-5)
+    assert np.ptp(P, axis=1).max() < 1e-6
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_a_loaded_model_trains_on_with_the_state_of_its_optimizer(n_members, tmp_path):
+    X, Y = words(60)
+    est = MultiTaskClassifier(encoder=MLP((8,)), n_members=n_members, **QUICK)
+    est.partial_fit(X, Y, [np.array([0, 1])] * 2)
+    skmtl.save(est, tmp_path / "model")
+    again = skmtl.load(tmp_path / "model")
+    found, expected = (e.partial_fit(X, Y).predict_proba(X) for e in (again, est))
+    assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("sharing", ["independent", "hard"])
