@@ -76,8 +76,8 @@ members : {"crossfit", "bootstrap", "all"}, default="crossfit"
 calibrate : bool, default=True
     Whether predictions are drawn towards the priors, or away from them, by the one
     slope that makes out-of-fold predictions fit best ("refine, then calibrate": Berta
-    et al., 2025); its square root for probabilities, since averaging has gone half of
-    the way. Out-of-fold predictions of a fold have the slope that fits the other folds
+    et al., 2025); its square root for new rows, since averaging has gone half of the
+    way. Out-of-fold predictions of a fold have the slope that fits the other folds
     best. It changes nothing where there are no out-of-fold predictions."""
 
 THRESHOLD = """\

@@ -163,7 +163,7 @@ def out_of_fold(
     prior = torch.from_numpy(net.module__prior).unsqueeze(0)
     a, b = _slopes(job, some, outputs[torch.from_numpy(some)], prior, squared)
     # A mean of members is less sure than each of them: half of the way is left to go.
-    net.slopes = (a.sqrt(), b)
+    net.slopes = (a.sqrt(), b.sqrt())
     for start in range(0, len(outputs), MANY_ROWS):
         part = slice(start, start + MANY_ROWS)
         group = torch.from_numpy(choice.group[part]).long()
