@@ -15,6 +15,7 @@ from skmtl._build import threads
 from skmtl._columns import read_columns
 from skmtl._conformal import Conformal, check_coverage
 from skmtl._data import check_not_transposed, read_weighted
+from skmtl._dataframes import make_frame
 from skmtl._files import PortableState, Served, TaskOutput
 from skmtl._oof import NEEDS_FOLDS, OutOfFold
 from skmtl._options import check_path
@@ -271,15 +272,18 @@ class MultiTaskBase(PortableState):
 
         Returns
         -------
-        pandas.DataFrame of shape (n_samples, n_tasks)
-            A column per task, named and typed as the task is.
+        DataFrame of shape (n_samples, n_tasks)
+            A column per task, named and typed as the task is. It is of the kind that X
+            is, such as polars or Arrow, and of pandas where X is no DataFrame.
         """
-        pd = pandas_for("predict_frame")
         outputs = self._outputs(X)
         columns = self._targets.predict_columns(outputs, self._codes(outputs))
-        index = X.index if hasattr(X, "iloc") else None
         named = dict(zip(self.task_names_, columns, strict=True))
-        return pd.DataFrame(named, index=index)
+        frame = make_frame(named, X)
+        if frame is not None:
+            return frame
+        index = X.index if hasattr(X, "iloc") else None
+        return pandas_for("predict_frame").DataFrame(named, index=index)
 
     def task_estimator(self, task: Any) -> TaskClassifier | TaskRegressor:
         """Return a fitted estimator of one task, for tools that know only one target.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
+from skmtl._dataframes import read_frame
 from skmtl._validation import default_names, match_tasks, warn_user
 
 Kind = Literal["classification", "regression"]
@@ -128,6 +129,7 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     if y is None:
         raise ValueError("y cannot be None: give one label per row and task.")
     _check_missing_label(missing_label)
+    y = read_frame(y, "y")
     names, raw, one_d, dtype = _split(y)
     if names is not None:
         _check_unique(names)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from skmtl._categories import Categories, check_kinds, coded
+from skmtl._dataframes import read_frame
 from skmtl._streamed import Streamed
 from skmtl._validation import (
     check_sample_shape,
@@ -86,7 +87,8 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
 
 
 def _read_array(X: Any) -> Any:
-    """Return a tensor or a masked array as an array, NaN where masked."""
+    """Return a tensor or a masked array as an array, and DataFrames of any kind."""
+    X = read_frame(X, "X")
     if isinstance(X, Tensor):
         X = X.float() if X.dtype == torch.bfloat16 else X  # numpy has no such type
         return X.detach().cpu().numpy()

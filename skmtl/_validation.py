@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import HasMethods, Options, RealNotInt
 
+from skmtl._dataframes import read_frame
 from skmtl._options import Interval, StrOptions, suggest, validate_params
 
 __all__ = [
@@ -116,6 +117,7 @@ def check_sample_weight(
     if sample_weight is None:
         return None
     n_tasks = len(task_names)
+    sample_weight = read_frame(sample_weight, name)
     weight = _as_numbers(sample_weight, name)
     if weight.ndim == 2 and weight.shape[1] == n_tasks > 1:
         order = match_tasks(column_names(sample_weight), task_names, name)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmtl._dataframes import make_frame
 from skmtl._validation import fill_masked
 
 
@@ -22,17 +23,19 @@ def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
     Returns
     -------
     callable
-        Makes a DataFrame of pandas or polars where a DataFrame was given, else nothing.
+        Makes a DataFrame of the kind that was given; leaves a matrix for an array.
     """
-    if not hasattr(frame, "columns"):
-        return lambda matrix: matrix
-    if hasattr(frame, "iloc"):
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
         import pandas as pd
 
         return lambda matrix: pd.DataFrame(matrix, index=names, columns=names)
-    import polars as pl
 
-    return lambda matrix: pl.DataFrame(matrix, schema=list(names))
+    def like_frame(matrix: Any) -> Any:
+        columns = dict(zip(names, np.asarray(matrix).T, strict=True))
+        made = make_frame(columns, frame)
+        return matrix if made is None else made
+
+    return like_frame
 
 
 def read_affinity(affinity: Any, where: str) -> tuple[list[Any], NDArray[np.float64]]:
