@@ -807,7 +807,7 @@ def test_polars_columns_are_read_as_what_they_hold():
         (pd.Categorical(["a", 1] * 10), "int and str"),
         ([True, "yes"] * 10, "bool and str"),
         ([{}, 1] * 10, "dict and int"),
-        (pl.Series([[1, 2]] * 20), "ndarray"),
+        (pl.Series([[1, 2]] * 20), "list"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
