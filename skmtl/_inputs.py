@@ -162,6 +162,7 @@ def check_form(X: Any) -> None:
                 "different lengths: give one column per feature, NaN where a value is "
                 "missing."
             ) from error
+    X = read_frame(X, "X")
     dtype = getattr(X, "dtype", None)
     dtypes = getattr(X, "dtypes", ()) if dtype is None else [dtype]
     kinds = {getattr(each, "kind", None) for each in dtypes}
