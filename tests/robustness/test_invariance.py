@@ -144,6 +144,8 @@ EXPONENTS = st.integers(-996, 996)
 def test_a_common_factor_of_weights_is_no_matter(weighting, data):
     est = data.draw(estimators(names=WEIGHTED, most=2)).set_params(weighting=weighting)
     own = data.draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0, 0.1]))
+    if isinstance(est, MultiTaskEstimator):
+        est.set_params(task_types=[task.kind for task in own.tasks])
     n, n_tasks, rng = data.draw(st.integers(2, 30)), len(own.tasks), _generator(data)
     X, (y, _) = rng.normal(size=(n, 3)), own.given(n)
     shape = data.draw(st.sampled_from([(n,), (n, n_tasks)]))
