@@ -2,12 +2,14 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
-from typing import Any, Self
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
 from torch import Tensor, nn
 
 from skmtl._atomic_file import replace_file, resolve_target
@@ -39,6 +41,9 @@ from skmtl.training import (
 )
 from skmtl.weighting import WEIGHTING
 
+if TYPE_CHECKING:
+    from skmtl.inspection import SharingGain
+
 REGISTRIES: dict[str, dict[str, Any]] = {
     "sharing": SHARING,
     "encoder": ENCODER,
@@ -50,6 +55,13 @@ REGISTRIES: dict[str, dict[str, Any]] = {
 
 class MultiTaskBase(PortableState):
     """Base class of the estimators; see `MultiTaskClassifier`."""
+
+    if TYPE_CHECKING:  # scikit-learn has these without types
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_fit_request(self, **requests: bool | str | None) -> Self: ...
+        def set_partial_fit_request(self, **requests: bool | str | None) -> Self: ...
+        def set_score_request(self, **requests: bool | str | None) -> Self: ...
 
     def set_params(self, **params: Any) -> Self:
         """Set the parameters of this estimator and of its strategies.
@@ -103,7 +115,7 @@ class MultiTaskBase(PortableState):
         return self.net_.weighting_  # type: ignore[no-any-return]
 
     @property
-    def history_(self) -> Any:
+    def history_(self) -> History:
         """The history of skorch: one record per epoch."""
         check_is_fitted(self)
         return self.net_.history
@@ -422,7 +434,12 @@ class MultiTaskBase(PortableState):
         return pd.DataFrame.from_dict(counts, orient="index", columns=columns)
 
     def report_html(
-        self, path: Any, X: Any = None, y: Any = None, *, gain: Any = None
+        self,
+        path: str | PathLike[str],
+        X: Any = None,
+        y: Any = None,
+        *,
+        gain: "SharingGain | None" = None,
     ) -> None:
         """Write a page that tells all about this estimator.
 

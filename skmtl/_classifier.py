@@ -1,11 +1,14 @@
 """Several classification tasks."""
 
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import nn
 
 from skmtl._base import MultiTaskBase
 from skmtl._classes import (
@@ -18,9 +21,12 @@ from skmtl._classes import (
 from skmtl._columns import Columns
 from skmtl._data import ClassWeight
 from skmtl._docs import shared_docs
+from skmtl._options import fit_context
 from skmtl._targets import Kind, Targets
+from skmtl._task import TaskClassifier
 from skmtl._thresholds import SCORES
 from skmtl._validation import StrOptions
+from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
 from skmtl.weighting import Weighting
@@ -76,6 +82,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     True
     """
 
+    classes_: NDArray[Any] | list[NDArray[Any]]
+    n_classes_: int | list[int]
+    thresholds_: NDArray[np.float64]
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **MultiTaskBase._parameter_constraints,
         "class_weight": CLASS_WEIGHT,
@@ -86,9 +95,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self,
         sharing: str | Sharing = "hard",
         *,
-        encoder: Any = "mlp",
+        encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
         weighting: str | Weighting = "equal",
-        relation: Relation | None = None,
+        relation: str | Relation | None = None,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-2,
@@ -98,7 +107,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         shuffle: bool = True,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int | str = "auto",
+        n_iter_no_change: float | str = "auto",
         validation_metric: Any = "loss",
         validation_average: Any = "macro",
         stop_tasks: bool = False,
@@ -120,7 +129,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         on_interrupt: str = "raise",
         callbacks: list[Any] | None = None,
         accelerator: Any = None,
-        device: Any = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         n_threads: int | None = None,
@@ -169,7 +178,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> Self:
@@ -201,6 +210,10 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
             If the data do not fit those of the first call; nothing changes then.
         """
         return self._partial_fit(X, y, sample_weight, classes)
+
+    if TYPE_CHECKING:
+
+        def task_estimator(self, task: Any) -> TaskClassifier: ...
 
     def predict_proba(self, X: Any) -> Any:
         """Predict the probability of each class.

@@ -16,8 +16,9 @@ encoder : str, Encoder or callable, default="mlp"
 weighting : str or Weighting, default="equal"
     How task losses or gradients are balanced: a name in `skmtl.weighting.WEIGHTING`,
     or a spec.
-relation : Relation or None, default=None
-    How tasks inform each other beyond sharing.
+relation : str, Relation or None, default=None
+    How tasks inform each other beyond sharing: a name in `skmtl.relation.RELATION`, a
+    spec such as ``GraphLaplacian(strength=0.1)``, or None for none.
 optimizer : {"adam", "adamw", "sgd"} or type, default="adamw"
     The optimizer, or a `torch.optim.Optimizer` class. "sgd" has Nesterov momentum 0.9.
 learning_rate_init : float, default=0.003

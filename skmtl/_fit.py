@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from sklearn.base import _fit_context
 
 from skmtl._accelerator import check_accelerator, processes_of
 from skmtl._build import Plan, explained_memory, threads, with_members
@@ -31,7 +30,7 @@ from skmtl._held_out import hold_out, judge_of, member_parts
 from skmtl._inputs import check_channels, check_form, read_inputs
 from skmtl._job import Job
 from skmtl._oof import NEEDS_FOLDS, out_of_fold
-from skmtl._options import Validated
+from skmtl._options import Validated, fit_context
 from skmtl._parameters import PARAMETERS
 from skmtl._published import Published, is_fitted_attribute
 from skmtl._targets import Kind, Targets
@@ -64,7 +63,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETERS
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
         X: Any,

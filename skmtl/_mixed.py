@@ -1,12 +1,14 @@
 """Tasks of both kinds."""
 
+from collections.abc import Callable
 from os import PathLike
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils.metaestimators import available_if
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import nn
 
 from skmtl._base import MultiTaskBase
 from skmtl._classes import (
@@ -19,9 +21,11 @@ from skmtl._classes import (
 from skmtl._columns import KINDS, Columns, Kind, task_kinds, warn_unclear_kinds
 from skmtl._data import ClassWeight
 from skmtl._docs import shared_docs
+from skmtl._options import available_if, fit_context
 from skmtl._targets import Targets
 from skmtl._thresholds import SCORES
 from skmtl._validation import StrOptions
+from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
 from skmtl.training import REGRESSION_LOSSES
@@ -89,6 +93,10 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     ['int64', 'float64']
     """
 
+    classes_: NDArray[Any] | list[NDArray[Any] | None]
+    n_classes_: int | list[int]
+    task_types_: list[Kind]
+    thresholds_: NDArray[np.float64]
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **MultiTaskBase._parameter_constraints,
         "task_types": [dict, "array-like", None],
@@ -101,9 +109,9 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self,
         sharing: str | Sharing = "hard",
         *,
-        encoder: Any = "mlp",
+        encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
         weighting: str | Weighting = "equal",
-        relation: Relation | None = None,
+        relation: str | Relation | None = None,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-2,
@@ -113,7 +121,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         shuffle: bool = True,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int | str = "auto",
+        n_iter_no_change: float | str = "auto",
         validation_metric: Any = "loss",
         validation_average: Any = "macro",
         stop_tasks: bool = False,
@@ -137,7 +145,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         on_interrupt: str = "raise",
         callbacks: list[Any] | None = None,
         accelerator: Any = None,
-        device: Any = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         n_threads: int | None = None,
@@ -188,7 +196,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> Self:

@@ -8,10 +8,12 @@ from inspect import signature
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils._param_validation import StrOptions as _StrOptions
 from sklearn.utils._param_validation import validate_params as _validate_params
+from sklearn.utils.metaestimators import available_if as _available_if
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,6 +85,40 @@ class Validated:
         except InvalidParameterError as error:
             params = self.get_params(deep=False)  # type: ignore[attr-defined]
             raise _suggesting(error, self._parameter_constraints, params) from None
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]:
+    """Return scikit-learn's decorator of fit, which keeps the signature for types.
+
+    Parameters
+    ----------
+    prefer_skip_nested_validation : bool
+        As in ``sklearn.base._fit_context``.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+    return _fit_context(  # type: ignore[no-any-return]
+        prefer_skip_nested_validation=prefer_skip_nested_validation
+    )
+
+
+def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]:
+    """Return scikit-learn's decorator of methods, which keeps the signature for types.
+
+    Parameters
+    ----------
+    check : callable
+        As in ``sklearn.utils.metaestimators.available_if``.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+    return _available_if(check)  # type: ignore[no-any-return]
 
 
 def validate_params(constraints: dict[str, Any], **options: Any) -> Callable[[F], F]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from skmtl._data import LabelCounts
 from skmtl._job import Job
@@ -17,6 +18,25 @@ class Published:
     """The part of the estimators that sets fitted attributes."""
 
     callbacks: list[Any] | None
+    # Types of what fit sets; there are no values before.
+    n_members_: int
+    n_tasks_: int
+    n_outputs_: int
+    task_names_: list[Any]
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    n_iter_: int
+    loss_: float
+    loss_curve_: list[float]
+    validation_scores_: list[float]
+    best_validation_score_: float
+    best_epochs_: NDArray[np.int64]
+    task_weights_: NDArray[np.float64]
+    net_: MultiTaskNet
+    teacher_: Any
+    _targets: Targets
+    _oof: OutOfFold | None
+    _label_counts: LabelCounts
 
     def _publish(self, net: MultiTaskNet, job: Job) -> None:
         """Set the fitted attributes."""
@@ -31,7 +51,7 @@ class Published:
         counts = LabelCounts.of(job.data, targets)
         if job.one_pass and job.resume:
             counts = self._label_counts.plus(counts)
-        self._label_counts: LabelCounts = counts
+        self._label_counts = counts
 
     def _publish_oof(self, oof: OutOfFold | None, job: Job) -> None:
         """Keep what members say of the training rows that they have not seen."""

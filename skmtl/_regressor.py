@@ -1,17 +1,22 @@
 """Several regression tasks."""
 
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, RegressorMixin
+from torch import nn
 
 from skmtl._base import MultiTaskBase
 from skmtl._columns import Columns
 from skmtl._docs import shared_docs
+from skmtl._options import fit_context
 from skmtl._targets import Kind
+from skmtl._task import TaskRegressor
 from skmtl._validation import StrOptions
+from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
 from skmtl.training import REGRESSION_LOSSES
@@ -63,9 +68,9 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self,
         sharing: str | Sharing = "hard",
         *,
-        encoder: Any = "mlp",
+        encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
         weighting: str | Weighting = "equal",
-        relation: Relation | None = None,
+        relation: str | Relation | None = None,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-2,
@@ -75,7 +80,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         shuffle: bool = True,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: int | str = "auto",
+        n_iter_no_change: float | str = "auto",
         validation_metric: Any = "loss",
         validation_average: Any = "macro",
         stop_tasks: bool = False,
@@ -96,7 +101,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         on_interrupt: str = "raise",
         callbacks: list[Any] | None = None,
         accelerator: Any = None,
-        device: Any = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         n_threads: int | None = None,
@@ -144,7 +149,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Make one pass over more data.
 
@@ -170,6 +175,10 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
             If the data do not fit those of the first call; nothing changes then.
         """
         return self._partial_fit(X, y, sample_weight)
+
+    if TYPE_CHECKING:
+
+        def task_estimator(self, task: Any) -> TaskRegressor: ...
 
     def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
         return ["regression"] * len(columns.columns)

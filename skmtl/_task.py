@@ -1,12 +1,17 @@
 """One task of a fitted multi-task estimator, as an estimator of one target."""
 
-from typing import Any, Self
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from skmtl._base import MultiTaskBase
 
 
 def settings_alone(estimator: Any, number: int) -> Any:
@@ -61,6 +66,9 @@ def share_fitted(estimator: Any, **attributes: Any) -> Any:
 
 class _TaskView(BaseEstimator):
     """What the views of classification and regression tasks have in common."""
+
+    estimator_: MultiTaskBase
+    _number: int
 
     def __init__(self, estimator: Any, task: Any = 0) -> None:
         self.estimator = estimator
@@ -182,7 +190,7 @@ class TaskClassifier(ClassifierMixin, _TaskView):
     @property
     def classes_(self) -> NDArray[Any]:
         """The task's labels."""
-        return self.estimator_._targets.classes[self._number]  # type: ignore[no-any-return]
+        return self.estimator_._targets.classes[self._number]  # type: ignore[return-value]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Predict the probability of each class.
@@ -199,7 +207,7 @@ class TaskClassifier(ClassifierMixin, _TaskView):
         """
         check_is_fitted(self)
         outputs = self.estimator_._outputs(X)
-        return self.estimator_._targets.predict_proba(outputs)[self._number]  # type: ignore[no-any-return]
+        return self.estimator_._targets.predict_proba(outputs)[self._number]  # type: ignore[return-value]
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Predict the logarithm of the probability of each class.

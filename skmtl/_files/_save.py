@@ -1,9 +1,11 @@
 """Fitted estimators in one file that holds no code."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,8 +20,16 @@ from skmtl._printable import first_line
 from skmtl.exceptions import ModelFileError
 from skmtl.training import default_modes
 
+if TYPE_CHECKING:
+    from skmtl._classifier import MultiTaskClassifier
+    from skmtl._mixed import MultiTaskEstimator
+    from skmtl._regressor import MultiTaskRegressor
 
-def save(estimator: Any, path: str | PathLike[str]) -> None:
+
+def save(
+    estimator: MultiTaskClassifier | MultiTaskRegressor | MultiTaskEstimator,
+    path: str | PathLike[str],
+) -> None:
     """Write a fitted estimator to one file that holds no code.
 
     The file is one of safetensors with a checksum, whose tensors any tool for that
@@ -80,7 +90,9 @@ def save(estimator: Any, path: str | PathLike[str]) -> None:
     write(Path(path), document, writer.tensors)
 
 
-def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
+def load(
+    path: str | PathLike[str], *, trusted: Iterable[Any] = ()
+) -> MultiTaskClassifier | MultiTaskRegressor | MultiTaskEstimator:
     """Read a fitted estimator from a file that `skmtl.save` has written.
 
     The file is refused before anything is built where its version, its checksum or its
@@ -101,6 +113,8 @@ def load(path: str | PathLike[str], *, trusted: Iterable[Any] = ()) -> Any:
     MultiTaskClassifier, MultiTaskRegressor or MultiTaskEstimator
         The estimator on the CPU, which predicts as the one that was saved, and can
         train on. ``fit`` and ``partial_fit`` go where the ``device`` parameter says.
+        For type checkers, ``assert isinstance(estimator, MultiTaskClassifier)`` says
+        which of the three it is.
 
     Raises
     ------

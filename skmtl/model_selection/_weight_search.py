@@ -7,13 +7,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import RandomState
-from sklearn.base import _fit_context, clone
+from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
 
 from skmtl._columns import Columns, read_columns
+from skmtl._options import fit_context
 from skmtl._validation import HasMethods, Interval, StrOptions
 from skmtl.metrics import multitask_scorer
 from skmtl.model_selection._candidates import last_step
@@ -107,6 +109,14 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
     3.0
     """
 
+    best_weights_: NDArray[np.float64]
+    best_estimator_: Any
+    best_params_: dict[str, Any]
+    best_score_: float
+    best_index_: int
+    cv_results_: dict[str, Any]
+    n_candidates_: list[int]
+    n_resources_: list[int]
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit"])],
         "n_candidates": [
@@ -153,7 +163,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.resource = resource
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Search for the best weights, and fit the estimator with them.
 

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
@@ -64,7 +65,7 @@ class Chain(Sharing):
 
     def __init__(
         self,
-        order: str | Sequence[Any] | None = None,
+        order: str | Sequence[Any] | NDArray[Any] | None = None,
         n_orders: int = 10,
         n_stages: int = 8,
     ) -> None:

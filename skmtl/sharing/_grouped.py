@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
@@ -56,7 +57,9 @@ class Grouped(Sharing):
         "groups": [*SEQUENCES, None],
     }
 
-    def __init__(self, groups: Sequence[Sequence[Any]] | None = None) -> None:
+    def __init__(
+        self, groups: Sequence[Sequence[Any]] | NDArray[Any] | None = None
+    ) -> None:
         self.groups = groups
 
     def validated(self) -> Self:

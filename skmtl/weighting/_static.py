@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from numpy.typing import NDArray
 
 from skmtl._validation import check_task_weight
 from skmtl.weighting._base import TaskLabels, Weighting, WeightingModule
@@ -19,7 +20,7 @@ class Static(Weighting):
 
     Parameters
     ----------
-    weights : sequence of float of length n_tasks or dict, default=None
+    weights : array-like of shape (n_tasks,) or dict, default=None
         Weights in the order of the tasks, or a dict from names of tasks to weights,
         where a task left out weighs 1; not negative. None weighs all tasks the same.
 
@@ -55,7 +56,8 @@ class Static(Weighting):
     }
 
     def __init__(
-        self, weights: Sequence[float] | Mapping[Any, float] | None = None
+        self,
+        weights: Sequence[float] | NDArray[Any] | Mapping[Any, float] | None = None,
     ) -> None:
         self.weights = weights
 
