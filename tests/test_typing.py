@@ -137,7 +137,7 @@ strict = true
 [mypy-skmtl.*]
 follow_imports = silent
 # What takes long to read; pyright reads it.
-[mypy-torch.*,torchjd.*,skorch.*,pandas.*,polars.*,pyarrow.*,matplotlib.*]
+[mypy-torch.*,torchjd.*,skorch.*,pandas.*,polars.*,pyarrow.*,matplotlib.*,narwhals.*]
 follow_imports = skip
 """
 PYRIGHT = {"typeCheckingMode": "strict", "reportUnusedExpression": False}
