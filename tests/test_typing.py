@@ -38,7 +38,11 @@ import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
-from skmtl.model_selection import TaskWeightSearchCV
+from skmtl.model_selection import (
+    SharingComparisonDisplay,
+    TaskWeightSearchCV,
+    compare_sharing,
+)
 from skmtl.relation import GraphLaplacian
 from skmtl.sharing import Additive, Chain, Grouped
 from skmtl.weighting import Static
@@ -113,6 +117,7 @@ search = TaskWeightSearchCV(classifier, n_candidates=3).fit(X, Y)
 assert_type(search, TaskWeightSearchCV)
 assert_type(search.best_weights_, NDArray[np.float64])
 assert_type(sharing_gain(classifier, X, Y).delta_m, float)
+assert_type(compare_sharing(classifier, X, Y).plot(), SharingComparisonDisplay)
 
 skmtl.save(classifier, "model.skmtl")
 model = skmtl.load("model.skmtl")

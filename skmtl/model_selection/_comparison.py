@@ -1,7 +1,7 @@
 """What candidates score on the same splits, and what that says of them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from skmtl._validation import pandas_for
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.model_selection._comparison_text import as_html, as_text
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
+
+if TYPE_CHECKING:
+    from skmtl.model_selection._comparison_display import SharingComparisonDisplay
 
 Array = NDArray[np.float64]
 
@@ -153,7 +156,7 @@ class SharingComparison:
         columns = {key: values.ravel() for key, values in self._columns().items()}
         return pd.DataFrame(columns, index=index)
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Any = None) -> "SharingComparisonDisplay":
         """Draw the candidates with their intervals and ranks.
 
         Parameters
