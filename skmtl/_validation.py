@@ -213,9 +213,10 @@ def count_rows(
 
 def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:
     try:
-        if np.iscomplexobj(weight):
+        numbers = np.asarray(fill_masked(weight))
+        if np.iscomplexobj(numbers):
             raise TypeError("complex numbers have no order")
-        return np.asarray(fill_masked(weight), dtype=np.float64)
+        return numbers.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must hold numbers, as many in every row. Got a "

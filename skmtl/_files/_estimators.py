@@ -63,17 +63,16 @@ def _estimator(writer: Writer, value: Any, where: str) -> Node:
         if fitted and is_fitted_attribute(name) and name != "net_"
     }
     parameters = {**value.get_params(deep=False), "accelerator": None}
-    net = None
-    if fitted:
-        known = value._targets, value.augmentation
-        net = pack_net(writer, value.net_, f"{where}.net", *known)
-    node = {
+    node = {  # packed in the order in which they are read: estimators are packed once
         **named(type(value)),
         "parameters": pack_all(writer, parameters, where),
         "requests": _requests(value),
         "learned": pack_all(writer, learned, where),
-        "net": net,
+        "net": None,
     }
+    if fitted:
+        known = value._targets, value.augmentation
+        node["net"] = pack_net(writer, value.net_, f"{where}.net", *known)
     writer.shared[id(value)] = len(writer.shared)
     return node
 
