@@ -390,7 +390,8 @@ def fit_images(inputs: TrainingInputs) -> Affine:
         pixels = np.moveaxis(X, 1, -1).reshape(-1, X.shape[1])
         each = None if weight is None else weight.repeat(len(pixels) // len(X))
         scaler.partial_fit(pixels, sample_weight=each)
-    varies = scaler.scale_ == np.sqrt(scaler.var_)
+    # A rounding error below zero is no variance.
+    varies = scaler.scale_ == np.sqrt(np.maximum(scaler.var_, 0))
     known: Any = (scaler.mean_, scaler.scale_, varies, exponents)
     stage = _affine(*(values[:, None, None] for values in known))
     stage.shape = inputs.shape
@@ -404,7 +405,8 @@ def _standard(
     with np.errstate(invalid="ignore"):  # of columns without a number
         for X, weight in inputs.chunks(exponents):
             scaler.partial_fit(X, sample_weight=weight)
-    varies = scaler.scale_ == np.sqrt(scaler.var_)
+    # A rounding error below zero is no variance.
+    varies = scaler.scale_ == np.sqrt(np.maximum(scaler.var_, 0))
     known: Any = (scaler.mean_, scaler.scale_, varies, exponents)
     return _affine(*(values[numeric] for values in known))
 
