@@ -23,7 +23,7 @@ DOCUMENT = "document"
 HEADER_BYTES = 100_000_000
 CHUNK = 2**20
 #: Where an error of safetensors has that of the operating system.
-OS_ERROR = re.compile(r"\(os error (\d+)\)")
+OS_ERROR = re.compile(r"\(os error (\d+)\)|Os \{ code: (\d+)")
 #: Where a header has the checksum; quotes inside of its values are escaped.
 DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 UNKNOWN_DIGEST = "0" * 64
@@ -163,7 +163,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 def _disk_error(error: Exception) -> OSError:
     """Return the error of the operating system that safetensors has met."""
     code = OS_ERROR.search(str(error))
-    return OSError(int(code.group(1)), str(error)) if code else OSError(str(error))
+    return OSError(int(code[1] or code[2]), str(error)) if code else OSError(str(error))
 
 
 def _foreign(path: Path) -> ModelFileError:

@@ -251,14 +251,14 @@ def test_units_do_not_matter():
     expected = np.array(fitted(X, Y).predict_proba(X))
     factor = 10.0 ** np.random.default_rng(0).integers(-100, 100, X.shape[1])
     factor[np.asarray((X != 0).mean(axis=0)).ravel() >= 0.2] = 1
-    scaled = sparse.csr_array(X @ sparse.diags_array(factor))
+    scaled = sparse.csr_array(X @ sparse.diags(factor))
     found = fitted(scaled, Y).predict_proba(scaled)
     assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1e-200, 1e200])
 def test_huge_and_tiny_numbers_are_scaled_as_in_dense_tables(factor):
-    X = sparse.random_array((60, 600), density=0.1, format="csr", rng=0)
+    X = sparse.csr_array(sparse.random(60, 600, 0.1, "csr", random_state=0))
     rows = np.arange(60)
     stages = [
         MLP((4,)).prepared(TrainingInputs(table, rows)).input_stage()
