@@ -119,7 +119,7 @@ def _check_entry(entry: Any, name: Any) -> None:
 
 def _check_known(entry: Any, classes: NDArray[Any] | None, name: Any) -> None:
     """Refuse the weights of a task that name none of its classes."""
-    if entry is None:
+    if entry is None or (isinstance(entry, dict) and not entry):
         return
     if classes is None:
         raise ValueError(

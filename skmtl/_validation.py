@@ -43,6 +43,8 @@ BETWEEN = {"contextlib", "functools", "joblib", "sklearn", "skmtl", "skorch", "t
 N_SHOWN = 20
 #: How often a row may occur at most, for weights to be taken as numbers of rows.
 MOST_TIMES = 1000
+#: Difference of exponents up to which the weights of tasks have one unit.
+MAX_SPREAD = 500
 #: Types in which users give several tasks; a string is none.
 SEQUENCES = (list, tuple, np.ndarray)
 
@@ -196,7 +198,11 @@ def count_rows(
         there is no label.
     """
     n_labels = np.ones(weight.shape) if n_labels is None else n_labels
-    weight = over_largest(np.where(n_labels > 0, weight, 0.0).ravel())
+    weight = np.where(n_labels > 0, weight, 0.0)
+    exponents = np.frexp(weight.max(axis=0, initial=0.0))[1]
+    if np.ptp(exponents) > MAX_SPREAD:  # over the largest, a task would have none
+        weight = near_one(weight)
+    weight = over_largest(weight.ravel())
     positive = weight > 0
     if not positive.any():
         return weight.reshape(n_labels.shape)

@@ -465,3 +465,14 @@ def test_one_task_alone_has_its_own_class_weights():
     alone = est.task_estimator(0).estimator
     assert alone.class_weight == {False: 2}
     alone.fit(RARE_ROWS, RARE_LABELS[:, 0])
+
+
+def test_weights_of_tasks_may_be_far_apart():
+    X, y = np.arange(6.0)[:, None], np.array([0.0, 1.0, 3.0, 2.0, 5.0, 4.0])
+    Y = np.column_stack([y, y])
+    settings = {"n_members": 1, "max_iter": 2, "random_state": 0}
+    weight = np.column_stack([np.full(6, 2.0**690), [2.0**-460, 2.0**-459] * 3])
+    found = MultiTaskRegressor(**settings).fit(X, Y, sample_weight=weight)
+    near = np.column_stack([np.full(6, 2.0), [1.0, 2.0] * 3])
+    expected = MultiTaskRegressor(**settings).fit(X, Y, sample_weight=near)
+    assert_array_equal(found.predict(X), expected.predict(X))
