@@ -1,6 +1,7 @@
 """Accuracy and CPU time on texts of rare words, against logistic regression.
 
-    python tests/benchmarks/sparse_inputs.py [--rows N] [--words N] [--rounds N] [--members N]
+    python tests/benchmarks/sparse_inputs.py [--rows N] [--words N] [--rounds N]
+        [--members N]
 
 Texts are made: 40 words drawn by Zipf's law, and for each of four rare labels two of 50
 words that tell it. Each round fits scikit-learn's logistic regression, one per label,
