@@ -141,13 +141,15 @@ def check_sample_weight(
     return weight.reshape(n_samples, -1)
 
 
-def near_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def near_one(values: NDArray[np.float64], usual: int = 0) -> NDArray[np.float64]:
     """Return numbers of which only proportions matter in units that all types hold.
 
     Parameters
     ----------
     values : ndarray of shape (n,) or (n, n_tasks)
         The numbers.
+    usual : int, default=0
+        Exponent below which the largest number, or that of a column, is left as it is.
 
     Returns
     -------
@@ -156,7 +158,7 @@ def near_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
         each column, lies in [1, 2).
     """
     exponent = np.frexp(np.abs(values).max(axis=0, initial=0.0))[1] - 1
-    return np.ldexp(values, -exponent)
+    return np.ldexp(values, np.where(np.abs(exponent) < usual, 0, -exponent))
 
 
 def over_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from skmtl._positions import Positions, position_type
 from skmtl._streamed import Streamed
 from skmtl._targets import Block
+from skmtl._validation import near_one
 from skmtl.encoder import InputStage
 from skmtl.training._processes import ALONE, Processes
 
@@ -339,19 +340,10 @@ def pack_targets(
         present = ~np.isnan(y) if block.kind == "regression" else y >= 0
         w: Tensor | None = None
         if weight is not None:
-            W = _fit_range(weight[:, block.tasks] * present)
+            W = near_one(weight[:, block.tasks] * present, usual=MAX_EXPONENT)
             w = torch.from_numpy(W).to(device, dtype)
         elif not present.all():
             w = torch.from_numpy(present).to(device)
         tensor = torch.from_numpy(np.where(present, y, 0)).to(device)
         targets.append((tensor.to(dtype) if block.kind == "regression" else tensor, w))
     return targets
-
-
-def _fit_range(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Divide weights of tasks that are huge or tiny by a power of two, exactly."""
-    exponent = np.frexp(weight.max(axis=0, initial=0.0))[1] - 1
-    scaled: NDArray[np.float64] = np.ldexp(
-        weight, np.where(np.abs(exponent) < MAX_EXPONENT, 0, -exponent)
-    )
-    return scaled
