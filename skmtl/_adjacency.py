@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmtl._dataframes import column_names
 from skmtl._dependence import N_BINS, check_method, dependence, ratio
 from skmtl._validation import fill_masked, task_numbers, warn_user
 
@@ -78,10 +79,11 @@ def given(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
             f"{parameter} must have a row and a column for each of the {len(names)} "
             f"tasks. Got shape {A.shape}."
         )
-    if not hasattr(adjacency, "columns"):
+    given = column_names(adjacency)
+    if given is None:
         return A
     # Rows of frames that do not name them, as those of polars, stand as columns do.
-    axes = (getattr(adjacency, "index", adjacency.columns), adjacency.columns)
+    axes = (getattr(adjacency, "index", given), given)
     rows, columns = (task_numbers(axis, names, parameter) for axis in axes)
     aligned = np.empty_like(A)
     aligned[np.ix_(rows, columns)] = A

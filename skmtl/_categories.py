@@ -10,7 +10,8 @@ from scipy.sparse import issparse
 from sklearn import config_context
 from sklearn.preprocessing import OrdinalEncoder
 
-from skmtl._columns import is_categorical, native_values, series_of
+from skmtl._columns import is_categorical, native_values
+from skmtl._dataframes import column_names, replace_columns, split_frame, wrap_frame
 
 NUMBERS = Real | Decimal | np.bool_
 
@@ -46,13 +47,13 @@ class Categories:
         Categories or None
             None where the table has no column of categories.
         """
-        columns = [i for i, s in enumerate(_series(X)) if _kind(s) == "categories"]
+        columns = [i for i, s in enumerate(split_frame(X)) if _kind(s) == "categories"]
         if not columns:
             return None
         self = cls()
         self.columns = columns
-        names = list(X.columns)  # Python's own, where they are numbers
-        self.names = [names[i] for i in columns]
+        names = column_names(X)  # Python's own, where they are numbers
+        self.names = [names[i] for i in columns] if names else []
         self.encoder = OrdinalEncoder(
             handle_unknown="use_encoded_value", unknown_value=-1
         ).fit(self._labels(X))
@@ -103,14 +104,14 @@ class Categories:
             The table: zero for a category that is not known, NaN for a missing one.
         """
         X = X.toarray() if issparse(X) else X
-        if np.ndim(X) != 2 or np.shape(X)[1] <= self.columns[-1]:
+        if len(np.shape(X)) != 2 or np.shape(X)[1] <= self.columns[-1]:
             return X  # refused later, for its shape
         labels = self._labels(X)
         with config_context(transform_output="default"):  # whatever the user has set
             codes = self.encoder.transform(labels) + 1
         codes[labels != labels] = np.nan  # also where fit saw none missing
         if hasattr(X, "columns"):
-            return _replaced(X, dict(zip(self.columns, codes.T, strict=True)))
+            return replace_columns(X, dict(zip(self.columns, codes.T, strict=True)))
         X = np.array(X, dtype=object)
         X[:, self.columns] = codes
         return X
@@ -122,9 +123,8 @@ class Categories:
             labels[labels == None] = np.nan  # noqa: E711
             return labels
         labels = np.empty((len(X), len(self.columns)), dtype=object)
-        series = series_of(X)
-        for j, i in enumerate(self.columns):
-            values, mask = native_values(series[i])
+        for j, series in enumerate(split_frame(X, self.columns)):
+            values, mask = native_values(series)
             labels[:, j] = values.tolist()
             labels[slice(0) if mask is None else mask, j] = np.nan
         return labels
@@ -150,12 +150,12 @@ def coded(X: Any, categories: Categories | None) -> Any:
     known = set() if categories is None else set(categories.columns)
     objects = {
         i: _floats(series)
-        for i, series in enumerate(_series(X))
+        for i, series in enumerate(split_frame(X))
         if i not in known
-        and not _is_numeric(series.dtype)
+        and not _is_numeric(series)
         and (_kind(series) == "numbers" or _has_numbers(series))
     }
-    X = _replaced(X, objects) if objects else X
+    X = replace_columns(X, objects) if objects else X
     return X if categories is None else categories.coded(X)
 
 
@@ -171,11 +171,11 @@ def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
     names : array-like of str or None
         Names of the columns of fit; others are refused later.
     """
-    series = _series(X)
-    if not series or (names is not None and list(names) != list(X.columns)):
+    series, given = split_frame(X), column_names(X)
+    if not series or (names is not None and list(names) != given):
         return
     labels = {} if categories is None else categories.labels()
-    for i, (name, column) in enumerate(zip(list(X.columns), series, strict=True)):
+    for i, (name, column) in enumerate(zip(given or [], series, strict=True)):
         kind = _kind(column)
         if i not in labels and kind == "categories" and not _has_numbers(column):
             raise ValueError(
@@ -190,21 +190,14 @@ def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
             )
 
 
-def _series(X: Any) -> list[Any]:
-    """Return the columns of a DataFrame; none of what is no DataFrame."""
-    return series_of(X) if hasattr(X, "columns") and hasattr(X, "dtypes") else []
-
-
 def _kind(series: Any) -> str:
     """Return whether a column holds "categories" or "numbers"; refuse anything else."""
-    dtype = series.dtype
-    typed = is_categorical(series)
-    if _is_numeric(dtype):
+    if _is_numeric(series):
         return "numbers"
-    if typed and not hasattr(series, "isna"):  # polars has categories of strings alone
+    typed = is_categorical(series)
+    if typed and series.implementation.is_polars():  # which are strings in any case
         return "categories"
-    labels = series.cat.categories.to_series() if typed else series
-    values, mask = native_values(labels)
+    values, mask = native_values(_levels(series) if typed else series)
     present = values if mask is None else values[~mask]
     # As objects, dates in nanoseconds would be integers.
     dates = present.dtype.kind in "mM"
@@ -223,16 +216,29 @@ def _kind(series: Any) -> str:
     )
 
 
-def _is_numeric(dtype: Any) -> bool:
-    numeric = getattr(dtype, "is_numeric", None)  # polars
-    return bool(numeric() if numeric else getattr(dtype, "kind", "") in set("biufc"))
+def _is_numeric(series: Any) -> bool:
+    """Return whether a column is of numbers, which numpy reads as floats."""
+    # Types of numpy and pandas, also for bools and sparse columns.
+    kind = getattr(getattr(series.to_native(), "dtype", None), "kind", "O")
+    return kind in "biufc" or series.dtype.is_integer() or series.dtype.is_float()
+
+
+def _levels(series: Any) -> Any:
+    """Return the categories of a column that has a type for them.
+
+    In narwhals they are strings, whatever they are in pandas or Arrow.
+    """
+    native = series.to_native()
+    if series.implementation.is_pyarrow():
+        return wrap_frame(native.cast(native.type.value_type))
+    labels = getattr(native.dtype, "categories", None)
+    return series if labels is None else wrap_frame(labels.to_series())
 
 
 def _has_numbers(series: Any) -> bool:
-    """Return whether the categories of a column of pandas are numbers."""
-    return hasattr(series, "cat") and _is_numeric(
-        getattr(getattr(series.cat, "categories", None), "dtype", None)
-    )
+    """Return whether the categories of a column are numbers."""
+    polars = series.implementation.is_polars()
+    return is_categorical(series) and not polars and _is_numeric(_levels(series))
 
 
 def _is_empty(series: Any) -> bool:
@@ -247,15 +253,3 @@ def _floats(series: Any) -> NDArray[np.float64]:
     if mask is not None:
         floats[mask] = np.nan
     return floats
-
-
-def _replaced(X: Any, columns: dict[int, NDArray[Any]]) -> Any:
-    """Return a DataFrame with other columns of numbers in some places."""
-    if hasattr(X, "with_columns"):  # polars
-        return X.with_columns(
-            type(X[:, i])(X.columns[i], values) for i, values in columns.items()
-        )
-    X = X.copy(deep=False)
-    for i, values in columns.items():
-        X.isetitem(i, values)
-    return X

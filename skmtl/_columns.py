@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
+import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from skmtl._dataframes import read_frame
+from skmtl._dataframes import column_names, read_frame, split_frame, wrap_frame
 from skmtl._validation import default_names, match_tasks, warn_user
 
 Kind = Literal["classification", "regression"]
 KINDS: tuple[Kind, Kind] = ("classification", "regression")
-#: Types of categories in pandas and polars.
-CATEGORY_TYPES = {"category", "Categorical", "Enum"}
 #: Most different whole numbers that are classes in any case.
 MOST_CODES = 10
 #: Most different whole numbers that are classes where they count 0, 1, 2, ...
@@ -136,7 +135,7 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     for name, (values, _) in zip(names or default_names(len(raw)), raw, strict=True):
         _check_single_values(values, name)
     columns = [_read(values, mask, missing_label) for values, mask in raw]
-    for t, series in enumerate(series_of(y) if _is_frame(y) else [y]):
+    for t, series in enumerate(split_frame(y) or [wrap_frame(y)]):
         if is_categorical(series):
             columns[t] = replace(columns[t], categorical=True)
     if not columns:
@@ -254,18 +253,14 @@ def _split(
     y: Any,
 ) -> tuple[list[Any] | None, list[_Raw], bool, np.dtype[Any] | None]:
     """Return names, (values, mask of what is missing) per column, one_d and dtype."""
-    if _is_frame(y):
-        series = series_of(y)
-        return (
-            list(y.columns),
-            [native_values(s) for s in series],
-            len(series) == 1,
-            None,
-        )
-    if hasattr(y, "dtype") and (hasattr(y, "iloc") or hasattr(y, "is_null")):
-        name = getattr(y, "name", None)
+    names = column_names(y)
+    if names is not None:
+        return names, list(map(native_values, split_frame(y))), len(names) == 1, None
+    series = wrap_frame(y)
+    if isinstance(series, nw.Series):
+        name: Any = series.name
         unnamed = name is None or (isinstance(name, str) and not name)
-        return (None if unnamed else [name]), [native_values(y)], True, None
+        return (None if unnamed else [name]), [native_values(series)], True, None
     if issparse(y):
         y = y.toarray()
     elif hasattr(y, "detach"):  # a torch tensor
@@ -333,15 +328,11 @@ def _from_sequence(y: Any) -> NDArray[Any]:
     return np.asarray(y)
 
 
-def _is_frame(table: Any) -> bool:
-    """Tell a DataFrame of pandas or polars."""
-    framed = hasattr(table, "iloc") or hasattr(table, "get_columns")
-    return framed and hasattr(table, "columns")
-
-
 def is_categorical(series: Any) -> bool:
     """Tell a column with a type for categories."""
-    return str(getattr(series, "dtype", "")).split("(")[0] in CATEGORY_TYPES
+    dtype = getattr(series, "dtype", None)
+    typed = isinstance(dtype, nw.Categorical | nw.Enum)
+    return typed or str(dtype) == "category"  # of pandas, where it is no Series
 
 
 def _check_missing_label(missing_label: Any) -> None:
@@ -356,25 +347,14 @@ def _check_missing_label(missing_label: Any) -> None:
         )
 
 
-def series_of(frame: Any) -> list[Any]:
-    if hasattr(frame, "iloc"):
-        return [frame.iloc[:, t] for t in range(frame.shape[1])]
-    return list(frame.get_columns())
-
-
 def native_values(series: Any) -> _Raw:
-    """Return the values of a pandas or polars series and which are missing."""
-    if not hasattr(series, "isna"):  # polars
-        mask = series.is_null().to_numpy()
-        present = series.drop_nulls()
-        nested = series.dtype.is_nested()
-        present = _objects(present.to_list()) if nested else present.to_numpy()
+    """Return the values of a column of narwhals and which are missing."""
+    mask = series.is_null().to_native().to_numpy()
+    present = series.drop_nulls() if mask.any() else series
+    if series.implementation.is_polars() and series.dtype.is_nested():
+        present = _objects(present.to_list())  # without more axes
     else:
-        mask = series.isna().to_numpy()
-        present = series[~mask]
-        if str(present.dtype) == "category":
-            present = present.astype(present.cat.categories.dtype)
-        present = present.to_numpy()
+        present = present.to_native().to_numpy()
     if not mask.any():
         return present, None
     values = np.zeros(len(mask), dtype=present.dtype)

@@ -1,10 +1,10 @@
 """DataFrames of all kinds: which are read, and what is given back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
-import numpy as np
+from narwhals.exceptions import DuplicateError
 from numpy.typing import NDArray
 
 #: Packages whose objects are taken as they are.
@@ -12,7 +12,7 @@ PLAIN = {"builtins", "numpy", "pandas", "scipy", "skmtl", "torch"}
 
 
 def read_frame(table: Any, name: str) -> Any:
-    """Return a DataFrame or Series as pandas or polars has it, anything else as it is.
+    """Return a DataFrame or Series of pandas, polars or Arrow, anything else as it is.
 
     Parameters
     ----------
@@ -24,12 +24,14 @@ def read_frame(table: Any, name: str) -> Any:
     Returns
     -------
     object
-        Arrow tables, and those of packages that follow pandas, become tables of pandas.
+        Tables of packages that follow pandas, such as modin, become those of pandas.
 
     Raises
     ------
     TypeError
         If the table is not in memory.
+    ValueError
+        If two columns have the same name, where the package cannot tell them apart.
     """
     module = type(table).__module__
     package = module.partition(".")[0]
@@ -40,14 +42,18 @@ def read_frame(table: Any, name: str) -> Any:
     if package == "datasets":
         advice = "open it with skmtl.datasets.open_table, which returns X and y"
         raise TypeError(_not_in_memory(name, table, advice))
-    frame = wrap_frame(table)
+    try:
+        frame = wrap_frame(_join_chunks(table) if package == "pyarrow" else table)
+    except DuplicateError as error:
+        raise ValueError(
+            f"Column names of {name} must be unique, but {error}: rename the columns."
+        ) from error
     if isinstance(frame, nw.LazyFrame):
         raise TypeError(_not_in_memory(name, table, "call .collect() on it"))
     if not isinstance(frame, nw.DataFrame | nw.Series):
-        return _read_arrow(table) if package == "pyarrow" else table
-    if frame.implementation.is_pyarrow():
-        return _read_arrow(frame.to_native())
-    kept = frame.implementation.is_pandas() or frame.implementation.is_polars()
+        return table
+    like_pandas = frame.implementation.is_pandas_like()
+    kept = frame.implementation.is_pandas() or not like_pandas
     return frame.to_native() if kept else frame.to_pandas()
 
 
@@ -55,6 +61,43 @@ def wrap_frame(table: Any) -> Any:
     """Return a table as narwhals has it; what is no table as it is."""
     native = nw.to_native(table, pass_through=True)
     return nw.from_native(native, pass_through=True, allow_series=True)
+
+
+def column_names(table: Any) -> list[Any] | None:
+    """Return the names of a DataFrame's columns; None of what has none."""
+    if hasattr(table, "iloc"):  # pandas, whose names may be of any type
+        return list(table.columns) if hasattr(table, "columns") else None
+    frame = wrap_frame(table)
+    return frame.columns if isinstance(frame, nw.DataFrame) else None
+
+
+def split_frame(table: Any, columns: Sequence[int] | None = None) -> list[Any]:
+    """Return columns of a DataFrame, all by default; none of anything else."""
+    framed = hasattr(table, "iloc") and hasattr(table, "columns")
+    if framed and not table.columns.is_unique:  # which narwhals refuses
+        table = table.set_axis(range(table.shape[1]), axis=1)
+    frame = wrap_frame(table)
+    if not isinstance(frame, nw.DataFrame):
+        return []
+    if columns is None:
+        return list(frame.iter_columns())
+    names = frame.columns
+    return [frame.get_column(names[i]) for i in columns]
+
+
+def replace_columns(table: Any, columns: Mapping[int, NDArray[Any]]) -> Any:
+    """Return a DataFrame with other columns of numbers in some places."""
+    if hasattr(table, "iloc"):  # pandas, whose names may occur twice
+        table = table.copy(deep=False)
+        for i, values in columns.items():
+            table.isetitem(i, values)
+        return table
+    frame = wrap_frame(table)
+    series = [
+        nw.new_series(frame.columns[i], values, backend=frame.implementation)
+        for i, values in columns.items()
+    ]
+    return frame.with_columns(*series).to_native()
 
 
 def make_frame(columns: Mapping[Any, NDArray[Any]], like: Any) -> Any:
@@ -90,23 +133,10 @@ def _not_in_memory(name: str, table: Any, advice: str) -> str:
     return f"{name} must be a table in memory. Got a {kind}: {advice}."
 
 
-def _read_arrow(table: Any) -> Any:
-    """Return an Arrow table or column as pandas has it, whole numbers as such."""
+def _join_chunks(table: Any) -> Any:
+    """Return batches and arrays of Arrow as tables and columns, as narwhals has."""
     import pyarrow as pa
 
     if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
-    if not isinstance(table, pa.Table | pa.ChunkedArray | pa.Array):
-        return table
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "Arrow tables need pandas: install it with `pip install 'skmtl[tables]'`."
-        ) from error
-    columns = table.columns if isinstance(table, pa.Table) else [table]
-    # Where some are missing, they would become floats.
-    gaps = {c.type for c in columns if c.null_count and pa.types.is_integer(c.type)}
-    empty = {kind: np.empty(0, kind.to_pandas_dtype()) for kind in gaps}
-    nullable = {k: pd.Series(v).convert_dtypes().dtype for k, v in empty.items()}
-    return table.to_pandas(types_mapper=nullable.get)
+        return pa.Table.from_batches([table])
+    return pa.chunked_array([table]) if isinstance(table, pa.Array) else table

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import HasMethods, Options, RealNotInt
 
-from skmtl._dataframes import read_frame
+from skmtl._dataframes import column_names, read_frame
 from skmtl._options import Interval, StrOptions, suggest, validate_params
 
 __all__ = [
@@ -307,12 +307,6 @@ def fill_masked(values: Any) -> Any:
     filled = data.astype(np.result_type(data.dtype, np.float16))
     filled[np.ma.getmaskarray(values)] = np.nan
     return filled
-
-
-def column_names(table: Any) -> list[Any] | None:
-    """Return the names of a DataFrame's columns; None of what has none."""
-    framed = hasattr(table, "iloc") or hasattr(table, "get_columns")
-    return list(table.columns) if framed and hasattr(table, "columns") else None
 
 
 def match_tasks(

@@ -1,5 +1,9 @@
 """DataFrames of all kinds are read alike, and given back in kind."""
 
+import decimal
+import importlib
+import sys
+
 import narwhals as nw
 import numpy as np
 import pandas as pd
@@ -12,7 +16,8 @@ from sklearn.model_selection import KFold, cross_val_score
 from skmtl import MultiTaskClassifier, MultiTaskEstimator
 from skmtl.encoder import MLP
 from skmtl.inspection import label_dependence
-from skmtl.metrics import multitask_scorer, task_scores
+from skmtl.inspection._frames import read_affinity
+from skmtl.metrics import delta_m, multitask_scorer, task_scores
 from skmtl.model_selection import MultiTaskStratifiedKFold
 
 RNG = np.random.default_rng(0)
@@ -127,6 +132,76 @@ def test_whole_numbers_with_gaps_stay_whole():
     est = MultiTaskEstimator(**SETTINGS).fit(X, y)
     assert est.classes_[0].tolist() == [0, large]
     assert est.task_types_ == ["classification", "regression"]
+
+
+TYPES = {
+    "bools": pa.array([True, None, False] * 20),
+    "decimals": pa.array([decimal.Decimal("0.5"), None, decimal.Decimal(2)] * 20),
+    "whole numbers": pa.array([1, None, 3] * 20, pa.int16()),
+    "numbers in a dictionary": pa.array([1, None, 3] * 20).dictionary_encode(),
+    "strings in a dictionary": pa.array(["a", None, "b"] * 20).dictionary_encode(),
+    "nothing": pa.nulls(N),
+}
+
+
+@pytest.fixture
+def without_pandas(monkeypatch):
+    """Let nothing import pandas."""
+
+    class Refuse:
+        def find_spec(self, name, path=None, target=None):
+            if name == "pandas":
+                raise ImportError("pandas is not installed")
+
+    monkeypatch.setattr(sys, "meta_path", [Refuse(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "pandas")
+
+
+def test_arrow_needs_no_pandas(without_pandas):
+    with pytest.raises(ImportError, match="not installed"):
+        importlib.import_module("pandas")
+    frame = pa.table({"number": list(range(N)), **TYPES})
+    y = pa.table({name: TYPES[name] for name in ["bools", "strings in a dictionary"]})
+    weight = pa.chunked_array([[1.0] * N])
+    est = MultiTaskClassifier(**SETTINGS).fit(frame, y, weight)
+    assert [c.tolist() for c in est.classes_] == [[False, True], ["a", "b"]]
+    assert est.predict_frame(frame).column_names == est.task_names_
+    assert 0 <= est.score(frame, y, weight) <= 1
+
+
+def test_columns_of_arrow_are_read_as_those_of_pandas():
+    y = X["color"] == "r"
+    frame = pa.table({"number": list(range(N)), **TYPES})
+    est = MultiTaskClassifier(**SETTINGS).fit(frame, y)
+    assert est._categories.names == [
+        "numbers in a dictionary",
+        "strings in a dictionary",
+    ]
+    assert est._categories.labels() == {4: [1, 3], 5: ["a", "b"]}
+    similar = frame.to_pandas().astype({"bools": "boolean"})
+    for name in est._categories.names:
+        similar[name] = similar[name].astype("category")
+    base = MultiTaskClassifier(**SETTINGS).fit(similar, y)
+    assert_array_equal(est.predict_proba(frame), base.predict_proba(similar))
+    numbers = frame.set_column(4, frame.column_names[4], [[1, None, 3] * 20])
+    encoded = frame.set_column(1, "bools", [TYPES["numbers in a dictionary"]])
+    for given in (numbers, encoded):  # numbers and categories of them are both read
+        assert est.predict(given).shape == (N,)
+
+
+def test_columns_of_an_arrow_table_with_one_name():
+    table = pa.Table.from_arrays([pa.array([0, 1] * 30)] * 2, ["a", "a"])
+    for name, given in {"X": (table, Y), "y": (X, table)}.items():
+        with pytest.raises(ValueError, match=f"^Column names of {name} must be unique"):
+            MultiTaskClassifier(**SETTINGS).fit(*given)
+
+
+def test_matrices_between_tasks_in_arrow_tables_have_names():
+    names, matrix = read_affinity(pa.table({"a": [1.0, 0.5], "b": [0.5, 1.0]}), "it")
+    assert names == ["a", "b"]
+    assert_array_equal(matrix, [[1, 0.5], [0.5, 1]])
+    scores, baseline = pa.table({"a": [0.5], "b": [0.75]}), {"b": [0.5], "a": [0.25]}
+    assert delta_m(scores, pa.table(baseline)) == 0.75
 
 
 LAZY = {

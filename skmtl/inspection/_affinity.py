@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from skmtl._dataframes import column_names
 from skmtl._grouping import best_groups
 from skmtl._plots import arranged, short_names
 from skmtl._validation import task_numbers
@@ -42,7 +43,7 @@ class AffinityDisplay:
         caller = f"{cls.__name__}.from_affinity"
         where = f"The 'affinity' parameter of {caller}"
         names, matrix = read_affinity(affinity, where)
-        if not hasattr(affinity, "columns"):
+        if column_names(affinity) is None:
             names = [f"task{t}" for t in names]
         if np.isinf(matrix).any():
             raise ValueError(

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skmtl._dataframes import column_names
 from skmtl._records import mean_known
-from skmtl._validation import column_names, fill_masked, match_tasks
+from skmtl._validation import fill_masked, match_tasks
 
 Array = NDArray[np.float64]
 
