@@ -41,7 +41,7 @@ def own_methods(module, name, methods):
         if not method.startswith("_")
         and hasattr(getattr(cls, method), "__code__")  # a function, or of the class
         and getattr(cls, method).__module__.startswith("skmtl")
-        and getattr(cls, method).__module__ != "skmtl._registry"  # for estimators
+        and getattr(cls, method).__module__ != "skmtl._core.specs"  # for estimators
         and getattr(cls, method).__doc__
     ]
 

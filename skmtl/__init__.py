@@ -1,9 +1,9 @@
 """scikit-learn-compatible deep multi-task learning."""
 
-from skmtl._classifier import MultiTaskClassifier
-from skmtl._files import export_onnx, load, save, skops_types
-from skmtl._mixed import MultiTaskEstimator
-from skmtl._regressor import MultiTaskRegressor
+from skmtl._estimators.classifier import MultiTaskClassifier
+from skmtl._estimators.estimator import MultiTaskEstimator
+from skmtl._estimators.persistence import export_onnx, load, save, skops_types
+from skmtl._estimators.regressor import MultiTaskRegressor
 
 __all__ = [
     "MultiTaskClassifier",

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from torch import nn
 from torch.func import functional_call, stack_module_state
 
-from skmtl._targets import make_blocks
+from skmtl._data.targets import make_blocks
 from skmtl.encoder import (
     CNN,
     MLP,

@@ -21,9 +21,9 @@ def plain_network(request, monkeypatch):
     dropout would hide what is the same, and embeddings of numbers what is small.
     """
     cpu = torch.device("cpu")  # only tests/test_cuda.py is about another device
-    monkeypatch.setattr("skmtl._validation.default_device", lambda: cpu)
+    monkeypatch.setattr("skmtl._core.validation.default_device", lambda: cpu)
     if request.node.get_closest_marker("defaults") is None:
-        monkeypatch.setattr("skmtl._build.N_MEMBERS", 1)
+        monkeypatch.setattr("skmtl._estimators.fitting.settings.N_MEMBERS", 1)
         monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
         monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
 

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 
 from skmtl import MultiTaskEstimator
-from skmtl._columns import read_columns
+from skmtl._data.labels import read_columns
 
 TODAY = np.datetime64("2026-01-01")
 

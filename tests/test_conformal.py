@@ -9,9 +9,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.naive_bayes import GaussianNB
 
-from skmtl._columns import read_columns
-from skmtl._conformal import Conformal, check_coverage
-from skmtl._targets import Targets
+from skmtl._data.labels import read_columns
+from skmtl._data.targets import Targets
+from skmtl._estimators.conformal import Conformal, check_coverage
 
 
 def regression(y):

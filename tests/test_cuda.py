@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._validation import default_device
+from skmtl._core.validation import default_device
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skmtl.inspection import task_affinity
 from skmtl.relation import RELATION

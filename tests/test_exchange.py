@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 
-from skmtl import _exchange
-from skmtl._exchange import exchanged, scaled
-from skmtl._label_table import label_table, pair_table, summed_by
+from skmtl.model_selection import _swap_search as _exchange
+from skmtl.model_selection._label_matrix import label_table, pair_table, summed_by
+from skmtl.model_selection._swap_search import exchanged, scaled
 
 
 def chi_square(table, part, shares):

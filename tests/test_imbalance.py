@@ -14,8 +14,8 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils import check_random_state
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data import Data
-from skmtl._sampling import Odds
+from skmtl._data.training_data import Data
+from skmtl._estimators.fitting.sampling import Odds
 from skmtl.encoder import MLP
 
 N = 200

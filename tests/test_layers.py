@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skmtl._layers import (
+from skmtl._core.layers import (
     Dropout,
     StackedBatchNorm,
     StackedConv2d,

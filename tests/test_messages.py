@@ -230,7 +230,7 @@ def test_parameters_that_cannot_be(params, message, monkeypatch):
 def test_callbacks_of_skorch_are_taken():
     loss = EpochScoring(lambda *args: 1.0, name="one")
     pairs = [("mine", loss), EpochScoring]
-    from skmtl._callbacks import _check_callbacks
+    from skmtl._estimators.fitting.callbacks import _check_callbacks
 
     _check_callbacks([loss, *pairs])
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.metrics import r2_score
 
-import skmtl._fit
-import skmtl._oof
+import skmtl._estimators.fit
+import skmtl._estimators.fitting.out_of_fold
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._job import Job
-from skmtl._targets import make_blocks
+from skmtl._data.targets import make_blocks
+from skmtl._estimators.fitting.run import Job
 from skmtl.encoder import MLP
 from skmtl.training import EpochChoice, Judging, Rows, Source
 
@@ -159,18 +159,18 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
         judge = replace(job.judge, data=change(job.data))
         return Judging(judge, len(job.parts), job.targets.n_tasks)
 
-    def out_of_fold(net, job, *args, original=skmtl._fit.out_of_fold):
+    def out_of_fold(net, job, *args, original=skmtl._estimators.fit.out_of_fold):
         trained.append(job)
         return original(net, replace(job, data=change(job.data)), *args)
 
-    def means(job, tasks, original=skmtl._oof._means):
+    def means(job, tasks, original=skmtl._estimators.fitting.out_of_fold._means):
         return original(trained[0], tasks)  # networks have trained on these labels
 
     with monkeypatch.context() as patch:
         patch.setattr(Job, "_rows_of_members", rows_of_members)
         patch.setattr(Job, "judging", judging)
-        patch.setattr(skmtl._fit, "out_of_fold", out_of_fold)
-        patch.setattr(skmtl._oof, "_means", means)
+        patch.setattr(skmtl._estimators.fit, "out_of_fold", out_of_fold)
+        patch.setattr(skmtl._estimators.fitting.out_of_fold, "_means", means)
         return est.fit(X, Y)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import skmtl
 from skmtl import MultiTaskClassifier
-from skmtl._files._container import read, write
-from skmtl._printable import printable
+from skmtl._core.printable import printable
+from skmtl._estimators.persistence.file_format import read, write
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 from skmtl.metrics import multitask_report

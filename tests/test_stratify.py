@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits, load_wine
 
-from skmtl._stratify import holdout_split, stratified_folds
+from skmtl._data.stratification import holdout_split, stratified_folds
 
 DIGITS = load_digits().target
 TASKS = [DIGITS, DIGITS % 2, np.isin(DIGITS, [0, 6, 8, 9]).astype(int)]

@@ -13,8 +13,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import accuracy_score, r2_score
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._columns import read_columns
-from skmtl._targets import Targets, make_blocks
+from skmtl._data.labels import read_columns
+from skmtl._data.targets import Targets, make_blocks
 from skmtl.encoder import MLP
 
 PLAIN = MLP((16,), dropout=0, numeric_embedding=None)

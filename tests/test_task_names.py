@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._report._sections import scores
+from skmtl._estimators.report.sections import scores
 from skmtl.encoder import MLP
 from skmtl.metrics import (
     ReliabilityDisplay,

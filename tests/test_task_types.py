@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._columns import guess_kind, read_columns
+from skmtl._data.labels import guess_kind, read_columns
 from skmtl.encoder import MLP
 from skmtl.inspection import label_dependence
 from skmtl.model_selection import MultiTaskStratifiedKFold

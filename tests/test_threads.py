@@ -25,7 +25,7 @@ from torch import nn
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._build import threads
+from skmtl._estimators.fitting.settings import threads
 from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, AutoGrouped, LearnedBranching, TaskToken
@@ -197,7 +197,7 @@ def said(monkeypatch):
         found.append(draws_alone(net))
         return found[-1]
 
-    monkeypatch.setattr("skmtl._fit.draws_alone", spy)
+    monkeypatch.setattr("skmtl._estimators.fit.draws_alone", spy)
     return found
 
 
@@ -448,7 +448,7 @@ def test_a_forked_process_fits_and_predicts_on_one_thread(tmp_path):
 
 
 def test_no_more_threads_are_used_than_there_are_cpus(monkeypatch):
-    monkeypatch.setattr("skmtl._build.cpu_count", lambda: 3)
+    monkeypatch.setattr("skmtl._estimators.fitting.settings.cpu_count", lambda: 3)
     est = classifier(n_threads=1024, max_iter=1).fit(X, Y)
     assert threads(est, est.net_) == 3
     assert threads(est.set_params(n_threads=2), est.net_) == 2

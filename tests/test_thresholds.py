@@ -14,9 +14,9 @@ from sklearn.metrics import f1_score, get_scorer, get_scorer_names
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from skmtl._columns import read_columns
-from skmtl._targets import Targets
-from skmtl._thresholds import (
+from skmtl._data.labels import read_columns
+from skmtl._data.targets import Targets
+from skmtl._estimators.thresholds import (
     SCORES,
     score_confusions,
     thresholded_codes,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 
-from skmtl._validation import StrOptions, validate_params
+from skmtl._core.validation import StrOptions, validate_params
 
 SHAPE = (3, 32, 32)
 N_PIXELS = 3 * 32 * 32

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.utils import check_random_state
 
-from skmtl._validation import Interval, StrOptions, validate_params
+from skmtl._core.validation import Interval, StrOptions, validate_params
 
 WIDTH = 8  # of scikit-learn's digits
 

@@ -8,7 +8,7 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch, check_random_state
 
-from skmtl._validation import Interval, validate_params
+from skmtl._core.validation import Interval, validate_params
 from skmtl.datasets._functions import Functions
 from skmtl.datasets._relation import check_relation, related_groups
 

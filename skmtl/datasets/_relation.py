@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from skmtl._validation import SEQUENCES, task_numbers
+from skmtl._core.validation import SEQUENCES, task_numbers
 
 #: Numbers of tasks and correlations where nothing is said of them.
 N_TASKS = 4

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-from skmtl._streamed import BLOCKS, Blocks, Streamed
-from skmtl._validation import pandas_for
+from skmtl._core.validation import pandas_for
+from skmtl._data.streamed_table import BLOCKS, Blocks, Streamed
 from skmtl.datasets._arrow import Opened, categories_of, pieces_of, type_of
 
 

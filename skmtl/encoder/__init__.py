@@ -1,6 +1,6 @@
 """What turns one sample into features: the ``encoder`` parameter."""
 
-from skmtl._registry import by_name
+from skmtl._core.specs import by_name
 from skmtl.encoder._base import Encoder as Encoder
 from skmtl.encoder._base import EncoderModule as EncoderModule
 from skmtl.encoder._cnn import CNN as CNN

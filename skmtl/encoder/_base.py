@@ -10,7 +10,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._registry import Spec
+from skmtl._core.specs import Spec
 from skmtl.encoder._inputs import InputStage, TrainingInputs
 
 

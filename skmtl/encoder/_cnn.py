@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from skmtl._activations import ACTIVATIONS
-from skmtl._layers import StackedConv2d, merged, parted
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.image_shape import CHANNELS_LAST, has_channels_last
+from skmtl._core.layers import StackedConv2d, merged, parted
+from skmtl._core.validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._inputs import InputStage, TrainingInputs
 from skmtl.encoder._mlp import (
@@ -23,9 +24,6 @@ from skmtl.encoder._stage import fit_images
 
 POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
 POSITIVE = Interval(Integral, 1, None, closed="left")
-
-#: What to do with images whose channels come last.
-CHANNELS_LAST = "channels last? Use X.transpose(0, 3, 1, 2)"
 
 
 class CNN(Encoder):
@@ -240,23 +238,6 @@ def _pooled(
             "smaller pool_size, pooling=None or fewer stages in 'channels'."
         )
     return [s // p for s in size]
-
-
-def has_channels_last(shape: Sequence[int]) -> bool:
-    """Tell whether images look as if their channels came last.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of a sample.
-
-    Returns
-    -------
-    bool
-        Whether there are more than four channels, as high as wide, and one, three or
-        four columns.
-    """
-    return len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] == shape[1] > 4
 
 
 def _too_small(size: list[int], stage: int, input_shape: tuple[int, ...]) -> str:

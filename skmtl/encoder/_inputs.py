@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
-from skmtl._positions import Positions
-from skmtl._streamed import Streamed
+from skmtl._data.row_index import Positions
+from skmtl._data.streamed_table import Streamed
 
 Array: TypeAlias = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
-from skmtl._validation import warn_user
+from skmtl._core.validation import warn_user
 from skmtl.encoder._inputs import Array, TrainingInputs, largest_numbers
 
 #: What stands for a missing level among those that are whole numbers.

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from skmtl._activations import ACTIVATIONS
-from skmtl._layers import (
+from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.layers import (
     Dropout,
     StackedBatchNorm,
     StackedLayerNorm,
     StackedLinear,
 )
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._inputs import SMALL, TrainingInputs
 from skmtl.encoder._pbld import MOST, PBLD

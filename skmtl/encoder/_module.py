@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import stack_module_state
 
-from skmtl._layers import Stateless
+from skmtl._core.layers import Stateless
 from skmtl.encoder._base import Encoder, EncoderModule
 
 

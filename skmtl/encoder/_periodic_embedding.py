@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._layers import StackedColumnLinear
-from skmtl._validation import Interval
+from skmtl._core.layers import StackedColumnLinear
+from skmtl._core.validation import Interval
 from skmtl.encoder._mlp import MLP
 from skmtl.encoder._table import Embedding
 

@@ -11,8 +11,8 @@ from scipy.sparse import issparse
 from scipy.stats import norm as normal
 from torch import Tensor
 
-from skmtl._layers import StackedColumnLinear
-from skmtl._validation import Interval
+from skmtl._core.layers import StackedColumnLinear
+from skmtl._core.validation import Interval
 from skmtl.encoder._inputs import TrainingInputs
 from skmtl.encoder._mlp import MLP
 from skmtl.encoder._table import Embedding

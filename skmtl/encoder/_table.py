@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmtl._layers import StackedEmbedding
-from skmtl._validation import Interval, RealNotInt, StrOptions
+from skmtl._core.layers import StackedEmbedding
+from skmtl._core.validation import Interval, RealNotInt, StrOptions
 from skmtl.encoder._base import Encoder
 from skmtl.encoder._inputs import TrainingInputs
 from skmtl.encoder._levels import MANY

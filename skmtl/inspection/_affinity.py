@@ -6,11 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._dataframes import column_names
-from skmtl._grouping import best_groups
-from skmtl._plots import arranged, short_names
-from skmtl._validation import task_numbers
+from skmtl._core.dataframes import column_names
+from skmtl._core.validation import task_numbers
+from skmtl._drawing import arranged, short_names
 from skmtl.inspection._frames import read_affinity
+from skmtl.sharing._task_grouping import best_groups
 
 
 class AffinityDisplay:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from skmtl._base import MultiTaskBase
+from skmtl._estimators.base import MultiTaskBase
 
 
 def multitask(estimator: Any, function: str) -> MultiTaskBase:

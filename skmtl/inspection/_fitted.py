@@ -4,7 +4,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._records import Records
+from skmtl._core.history import Records
 from skmtl.inspection._estimators import before_last, multitask
 
 

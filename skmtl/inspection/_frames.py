@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._dataframes import column_names, make_frame
-from skmtl._validation import fill_masked
+from skmtl._core.dataframes import column_names, make_frame
+from skmtl._core.validation import fill_masked
 
 
 def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:

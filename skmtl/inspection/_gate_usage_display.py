@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from skmtl._plots import (
+from skmtl._drawing import (
     check_axes,
     draw_usage,
     needs_matplotlib,

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from skmtl._grouping import best_groups
-from skmtl._validation import Interval, StrOptions, validate_params
+from skmtl._core.validation import Interval, StrOptions, validate_params
 from skmtl.inspection._frames import read_affinity
+from skmtl.sharing._task_grouping import best_groups
 
 WHERE = "The 'affinity' parameter of group_tasks"
 

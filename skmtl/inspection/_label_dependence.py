@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
-from skmtl._columns import read_columns, task_kinds, warn_unclear_kinds
-from skmtl._dependence import N_BINS, check_method, dependence
-from skmtl._targets import Targets
-from skmtl._validation import Interval, StrOptions, validate_params, warn_user
+from skmtl._core.validation import Interval, StrOptions, validate_params, warn_user
+from skmtl._data.labels import read_columns, task_kinds, warn_unclear_kinds
+from skmtl._data.targets import Targets
 from skmtl.inspection._frames import framer
 from skmtl.inspection._permutation import p_values
+from skmtl.relation._label_dependence import N_BINS, check_method, dependence
 
 METHODS = {"mutual_information", "kl", "correlation", "cooccurrence"}
 #: Pairs of tasks that a warning names, at most.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from skmtl._dependence import (
+from skmtl.relation._label_dependence import (
     Joint,
     correlation,
     is_present,

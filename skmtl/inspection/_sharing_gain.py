@@ -15,19 +15,19 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state
 
-from skmtl._base import MultiTaskBase
-from skmtl._columns import read_columns
-from skmtl._corrected import corrected_interval
-from skmtl._records import mean_known
-from skmtl._registry import resolve
-from skmtl._stratify import stratified_folds
-from skmtl._targets import Targets
-from skmtl._validation import Interval, pandas_for, validate_params
+from skmtl._core.history import mean_known
+from skmtl._core.specs import resolve
+from skmtl._core.validation import Interval, pandas_for, validate_params
+from skmtl._data.labels import read_columns
+from skmtl._data.stratification import stratified_folds
+from skmtl._data.targets import Targets
+from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._estimators import before_last, multitask
 from skmtl.metrics._core import metrics_of
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.metrics._one_task import check_kind
 from skmtl.metrics._responses import Responses
+from skmtl.model_selection._confidence_interval import corrected_interval
 from skmtl.sharing import SHARING, Independent
 
 #: What shares nothing.

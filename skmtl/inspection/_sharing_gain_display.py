@@ -6,7 +6,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._plots import check_axes, draw_gains, gains_size, needs_matplotlib, new_axes
+from skmtl._drawing import (
+    check_axes,
+    draw_gains,
+    gains_size,
+    needs_matplotlib,
+    new_axes,
+)
 from skmtl.inspection._sharing_gain import SharingGain
 
 

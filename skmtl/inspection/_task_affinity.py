@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._base import MultiTaskBase
-from skmtl._validation import Interval, StrOptions, pandas_for, validate_params
+from skmtl._core.validation import Interval, StrOptions, pandas_for, validate_params
+from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._estimators import multitask
 from skmtl.inspection._frames import framer
 from skmtl.training import AT_ONCE, Lookahead

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from skmtl._plots import (
+from skmtl._drawing import (
     affinity_size,
     check_axes,
     draw_affinity,

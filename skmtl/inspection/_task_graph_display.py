@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from skmtl._plots import (
+from skmtl._drawing import (
     check_axes,
     chosen_pairs,
     draw_graph,

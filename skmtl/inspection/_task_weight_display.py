@@ -6,7 +6,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._plots import (
+from skmtl._core.history import mean_cosines
+from skmtl._drawing import (
     check_axes,
     draw_weights,
     needs_matplotlib,
@@ -14,7 +15,6 @@ from skmtl._plots import (
     short_names,
     weights_size,
 )
-from skmtl._records import mean_cosines
 from skmtl.inspection._fitted import read_records
 
 

@@ -6,14 +6,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._plots import (
+from skmtl._core.validation import task_number
+from skmtl._drawing import (
     check_axes,
     draw_losses,
     losses_size,
     needs_matplotlib,
     new_axes,
 )
-from skmtl._validation import task_number
 from skmtl.inspection._fitted import read_records
 
 

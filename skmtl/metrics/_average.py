@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._validation import StrOptions, check_task_weight
+from skmtl._core.validation import StrOptions, check_task_weight
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
-from skmtl._columns import KINDS, Columns, Kind, task_kinds
-from skmtl._validation import check_sample_weight, warn_user
+from skmtl._core.validation import check_sample_weight, warn_user
+from skmtl._data.labels import KINDS, Columns, Kind, task_kinds
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._one_task import check_kind, score_task
 from skmtl.metrics._predictions import Prediction, on_labelled

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmtl._dataframes import column_names
-from skmtl._records import mean_known
-from skmtl._validation import fill_masked, match_tasks
+from skmtl._core.dataframes import column_names
+from skmtl._core.history import mean_known
+from skmtl._core.validation import fill_masked, match_tasks
 
 Array = NDArray[np.float64]
 

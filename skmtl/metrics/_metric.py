@@ -9,8 +9,8 @@ from typing import Any
 from sklearn import metrics as sk
 from sklearn.metrics import get_scorer, get_scorer_names
 
-from skmtl._columns import Kind
-from skmtl._options import suggest
+from skmtl._core.options import suggest
+from skmtl._data.labels import Kind
 
 #: Means over rows, which any labels define; others compare classes with each other.
 ROW_MEANS = (

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from skmtl._columns import Kind
-from skmtl._validation import over_largest
+from skmtl._core.validation import over_largest
+from skmtl._data.labels import Kind
 from skmtl.metrics._metric import Metric, metric_names
 
 Array = NDArray[Any]

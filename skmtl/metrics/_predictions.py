@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._columns import Column, Columns, read_columns
-from skmtl._validation import fill_masked
+from skmtl._core.validation import fill_masked
+from skmtl._data.labels import Column, Columns, read_columns
 
 #: Labels, values or scores of one per row; scores of classes; nothing for the task.
 Prediction = Column | NDArray[Any] | None

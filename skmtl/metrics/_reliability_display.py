@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
-from skmtl._columns import Columns, read_columns
-from skmtl._plots import (
+from skmtl._core.validation import task_number
+from skmtl._data.labels import Columns, read_columns
+from skmtl._drawing import (
     check_axes,
     draw_reliability,
     needs_matplotlib,
     new_axes,
     reliability_size,
 )
-from skmtl._validation import task_number
 from skmtl.metrics._one_task import known_classes
 from skmtl.metrics._predictions import on_labelled, read_predictions
 from skmtl.metrics._responses import estimator_classes, read_labels

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from skmtl._columns import Kind, task_kinds
-from skmtl._printable import printable
-from skmtl._validation import over_largest, pandas_for, validate_params
+from skmtl._core.printable import printable
+from skmtl._core.validation import over_largest, pandas_for, validate_params
+from skmtl._data.labels import Kind, task_kinds
 from skmtl.metrics._core import Comparison, metrics_of
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._predictions import Prediction

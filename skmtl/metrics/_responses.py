@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_regressor
 
-from skmtl._columns import KINDS, Columns, Kind, read_columns
+from skmtl._data.labels import KINDS, Columns, Kind, read_columns
 from skmtl.metrics._core import Answer, Comparison
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._predictions import Prediction, read_predictions

@@ -12,7 +12,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
-from skmtl._validation import task_number, validate_params
+from skmtl._core.validation import task_number, validate_params
 from skmtl.metrics._average import AVERAGE, averaged
 from skmtl.metrics._core import metrics_of, warn_undefined
 from skmtl.metrics._metric import as_metric, loss_name

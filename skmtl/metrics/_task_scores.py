@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._columns import KINDS, Columns, Kind, read_columns, task_kinds
-from skmtl._validation import validate_params
+from skmtl._core.validation import validate_params
+from skmtl._data.labels import KINDS, Columns, Kind, read_columns, task_kinds
 from skmtl.metrics._average import AVERAGE, averaged
 from skmtl.metrics._core import Comparison, metrics_of, warn_undefined
 from skmtl.metrics._predictions import read_predictions

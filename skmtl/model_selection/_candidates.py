@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
-from skmtl._base import MultiTaskBase
+from skmtl._estimators.base import MultiTaskBase
 
 #: What shares nothing.
 INDEPENDENT = {"sharing": "independent", "relation": None}

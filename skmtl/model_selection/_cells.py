@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from time import perf_counter
 from traceback import format_exception_only
 from typing import Any, NamedTuple
@@ -17,8 +18,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
 
-import skmtl
-from skmtl._base import MultiTaskBase
+from skmtl._estimators.base import MultiTaskBase
 from skmtl.metrics._core import metrics_of
 from skmtl.metrics._responses import Responses, innermost
 
@@ -186,5 +186,5 @@ def kept(memory: Any, X: Any, y: Any) -> Callable[..., Cell]:
     if isinstance(memory, os.PathLike):
         memory = os.fspath(memory)
     cached = check_memory(memory).cache(run_cell, ignore=["X", "y"])
-    versions = skmtl.__version__, sklearn.__version__
+    versions = version("skmtl"), sklearn.__version__
     return partial(cached, identity=joblib.hash((X, y, versions)))

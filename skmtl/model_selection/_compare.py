@@ -9,9 +9,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-from skmtl._base import MultiTaskBase
-from skmtl._columns import read_columns
-from skmtl._validation import HasMethods, Interval, StrOptions, validate_params
+from skmtl._core.validation import HasMethods, Interval, StrOptions, validate_params
+from skmtl._data.labels import read_columns
+from skmtl._estimators.base import MultiTaskBase
 from skmtl.metrics import MultiTaskScorer
 from skmtl.metrics._metric import as_metric
 from skmtl.model_selection._candidates import last_step, read_candidates

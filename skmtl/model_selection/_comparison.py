@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._corrected import corrected_interval
-from skmtl._records import mean_known
-from skmtl._validation import pandas_for
+from skmtl._core.history import mean_known
+from skmtl._core.validation import pandas_for
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.model_selection._comparison_text import as_html, as_text
+from skmtl.model_selection._confidence_interval import corrected_interval
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 
 if TYPE_CHECKING:

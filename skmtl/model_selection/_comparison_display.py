@@ -1,12 +1,12 @@
 """Candidates with their scores and ranks, as a picture."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._plots import (
+from skmtl._drawing import (
     candidates_size,
     check_axes,
     draw_ranks,
@@ -15,7 +15,9 @@ from skmtl._plots import (
     new_axes,
     place_of,
 )
-from skmtl.model_selection._comparison import SharingComparison
+
+if TYPE_CHECKING:
+    from skmtl.model_selection._comparison import SharingComparison
 
 Array = NDArray[np.float64]
 
@@ -101,7 +103,9 @@ class SharingComparisonDisplay:
         self.critical_difference = critical_difference
 
     @classmethod
-    def from_comparison(cls, comparison: SharingComparison, *, ax: Any = None) -> Self:
+    def from_comparison(
+        cls, comparison: "SharingComparison", *, ax: Any = None
+    ) -> Self:
         """Show what `skmtl.model_selection.compare_sharing` has found.
 
         Parameters
@@ -123,7 +127,7 @@ class SharingComparisonDisplay:
         """
         caller = f"{cls.__name__}.from_comparison"
         needs_matplotlib(caller)
-        if not isinstance(comparison, SharingComparison):
+        if not hasattr(type(comparison), "mean_scores_interval"):
             raise ValueError(
                 f"The 'comparison' parameter of {caller} must be what compare_sharing "
                 f"returns. Got {comparison!r}."

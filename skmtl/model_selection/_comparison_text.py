@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from skmtl._plots import short_names
-from skmtl._report._html import joined, paragraph, table
+from skmtl._drawing import short_names
+from skmtl._drawing.html import joined, paragraph, table
 
 
 def as_text(comparison: Any) -> str:

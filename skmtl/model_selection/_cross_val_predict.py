@@ -21,13 +21,13 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, _num_samples
 
-from skmtl._columns import read_columns
-from skmtl._validation import (
+from skmtl._core.validation import (
     HasMethods,
     StrOptions,
     validate_params,
     warn_user,
 )
+from skmtl._data.labels import read_columns
 from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
 from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
 

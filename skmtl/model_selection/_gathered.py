@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
-from skmtl._printable import printable
-from skmtl._records import mean_known
-from skmtl._validation import warn_user
+from skmtl._core.history import mean_known
+from skmtl._core.printable import printable
+from skmtl._core.validation import warn_user
 from skmtl.model_selection._cells import Cell, Failure
 
 Array = NDArray[np.float64]

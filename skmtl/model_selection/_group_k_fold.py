@@ -10,9 +10,9 @@ from scipy.sparse import csr_array, vstack
 from sklearn.model_selection._split import GroupsConsumerMixin, _BaseKFold
 from sklearn.utils import check_array, check_random_state
 
-from skmtl._exchange import exchanged, scaled
-from skmtl._label_table import summed_by
+from skmtl.model_selection._label_matrix import summed_by
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
+from skmtl.model_selection._swap_search import exchanged, scaled
 
 
 class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold):

@@ -13,10 +13,10 @@ from sklearn.model_selection._split import (
 )
 from sklearn.utils import check_random_state
 
-from skmtl._exchange import exchanged
-from skmtl._label_table import carriers
-from skmtl._stratify import dealt
+from skmtl._data.stratification import dealt
+from skmtl.model_selection._label_matrix import carriers
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
+from skmtl.model_selection._swap_search import exchanged
 
 
 class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold):

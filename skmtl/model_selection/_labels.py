@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
-from skmtl._columns import (
+from skmtl._core.validation import warn_user
+from skmtl._data.labels import (
     KINDS,
     Column,
     Columns,
@@ -17,10 +18,9 @@ from skmtl._columns import (
     task_kinds,
     warn_unclear_kinds,
 )
-from skmtl._label_table import label_table, pair_table
-from skmtl._stratify import binned
-from skmtl._targets import numeric
-from skmtl._validation import warn_user
+from skmtl._data.stratification import binned
+from skmtl._data.targets import numeric
+from skmtl.model_selection._label_matrix import label_table, pair_table
 
 #: Parts of equal size into which splitters cut numeric labels by default.
 N_BINS = 10

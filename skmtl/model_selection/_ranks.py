@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, studentized_range
 
-from skmtl._records import mean_known
+from skmtl._core.history import mean_known
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from sklearn.model_selection import HalvingGridSearchCV
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
 
-from skmtl._columns import Columns, read_columns
-from skmtl._options import fit_context
-from skmtl._validation import HasMethods, Interval, StrOptions
+from skmtl._core.options import fit_context
+from skmtl._core.validation import HasMethods, Interval, StrOptions
+from skmtl._data.labels import Columns, read_columns
 from skmtl.metrics import multitask_scorer
 from skmtl.model_selection._candidates import last_step
 from skmtl.model_selection._folding import splitter

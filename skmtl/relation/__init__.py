@@ -1,6 +1,6 @@
 """How tasks inform each other beyond sharing: the ``relation`` parameter."""
 
-from skmtl._registry import by_name
+from skmtl._core.specs import by_name
 from skmtl.relation._base import Relation as Relation
 from skmtl.relation._base import RelationModule as RelationModule
 from skmtl.relation._base import TaskTable as TaskTable

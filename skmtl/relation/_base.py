@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skmtl._adjacency import check_weights, estimated, given
-from skmtl._dependence import is_present, ratio
-from skmtl._registry import Spec
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.specs import Spec
+from skmtl._core.validation import Interval, StrOptions
+from skmtl.relation._adjacency import check_weights, estimated, given
+from skmtl.relation._label_dependence import is_present, ratio
 
 #: What soft labels add to losses; see `Relation.soft_loss`.
 SoftLoss = Callable[[str, Tensor, Tensor], Tensor]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.relation._base import RelationModule
 from skmtl.relation._weights import Layout, Penalty, PenaltyModule, quadratic, spectrum
 

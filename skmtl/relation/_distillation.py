@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import functional as F
 
-from skmtl._validation import HasMethods, Interval
+from skmtl._core.validation import HasMethods, Interval
 from skmtl.relation._base import Relation, RelationModule, SoftLoss
 
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from skmtl._activations import ACTIVATIONS
-from skmtl._adjacency import ESTIMATES, aligned_outputs
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.validation import Interval, StrOptions
+from skmtl.relation._adjacency import ESTIMATES, aligned_outputs
 from skmtl.relation._base import GraphRelation, RelationModule
 from skmtl.relation._convolution import FeatureGraph, HeadGraph, NodeWeights
 

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from skmtl._adjacency import ESTIMATES
-from skmtl._validation import StrOptions
+from skmtl._core.validation import StrOptions
+from skmtl.relation._adjacency import ESTIMATES
 from skmtl.relation._base import GraphRelation, RelationModule
 from skmtl.relation._weights import Layout, Penalty, PenaltyModule, quadratic
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._activations import ACTIVATIONS
-from skmtl._adjacency import aligned_outputs
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.validation import Interval, StrOptions
+from skmtl.relation._adjacency import aligned_outputs
 from skmtl.relation._base import GraphRelation, RelationModule, TaskTable
 from skmtl.relation._convolution import OutputGraph, normalized
 

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from skmtl._trace_norm import trace_norm
+from skmtl._core.numerics import trace_norm
 from skmtl.relation._base import RelationModule
 from skmtl.relation._weights import Penalty, PenaltyModule
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.relation._base import Relation, RelationModule, TaskTable
 
 

@@ -1,6 +1,6 @@
 """Which parameters tasks share: the ``sharing`` parameter."""
 
-from skmtl._registry import by_name
+from skmtl._core.specs import by_name
 from skmtl.sharing._adapter import Adapter as Adapter
 from skmtl.sharing._adatt import AdaTT as AdaTT
 from skmtl.sharing._additive import Additive as Additive

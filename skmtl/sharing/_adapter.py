@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._layers import Stateless, detach_in_inference
-from skmtl._validation import Interval
+from skmtl._core.layers import Stateless, detach_in_inference
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import HardModule
 

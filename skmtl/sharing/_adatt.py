@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._experts import Levels, StackedGate, pooled
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
+from skmtl.sharing._experts import Levels, StackedGate, pooled
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from skmtl._grouping import best_groups
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.validation import Interval, StrOptions
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._grouped import Grouped
+from skmtl.sharing._task_grouping import best_groups
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skmtl._registry import Spec
+from skmtl._core.specs import Spec
 
 if TYPE_CHECKING:
-    from skmtl._targets import Block
+    from skmtl._data.targets import Block
     from skmtl.encoder import Encoder
 
 

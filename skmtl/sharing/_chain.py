@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._validation import SEQUENCES, Interval, StrOptions, task_numbers
+from skmtl._core.validation import SEQUENCES, Interval, StrOptions, task_numbers
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import HardModule
 
 if TYPE_CHECKING:
-    from skmtl._targets import Block
+    from skmtl._data.targets import Block
     from skmtl.encoder import Encoder, EncoderModule
 
 

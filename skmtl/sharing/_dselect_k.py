@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from skmtl._experts import smooth_step
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
+from skmtl.sharing._experts import smooth_step
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder, EncoderModule

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._validation import SEQUENCES, task_numbers
+from skmtl._core.validation import SEQUENCES, task_numbers
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skmtl._randomness import generator
-from skmtl._validation import Interval
+from skmtl._core.random_source import generator
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
 if TYPE_CHECKING:

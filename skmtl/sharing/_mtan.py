@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._layers import StackedLinear
-from skmtl._validation import Interval
+from skmtl._core.layers import StackedLinear
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from skmtl._experts import Levels, StackedGate, mixture, pooled
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule, on_one_expert
+from skmtl.sharing._experts import Levels, StackedGate, mixture, pooled
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._cross_stitch import _CrossStitch
 

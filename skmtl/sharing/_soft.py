@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from skmtl._trace_norm import trace_norm
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.numerics import trace_norm
+from skmtl._core.validation import Interval, StrOptions
 from skmtl.sharing._base import Sharing, SharingModule
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._layers import StackedLinear, TokenBlock, detach_in_inference
-from skmtl._validation import Interval
+from skmtl._core.layers import StackedLinear, TokenBlock, detach_in_inference
+from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skmtl._randomness import generator
-from skmtl._registry import Spec, resolve
-from skmtl._validation import Interval
+from skmtl._core.random_source import generator
+from skmtl._core.specs import Spec, resolve
+from skmtl._core.validation import Interval
 from skmtl.training._batches import Batch, BlockTarget, Rows
 
 

@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._gramian import LOWEST_SUM
-from skmtl._validation import warn_user
+from skmtl._core.validation import warn_user
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._module import MultiTaskModule, Trace
 from skmtl.training._processes import ALONE, Processes
@@ -21,6 +20,7 @@ from skmtl.weighting import (
     Weighting,
     WeightingModule,
 )
+from skmtl.weighting._gramian_solvers import LOWEST_SUM
 
 
 class Balance:

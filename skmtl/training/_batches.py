@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor
 
-from skmtl._positions import Positions, position_type
-from skmtl._streamed import Streamed
-from skmtl._targets import Block
-from skmtl._validation import near_one
+from skmtl._core.validation import near_one
+from skmtl._data.row_index import Positions, position_type
+from skmtl._data.streamed_table import Streamed
+from skmtl._data.targets import Block
 from skmtl.encoder import InputStage
 from skmtl.training._processes import ALONE, Processes
 

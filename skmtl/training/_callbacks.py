@@ -9,8 +9,8 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from tqdm.auto import tqdm
 
-from skmtl._printable import printable
-from skmtl._validation import warn_user
+from skmtl._core.printable import printable
+from skmtl._core.validation import warn_user
 
 #: What a bar shows, which may be within an epoch.
 BAR = (

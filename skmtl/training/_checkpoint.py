@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from skmtl._atomic_file import remove_abandoned, replace_file
-from skmtl._validation import warn_user
+from skmtl._core.atomic_file import remove_abandoned, replace_file
+from skmtl._core.validation import warn_user
 from skmtl.exceptions import CheckpointWarning
 from skmtl.training._check_state import check_state
 from skmtl.training._state import restore, state_of, unplain

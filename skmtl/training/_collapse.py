@@ -2,7 +2,7 @@
 
 import torch
 
-from skmtl._validation import warn_user
+from skmtl._core.validation import warn_user
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import SharingModule
 from skmtl.training._batches import Rows

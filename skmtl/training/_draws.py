@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from skmtl._layers import Dropout, Stateless
+from skmtl._core.layers import Dropout, Stateless
 from skmtl.training._augmentation import Function
 from skmtl.training._callbacks import SklearnCallbacks
 from skmtl.training._lookahead import Lookahead

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._positions import Positions
-from skmtl._targets import Block
+from skmtl._data.row_index import Positions
+from skmtl._data.targets import Block
 from skmtl.training._batches import Rows
 from skmtl.training._refine import MANY_ROWS, averaged
 

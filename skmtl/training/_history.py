@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from skorch.history import History
 from skorch.utils import open_file_like
 
-from skmtl._printable import printable
+from skmtl._core.printable import printable
 
 #: Lists with a number per task, and the names under which loggers find the numbers.
 OF_TASKS = {

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from skmtl._positions import Positions
-from skmtl._records import mean_known
+from skmtl._core.history import mean_known
+from skmtl._data.row_index import Positions
 from skmtl.training._batches import Rows
 from skmtl.training._processes import ALONE, Processes
 

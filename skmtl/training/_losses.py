@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._targets import Block
+from skmtl._data.targets import Block
 from skmtl.relation._base import SoftLoss
 from skmtl.training._batches import BlockTarget
 from skmtl.training._processes import ALONE, Processes

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._records import mean_known
+from skmtl._core.history import mean_known
 from skmtl.training._active import Active
 from skmtl.training._compiled import compiled
 from skmtl.training._epoch_choice import EpochChoice

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._layers import detach_in_inference
-from skmtl._targets import Block
+from skmtl._core.layers import detach_in_inference
+from skmtl._data.targets import Block
 from skmtl.encoder import Encoder, InputStage
 from skmtl.encoder._sparse import DIM, SparseInputs
 from skmtl.relation import Relation, RelationModule

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback, LRScheduler, PrintLog
 from torch import Tensor
 
-from skmtl._randomness import generator
-from skmtl._targets import Targets
+from skmtl._core.random_source import generator
+from skmtl._data.targets import Targets
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
 from skmtl.training._balance import Balance

@@ -10,7 +10,7 @@ from skorch import NeuralNet
 from skorch.utils import to_numpy, to_tensor
 from torch import Tensor
 
-from skmtl._targets import Targets
+from skmtl._data.targets import Targets
 from skmtl.training._batches import Source
 from skmtl.training._scoring import ScoringRows, SelectedRows
 

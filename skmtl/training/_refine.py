@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skmtl._targets import Block, padded, unpadded
+from skmtl._data.targets import Block, padded, unpadded
 from skmtl.training._batches import BlockTarget
 
 #: Bounds of the slopes, which the best of them rarely reach.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch._functorch.config
 
-from skmtl._randomness import draw_from, generator
+from skmtl._core.random_source import draw_from, generator
 
 #: Who has it may change what belongs to the process: random states, the default type.
 _PROCESS = threading.RLock()

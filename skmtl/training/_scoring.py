@@ -21,8 +21,8 @@ from skorch.callbacks import (
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from skmtl._positions import positions
-from skmtl._targets import Targets
+from skmtl._data.row_index import positions
+from skmtl._data.targets import Targets
 from skmtl.metrics import multitask_scorer
 from skmtl.training._batches import BlockTarget, Rows, Source
 from skmtl.training._tally import Tally

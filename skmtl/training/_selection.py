@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skmtl._targets import Block
+from skmtl._data.targets import Block
 from skmtl.training._processes import ALONE, Processes
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from skmtl._skeletons import Skeletons
+from skmtl._core.module_copies import Skeletons
 
 
 class Stack(nn.Module):

@@ -1,6 +1,6 @@
 """How task losses are balanced: the ``weighting`` parameter."""
 
-from skmtl._registry import by_name
+from skmtl._core.specs import by_name
 from skmtl.weighting._aligned_mtl import AlignedMTL as AlignedMTL
 from skmtl.weighting._base import GradientCombiningModule as GradientCombiningModule
 from skmtl.weighting._base import GradientWeighting as GradientWeighting

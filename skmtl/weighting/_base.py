@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skmtl._gramian import solved
-from skmtl._registry import Spec
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.specs import Spec
+from skmtl._core.validation import Interval, StrOptions
+from skmtl.weighting._gramian_solvers import solved
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from skmtl._gramian import root, shortest
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
     SolverModule,
 )
+from skmtl.weighting._gramian_solvers import root, shortest
 
 
 class CAGrad(GradientWeighting):

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._gramian import NOISE, root, unit
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
     SolverModule,
 )
+from skmtl.weighting._gramian_solvers import NOISE, root, unit
 
 
 class FairGrad(GradientWeighting):

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skmtl._randomness import generator
-from skmtl._validation import Interval
+from skmtl._core.random_source import generator
+from skmtl._core.validation import Interval
 from skmtl.weighting._base import GradientCombiningModule, GradientWeighting
 
 

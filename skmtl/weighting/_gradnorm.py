@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.weighting._base import GradientWeighting, GradientWeightingModule
 
 

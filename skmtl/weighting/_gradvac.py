@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._randomness import generator
-from skmtl._validation import Interval
+from skmtl._core.random_source import generator
+from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,

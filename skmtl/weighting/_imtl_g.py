@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._gramian import NOISE, unit
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
     SolverModule,
 )
+from skmtl.weighting._gramian_solvers import NOISE, unit
 
 
 class IMTLG(GradientWeighting):

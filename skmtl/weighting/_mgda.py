@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from skmtl._gramian import root
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
     SolverModule,
 )
+from skmtl.weighting._gramian_solvers import root
 
 
 class MGDA(GradientWeighting):

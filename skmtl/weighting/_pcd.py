@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor
 
-from skmtl._gramian import NOISE, root, shortest
-from skmtl._validation import Interval, task_number
+from skmtl._core.validation import Interval, task_number
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
     SolverModule,
     TaskLabels,
 )
+from skmtl.weighting._gramian_solvers import NOISE, root, shortest
 
 
 class PCD(GradientWeighting):

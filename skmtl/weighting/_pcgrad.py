@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skmtl._randomness import generator
+from skmtl._core.random_source import generator
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,

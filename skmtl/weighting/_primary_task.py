@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor
 
-from skmtl._validation import Interval, StrOptions, task_number
+from skmtl._core.validation import Interval, StrOptions, task_number
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,

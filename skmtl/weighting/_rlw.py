@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skmtl._randomness import generator
+from skmtl._core.random_source import generator
 from skmtl.weighting._base import Weighting, WeightingModule, softmax_of_present
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from numpy.typing import NDArray
 
-from skmtl._validation import check_task_weight
+from skmtl._core.validation import check_task_weight
 from skmtl.weighting._base import TaskLabels, Weighting, WeightingModule
 from skmtl.weighting._equal import _Fixed
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skmtl._validation import Interval
+from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     Weighting,
     WeightingModule,

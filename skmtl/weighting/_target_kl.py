@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from skmtl._distributions import Shift, label_shifts
-from skmtl._validation import Interval, StrOptions
+from skmtl._core.validation import Interval, StrOptions
 from skmtl.weighting._base import TaskLabels, Weighting, WeightingModule
 from skmtl.weighting._equal import _Fixed
+from skmtl.weighting._label_shift import Shift, label_shifts
 
 
 class TargetKL(Weighting):

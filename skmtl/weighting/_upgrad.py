@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from skmtl._gramian import onto_dual_cone
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
     SolverModule,
 )
+from skmtl.weighting._gramian_solvers import onto_dual_cone
 
 
 class UPGrad(GradientWeighting):

@@ -30,8 +30,8 @@ from measure import seconds, use_cpu_time
 from scipy.sparse import csr_array
 from sklearn.model_selection import KFold
 
-from skmtl._label_table import pair_table
 from skmtl.model_selection import MultiTaskStratifiedKFold
+from skmtl.model_selection._label_matrix import pair_table
 
 SETS = ("medical", "birds", "tox21", "drug", "emotions", "student", "enb", "wq")
 SEEDS = range(3)

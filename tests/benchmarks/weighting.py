@@ -45,8 +45,8 @@ from torchjd import aggregation
 from torchjd.autogram import Engine
 from torchjd.autojac import jac_to_grad, mtl_backward
 
-from skmtl._gramian import onto_dual_cone
 from skmtl.weighting import WEIGHTING
+from skmtl.weighting._gramian_solvers import onto_dual_cone
 
 N_CLASSES, BATCH = 4, 256
 #: Steps whose cost has a target, in terms of the plain step.

@@ -14,7 +14,7 @@ from pyarrow import dataset, feather, parquet
 from sklearn.model_selection import GridSearchCV, train_test_split
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._streamed import BLOCKS, Blocks, Streamed
+from skmtl._data.streamed_table import BLOCKS, Blocks, Streamed
 from skmtl.datasets import open_table
 from skmtl.encoder import MLP
 from skmtl.model_selection import MultiTaskStratifiedShuffleSplit

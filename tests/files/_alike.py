@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import OrdinalEncoder
 from torch import nn
 
-from skmtl._categories import Categories
-from skmtl._registry import Spec
-from skmtl._targets import Targets
+from skmtl._core.specs import Spec
+from skmtl._data.categories import Categories
+from skmtl._data.targets import Targets
 from skmtl.training import MultiTaskNet
 
 #: What a training leaves in a net that the next one begins by setting.

@@ -11,7 +11,7 @@ import torch
 
 import skmtl
 from skmtl import MultiTaskEstimator
-from skmtl._files._container import read, write
+from skmtl._estimators.persistence.file_format import read, write
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 from tests.files.test_save import CLASSES, OwnEncoder, OwnEstimator, mixed_tasks

@@ -11,9 +11,9 @@ import torch
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._files._codec import Reader
-from skmtl._files._container import read, write
-from skmtl._files._paths import Trust
+from skmtl._estimators.persistence.codecs import Reader
+from skmtl._estimators.persistence.file_format import read, write
+from skmtl._estimators.persistence.import_paths import Trust
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 
@@ -258,7 +258,7 @@ def test_deep_documents(depth, small, tmp_path, monkeypatch):
     deep = "[" * depth + "]" * depth
     dumps = json.dumps
     monkeypatch.setattr(
-        "skmtl._files._container.json.dumps",
+        "skmtl._estimators.persistence.file_format.json.dumps",
         lambda *args, **options: dumps(*args, **options).replace('"deep"', deep),
     )
     write(tmp_path / "model", document, tensors)

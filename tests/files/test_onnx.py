@@ -19,8 +19,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._files._normal import OnnxNormal, normal_quantile
-from skmtl._files._onnx import _steps
+from skmtl._estimators.persistence.onnx_export import _steps
+from skmtl._estimators.persistence.onnx_quantile import OnnxNormal, normal_quantile
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skmtl.encoder._stage import ToNormal
 from skmtl.exceptions import ModelFileError

@@ -13,7 +13,7 @@ import torch
 
 import skmtl
 from skmtl import MultiTaskRegressor
-from skmtl._atomic_file import replace_file
+from skmtl._core.atomic_file import replace_file
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._plots import HELPS, HURTS, short_names
-from skmtl._records import Records, mean_cosines
+from skmtl._core.history import Records, mean_cosines
+from skmtl._drawing import HELPS, HURTS, short_names
 from skmtl.inspection import (
     GateUsageDisplay,
     SharingGainDisplay,

@@ -9,9 +9,9 @@ import pytest
 from sklearn.datasets import make_regression
 
 from skmtl import MultiTaskRegressor
-from skmtl._grouping import N_EXACT, _log_partitions
 from skmtl.inspection import group_tasks
 from skmtl.sharing import Grouped
+from skmtl.sharing._task_grouping import N_EXACT, _log_partitions
 
 
 def partitions(tasks):

@@ -14,10 +14,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mutual_info_score
 from sklearn.preprocessing import OneHotEncoder
 
-import skmtl._dependence
-from skmtl._dependence import Joint, correlation
+import skmtl.relation._label_dependence
 from skmtl.inspection import label_dependence
 from skmtl.inspection._permutation import redrawn, swapped
+from skmtl.relation._label_dependence import Joint, correlation
 
 METHODS = ["mutual_information", "kl", "correlation", "cooccurrence"]
 SYMMETRIC = ["mutual_information", "correlation"]
@@ -163,7 +163,7 @@ def test_rows_that_lack_one_label_change_nothing(method):
 @pytest.mark.parametrize("method", SYMMETRIC)
 def test_the_same_numbers_come_from_any_number_of_rows_at_a_time(method, monkeypatch):
     expected = label_dependence(LABELS, method).value
-    monkeypatch.setattr(skmtl._dependence, "N_ROWS", 7)
+    monkeypatch.setattr(skmtl.relation._label_dependence, "N_ROWS", 7)
     assert_allclose(label_dependence(LABELS, method).value, expected, atol=1e-12)
 
 

@@ -13,10 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._corrected import corrected_interval
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
 from skmtl.inspection._sharing_gain import _compared, _Run
+from skmtl.model_selection._confidence_interval import corrected_interval
 from skmtl.sharing import Grouped
 from tests._networks import SAME_STEPS, Prepared, table
 from tests.relation.test_all import Mixing

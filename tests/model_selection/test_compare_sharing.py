@@ -20,7 +20,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._corrected import corrected_interval
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
 from skmtl.metrics import multitask_scorer
@@ -32,6 +31,7 @@ from skmtl.model_selection import (
 from skmtl.model_selection._candidates import read_candidates
 from skmtl.model_selection._cells import kept
 from skmtl.model_selection._compare import SCORING
+from skmtl.model_selection._confidence_interval import corrected_interval
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 from skmtl.sharing import MMoE
 from tests._networks import SAME_STEPS, table

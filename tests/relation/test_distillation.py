@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._columns import read_columns
-from skmtl._targets import Targets, make_blocks
-from skmtl._teacher import soft_labels
+from skmtl._data.labels import read_columns
+from skmtl._data.targets import Targets, make_blocks
+from skmtl._estimators.fitting.distillation import soft_labels
 from skmtl.encoder import MLP
 from skmtl.relation import Distillation
 from skmtl.training import Mixup, PackedLoss

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._dependence import dependence
 from skmtl.encoder import MLP
 from skmtl.relation import LabelGraph, TaskGraph, TaskTable
+from skmtl.relation._label_dependence import dependence
 from skmtl.sharing import Hard
 from skmtl.weighting import WEIGHTING
 from tests._networks import SAME_STEPS, table, whole_network

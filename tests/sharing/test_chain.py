@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._targets import make_blocks
+from skmtl._data.targets import make_blocks
 from skmtl.encoder import MLP
 from skmtl.sharing import Chain
 from tests._networks import (

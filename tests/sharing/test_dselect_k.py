@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._experts import smooth_step
 from skmtl.encoder import MLP
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import DSelectK
+from skmtl.sharing._experts import smooth_step
 from tests._networks import N_FEATURES, inputs, randomised, table
 
 T = 3

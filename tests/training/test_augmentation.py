@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta, binomtest, kstest
 from torch.nn import functional as F
 
-from skmtl._targets import make_blocks
+from skmtl._data.targets import make_blocks
 from skmtl.training import (
     AUGMENTATION,
     Augmentation,

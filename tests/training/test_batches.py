@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from skmtl._targets import make_blocks
+from skmtl._data.targets import make_blocks
 from skmtl.training import Rows, Source, pack_targets
 from skmtl.training._batches import Batches, is_memmap
 

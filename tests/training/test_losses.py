@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skmtl._targets import make_blocks
+from skmtl._data.targets import make_blocks
 from skmtl.training import REGRESSION_LOSSES, PackedLoss, pack_targets
 
 pytestmark = pytest.mark.one_version

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits, load_linnerud
 from skorch.callbacks import Callback
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._build import Plan, patience
+from skmtl._estimators.fitting.settings import Plan, patience
 from skmtl.encoder import CNN, MLP
 from skmtl.sharing import SHARING
 from skmtl.training import MembersNet
@@ -124,7 +124,7 @@ def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
 
 
 def test_tables_of_many_rows_have_fewer_members(monkeypatch):
-    monkeypatch.setattr("skmtl._build.MANY_ROWS", 200)
+    monkeypatch.setattr("skmtl._estimators.fitting.settings.MANY_ROWS", 200)
     X, Y = digits()
     est = MultiTaskClassifier(encoder=MLP((4,)), max_iter=1, random_state=0)
     assert clone(est).fit(X[:199], Y[:199]).n_members_ == 8
@@ -211,7 +211,9 @@ def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
     X, Y = digits(missing=0)
     fold = np.arange(200) % 3
     parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
-    monkeypatch.setattr("skmtl._held_out.crossfit_parts", lambda *args: parts)
+    monkeypatch.setattr(
+        "skmtl._estimators.fitting.splits.crossfit_parts", lambda *args: parts
+    )
     other = Y.copy()
     other[fold == 0] = Y[fold == 0][::-1]
     est = MultiTaskClassifier(early_stopping=False, **SETTINGS)

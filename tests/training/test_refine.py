@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from skmtl._targets import make_blocks
+from skmtl._data.targets import make_blocks
 from skmtl.training import PackedLoss, fitted_slopes, refined
 from skmtl.training._refine import HIGHEST, LOWEST, averaged
 

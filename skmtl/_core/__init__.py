@@ -1,0 +1,1 @@
+"""Layers, specs, checks and random numbers that all folders use."""

@@ -1,0 +1,56 @@
+"""Names and labels as text that a terminal, a picture or a page can show."""
+
+import unicodedata
+from typing import Any
+
+#: Categories of characters that act on a terminal, end a line or have no encoding.
+ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
+#: Characters that turn the direction of the text after them.
+BIDIRECTIONAL = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+
+
+def printable(value: Any) -> str:
+    r"""Return the text of a value with control characters escaped.
+
+    Parameters
+    ----------
+    value : object
+        A name or a label.
+
+    Returns
+    -------
+    str
+        Its text, with escape sequences as in Python instead of control characters,
+        surrogates and marks of direction.
+
+    Examples
+    --------
+    >>> from skmtl._core.printable import printable
+    >>> print(printable("red \x1b[31m"))
+    red \x1b[31m
+    """
+    text = str(value)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first, as `printable` text.
+
+    Parameters
+    ----------
+    error : Exception
+        An error.
+
+    Returns
+    -------
+    str
+        Its first line.
+    """
+    return printable(str(error).strip().partition("\n")[0])
+
+
+def _escaped(character: str) -> str:
+    escaped = (
+        unicodedata.category(character) in ESCAPED or ord(character) in BIDIRECTIONAL
+    )
+    return repr(character)[1:-1] if escaped else character

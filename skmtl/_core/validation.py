@@ -1,0 +1,401 @@
+"""Argument checks shared by the estimators; one error sentence each."""
+
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils._param_validation import HasMethods, Options, RealNotInt
+
+from skmtl._core.dataframes import column_names, read_frame
+from skmtl._core.options import Interval, StrOptions, suggest, validate_params
+
+__all__ = [
+    "SEQUENCES",
+    "HasMethods",
+    "Interval",
+    "Options",
+    "RealNotInt",
+    "StrOptions",
+    "check_device",
+    "check_sample_shape",
+    "check_sample_weight",
+    "check_task_weight",
+    "count_rows",
+    "fill_masked",
+    "match_tasks",
+    "near_one",
+    "over_largest",
+    "pandas_for",
+    "task_number",
+    "task_numbers",
+    "validate_params",
+    "warn_user",
+]
+
+#: Packages whose calls stand between a user's line and what warns.
+BETWEEN = {"contextlib", "functools", "joblib", "sklearn", "skmtl", "skorch", "torch"}
+#: Names that an error lists, at most.
+N_SHOWN = 20
+#: How often a row may occur at most, for weights to be taken as numbers of rows.
+MOST_TIMES = 1000
+#: Difference of exponents up to which the weights of tasks have one unit.
+MAX_SPREAD = 500
+#: Types in which users give several tasks; a string is none.
+SEQUENCES = (list, tuple, np.ndarray)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code that has called this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_between(frame.f_globals):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_between(names: Mapping[str, Any]) -> bool:
+    return str(names.get("__name__")).partition(".")[0] in BETWEEN
+
+
+def default_device() -> torch.device:
+    """Return the device that "auto" stands for."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_device(device: Any) -> torch.device:
+    """Return the torch device that a parameter names, if it can be used here."""
+    if isinstance(device, str) and device == "auto":
+        return default_device()
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found).cpu()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"The 'device' parameter must be 'auto' or a torch device that this "
+            f"machine has, such as 'cpu'. Got {device!r}: "
+            f"{str(error).splitlines()[0].split('. ')[0]}"
+        ) from error
+    return found
+
+
+#: What encoders take, by the number of dimensions; how else to give it to them.
+_INPUTS = {
+    2: (
+        "tables, X of shape (n_samples, n_features): for images set encoder='cnn', or "
+        "flatten them, X.reshape(len(X), -1)"
+    ),
+    4: (
+        "images, X of shape (n_samples, channels, height, width): reshape X to that, "
+        "such as X.reshape(-1, 1, 8, 8), or for tables set encoder='mlp'"
+    ),
+}
+
+
+def check_sample_shape(X: Any, encoder: Any) -> None:
+    """Refuse a table where the encoder takes images, and images where it does not."""
+    expected = encoder.input_ndim
+    if expected not in _INPUTS:
+        return
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    # scikit-learn has its own words for what has no axis of features.
+    if len(shape) > 1 and len(shape) != expected:
+        raise ValueError(
+            f"X has samples of shape {tuple(shape[1:])}, but the encoder "
+            f"{type(encoder).__name__} takes {_INPUTS[expected]}."
+        )
+
+
+def check_sample_weight(
+    sample_weight: Any,
+    n_samples: int,
+    task_names: Sequence[Any],
+    name: str,
+) -> NDArray[np.float64] | None:
+    """Return weights of shape (n_samples, 1) or (n_samples, n_tasks), or None."""
+    if sample_weight is None:
+        return None
+    n_tasks = len(task_names)
+    sample_weight = read_frame(sample_weight, name)
+    weight = _as_numbers(sample_weight, name)
+    if weight.ndim == 2 and weight.shape[1] == n_tasks > 1:
+        order = match_tasks(column_names(sample_weight), task_names, name)
+        weight = weight if order is None else weight[:, order]
+    if weight.shape not in [(n_samples,), (n_samples, n_tasks)]:
+        raise ValueError(
+            f"{name} must have shape {(n_samples,)} or {(n_samples, n_tasks)}: one "
+            f"weight per row or per label. Got shape {weight.shape}."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        raise ValueError(
+            f"{name} must be finite and not negative. Got values from "
+            f"{weight.min()} to {weight.max()}."
+        )
+    if not weight.any():
+        raise ValueError(
+            f"{name} is zero for every row: give at least one row a positive weight."
+        )
+    return weight.reshape(n_samples, -1)
+
+
+def near_one(values: NDArray[np.float64], usual: int = 0) -> NDArray[np.float64]:
+    """Return numbers of which only proportions matter in units that all types hold.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,) or (n, n_tasks)
+        The numbers.
+    usual : int, default=0
+        Exponent below which the largest number, or that of a column, is left as it is.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Numbers over a power of two, which rounds none, so that the largest, or that of
+        each column, lies in [1, 2).
+    """
+    exponent = np.frexp(np.abs(values).max(axis=0, initial=0.0))[1] - 1
+    return np.ldexp(values, np.where(np.abs(exponent) < usual, 0, -exponent))
+
+
+def over_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights over the largest, so that a common factor does not matter.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n,) or (n, n_tasks)
+        Weights, not negative.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Weights of at most one; the largest, or that of each column, is one if any is
+        positive.
+    """
+    largest = weight.max(axis=0, initial=0.0)
+    scaled: NDArray[np.float64] = weight / np.where(largest > 0, largest, 1.0)
+    return scaled
+
+
+def count_rows(
+    weight: NDArray[np.float64], n_labels: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    """Return weights as numbers of rows, whatever their common factor.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+        Weights, not negative.
+    n_labels : ndarray of the same shape or None, default=None
+        Number of labels that have each weight; None for one each.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Whole numbers where all weights are multiples of the smallest positive one;
+        else weights whose mean over labels with a positive weight is one. Zero where
+        there is no label.
+    """
+    n_labels = np.ones(weight.shape) if n_labels is None else n_labels
+    weight = np.where(n_labels > 0, weight, 0.0)
+    exponents = np.frexp(weight.max(axis=0, initial=0.0))[1]
+    if np.ptp(exponents) > MAX_SPREAD:  # over the largest, a task would have none
+        weight = near_one(weight)
+    weight = over_largest(weight.ravel())
+    positive = weight > 0
+    if not positive.any():
+        return weight.reshape(n_labels.shape)
+    smallest = weight[positive].min()
+    with np.errstate(over="ignore", invalid="ignore"):
+        times = weight / smallest
+        whole = times.round()
+        near = np.abs(times - whole) <= 1e-6 * whole
+    if near.all() and whole.max() <= MOST_TIMES:
+        return whole.reshape(n_labels.shape)
+    mean = np.average(weight[positive], weights=n_labels.ravel()[positive])
+    return (weight / mean).reshape(n_labels.shape)
+
+
+def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:
+    try:
+        numbers = np.asarray(fill_masked(weight))
+        if np.iscomplexobj(numbers):
+            raise TypeError("complex numbers have no order")
+        return numbers.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must hold numbers, as many in every row. Got a "
+            f"{type(weight).__name__} that cannot be read so: {error}."
+        ) from error
+
+
+def check_task_weight(
+    task_weight: Any,
+    names: list[Any],
+    parameter: str = "The 'task_weight' parameter",
+) -> NDArray[np.float64]:
+    """Return one finite weight per task; tasks left out of a dict weigh one."""
+    if task_weight is None:
+        return np.ones(len(names))
+    if isinstance(task_weight, Mapping):
+        unknown = [name for name in task_weight if name not in names]
+        if unknown:
+            raise ValueError(
+                f"{parameter} names the unknown task {unknown[0]!r}."
+                f"{suggest(unknown[0], names)} The tasks are {names}."
+            )
+        task_weight = [task_weight.get(name, 1.0) for name in names]
+    weight = _as_numbers(task_weight, parameter)
+    if hasattr(task_weight, "iloc") and weight.ndim == 1:  # a pandas Series
+        order = match_tasks(list(task_weight.index), names, parameter, "entry")
+        weight = weight if order is None else weight[order]
+    if weight.shape != (len(names),):
+        raise ValueError(
+            f"{parameter} must have one weight per task, shape "
+            f"({len(names)},). Got shape {weight.shape}."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError(
+            f"{parameter} must be finite, not negative and positive "
+            f"for at least one task. Got {weight.tolist()}."
+        )
+    return weight
+
+
+def task_number(task: Any, names: Sequence[Any], parameter: str) -> int:
+    """Return the number of a task given by name or number."""
+    names = list(names)
+    if task in names:
+        return names.index(task)
+    if isinstance(task, Integral) and int(task) in range(len(names)):
+        return int(task)
+    raise ValueError(
+        f"{parameter} names the unknown task {task!r}.{suggest(task, names)} The tasks "
+        f"are {names}: give one of them or its number, from 0 to {len(names) - 1}."
+    )
+
+
+def task_numbers(
+    tasks: Iterable[Any], names: Sequence[Any], parameter: str
+) -> list[int]:
+    """Return the numbers of tasks given by name or number: all of them, each once."""
+    names = list(names)
+    numbers = [task_number(task, names, parameter) for task in tasks]
+    counts = np.bincount(numbers, minlength=len(names))
+    faults = [
+        f"{verb} {[names[t] for t in np.flatnonzero(found)]}"
+        for verb, found in (("misses", counts == 0), ("repeats", counts > 1))
+        if found.any()
+    ]
+    if faults:
+        raise ValueError(
+            f"{parameter} must hold every task once, but {' and '.join(faults)}."
+        )
+    return numbers
+
+
+def fill_masked(values: Any) -> Any:
+    """Return a masked array with NaN where masked; anything else as it is."""
+    if not np.ma.isMaskedArray(values) or values.dtype.kind in "mMV":
+        return values
+    data = np.ma.getdata(values, subok=False)
+    if not np.ma.getmaskarray(values).any():
+        return data
+    filled = data.astype(np.result_type(data.dtype, np.float16))
+    filled[np.ma.getmaskarray(values)] = np.nan
+    return filled
+
+
+def match_tasks(
+    given: Sequence[Any] | None,
+    names: Sequence[Any] | None,
+    table: str,
+    part: str = "column",
+) -> list[int] | None:
+    """Return which column of a table holds each task.
+
+    Parameters
+    ----------
+    given : sequence or None
+        Names of the columns, or the numbers of the tasks; None where they have none.
+    names : sequence or None
+        Names of the tasks. Those that tasks without names have fit any table.
+    table : str
+        What the user calls the table.
+    part : str, default="column"
+        What the table has of each task.
+
+    Returns
+    -------
+    list of int or None
+        A position for each task; None where columns are to be taken as they stand.
+
+    Raises
+    ------
+    ValueError
+        If the columns are those of other tasks.
+    """
+    if given is None or names is None or list(given) == list(names):
+        return None
+    for known in (names, range(len(names))):
+        if len(given) == len(known) and set(given) == set(known):
+            column = {name: i for i, name in enumerate(given)}
+            return [column[name] for name in known]
+    if list(names) == default_names(len(names)):
+        return None
+    raise ValueError(_other_tasks(given, names, table, part))
+
+
+def default_names(n_tasks: int) -> list[str]:
+    """Return the names of tasks that were given none."""
+    return [f"task{t}" for t in range(n_tasks)]
+
+
+def _other_tasks(
+    given: Sequence[Any], names: Sequence[Any], table: str, part: str
+) -> str:
+    """Return an error that tells how a table's columns differ from the tasks."""
+    unknown = [name for name in given if name not in set(names)]
+    missing = [name for name in names if name not in set(given)]
+    hint = suggest(unknown[0], missing) if unknown else ""
+    faults = [
+        f"{word} {_shown(some)}"
+        for word, some in (("has no task", missing), ("has", unknown))
+        if some
+    ] or [f"repeats some of {_shown(given)}"]
+    return (
+        f"{table} must have one {part} for each task, named as the tasks are, in any "
+        f"order, but {' and '.join(faults)}.{hint} The tasks are {_shown(names)}: "
+        f"rename the {part}s, or give an array in this order."
+    )
+
+
+def _shown(names: Sequence[Any]) -> str:
+    """Return the first names of a list."""
+    more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
+    return f"{list(names)[:N_SHOWN]}{more}"
+
+
+def pandas_for(caller: str) -> Any:
+    """Return pandas, or say what needs it.
+
+    Parameters
+    ----------
+    caller : str
+        What the user has called.
+
+    Returns
+    -------
+    module
+        pandas.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs pandas: install it with `pip install 'skmtl[pandas]'`."
+        ) from error
+    return pandas

@@ -1,0 +1,1 @@
+"""X and y as training reads them."""

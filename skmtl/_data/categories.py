@@ -1,0 +1,260 @@
+"""Columns of a table: numbers, or categories, which get codes instead of labels."""
+
+from decimal import Decimal
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn import config_context
+from sklearn.preprocessing import OrdinalEncoder
+
+from skmtl._core.dataframes import (
+    column_names,
+    replace_columns,
+    split_frame,
+    wrap_frame,
+)
+from skmtl._data.labels import is_categorical, native_values
+
+NUMBERS = Real | Decimal | np.bool_
+
+
+class Categories:
+    """Which columns of a table hold categories, and their codes.
+
+    Attributes
+    ----------
+    columns : list of int
+        Positions of these columns.
+    names : list of str
+        Their names.
+    encoder : OrdinalEncoder
+        Knows the categories.
+    """
+
+    columns: list[int]
+    names: list[Any]
+    encoder: OrdinalEncoder
+
+    @classmethod
+    def of(cls, X: Any) -> Self | None:
+        """Read the categories of a table.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like
+            The table.
+
+        Returns
+        -------
+        Categories or None
+            None where the table has no column of categories.
+        """
+        columns = [i for i, s in enumerate(split_frame(X)) if _kind(s) == "categories"]
+        if not columns:
+            return None
+        self = cls()
+        self.columns = columns
+        names = column_names(X)  # Python's own, where they are numbers
+        self.names = [names[i] for i in columns] if names else []
+        self.encoder = OrdinalEncoder(
+            handle_unknown="use_encoded_value", unknown_value=-1
+        ).fit(self._labels(X))
+        return self
+
+    def sizes(self, n_features: int) -> tuple[int, ...]:
+        """Return the number of categories of each column, zero for numbers.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns of the table.
+
+        Returns
+        -------
+        tuple of int
+            One number per column.
+        """
+        sizes = np.zeros(n_features, dtype=np.int64)
+        known = self.encoder.categories_
+        sizes[self.columns] = [sum(label == label for label in k) for k in known]
+        return tuple(sizes.tolist())
+
+    def labels(self) -> dict[int, list[Any]]:
+        """Return the categories of each column of categories, without missing ones.
+
+        Returns
+        -------
+        dict of int to list
+            Labels by the position of the column.
+        """
+        known = [
+            [label for label in k if label == label] for k in self.encoder.categories_
+        ]
+        return dict(zip(self.columns, known, strict=True))
+
+    def coded(self, X: Any) -> Any:
+        """Return a table with codes in place of categories.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like
+            The table.
+
+        Returns
+        -------
+        DataFrame or ndarray
+            The table: zero for a category that is not known, NaN for a missing one.
+        """
+        X = X.toarray() if issparse(X) else X
+        if len(np.shape(X)) != 2 or np.shape(X)[1] <= self.columns[-1]:
+            return X  # refused later, for its shape
+        labels = self._labels(X)
+        with config_context(transform_output="default"):  # whatever the user has set
+            codes = self.encoder.transform(labels) + 1
+        codes[labels != labels] = np.nan  # also where fit saw none missing
+        if hasattr(X, "columns"):
+            return replace_columns(X, dict(zip(self.columns, codes.T, strict=True)))
+        X = np.array(X, dtype=object)
+        X[:, self.columns] = codes
+        return X
+
+    def _labels(self, X: Any) -> NDArray[Any]:
+        """Return labels of shape (n_samples, n_columns), NaN where missing."""
+        if not hasattr(X, "columns"):
+            labels = np.array(X, dtype=object)[:, self.columns]
+            labels[labels == None] = np.nan  # noqa: E711
+            return labels
+        labels = np.empty((len(X), len(self.columns)), dtype=object)
+        for j, series in enumerate(split_frame(X, self.columns)):
+            values, mask = native_values(series)
+            labels[:, j] = values.tolist()
+            labels[slice(0) if mask is None else mask, j] = np.nan
+        return labels
+
+
+def coded(X: Any, categories: Categories | None) -> Any:
+    """Return a table of numbers: codes for categories, floats for numbers in objects.
+
+    A column without a value, whatever its type, is one of missing numbers.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like
+        The table.
+    categories : Categories or None
+        What fit has read of its columns.
+
+    Returns
+    -------
+    DataFrame or array-like
+        The table.
+    """
+    known = set() if categories is None else set(categories.columns)
+    objects = {
+        i: _floats(series)
+        for i, series in enumerate(split_frame(X))
+        if i not in known
+        and not _is_numeric(series)
+        and (_kind(series) == "numbers" or _has_numbers(series))
+    }
+    X = replace_columns(X, objects) if objects else X
+    return X if categories is None else categories.coded(X)
+
+
+def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
+    """Refuse a table whose columns are categories where fit had numbers, or vice versa.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like
+        The table.
+    categories : Categories or None
+        What fit has read of its columns.
+    names : array-like of str or None
+        Names of the columns of fit; others are refused later.
+    """
+    series, given = split_frame(X), column_names(X)
+    if not series or (names is not None and list(names) != given):
+        return
+    labels = {} if categories is None else categories.labels()
+    for i, (name, column) in enumerate(zip(given or [], series, strict=True)):
+        kind = _kind(column)
+        if i not in labels and kind == "categories" and not _has_numbers(column):
+            raise ValueError(
+                f"Column {name!r} of X holds categories, but held numbers when "
+                "the model was fitted: give numbers."
+            )
+        strings = i in labels and all(isinstance(label, str) for label in labels[i])
+        if strings and kind == "numbers" and not _is_empty(column):
+            raise ValueError(
+                f"Column {name!r} of X holds numbers, but held categories such "
+                f"as {labels[i][0]!r} when the model was fitted: give such categories."
+            )
+
+
+def _kind(series: Any) -> str:
+    """Return whether a column holds "categories" or "numbers"; refuse anything else."""
+    if _is_numeric(series):
+        return "numbers"
+    typed = is_categorical(series)
+    if typed and series.implementation.is_polars():  # which are strings in any case
+        return "categories"
+    values, mask = native_values(_levels(series) if typed else series)
+    present = values if mask is None else values[~mask]
+    # As objects, dates in nanoseconds would be integers.
+    dates = present.dtype.kind in "mM"
+    types = {present.dtype.type} if dates else set(map(type, present.tolist()))
+    strings = [issubclass(t, str) for t in types]
+    if (types and all(strings)) or (typed and not any(strings)):
+        return "categories"
+    if not dates and all(issubclass(t, NUMBERS) for t in types):
+        return "numbers"
+    name = getattr(series.name, "item", lambda: series.name)()
+    raise ValueError(
+        f"Column {name!r} of X holds values of type "
+        f"{' and '.join(sorted(t.__name__ for t in types))}, which are neither numbers "
+        "nor strings alone: give numbers, such as days since a date, or strings for "
+        "categories."
+    )
+
+
+def _is_numeric(series: Any) -> bool:
+    """Return whether a column is of numbers, which numpy reads as floats."""
+    # Types of numpy and pandas, also for bools and sparse columns.
+    kind = getattr(getattr(series.to_native(), "dtype", None), "kind", "O")
+    return kind in "biufc" or series.dtype.is_integer() or series.dtype.is_float()
+
+
+def _levels(series: Any) -> Any:
+    """Return the categories of a column that has a type for them.
+
+    In narwhals they are strings, whatever they are in pandas or Arrow.
+    """
+    native = series.to_native()
+    if series.implementation.is_pyarrow():
+        return wrap_frame(native.cast(native.type.value_type))
+    labels = getattr(native.dtype, "categories", None)
+    return series if labels is None else wrap_frame(labels.to_series())
+
+
+def _has_numbers(series: Any) -> bool:
+    """Return whether the categories of a column are numbers."""
+    polars = series.implementation.is_polars()
+    return is_categorical(series) and not polars and _is_numeric(_levels(series))
+
+
+def _is_empty(series: Any) -> bool:
+    mask = native_values(series)[1]
+    return mask is not None and bool(mask.all())
+
+
+def _floats(series: Any) -> NDArray[np.float64]:
+    """Return numbers that come as objects, NaN where missing."""
+    values, mask = native_values(series)
+    floats = values.astype(np.float64)
+    if mask is not None:
+        floats[mask] = np.nan
+    return floats

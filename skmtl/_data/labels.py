@@ -1,0 +1,469 @@
+"""Reading y: one column per task, labels in their native type, and what is missing."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Literal
+
+import narwhals as nw
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+from skmtl._core.dataframes import column_names, read_frame, split_frame, wrap_frame
+from skmtl._core.validation import default_names, match_tasks, warn_user
+
+Kind = Literal["classification", "regression"]
+KINDS: tuple[Kind, Kind] = ("classification", "regression")
+#: Most different whole numbers that are classes in any case.
+MOST_CODES = 10
+#: Most different whole numbers that are classes where they count 0, 1, 2, ...
+MOST_CLASSES = 20
+#: Labels of a typical value from which on it may be a class.
+ENOUGH_LABELS = 10
+#: Tasks that a warning names, at most.
+N_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """Labels of one task.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_labelled,)
+        The labels that are present, in their native type.
+    present : ndarray of bool of shape (n_samples,)
+        Which rows have a label.
+    categorical : bool, default=False
+        Whether the column has a type for categories.
+    """
+
+    values: NDArray[Any]
+    present: NDArray[np.bool_]
+    categorical: bool = False
+
+    def restricted(self, keep: NDArray[np.bool_]) -> "Column":
+        """Return the column with the labels of some rows only."""
+        values = self.values[keep[self.present]]
+        return replace(self, values=values, present=self.present & keep)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """All tasks' labels as given.
+
+    Attributes
+    ----------
+    columns : list of Column
+        One per task.
+    names : list of str or None
+        Names of the tasks where y has them.
+    one_d : bool
+        Whether y is one-dimensional or a single column.
+    dtype : dtype or None
+        The common type of an array; None where columns have types of their own.
+    n_samples : int
+        Number of rows.
+    """
+
+    columns: list[Column]
+    names: list[Any] | None
+    one_d: bool
+    dtype: np.dtype[Any] | None
+    n_samples: int
+
+    @property
+    def task_names(self) -> list[Any]:
+        """Names of the tasks, numbered where y has none."""
+        return self.names or default_names(len(self.columns))
+
+    def with_columns(self, columns: list[Column]) -> "Columns":
+        """Return the same table with other labels."""
+        return replace(self, columns=columns)
+
+    def aligned(self, names: Sequence[Any] | None, table: str = "y") -> "Columns":
+        """Return the columns in the order of known tasks, by name where both have some.
+
+        Parameters
+        ----------
+        names : sequence or None
+            Names of the tasks, as many as there are columns; None where unknown.
+        table : str, default="y"
+            What the user calls the table.
+
+        Returns
+        -------
+        Columns
+            Named as the tasks.
+        """
+        if names is None:
+            return self
+        order = match_tasks(self.names, names, table)
+        columns = self.columns if order is None else [self.columns[i] for i in order]
+        return replace(self, columns=columns, names=list(names))
+
+    def present(self) -> NDArray[np.bool_]:
+        """Return which labels are present, of shape (n_samples, n_tasks)."""
+        return np.column_stack([column.present for column in self.columns])
+
+
+def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
+    """Split y into columns.
+
+    Parameters
+    ----------
+    y : array-like, DataFrame or Series of shape (n_samples,) or (n_samples, n_tasks)
+        The labels of all tasks.
+    missing_label : object, default=nan
+        A value that marks a missing label, beside None, NaN, NaT, pandas' NA and
+        masked entries, which always do.
+
+    Returns
+    -------
+    Columns
+        The labels of each task.
+    """
+    if y is None:
+        raise ValueError("y cannot be None: give one label per row and task.")
+    _check_missing_label(missing_label)
+    y = read_frame(y, "y")
+    names, raw, one_d, dtype = _split(y)
+    if names is not None:
+        _check_unique(names)
+    for name, (values, _) in zip(names or default_names(len(raw)), raw, strict=True):
+        _check_single_values(values, name)
+    columns = [_read(values, mask, missing_label) for values, mask in raw]
+    for t, series in enumerate(split_frame(y) or [wrap_frame(y)]):
+        if is_categorical(series):
+            columns[t] = replace(columns[t], categorical=True)
+    if not columns:
+        raise ValueError("y has no column: give at least one task.")
+    if not len(columns[0].present):
+        raise ValueError("y has no row: give at least one labelled sample.")
+    return Columns(columns, names, one_d, dtype, len(columns[0].present))
+
+
+def task_kinds(columns: Columns, task_types: Any) -> list[Kind]:
+    """Return the kind of each task: as given, else as its labels show.
+
+    Parameters
+    ----------
+    columns : Columns
+        The labels.
+    task_types : dict, sequence or None
+        As in `skmtl.MultiTaskEstimator`.
+
+    Returns
+    -------
+    list of {"classification", "regression"}
+        One entry per task.
+    """
+    names = columns.task_names
+    given = {} if task_types is None else task_types
+    if not isinstance(given, dict):
+        if len(given) != len(names):
+            raise ValueError(
+                f"The 'task_types' parameter must have one entry per task, "
+                f"{len(names)}. Got {len(given)}."
+            )
+        given = dict(zip(names, given, strict=True))
+    for name, kind in given.items():
+        if name not in names or kind not in KINDS:
+            raise ValueError(
+                f"The 'task_types' parameter must give one of {KINDS} for names "
+                f"among {names}. Got {name!r}: {kind!r}."
+            )
+    return [
+        given.get(name) or guess_kind(column)[0]
+        for name, column in zip(names, columns.columns, strict=True)
+    ]
+
+
+def guess_kind(column: Column) -> tuple[Kind, bool]:
+    """Return the kind of task that labels show, and whether they leave no doubt.
+
+    Parameters
+    ----------
+    column : Column
+        The labels.
+
+    Returns
+    -------
+    kind : {"classification", "regression"}
+        Regression for numbers with a fraction, for whole numbers with more than 20
+        different values, and for those with more than 10 that do not count 0, 1, 2, ...
+        or 1, 2, 3, ..., each of them more than once.
+    clear : bool
+        Whether the kind is plain.
+    """
+    values = column.values
+    if values.dtype.kind not in "iuf" or not len(values):
+        return "classification", True
+    if values.dtype.kind == "f" and (values != np.floor(values)).any():
+        return "regression", True
+    two = values.max() <= values.min() + 1
+    if two or column.categorical or np.isinf(values).any():
+        return "classification", True
+    found, counts = np.unique(values, return_counts=True)
+    span = int(found[-1]) - int(found[0]) + 1
+    numbered = bool(found[0] in (0, 1) and span == len(found) and counts.min() > 1)
+    typical = float(np.median(counts))
+    if len(found) <= MOST_CODES:
+        return "classification", numbered or len(found) <= 3 or typical > 2
+    if numbered and len(found) <= MOST_CLASSES:
+        return "classification", True
+    many = len(found) > MOST_CLASSES
+    return "regression", many and not numbered and typical < ENOUGH_LABELS
+
+
+def warn_unclear_kinds(columns: Columns, task_types: Any) -> None:
+    """Warn of whole numbers that may be classes or quantities.
+
+    Parameters
+    ----------
+    columns : Columns
+        The labels.
+    task_types : dict, sequence or None
+        Kinds that the user gives.
+    """
+    if task_types is not None and not isinstance(task_types, dict):
+        return
+    guessed = {
+        name: guess_kind(column)
+        for name, column in zip(columns.task_names, columns.columns, strict=True)
+        if name not in (task_types or {})
+    }
+    unclear = {name: kind for name, (kind, clear) in guessed.items() if not clear}
+    if unclear:
+        named = ", ".join(f"{k!r} as {v}" for k, v in list(unclear.items())[:N_NAMED])
+        more = f" and {len(unclear) - N_NAMED} more" if len(unclear) > N_NAMED else ""
+        warn_user(
+            "The whole numbers of some tasks may be classes or quantities, and are "
+            f"taken so: {named}{more}. Set task_types, such as task_types="
+            f"{dict([next(iter(unclear.items()))])}, to choose."
+        )
+
+
+_Raw = tuple[NDArray[Any], NDArray[np.bool_] | None]
+
+
+def _split(
+    y: Any,
+) -> tuple[list[Any] | None, list[_Raw], bool, np.dtype[Any] | None]:
+    """Return names, (values, mask of what is missing) per column, one_d and dtype."""
+    names = column_names(y)
+    if names is not None:
+        return names, list(map(native_values, split_frame(y))), len(names) == 1, None
+    series = wrap_frame(y)
+    if isinstance(series, nw.Series):
+        name: Any = series.name
+        unnamed = name is None or (isinstance(name, str) and not name)
+        return (None if unnamed else [name]), [native_values(series)], True, None
+    if issparse(y):
+        y = y.toarray()
+    elif hasattr(y, "detach"):  # a torch tensor
+        y = y.detach().cpu().numpy()
+    if not isinstance(y, np.ndarray):
+        y = _from_sequence(y)
+    if y.ndim == 0:
+        scalar = y.item()
+        simple = isinstance(scalar, str | bool | int | float)
+        raise ValueError(
+            "y must be a table with one label per row and task. Got "
+            f"{repr(scalar) if simple else 'a ' + type(scalar).__name__}."
+        )
+    if y.ndim > 2:
+        raise ValueError(
+            "y must have shape (n_samples,) or (n_samples, n_tasks). Got an array of "
+            f"shape {y.shape}."
+        )
+    if y.dtype.names is not None and y.ndim == 1:
+        return _split_fields(y)
+    mask = np.ma.getmaskarray(y) if np.ma.isMaskedArray(y) else None
+    shape = (len(y), 1) if y.ndim == 1 else y.shape
+    values = np.ma.getdata(y, subok=False).reshape(shape)
+    values = np.asfortranarray(values)  # columns are read one by one
+    raw: list[_Raw] = [
+        (values[:, t], None if mask is None else mask.reshape(shape)[:, t])
+        for t in range(shape[1])
+    ]
+    return None, raw, values.shape[1] == 1, y.dtype if y.dtype != object else None
+
+
+def _split_fields(
+    y: NDArray[Any],
+) -> tuple[list[Any], list[_Raw], bool, None]:
+    """Return the fields of a structured array, as `_split` returns columns."""
+    names: list[Any] = list(y.dtype.names or ())
+    masks = [np.ma.getmaskarray(y[name]) for name in names]
+    raw = [
+        (np.ma.getdata(y[name], subok=False), mask if mask.any() else None)
+        for name, mask in zip(names, masks, strict=True)
+    ]
+    return names, raw, len(names) == 1, None
+
+
+def _from_sequence(y: Any) -> NDArray[Any]:
+    """Turn nested lists into an array that keeps the types of their values."""
+    if hasattr(y, "__array__"):
+        return np.asarray(y)
+    y = list(y) if isinstance(y, Iterator) else y
+    try:
+        array = np.asarray(y, dtype=object)
+        ragged = array.ndim == 1 and any(np.ndim(value) for value in array)
+    except ValueError:
+        ragged = True
+    if ragged:
+        raise ValueError(
+            "y must have the same number of labels in every row. Got rows of different "
+            "lengths: for rows with any number of labels, make a column of 0 and 1 for "
+            "each label with sklearn.preprocessing.MultiLabelBinarizer."
+        )
+    types = {type(value) for value in array.flat}
+    several = _types_of_several(array.ravel())
+    if several or len(types) > 1 or any(map(_is_missing, array.flat)):
+        return array
+    return np.asarray(y)
+
+
+def is_categorical(series: Any) -> bool:
+    """Tell a column with a type for categories."""
+    dtype = getattr(series, "dtype", None)
+    typed = isinstance(dtype, nw.Categorical | nw.Enum)
+    return typed or str(dtype) == "category"  # of pandas, where it is no Series
+
+
+def _check_missing_label(missing_label: Any) -> None:
+    """Refuse several values, or what can be no label."""
+    several = isinstance(missing_label, Collection) and not isinstance(
+        missing_label, str | bytes
+    )
+    if several or np.ndim(missing_label):
+        raise ValueError(
+            "The 'missing_label' parameter must be one value, such as -1 or 'unknown'. "
+            f"Got {missing_label!r}: replace others by NaN in y."
+        )
+
+
+def native_values(series: Any) -> _Raw:
+    """Return the values of a column of narwhals and which are missing."""
+    mask = series.is_null().to_native().to_numpy()
+    present = series.drop_nulls() if mask.any() else series
+    if series.implementation.is_polars() and series.dtype.is_nested():
+        present = _objects(present.to_list())  # without more axes
+    else:
+        present = present.to_native().to_numpy()
+    if not mask.any():
+        return present, None
+    values = np.zeros(len(mask), dtype=present.dtype)
+    values[~mask] = present
+    return values, mask
+
+
+def _objects(values: list[Any]) -> NDArray[Any]:
+    """Return an array with one object for each value, which may hold several."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _types_of_several(values: NDArray[Any]) -> set[type]:
+    """Return the types of lists, sets, arrays and the like among objects."""
+    kinds = {
+        kind
+        for kind in set(map(type, values))
+        if kind is np.void or issubclass(kind, Collection)
+        if not issubclass(kind, str | bytes)
+    }
+    if not kinds:
+        return kinds
+    # Arrays and tensors without an axis hold one value.
+    return {
+        type(v) for v in values if type(v) in kinds and getattr(v, "ndim", True)
+    } | (kinds & {np.void})
+
+
+def _check_single_values(values: NDArray[Any], name: Any) -> None:
+    """Refuse labels that are lists, tuples, sets or arrays."""
+    kinds: set[type] = set()
+    if values.ndim > 1 or values.dtype.kind == "V":
+        kinds = {np.ndarray if values.ndim > 1 else tuple}
+    elif values.dtype.kind == "O":
+        kinds = _types_of_several(values)
+    if kinds:
+        raise ValueError(
+            f"Task {name!r} must have one label in each row. Got several, as values of "
+            f"type {' and '.join(sorted(kind.__name__ for kind in kinds))}: make a "
+            "column of 0 and 1 for each label with "
+            "sklearn.preprocessing.MultiLabelBinarizer."
+        )
+
+
+def _read(
+    values: NDArray[Any], missing: NDArray[np.bool_] | None, missing_label: Any
+) -> Column:
+    present = np.ones(len(values), dtype=bool) if missing is None else ~missing
+    kind = values.dtype.kind
+    if kind == "f":
+        present &= ~np.isnan(values)
+    elif kind in "mM":
+        present &= ~np.isnat(values)
+    elif kind == "O":
+        present &= ~np.frompyfunc(_is_missing, 1, 1)(values).astype(bool)
+    if not _is_missing(missing_label):
+        present[present] = ~_equals(values[present], missing_label)
+    observed = values[present]
+    return Column(_natural(observed) if kind == "O" else observed, present)
+
+
+def _equals(values: NDArray[Any], label: Any) -> NDArray[np.bool_]:
+    if values.dtype.kind == "O":
+        return np.frompyfunc(lambda v: _same_kind(v, label) and v == label, 1, 1)(
+            values
+        ).astype(bool)
+    if not len(values) or not _same_kind(values[0], label):
+        return np.zeros(len(values), dtype=bool)
+    return values == label  # type: ignore[no-any-return]
+
+
+def _same_kind(value: Any, label: Any) -> bool:
+    """Tell whether two labels can be equal: False is not 0, nor is a date a number."""
+    kinds = (str, bytes, bool | np.bool_, np.datetime64, np.timedelta64)
+    return all(isinstance(value, k) == isinstance(label, k) for k in kinds)  # type: ignore[arg-type]
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or value is np.ma.masked:
+        return True
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    numbers = float | np.floating | np.datetime64 | np.timedelta64 | Decimal
+    return isinstance(value, numbers) and value != value
+
+
+def _natural(values: NDArray[Any]) -> NDArray[Any]:
+    """Give an object column the type that its values have; strings stay objects."""
+    types = {type(value) for value in values}
+    if all(issubclass(t, str) for t in types) or not types:
+        return values
+    if all(issubclass(t, bool | np.bool_) for t in types):
+        return values.astype(bool)
+    if any(issubclass(t, bool | np.bool_ | str) for t in types):
+        return values
+    if all(issubclass(t, int | np.integer) for t in types):
+        integers = np.array(values.tolist())  # wider than int64 where need be
+        return integers if integers.dtype.kind in "iu" else values
+    if all(issubclass(t, int | float | np.number) for t in types):
+        return values.astype(np.float64)
+    return values
+
+
+def _check_unique(names: list[Any]) -> None:
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise ValueError(
+            f"Task names must be unique. Got {duplicates} more than once among the "
+            "columns of y: rename them."
+        )

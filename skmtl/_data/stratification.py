@@ -1,0 +1,208 @@
+"""Hold-out splits and folds that keep every task's labels in proportion."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from skmtl._data.row_index import Positions, position_type, positions
+
+#: Parts of equal size into which numeric labels are cut.
+N_BINS = 4
+
+
+def holdout_split(
+    labels: Sequence[NDArray[Any]], fraction: float, random_state: RandomState
+) -> tuple[Positions, Positions]:
+    """Split rows in two, stratified over several tasks as far as possible.
+
+    Labels are served from the rarest to the most common: of the rows that carry one
+    and are not yet placed, the hold-out gets as many as it still lacks. That is
+    iterative stratification [1]_ for two parts, with missing and numeric labels.
+
+    Parameters
+    ----------
+    labels : sequence of ndarray of shape (n_samples,)
+        For each task, codes (negative where missing) or numbers (NaN where missing).
+    fraction : float
+        Share of rows to hold out.
+    random_state : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    train, held_out : ndarray of int
+        Sorted row numbers.
+
+    References
+    ----------
+    .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of
+       Multi-Label Data", ECML PKDD 2011.
+    """
+    n = len(labels[0])
+    n_held_out = min(max(round(fraction * n), 1), n - 1)
+    order = random_state.permutation(n)
+    labelled = _carriers([_codes(task)[order] for task in labels])
+    held_out = np.zeros(n, dtype=bool)
+    unplaced = len(labelled)
+    placed = np.full(n, unplaced, dtype=np.int32)  # rank of the label that placed a row
+    for rank, carriers in enumerate(labelled):
+        rows = carriers[placed[carriers] == unplaced]
+        lacking = round(fraction * len(carriers)) - int(held_out[carriers].sum())
+        room = n_held_out - int(held_out.sum())
+        held_out[rows[: max(min(lacking, room), 0)]] = True
+        placed[rows] = rank
+    # Rounding may leave a few places: rows of the most common labels take them.
+    rest = np.flatnonzero(~held_out)
+    rest = rest[np.argsort(-placed[rest], kind="stable")]
+    held_out[rest[: n_held_out - int(held_out.sum())]] = True
+    chosen = np.empty(n, dtype=bool)
+    chosen[order] = held_out
+    return positions(~chosen), positions(chosen)
+
+
+def _carriers(codes: Sequence[NDArray[Any]]) -> list[Positions]:
+    """Return the rows that carry each label, the rarest label first."""
+    carriers = []
+    for task in codes:
+        rows = np.argsort(task, kind="stable").astype(position_type(len(task)))
+        counts = np.bincount(task[task >= 0])
+        ends = np.cumsum([(task < 0).sum(), *counts])
+        carriers += np.split(rows, ends)[1:-1]
+    return sorted(carriers, key=len)
+
+
+def _codes(labels: NDArray[Any]) -> NDArray[Any]:
+    if labels.dtype.kind != "f":
+        return labels
+    codes = np.full(len(labels), -1, dtype=np.int8)
+    present = ~np.isnan(labels)
+    codes[present] = binned(labels[present], N_BINS)
+    return codes
+
+
+def binned(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
+    """Return the part of equal size that each number lies in.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        Finite numbers.
+    n_bins : int
+        Number of parts; equal numbers lie in one.
+
+    Returns
+    -------
+    ndarray of int of shape (n_values,)
+        From 0 for the lowest part.
+    """
+    if not len(values):  # of which there are no quantiles
+        return np.zeros(0, dtype=np.int64)
+    edges = np.quantile(values, np.arange(1, n_bins) / n_bins)
+    return np.searchsorted(edges, values)
+
+
+def stratified_folds(
+    labels: Sequence[NDArray[Any]], n_folds: int, random_state: RandomState
+) -> NDArray[np.int64]:
+    """Deal rows to folds of equal size, stratified over several tasks.
+
+    Labels are served from the rarest to the most common: rows that carry one go, one
+    after the other, to the fold that has fewest of it, as in iterative stratification
+    [1]_; of equal folds, to the one with most room.
+
+    Parameters
+    ----------
+    labels : sequence of ndarray of shape (n_samples,)
+        For each task, codes (negative where missing) or numbers (NaN where missing).
+    n_folds : int
+        Number of folds, at most one per row.
+    random_state : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        The fold of each row; their sizes differ by one at most.
+
+    References
+    ----------
+    .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of
+       Multi-Label Data", ECML PKDD 2011.
+    """
+    n = len(labels[0])
+    order = random_state.permutation(n)
+    labelled = _carriers([_codes(task)[order] for task in labels])
+    sizes = np.full(n_folds, n // n_folds)
+    sizes[random_state.permutation(n_folds)[: n % n_folds]] += 1
+    folds = np.empty(n, dtype=position_type(n))
+    folds[order] = dealt(labelled, sizes, np.full(n_folds, 1 / n_folds))
+    return folds
+
+
+def dealt(
+    labelled: list[NDArray[Any]],
+    sizes: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    *,
+    in_blocks: bool = False,
+) -> NDArray[np.int64]:
+    """Deal rows to parts, those that carry the rarest labels first.
+
+    Parameters
+    ----------
+    labelled : list of ndarray of int
+        The rows that carry each label, the rarest label first.
+    sizes : ndarray of int of shape (n_parts,)
+        Number of rows of each part.
+    shares : ndarray of shape (n_parts,)
+        Share of each label's rows that each part is to get.
+    in_blocks : bool, default=False
+        Whether of the rows that a label places the first part gets the first ones,
+        rather than one after the other going to another part.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        The part of each row.
+    """
+    n = int(sizes.sum())
+    part = np.full(n, -1, dtype=position_type(n))
+    room = np.array(sizes)
+    for carriers in labelled:
+        _place(part, carriers, shares, room, in_blocks)
+    _place(part, np.flatnonzero(part < 0), shares, room, in_blocks)
+    return part
+
+
+def _place(
+    part: NDArray[np.int64],
+    carriers: NDArray[np.integer[Any]],
+    shares: NDArray[np.float64],
+    room: NDArray[np.int64],
+    in_blocks: bool,
+) -> None:
+    """Give parts to the rows of a label that have none yet."""
+    taken = part[carriers]
+    have = np.bincount(taken[taken >= 0], minlength=len(room))
+    rows = carriers[taken < 0]
+    chosen = _places(len(rows), have, shares * len(carriers), room)
+    part[rows] = np.sort(chosen) if in_blocks else chosen
+    room -= np.bincount(chosen, minlength=len(room))
+
+
+def _places(
+    n_rows: int,
+    have: NDArray[np.int64],
+    wanted: NDArray[np.float64],
+    room: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the parts to which rows go, each to that which then lacks most."""
+    places = np.minimum(room, n_rows)
+    of_part = np.repeat(np.arange(len(room)), places)
+    nth = np.arange(len(of_part)) - np.repeat(places.cumsum() - places, places)
+    # A place counts as what its part has by then; larger parts fill up first.
+    surplus = (have[of_part] + nth) - wanted[of_part]
+    return of_part[np.lexsort((-(room[of_part] - nth), surplus))[:n_rows]]

@@ -1,0 +1,365 @@
+"""Labels and weights of a data set, encoded for training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_consistent_length
+
+from skmtl._core.validation import (
+    check_sample_weight,
+    count_rows,
+    over_largest,
+    warn_user,
+)
+from skmtl._data.labels import Columns
+from skmtl._data.row_index import Positions, positions
+from skmtl._data.targets import Targets
+
+#: One entry per task: None, "balanced" or {class: weight}.
+ClassWeight = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked inputs with encoded labels.
+
+    Attributes
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, ...)
+        Inputs.
+    labels : list of ndarray of shape (n_samples,)
+        Per task, codes (-1 where missing) or standardised values (NaN where missing).
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels; None where all count the same.
+    rows : ndarray of int
+        Rows that have at least one label.
+    given_weight : ndarray of shape (n_samples, n_tasks) or None, default=None
+        Weights as the user gave them, without those of classes.
+    """
+
+    X: Any
+    labels: list[NDArray[Any]]
+    weight: NDArray[np.float64] | None
+    rows: Positions
+    given_weight: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many rows and labels there are.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows, with labels or without.
+    of_classes : list of ndarray of int
+        For each task how often each class occurs; of regression, the number of labels.
+    """
+
+    n_rows: int
+    of_classes: list[NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, data: Data, targets: Targets) -> "LabelCounts":
+        """Count the labels of the training data."""
+        counts = [
+            np.bincount(labels[is_present(labels)], minlength=k)
+            if k
+            else np.array([is_present(labels).sum()])
+            for labels, k in zip(data.labels, targets.n_classes, strict=True)
+        ]
+        return cls(data.X.shape[0], counts)
+
+    def plus(self, other: "LabelCounts") -> "LabelCounts":
+        """Return the counts of both together."""
+        pairs = zip(self.of_classes, other.of_classes, strict=True)
+        return LabelCounts(self.n_rows + other.n_rows, [a + b for a, b in pairs])
+
+
+def read_weighted(
+    X: Any, columns: Columns, sample_weight: Any, name: str = "sample_weight"
+) -> tuple[Columns, NDArray[np.float64] | None]:
+    """Check lengths and weights; labels of weight zero count as missing.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix
+        Inputs.
+    columns : Columns
+        Labels.
+    sample_weight : array-like or None
+        Weights as given by the user.
+    name : str, default="sample_weight"
+        What the user calls them.
+
+    Returns
+    -------
+    columns : Columns
+        Labels that count.
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels as numbers of rows; see `count_rows`.
+    """
+    check_consistent_length(X, columns.columns[0].present)
+    names = columns.task_names
+    given = check_sample_weight(sample_weight, columns.n_samples, names, name)
+    if given is None:
+        return columns, None
+    weight = np.broadcast_to(given, (columns.n_samples, len(names)))
+    if not weight.all():
+        kept = [
+            column.restricted(weight[:, t] > 0)
+            for t, column in enumerate(columns.columns)
+        ]
+        columns = columns.with_columns(kept)
+    n_labels = columns.present()
+    if given.shape[1] == 1:
+        n_labels = n_labels.sum(axis=1, keepdims=True)
+    return columns, np.broadcast_to(count_rows(given, n_labels), weight.shape)
+
+
+def check_not_transposed(columns: Columns, n_samples: int) -> None:
+    """Refuse labels with a row per task, as a list of arrays has.
+
+    Parameters
+    ----------
+    columns : Columns
+        Labels as given by the user.
+    n_samples : int
+        Number of rows of X.
+    """
+    n, n_columns = columns.n_samples, len(columns.columns)
+    if n != n_samples == n_columns:
+        raise ValueError(
+            f"y must have one row per sample and one column per task. Got {n} rows and "
+            f"{n_columns} columns for {n_columns} samples: give np.column_stack(y) for "
+            "a list of arrays, one per task, or y.T."
+        )
+
+
+def encode(
+    X: Any,
+    columns: Columns,
+    weight: NDArray[np.float64] | None,
+    targets: Targets,
+    class_weight: ClassWeight | None = None,
+) -> Data:
+    """Encode labels, fold class weights into label weights, find the labelled rows.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix
+        Inputs.
+    columns : Columns
+        Labels.
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels.
+    targets : Targets
+        The tasks.
+    class_weight : sequence or None, default=None
+        One entry per task.
+
+    Returns
+    -------
+    Data
+        What training needs.
+    """
+    labels, given = targets.encode(columns), weight
+    rows = positions(columns.present().any(axis=1))
+    if class_weight is not None and any(entry is not None for entry in class_weight):
+        weight = (
+            np.ones((columns.n_samples, targets.n_tasks)) if weight is None else weight
+        )
+        weight = weight.copy()
+        for t, (entry, classes) in enumerate(
+            zip(class_weight, targets.classes, strict=True)
+        ):
+            if entry is not None and classes is not None:
+                present = labels[t] >= 0
+                codes = labels[t][present]
+                per_class = _per_class(entry, classes, codes, weight[present, t])
+                weight[present, t] = multiplied(
+                    weight[present, t],
+                    per_class[codes],
+                    "class_weight",
+                    targets.names[t],
+                )
+    return Data(X, labels, weight, rows, given)
+
+
+def _per_class(
+    entry: Any, classes: NDArray[Any], codes: NDArray[Any], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    if entry == "balanced":
+        counts = np.bincount(codes, weights=weight, minlength=len(classes))
+        with np.errstate(over="ignore"):  # refused where it makes weights infinite
+            return counts.sum() / (len(classes) * np.where(counts > 0, counts, 1.0))
+    return np.array([float(entry.get(label, 1.0)) for label in class_labels(classes)])
+
+
+def class_labels(classes: NDArray[Any]) -> list[Any]:
+    """Return classes as Python's own scalars, dates as numpy's."""
+    return list(classes) if classes.dtype.kind in "mM" else classes.tolist()
+
+
+def check_some_weight(data: Data, targets: Targets) -> None:
+    """Refuse class weights that leave a task without a label that counts.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+    """
+    for t, classes in enumerate(targets.classes):
+        if classes is None or data.weight is None:
+            continue
+        if not data.weight[data.labels[t] >= 0, t].any():
+            raise ValueError(
+                f"The 'class_weight' parameter gives no label of task "
+                f"{targets.names[t]!r} a positive weight: raise the weight of one of "
+                f"its classes {classes.tolist()}."
+            )
+
+
+def warn_many_classes(data: Data, targets: Targets, task_types: Any) -> None:
+    """Warn of tasks with more classes than half their labels.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+    task_types : dict, sequence or None
+        Kinds that the user gives, which are taken at their word.
+    """
+    if task_types is not None and not isinstance(task_types, dict):
+        return
+    for t, (name, k) in enumerate(zip(targets.names, targets.n_classes, strict=True)):
+        n_labels = np.count_nonzero(is_present(data.labels[t])) if k > 10 else 0
+        many = n_labels > 20 and k > round(0.5 * n_labels)
+        if many and name not in (task_types or {}):
+            warn_user(
+                "The number of unique classes is greater than 50% of the number of "
+                f"samples. Task {name!r} has {k} classes in {n_labels} labelled rows, "
+                "and could be a regression problem: use MultiTaskRegressor, or "
+                "MultiTaskEstimator for tasks of both kinds."
+            )
+            return
+
+
+def multiplied(
+    weight: NDArray[np.float64],
+    factors: NDArray[Any],
+    parameter: str,
+    name: Any,
+) -> NDArray[np.float64]:
+    """Return weights of a task's labels times what a parameter says of them."""
+    with np.errstate(over="ignore"):
+        product: NDArray[np.float64] = weight * factors
+    if not np.isfinite(product).all():
+        raise ValueError(
+            f"The '{parameter}' parameter times sample_weight must be finite. Got "
+            f"infinity for labels of task {name!r}: give smaller weights."
+        )
+    return product
+
+
+def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which labels are not missing.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,)
+        Codes, or standardised values.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        Whether there is a label.
+    """
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+
+
+def count_labels(data: Data) -> list[int]:
+    """Return how many labels each task has.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+
+    Returns
+    -------
+    list of int
+        One number per task.
+    """
+    return [int(is_present(labels).sum()) for labels in data.labels]
+
+
+def row_weight(data: Data, rows: Positions) -> NDArray[np.float64] | None:
+    """Return the weights of rows: each row has that of its heaviest label.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    rows : ndarray of int
+        Which rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,) or None
+        None where all count the same.
+    """
+    if data.weight is None:
+        return None
+    weight = np.zeros(len(rows))
+    for t, labels in enumerate(data.labels):
+        present = is_present(labels[rows])
+        np.maximum(weight, data.weight[rows, t] * present, out=weight)
+    return weight
+
+
+def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
+    """Return the outputs of a model that knows only how often each class occurs.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    ndarray of shape (n_outputs,)
+        Log-probabilities (log-odds where a task has two classes), and zero, the mean,
+        for regression. A class that does not occur counts as half a label of mean
+        weight.
+    """
+    parts = [np.empty(0)]
+    for block in targets.blocks:
+        for t in block.tasks:
+            if block.kind == "regression":
+                parts.append(np.zeros(1))
+                continue
+            counts = _class_counts(data, t, targets.n_classes[t])
+            log_p = np.log(np.maximum(counts, 0.5) / max(counts.sum(), 0.5))
+            parts.append(log_p[1:] - log_p[:1] if block.kind == "binary" else log_p)
+    return np.concatenate(parts)
+
+
+def _class_counts(data: Data, task: int, n_classes: int) -> NDArray[np.float64]:
+    """Return how often each class occurs, by weights of mean one."""
+    present = data.labels[task] >= 0
+    codes = data.labels[task][present]
+    if data.weight is None:
+        return np.bincount(codes, minlength=n_classes).astype(np.float64)
+    weight = over_largest(data.weight[present, task])
+    counts = np.bincount(codes, weights=weight, minlength=n_classes)
+    return counts * np.count_nonzero(weight) / (counts.sum() or 1.0)

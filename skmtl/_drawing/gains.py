@@ -1,0 +1,125 @@
+"""What sharing changes for each task, with intervals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._drawing.style import (
+    GREY,
+    HELPS,
+    HURTS,
+    ink,
+    label_tasks,
+    letter_size,
+    short_names,
+)
+
+#: What sharing can do to a task: mark, colour, and whether the mark is filled.
+KINDS = {
+    "helps": ("o", HELPS, True),
+    "no clear difference": ("D", GREY, False),
+    "hurts": ("v", HURTS, True),
+}
+
+Array = NDArray[np.float64]
+
+
+def gains_size(n_tasks: int) -> tuple[float, float]:
+    """Return the size of a figure of gains.
+
+    Parameters
+    ----------
+    n_tasks : int
+        Number of tasks.
+
+    Returns
+    -------
+    tuple of float
+        Width and height in inches.
+    """
+    return 8.0, 1.3 + min(max(0.35 * n_tasks, 0.2 * n_tasks + 1.2), 30.0)
+
+
+def draw_gains(
+    ax: Any,
+    gain: Array,
+    interval: Array,
+    hurts: NDArray[np.bool_],
+    names: Sequence[Any],
+    delta_m: float | None,
+) -> tuple[list[int], list[Any], list[Any]]:
+    """Draw a mark and an interval in each task's line, the largest gain on top.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    gain : ndarray of shape (n_tasks,)
+        Differences; NaN where there is none.
+    interval : ndarray of shape (n_tasks, 2)
+        Lower and upper ends of their intervals.
+    hurts : ndarray of bool of shape (n_tasks,)
+        Whether sharing hurts the task.
+    names : sequence
+        Names of the tasks.
+    delta_m : float or None
+        Mean relative change over the tasks.
+
+    Returns
+    -------
+    order : list of int
+        Numbers of the tasks, from the top.
+    marks : list of matplotlib.collections.PathCollection
+        The tasks' marks, for each kind that there is.
+    intervals : list of matplotlib.lines.Line2D
+        One per task, from the top.
+    """
+    order = np.argsort(-gain, kind="stable")
+    gain, interval, hurts = gain[order], interval[order], hurts[order]
+    helps = interval[:, 0] > 0
+    kinds = np.where(hurts, "hurts", np.where(helps, "helps", "no clear difference"))
+    size, lines = letter_size(ax, len(names), 1), np.arange(len(names))
+    ax.axvline(0, color=ink(ax), linewidth=1)
+    marks, intervals = [], []
+    for line, kind in enumerate(kinds.tolist()):
+        color = KINDS[kind][1]
+        intervals += ax.plot(interval[line], [line, line], color=color, linewidth=1.5)
+    for kind, (mark, color, filled) in KINDS.items():
+        of_kind = kinds == kind
+        if of_kind.any():
+            points = ax.scatter(
+                gain[of_kind],
+                lines[of_kind],
+                s=(0.9 * size) ** 2,
+                marker=mark,
+                facecolor=color if filled else ax.get_facecolor(),
+                edgecolor=color,
+                zorder=3,
+                label=f"{kind} ({of_kind.sum()})",
+            )
+            marks.append(points)
+    shown = short_names([names[t] for t in order])
+    label_tasks(ax.yaxis, lines, shown, fontsize=size)
+    _trim(ax, len(names), delta_m, len(marks))
+    return order.tolist(), marks, intervals
+
+
+def _trim(ax: Any, n_tasks: int, delta_m: float | None, n_kinds: int) -> None:
+    label = "gain of the score from sharing, against separate networks"
+    if delta_m is not None:
+        label += f"\nmean relative gain Δm: {100 * delta_m:+.2g} %"
+    ax.set_xlabel(label)
+    ax.set_ylim(n_tasks - 0.4, -0.6)
+    ax.grid(axis="y", color=ink(ax), alpha=0.12)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.legend(
+        title="Sharing …",
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=n_kinds,
+        frameon=False,
+        alignment="left",
+    )

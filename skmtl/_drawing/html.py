@@ -1,0 +1,154 @@
+"""The few pieces of HTML that a report is made of; what users named is escaped."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from skmtl._core.printable import printable
+
+#: What stands for nothing, and for a minus.
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
+
+class Markup(str):
+    """HTML, which is not escaped again."""
+
+    __slots__ = ()
+
+
+def text(value: Any) -> str:
+    """Return a value as HTML.
+
+    Parameters
+    ----------
+    value : object
+        Markup stays as it is; numbers get four digits, and a dash stands for NaN and
+        None.
+
+    Returns
+    -------
+    str
+        Escaped HTML.
+    """
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return f"{value:,}"
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return DASH
+    if isinstance(value, float | np.floating):
+        return f"{value:#.4g}".replace("-", MINUS)
+    return escape(printable(value))
+
+
+def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
+    """Return a table, whose first column names the rows.
+
+    Parameters
+    ----------
+    caption : str
+        What the table tells.
+    header : sequence of str
+        Names of the columns.
+    rows : iterable of sequence
+        Cells of each row.
+
+    Returns
+    -------
+    Markup
+        The table, in a box that scrolls where it is too wide for the page.
+    """
+    rows = list(rows)
+    numeric = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
+    head = "".join(
+        f'<th scope="col"{" class=number" * number}>{text(name)}</th>'
+        for name, number in zip(header, numeric or [False] * len(header), strict=True)
+    )
+    body = "".join(
+        f'<tr><th scope="row">{text(first)}</th>{"".join(map(_cell, cells))}</tr>\n'
+        for first, *cells in rows
+    )
+    return Markup(
+        f'<div class="wide"><table><caption>{text(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+    )
+
+
+def _cell(value: Any) -> str:
+    return f"<td{' class=number' * _is_number(value)}>{text(value)}</td>"
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | np.number)
+
+
+def figure(picture: str, caption: str) -> Markup:
+    """Return a picture with a caption.
+
+    Parameters
+    ----------
+    picture : str
+        SVG.
+    caption : str
+        What it shows.
+
+    Returns
+    -------
+    Markup
+        The figure.
+    """
+    return Markup(
+        f'<figure><div class="wide">{picture}</div>\n'
+        f"<figcaption>{text(caption)}</figcaption></figure>\n"
+    )
+
+
+def paragraph(words: str) -> Markup:
+    """Return a paragraph.
+
+    Parameters
+    ----------
+    words : str
+        Its words.
+
+    Returns
+    -------
+    Markup
+        The paragraph.
+    """
+    return Markup(f"<p>{text(words)}</p>\n")
+
+
+def joined(*parts: str) -> Markup:
+    """Return pieces of HTML one after the other.
+
+    Parameters
+    ----------
+    *parts : str
+        The pieces, already escaped.
+
+    Returns
+    -------
+    Markup
+        All of them.
+    """
+    return Markup("".join(parts))
+
+
+def bar(shares: Sequence[float]) -> Markup:
+    """Return a bar that is divided into shares; the words beside it say the same.
+
+    Parameters
+    ----------
+    shares : sequence of float
+        Parts of one.
+
+    Returns
+    -------
+    Markup
+        The bar.
+    """
+    parts = "".join(f'<i style="flex-grow:{share:.4f}"></i>' for share in shares)
+    return Markup(f'<span class="bar" aria-hidden="true">{parts}</span>')

@@ -1,0 +1,211 @@
+"""Heat maps: tasks against tasks, and tasks against experts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._drawing.style import GREY, SMALLEST, ink, label_tasks, letter_size
+
+#: Cells of a row up to which their values are written into them.
+N_WRITTEN = 12
+
+Array = NDArray[np.float64]
+
+
+def affinity_size(n_tasks: int) -> tuple[float, float]:
+    """Return the size of a figure of a matrix between tasks.
+
+    Parameters
+    ----------
+    n_tasks : int
+        Number of tasks.
+
+    Returns
+    -------
+    tuple of float
+        Width and height in inches.
+    """
+    cell = 0.45 if n_tasks <= N_WRITTEN else 0.22  # room for numbers, or for names
+    side = max(3.2, min(cell * n_tasks, 24.0))
+    return side + 3.0, side + 2.0
+
+
+def draw_affinity(
+    ax: Any,
+    affinity: Array,
+    names: Sequence[str],
+    blocks: Sequence[int],
+    label: str,
+    cmap: str = "RdBu",
+) -> tuple[Any, list[Any], list[Any]]:
+    """Draw what each task, a row, is for each task, a column; hidden on the diagonal.
+
+    Negative cells bear a minus sign, so that colours are not needed to tell them.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    affinity : ndarray of shape (n_tasks, n_tasks)
+        Values in the order to show; NaN is left grey.
+    names : sequence of str
+        Names of the tasks in that order.
+    blocks : sequence of int
+        Sizes of groups of tasks, in that order, to put frames around.
+    label : str
+        What the values are.
+    cmap : str, default="RdBu"
+        Colours from the lowest to the highest value; zero is in the middle.
+
+    Returns
+    -------
+    image : matplotlib.image.AxesImage
+        The heat map.
+    texts : list of matplotlib.text.Text
+        Values of the cells, of up to 12 tasks.
+    frames : list of matplotlib.patches.Rectangle
+        Frames around groups of two or more.
+    """
+    shown = np.ma.masked_invalid(affinity)
+    shown[np.diag_indices(len(affinity))] = np.ma.masked
+    most = float(np.abs(shown.compressed()).max(initial=0.0))
+    image = _heat_map(ax, shown, cmap, (-most or -1.0, most or 1.0), label)
+    texts = _write(ax, image, shown)
+    if not texts:
+        _mark_negative(ax, image, shown)
+    _label(ax, names, names, rotation=45 if len(names) <= N_WRITTEN else 90)
+    return image, texts, _frames(ax, blocks) if len(blocks) > 1 else []
+
+
+def _mark_negative(ax: Any, image: Any, values: Any) -> None:
+    """Draw a minus sign into negative cells, so that it is told without colours."""
+    rows, columns = np.nonzero((values < 0).filled(False))
+    size = letter_size(ax, len(values), 1) ** 2 / 2
+    dark = image.norm(values[rows, columns]) < 0.2
+    colors = np.where(dark, "white", "black")
+    ax.scatter(columns, rows, s=size, c=colors, marker="_", linewidths=0.7)
+
+
+def _frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
+    """Put frames around groups of two or more."""
+    from matplotlib.patches import Rectangle
+
+    style = {"fill": False, "edgecolor": ink(ax), "linewidth": 2, "clip_on": False}
+    starts = np.cumsum([0, *blocks[:-1]])
+    return [
+        ax.add_patch(Rectangle((start - 0.5, start - 0.5), size, size, **style))
+        for start, size in zip(starts.tolist(), blocks, strict=True)
+        if size > 1
+    ]
+
+
+def usage_size(n_tasks: int, n_columns: int) -> tuple[float, float]:
+    """Return the size of a figure of tasks and experts.
+
+    Parameters
+    ----------
+    n_tasks : int
+        Number of tasks.
+    n_columns : int
+        Number of experts of all members.
+
+    Returns
+    -------
+    tuple of float
+        Width and height in inches.
+    """
+    cell = 0.45 if n_columns <= N_WRITTEN else 0.25  # room for numbers, or for none
+    width = max(2.5, min(cell * n_columns, 20.0))
+    return width + 3.0, max(2.5, min(0.2 * n_tasks, 24.0)) + 1.0
+
+
+def draw_usage(
+    ax: Any, usage: Array, names: Sequence[str], cmap: str = "Greys"
+) -> tuple[Any, list[Any]]:
+    """Draw how much each task, a row, reads of each expert, a column.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where to draw.
+    usage : ndarray of shape (n_members, n_tasks, n_experts)
+        Shares between zero and one; experts of members are set apart by lines.
+    names : sequence of str
+        Names of the tasks.
+    cmap : str, default="Greys"
+        Colours from zero to one.
+
+    Returns
+    -------
+    image : matplotlib.image.AxesImage
+        The heat map.
+    texts : list of matplotlib.text.Text
+        Values of the cells, of up to 12 experts of all members.
+    """
+    n_members, _, n_experts = usage.shape
+    flat = np.ma.masked_invalid(np.concatenate(list(usage), axis=1))
+    image = _heat_map(ax, flat, cmap, (0.0, 1.0), "mean weight of the gate")
+    texts = _write(ax, image, flat)
+    experts = [str(e) for e in range(n_experts)] * n_members
+    _label(ax, names, experts, rotation=0)
+    for m in range(1, n_members):
+        ax.axvline(m * n_experts - 0.5, color=ink(ax), linewidth=1.5)
+    return image, texts
+
+
+def _heat_map(
+    ax: Any, values: Any, cmap: str, limits: tuple[float, float], label: str
+) -> Any:
+    """Draw a heat map with the scale of its colours beside it."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    low, high = limits
+    colors = colormaps[cmap].with_extremes(bad=(*to_rgb(GREY), 0.45))
+    style = {"interpolation": "nearest", "aspect": "auto", "cmap": colors}
+    image = ax.imshow(values, vmin=low, vmax=high, **style)
+    ax.figure.colorbar(image, ax=ax, label=label, pad=0.03).outline.set_visible(False)
+    return image
+
+
+def _write(ax: Any, image: Any, values: Any) -> list[Any]:
+    """Write the values into the cells, where they have room."""
+    n_rows, n_columns = values.shape
+    decimals = _decimals(np.abs(values.compressed()).max(initial=0.0))
+    cells = np.argwhere(~np.ma.getmaskarray(values)).tolist()
+    written = [f"{values[row, column]:z.{decimals}f}" for row, column in cells]
+    # Names and the scale of the colours will take a part of the width.
+    room = 0.6 * ax.bbox.width / ax.figure.dpi * 72 / n_columns
+    size = min(
+        letter_size(ax, n_rows, 1), room / (0.62 * max(map(len, written), default=1))
+    )
+    if n_columns > N_WRITTEN or size < SMALLEST:
+        return []
+    texts = []
+    for (row, column), text in zip(cells, written, strict=True):
+        red, green, blue, _ = image.to_rgba(values[row, column])
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        style = {"color": "white" if dark else "black", "fontsize": size}
+        texts.append(ax.text(column, row, text, ha="center", va="center", **style))
+    return texts
+
+
+def _decimals(most: float) -> int:
+    """Return how many decimals tell values apart, two digits of the largest."""
+    return int(np.clip(1 - np.floor(np.log10(most or 1.0)), 0, 8))
+
+
+def _label(
+    ax: Any, rows: Sequence[str], columns: Sequence[str], rotation: float
+) -> None:
+    """Name rows and columns, in type that fits."""
+    size = letter_size(ax, len(rows), 1)
+    label_tasks(ax.yaxis, range(len(rows)), rows, fontsize=size)
+    size = letter_size(ax, len(columns), 0)
+    style: dict[str, Any] = {"fontsize": size, "rotation": rotation}
+    if rotation == 45:
+        style |= {"ha": "right", "rotation_mode": "anchor"}
+    label_tasks(ax.xaxis, range(len(columns)), columns, **style)
+    ax.spines[:].set_visible(False)

@@ -1,0 +1,276 @@
+"""Several classification tasks."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import nn
+
+from skmtl._core.options import fit_context
+from skmtl._core.validation import StrOptions
+from skmtl._data.labels import Columns
+from skmtl._data.targets import Kind, Targets
+from skmtl._data.training_data import ClassWeight
+from skmtl._estimators.base import MultiTaskBase
+from skmtl._estimators.class_labels import (
+    CLASS_WEIGHT,
+    check_class_weight,
+    check_declared_classes,
+    class_weight_of_task,
+    published_classes,
+)
+from skmtl._estimators.docstrings import shared_docs
+from skmtl._estimators.task_view import TaskClassifier
+from skmtl._estimators.thresholds import SCORES
+from skmtl.encoder import Encoder
+from skmtl.relation import Relation
+from skmtl.sharing import Sharing
+from skmtl.weighting import Weighting
+
+
+@shared_docs
+class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
+    """Neural network for several classification tasks that share what they learn.
+
+    Tasks may differ in their number of classes, and labels may be missing. It is to
+    several targets what `sklearn.neural_network.MLPClassifier` is to one.
+
+    Parameters
+    ----------
+    %(strategies)s
+    %(threshold)s
+    class_weight : dict, "balanced" or list, default=None
+        Weights of the classes, as ``{label: weight}`` (labels left out weigh one) or
+        "balanced", which makes the classes of a task weigh the same in total; for all
+        tasks, or as ``{task name: entry}`` (tasks left out have equal weights) or a
+        list with one entry per task. A label that is no class of the task, or of any
+        task, is an error unless all classes have a weight.
+    %(weights)s
+    %(training)s
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,) or list of ndarray
+        Labels of each task; one array where y has one column.
+    n_classes_ : int or list of int
+        Number of classes of each task.
+    thresholds_ : ndarray of shape (n_tasks,)
+        With ``threshold``, the threshold of each task; NaN where it is not binary.
+    %(attributes)s
+
+    See Also
+    --------
+    MultiTaskRegressor : Several numbers to predict.
+    MultiTaskEstimator : Tasks of both kinds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skmtl import MultiTaskClassifier
+    >>> X, species = load_iris(return_X_y=True)
+    >>> Y = np.column_stack([species, X[:, 0] > 5.8])
+    >>> est = MultiTaskClassifier(random_state=0).fit(X, Y)
+    >>> est.predict(X[:2])
+    array([[0, 0],
+           [0, 0]])
+    >>> est.score(X, Y) > 0.9
+    True
+    """
+
+    classes_: NDArray[Any] | list[NDArray[Any]]
+    n_classes_: int | list[int]
+    thresholds_: NDArray[np.float64]
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **MultiTaskBase._parameter_constraints,
+        "class_weight": CLASS_WEIGHT,
+        "threshold": [StrOptions(set(SCORES)), None],
+    }
+
+    def __init__(
+        self,
+        sharing: str | Sharing = "hard",
+        *,
+        encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
+        weighting: str | Weighting = "equal",
+        relation: str | Relation | None = None,
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-2,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float | str = "auto",
+        validation_metric: Any = "loss",
+        validation_average: Any = "macro",
+        stop_tasks: bool = False,
+        n_members: int | str = "auto",
+        members: str = "crossfit",
+        calibrate: bool = True,
+        threshold: str | None = None,
+        class_weight: Any = None,
+        task_weight: Any = None,
+        missing_label: Any = np.nan,
+        augmentation: Any = None,
+        sampling: str | float | None = None,
+        selection: str | None = None,
+        selection_fraction: float = 0.5,
+        record_gradients: bool = False,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        on_interrupt: str = "raise",
+        callbacks: list[Any] | None = None,
+        accelerator: Any = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        compile: bool | str = False,
+        n_threads: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.sharing = sharing
+        self.encoder = encoder
+        self.weighting = weighting
+        self.relation = relation
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_metric = validation_metric
+        self.validation_average = validation_average
+        self.stop_tasks = stop_tasks
+        self.n_members = n_members
+        self.members = members
+        self.calibrate = calibrate
+        self.threshold = threshold
+        self.class_weight = class_weight
+        self.task_weight = task_weight
+        self.missing_label = missing_label
+        self.augmentation = augmentation
+        self.sampling = sampling
+        self.selection = selection
+        self.selection_fraction = selection_fraction
+        self.record_gradients = record_gradients
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
+        self.callbacks = callbacks
+        self.accelerator = accelerator
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Make one pass over more data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, one column per task, missing ones as in ``fit``.
+        classes : array-like or list of array-like, default=None
+            All labels of each task, which later calls may bring; needed at the first
+            call. One array for one task; else a list of arrays, or a dict of them by
+            task name.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit those of the first call; nothing changes then.
+        """
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    if TYPE_CHECKING:
+
+        def task_estimator(self, task: Any) -> TaskClassifier: ...
+
+    def predict_proba(self, X: Any) -> Any:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or list of such arrays
+            One array of float64 per task; the array itself where y had one column.
+            Columns follow ``classes_``.
+        """
+        outputs = self._outputs(X)
+        proba = self._targets.predict_proba(outputs)
+        return proba[0] if self._targets.one_d else proba
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or list of such arrays
+            As `predict_proba`.
+        """
+        proba = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.log(proba) if self._targets.one_d else [np.log(p) for p in proba]
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+    ) -> Self:
+        classes = check_declared_classes(self, y, classes)
+        return super()._partial_fit(X, y, sample_weight, classes)
+
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+        return ["classification"] * len(columns.columns)
+
+    def _class_weight(self, targets: Targets) -> ClassWeight | None:
+        return check_class_weight(self.class_weight, targets)
+
+    def _class_weight_of(self, number: int) -> Any:
+        return class_weight_of_task(self.class_weight, number, self._targets)
+
+    def _publish_classes(self, targets: Targets) -> None:
+        published_classes(self, targets)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

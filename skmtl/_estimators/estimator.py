@@ -1,0 +1,299 @@
+"""Tasks of both kinds."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import nn
+
+from skmtl._core.options import available_if, fit_context
+from skmtl._core.validation import StrOptions
+from skmtl._data.labels import KINDS, Columns, Kind, task_kinds, warn_unclear_kinds
+from skmtl._data.targets import Targets
+from skmtl._data.training_data import ClassWeight
+from skmtl._estimators.base import MultiTaskBase
+from skmtl._estimators.class_labels import (
+    CLASS_WEIGHT,
+    check_class_weight,
+    check_declared_classes,
+    class_weight_of_task,
+    published_classes,
+)
+from skmtl._estimators.docstrings import shared_docs
+from skmtl._estimators.thresholds import SCORES
+from skmtl.encoder import Encoder
+from skmtl.relation import Relation
+from skmtl.sharing import Sharing
+from skmtl.training import REGRESSION_LOSSES
+from skmtl.weighting import Weighting
+
+
+def _has_classes(estimator: Any) -> bool:
+    """Tell whether there are classes to give probabilities to, as far as is known."""
+    return not hasattr(estimator, "task_types_") or "classification" in (
+        estimator.task_types_
+    )
+
+
+@shared_docs
+class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
+    """Neural network for tasks of both kinds: some classes, some numbers.
+
+    Parameters
+    ----------
+    %(strategies)s
+    %(threshold)s
+    task_types : dict or list, default=None
+        Kind of each task, "classification" or "regression", as ``{task name: kind}`` or
+        as a list with one entry per task. A task left out is of the kind that its
+        column shows. Strings, truth values and categories are classes, and numbers with
+        a fraction are regression. Whole numbers are classes if they have at most 10
+        different values, or at most 20 that count 0, 1, 2, ... or 1, 2, 3, ..., each of
+        them more than once; else regression, as are ages, prices and counts. A warning
+        names the tasks whose kind is not plain.
+    loss : {"absolute_error", "huber", "squared_error"}, default="squared_error"
+        Loss of the standardised regression targets.
+    class_weight : dict, "balanced" or list, default=None
+        Weights of the classes of classification tasks, as in `MultiTaskClassifier`.
+    %(weights)s
+    %(training)s
+
+    Attributes
+    ----------
+    classes_ : list or ndarray of shape (n_classes,)
+        Labels of each classification task, None for regression; one array where y is
+        one column of classes.
+    n_classes_ : list of int or int
+        Number of classes of each task, zero for regression.
+    task_types_ : list of {"classification", "regression"}
+        Kind of each task.
+    thresholds_ : ndarray of shape (n_tasks,)
+        With ``threshold``, the threshold of each task; NaN where it is not binary.
+    %(attributes)s
+
+    See Also
+    --------
+    MultiTaskClassifier : Classification only, with scikit-learn's classifier type.
+    MultiTaskRegressor : Regression only, with scikit-learn's regressor type.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skmtl import MultiTaskEstimator
+    >>> iris = load_iris(as_frame=True)
+    >>> X, Y = iris.data.iloc[:, :3], iris.frame[["target", "petal width (cm)"]]
+    >>> est = MultiTaskEstimator(random_state=0).fit(X, Y)
+    >>> est.task_types_
+    ['classification', 'regression']
+    >>> est.predict_frame(X).dtypes.astype(str).tolist()
+    ['int64', 'float64']
+    """
+
+    classes_: NDArray[Any] | list[NDArray[Any] | None]
+    n_classes_: int | list[int]
+    task_types_: list[Kind]
+    thresholds_: NDArray[np.float64]
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **MultiTaskBase._parameter_constraints,
+        "task_types": [dict, "array-like", None],
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+        "class_weight": CLASS_WEIGHT,
+        "threshold": [StrOptions(set(SCORES)), None],
+    }
+
+    def __init__(
+        self,
+        sharing: str | Sharing = "hard",
+        *,
+        encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
+        weighting: str | Weighting = "equal",
+        relation: str | Relation | None = None,
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-2,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float | str = "auto",
+        validation_metric: Any = "loss",
+        validation_average: Any = "macro",
+        stop_tasks: bool = False,
+        n_members: int | str = "auto",
+        members: str = "crossfit",
+        calibrate: bool = True,
+        threshold: str | None = None,
+        task_types: Any = None,
+        loss: str = "squared_error",
+        class_weight: Any = None,
+        task_weight: Any = None,
+        missing_label: Any = np.nan,
+        augmentation: Any = None,
+        sampling: str | float | None = None,
+        selection: str | None = None,
+        selection_fraction: float = 0.5,
+        record_gradients: bool = False,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        on_interrupt: str = "raise",
+        callbacks: list[Any] | None = None,
+        accelerator: Any = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        compile: bool | str = False,
+        n_threads: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.sharing = sharing
+        self.encoder = encoder
+        self.weighting = weighting
+        self.relation = relation
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_metric = validation_metric
+        self.validation_average = validation_average
+        self.stop_tasks = stop_tasks
+        self.n_members = n_members
+        self.members = members
+        self.calibrate = calibrate
+        self.threshold = threshold
+        self.task_types = task_types
+        self.loss = loss
+        self.class_weight = class_weight
+        self.task_weight = task_weight
+        self.missing_label = missing_label
+        self.augmentation = augmentation
+        self.sampling = sampling
+        self.selection = selection
+        self.selection_fraction = selection_fraction
+        self.record_gradients = record_gradients
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
+        self.callbacks = callbacks
+        self.accelerator = accelerator
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Make one pass over more data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, one column per task, missing ones as in ``fit``.
+        classes : list of array-like, default=None
+            All labels of each classification task and None for each regression task;
+            needed at the first call where there are classification tasks.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit those of the first call; nothing changes then.
+        """
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    @available_if(_has_classes)
+    def predict_proba(self, X: Any) -> Any:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        list of ndarray of shape (n_samples, n_classes) or such an array
+            One array of float64 per task, None for regression; the array itself where y
+            had one column.
+        """
+        outputs = self._outputs(X)
+        proba = self._targets.predict_proba(outputs)
+        return proba[0] if self._targets.one_d else proba
+
+    @available_if(_has_classes)
+    def predict_log_proba(self, X: Any) -> Any:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+
+        Returns
+        -------
+        list of ndarray of shape (n_samples, n_classes) or such an array
+            As `predict_proba`.
+        """
+        proba = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            if self._targets.one_d:
+                return np.log(proba)
+            return [None if p is None else np.log(p) for p in proba]
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+    ) -> Self:
+        classes = check_declared_classes(self, y, classes)
+        return super()._partial_fit(X, y, sample_weight, classes)
+
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+        given = self.task_types
+        if given is None and classes is not None:
+            given = [KINDS[entry is None] for entry in classes]
+        kinds = task_kinds(columns, given)
+        warn_unclear_kinds(columns, given)
+        return kinds
+
+    def _class_weight(self, targets: Targets) -> ClassWeight | None:
+        return check_class_weight(self.class_weight, targets)
+
+    def _class_weight_of(self, number: int) -> Any:
+        return class_weight_of_task(self.class_weight, number, self._targets)
+
+    def _publish_classes(self, targets: Targets) -> None:
+        published_classes(self, targets)
+        self.task_types_ = list(targets.kinds)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags

@@ -1,0 +1,388 @@
+"""fit shared by the estimators: validate, encode, build, train, publish."""
+
+import copy
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from skmtl._core.options import Validated, fit_context
+from skmtl._core.validation import check_task_weight, over_largest
+from skmtl._data.inputs import check_channels, check_form, read_inputs
+from skmtl._data.labels import Columns, read_columns
+from skmtl._data.targets import Kind, Targets
+from skmtl._data.training_data import (
+    ClassWeight,
+    Data,
+    check_not_transposed,
+    check_some_weight,
+    count_labels,
+    encode,
+    read_weighted,
+    warn_many_classes,
+)
+from skmtl._estimators.fitted_attributes import Published, is_fitted_attribute
+from skmtl._estimators.fitting.accelerator import check_accelerator, processes_of
+from skmtl._estimators.fitting.callbacks import callbacks_of
+from skmtl._estimators.fitting.checkpointing import agreed, check_resume, checkpoints_of
+from skmtl._estimators.fitting.distillation import soft_labels, teach
+from skmtl._estimators.fitting.label_weights import reweighted, task_labels
+from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, out_of_fold
+from skmtl._estimators.fitting.run import Job
+from skmtl._estimators.fitting.settings import (
+    Plan,
+    explained_memory,
+    threads,
+    with_members,
+)
+from skmtl._estimators.fitting.splits import hold_out, judge_of, member_parts
+from skmtl._estimators.parameters import PARAMETERS
+from skmtl.encoder import Encoder
+from skmtl.training import (
+    MembersNet,
+    check_augmentation,
+    default_modes,
+    draws_alone,
+    n_threads,
+    seeded,
+    warn_of_collapse,
+)
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # scikit-learn < 1.9 has no callbacks
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand-in where scikit-learn has no callbacks."""
+
+
+Validation = tuple[Any, Any, Any]
+
+
+class MultiTaskFit(Published, Validated, CallbackSupportMixin):
+    """The part of the estimators that fits; see `MultiTaskClassifier`."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETERS
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        resume: Any = False,
+    ) -> Self:
+        """Train on all tasks.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs. A sparse matrix is made dense batch by batch, and a `numpy.memmap`
+            is read batch by batch, as a table of `skmtl.datasets.open_table` is.
+            Columns of a DataFrame may hold categories, where the encoder takes them.
+            NaN and the masked entries of a masked array are missing inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, one column per task. None, NaN, NaT, pandas' NA, masked entries and
+            ``missing_label`` mark missing labels; a row without any is skipped. The
+            columns of a DataFrame, or the fields of a structured array, name the tasks,
+            and tables with names that come later are matched with them by name.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels; columns of a DataFrame are matched with
+            the tasks by name. A label of weight zero counts as missing.
+        X_val : array-like or sparse matrix, default=None
+            Inputs of a validation set for early stopping, instead of a part of X.
+        y_val : array-like, default=None
+            Labels of the validation set.
+        sample_weight_val : array-like, default=None
+            Weights of the validation set.
+        resume : {"auto", False}, default=False
+            "auto" goes on from the newest checkpoint of the same settings and data in
+            the folder ``checkpoint``, and starts anew where there is none. False always
+            does.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data cannot be used; nothing changes then.
+        DivergenceError
+            If a task's loss stops being finite; the estimator is then unfitted.
+        """
+        continues = check_resume(resume, self.checkpoint)
+        trains_on = self.warm_start and self.__sklearn_is_fitted__()
+        valid = (X_val, y_val, sample_weight_val)
+        data = (X, y, sample_weight, valid)
+        return self._all_or_nothing(*data, resume=trains_on, continues=continues)
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+    ) -> Self:
+        """Make one pass over the data."""
+        return self._all_or_nothing(
+            X,
+            y,
+            sample_weight,
+            (None, None, None),
+            resume=self.__sklearn_is_fitted__(),
+            classes=classes,
+            one_pass=True,
+        )
+
+    def _all_or_nothing(self, *data: Any, resume: bool, **options: Any) -> Self:
+        """Fit; where that fails, leave no half-fitted estimator behind.
+
+        Bad input changes nothing. Once training has started, a failure leaves the
+        estimator unfitted, or as it was where it was to learn on.
+        """
+        before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
+        try:
+            processes = processes_of(check_accelerator(self.accelerator))
+            with processes.quiet(), default_modes():
+                prepare = partial(self._prepare, *data, resume=resume, **options)
+                job = agreed(self, processes, prepare)
+                self._carry_out(job, before, data, options)
+        except BaseException:
+            for name in [k for k in vars(self) if is_fitted_attribute(k)]:
+                delattr(self, name)
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _carry_out(
+        self,
+        job: Job,
+        before: dict[str, Any],
+        data: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> None:
+        """Train; what was fitted before is forgotten once nothing is refused."""
+        checkpoints = checkpoints_of(self, job)
+        with seeded(job.seed, job.plan.device) as turn:
+            with explained_memory():
+                net = job.net(self)
+            with n_threads(threads(self, net)):
+                rows, checks = job.rows(net)
+                net.judging, net.checkpoints = job.judging(), checkpoints
+                net.keeps_best = self.on_interrupt == "keep"
+                if isinstance(net, MembersNet):
+                    net.choice = job.epoch_choice(checks)
+                one = rows[0] if job.parts else rows
+                check_augmentation(net.augmentation, one)
+                if not job.resume:
+                    before.clear()
+                teacher = teach(self, job, net, rows, data, options)
+                if torch.get_num_threads() == 1 and draws_alone(net):
+                    turn.end()  # others may fit beside it
+                if job.targets.blocks:
+                    net.train(rows, checks, 1 if job.one_pass else self.max_iter)
+                if job.targets.blocks and not job.one_pass:
+                    warn_of_collapse(net, one)
+                threshold = getattr(self, "threshold", None)
+                oof = out_of_fold(net, job, rows, self.calibrate, threshold)
+        self._publish(net, job)
+        self._publish_oof(oof, job)
+        self.__dict__.pop("teacher_", None)
+        if teacher is not None:
+            self.teacher_ = teacher
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        valid: Validation,
+        random_state: RandomState,
+        *,
+        resume: bool,
+        classes: Any = None,
+        one_pass: bool = False,
+        continues: bool = False,
+    ) -> Job:
+        """Check everything before any training starts."""
+        plan = Plan.of(self)
+        start = copy.deepcopy(random_state)
+        seed = int(random_state.randint(2**31 - 1))
+        encoder = plan.encoder
+        targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
+        plan.sharing.for_tasks(targets.names, count_labels(data))  # raises early
+        plan = with_members(plan, self, data.X, len(data.rows), resume)
+        task_weight = over_largest(check_task_weight(self.task_weight, targets.names))
+        if targets.active.any() and not task_weight[targets.active].any():
+            raise ValueError(
+                "The 'task_weight' parameter leaves no task to train: give a positive "
+                "weight to a task that has more than one class."
+            )
+        weighting = (
+            self.net_.weighting
+            if resume
+            else plan.weighting.for_labels(task_labels(data, targets))
+        )
+        data = reweighted(data, weighting, targets)
+        trained = targets.active & (task_weight > 0)
+        shape = data.X.shape[1:]
+        valid_data = self._read_validation(valid, targets, encoder, shape, trained)
+        if valid_data is not None:
+            valid_data = reweighted(valid_data, weighting, targets)
+        split, parts = None, None
+        if plan.n_members > 1:
+            fit = (self, plan, data, targets, random_state)
+            parts = member_parts(*fit, resume=resume, one_pass=one_pass)
+        elif valid_data is None and not one_pass:
+            split = hold_out(self, data, random_state)
+        held = parts is not None and parts[0][1] is not None
+        stops = valid_data is not None or split is not None
+        stops = stops or (held and self.early_stopping is not False)
+        out_of_fold = held and self.members != "all"
+        if getattr(self, "threshold", None) is not None and not out_of_fold:
+            raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
+        judge = None
+        if not one_pass:
+            judge = judge_of(self, targets, trained, valid_data, data, split, parts)
+        several, data_given = parts is not None, (X, y, sample_weight)
+        callbacks = callbacks_of(
+            self, plan, len(data.rows), data_given, targets, stops, one_pass, several
+        )
+        taught = None if plan.teacher is None else soft_labels(plan.teacher, X, targets)
+        return Job(
+            plan=plan,
+            weighting=weighting,
+            seed=seed,
+            targets=targets,
+            data=data,
+            task_weight=task_weight,
+            valid=valid_data,
+            split=split,
+            parts=parts,
+            callbacks=callbacks,
+            resume=resume,
+            one_pass=one_pass,
+            stops=stops,
+            out_of_fold=out_of_fold,
+            soft=taught,
+            start=start,
+            judge=judge,
+            continues=continues,
+        )
+
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        resume: bool,
+        classes: Any,
+        encoder: Encoder,
+    ) -> tuple[Targets, Data]:
+        """Validate and encode the training data."""
+        check_form(X)
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but "
+                "the target y is None."
+            )
+        X = self._check_X(X, encoder, reset=not resume)
+        columns = read_columns(y, self.missing_label)
+        check_not_transposed(columns, X.shape[0])
+        if resume:
+            columns = self._align_tasks(columns, self._targets)
+        columns, weight = read_weighted(X, columns, sample_weight)
+        targets = (
+            self._targets
+            if resume
+            else Targets(columns, self._kinds(columns, classes), weight, classes)
+        )
+        class_weight = self._class_weight(targets)
+        data = encode(X, columns, weight, targets, class_weight)
+        if not len(data.rows):
+            raise ValueError("y has no label that counts: every entry is missing.")
+        if not resume and classes is None:
+            check_some_weight(data, targets)
+            warn_many_classes(data, targets, getattr(self, "task_types", None))
+        return targets, data
+
+    def _read_validation(
+        self,
+        valid: Validation,
+        targets: Targets,
+        encoder: Encoder,
+        shape: tuple[int, ...],
+        trained: NDArray[np.bool_],
+    ) -> Data | None:
+        X, y, sample_weight = valid
+        if X is None and y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight_val was given without X_val and y_val.")
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must be given together.")
+        if self.early_stopping is False:
+            raise ValueError(
+                "X_val and y_val are for early stopping, but early_stopping=False: set "
+                "it to 'auto' or True, or leave them out."
+            )
+        X = self._check_X(X, encoder, reset=False, expected=shape)
+        columns = read_columns(y, self.missing_label)
+        check_not_transposed(columns, X.shape[0])
+        columns = self._align_tasks(columns, targets, "y_val")
+        columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
+        data = encode(X, columns, weight, targets, self._class_weight(targets))
+        present = columns.present()
+        if not present[:, trained | ~trained.any()].any():
+            raise ValueError(
+                "y_val has no label that counts: every entry of the tasks that train "
+                "is missing."
+            )
+        return data
+
+    def _check_X(
+        self,
+        X: Any,
+        encoder: Encoder,
+        reset: bool,
+        expected: tuple[int, ...] | None = None,
+    ) -> Any:
+        """Return inputs as one array of numbers, categories as codes."""
+        if not reset:
+            check_channels(X, expected or self.net_.module__input_shape)
+        X = read_inputs(self, X, encoder, reset)
+        if not reset:
+            expected = expected or self.net_.module__input_shape
+            if X.shape[1:] != expected:
+                raise ValueError(
+                    f"X has samples of shape {X.shape[1:]}, but {type(self).__name__} "
+                    f"was fitted on samples of shape {expected}."
+                )
+        return X
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+        raise NotImplementedError
+
+    def _class_weight(self, targets: Targets) -> ClassWeight | None:
+        return None
+
+    def _align_tasks(
+        self, columns: Columns, targets: Targets, table: str = "y"
+    ) -> Columns:
+        """Return labels in the order of the tasks of fit."""
+        if len(columns.columns) != targets.n_tasks:
+            raise ValueError(
+                f"{table} has {len(columns.columns)} tasks, but {type(self).__name__} "
+                f"was fitted on {targets.n_tasks}: {targets.names}."
+            )
+        return columns.aligned(targets.names, table)

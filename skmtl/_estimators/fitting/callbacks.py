@@ -1,0 +1,140 @@
+"""The callbacks of a fit: scikit-learn's, progress, stopping, the user's."""
+
+from contextlib import suppress
+from typing import Any
+
+from skorch.callbacks import Callback, InputShapeSetter, WandbLogger
+
+from skmtl._data.targets import Targets
+from skmtl._estimators.fitting.settings import Plan, patience
+from skmtl._estimators.fitting.splits import judged_by
+from skmtl.training import (
+    MemberStopping,
+    Progress,
+    SklearnCallbacks,
+    Stopping,
+    TaskStopping,
+)
+
+#: How keys of the history begin that need held-out rows.
+HELD_OUT = ("valid_loss", "valid_score")
+
+
+def callbacks_of(
+    estimator: Any,
+    plan: Plan,
+    n_rows: int,
+    given: tuple[Any, Any, Any],
+    targets: Targets,
+    stops: bool,
+    one_pass: bool,
+    several: bool,
+) -> list[Any]:
+    """Return the skorch callbacks of a fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Holds the parameters.
+    plan : Plan
+        The settings.
+    n_rows : int
+        Number of rows of an epoch.
+    given : tuple
+        X, y and sample_weight as given to fit.
+    targets : Targets
+        The tasks.
+    stops : bool
+        Whether held-out rows decide when to stop.
+    one_pass : bool
+        Whether there is one pass only, which nothing watches.
+    several : bool
+        Whether there are several members.
+
+    Returns
+    -------
+    list of skorch.callbacks.Callback
+        The callbacks, the user's last.
+    """
+    own = list(estimator.callbacks or [])
+    _check_callbacks(own)
+    _check_given(own, stops)
+    if one_pass:
+        return own
+    callbacks: list[Any] = []
+    is_main = plan.processes.is_main
+    if is_main:
+        callbacks += _sklearn_callbacks(estimator, given, targets)
+    waited, tol = patience(estimator, plan, n_rows), estimator.tol
+    if several:
+        callbacks.append(MemberStopping(waited, tol, stops))
+    else:
+        scored = "valid_loss" if judged_by(estimator) is None else "valid_score"
+        monitor = scored if stops else "train_loss"
+        callbacks.append(Stopping(monitor, waited, tol, stops))
+    if estimator.stop_tasks:
+        callbacks.append(TaskStopping(waited, tol))
+    if estimator.verbose and is_main:
+        callbacks.append(Progress(estimator.max_iter))
+    return callbacks + own
+
+
+def _check_callbacks(callbacks: list[Any]) -> None:
+    """Refuse what is no callback of skorch, nor a name with one."""
+    for entry in callbacks:
+        pair = isinstance(entry, tuple) and len(entry) == 2
+        callback = entry[1] if pair else entry
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                "The 'callbacks' parameter must hold callbacks of skorch, such as "
+                f"skorch.callbacks.LRScheduler(), or pairs of a name and one. Got "
+                f"{entry!r}."
+            )
+
+
+def _check_given(callbacks: list[Any], stops: bool) -> None:
+    """Refuse callbacks of skorch that lack what they need."""
+    for callback in callbacks:
+        if isinstance(callback, tuple):  # a name, and the callback
+            callback = callback[-1]
+        if isinstance(callback, type):  # skorch makes an instance of it
+            with suppress(TypeError):
+                callback = callback()
+        name = type(callback).__name__
+        if isinstance(callback, InputShapeSetter):
+            raise ValueError(
+                f"callbacks has {name}, which sets a parameter of a module by the "
+                "number of features, but encoders know that number: leave it out."
+            )
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(callback, WandbLogger) and callback.save_model:
+            monitor, name = "valid_loss_best", f"{name}(save_model=True)"
+        if not stops and isinstance(monitor, str) and monitor.startswith(HELD_OUT):
+            raise ValueError(
+                f"callbacks has {name}, which monitors {monitor!r}, but no rows are "
+                "held out in this call: use fit with early_stopping=True or with X_val "
+                "and y_val, or another monitor, such as 'train_loss'."
+            )
+
+
+def _sklearn_callbacks(
+    estimator: Any, given: tuple[Any, Any, Any], targets: Targets
+) -> list[Any]:
+    """Return what shows a fit to scikit-learn's callbacks, where there are any."""
+    callbacks: list[Any] = []
+    if hasattr(estimator, "_skl_callbacks") or hasattr(
+        estimator, "_parent_callback_ctx"
+    ):
+        X, y, sample_weight = given
+        callbacks.append(
+            SklearnCallbacks(
+                estimator,
+                estimator._init_callback_context(max_subtasks=estimator.max_iter),
+                X,
+                y,
+                {} if sample_weight is None else {"sample_weight": sample_weight},
+                lambda net: estimator._attributes(net, targets),
+            )
+        )
+    return callbacks

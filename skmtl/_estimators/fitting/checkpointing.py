@@ -1,0 +1,295 @@
+"""What tells one fit from others: its settings and data; where its checkpoints are."""
+
+import functools
+import pickle
+from collections.abc import Callable
+from numbers import Number
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.random import RandomState
+from scipy.sparse import issparse
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from skmtl._core.options import check_path
+from skmtl._data.streamed_table import Streamed
+from skmtl._data.training_data import Data
+from skmtl._estimators.fitting.run import Job
+from skmtl.training import Checkpoints, Processes
+
+#: Parameters that change nothing in what is trained; the seed counts instead.
+IGNORED = {
+    *("accelerator", "checkpoint", "checkpoint_every", "on_interrupt", "random_state"),
+    "verbose",
+}
+
+
+def check_resume(resume: Any, checkpoint: Any) -> bool:
+    """Return whether fit is to go on from a checkpoint.
+
+    Parameters
+    ----------
+    resume : {"auto", False}
+        What fit was given.
+    checkpoint : path-like or None
+        The parameter of the estimator.
+
+    Returns
+    -------
+    bool
+        Whether to look for one.
+    """
+    if checkpoint is not None:
+        check_path(checkpoint, "checkpoint")
+    if resume is False:
+        return False
+    if not (isinstance(resume, str) and resume == "auto"):
+        raise ValueError(
+            f"The 'resume' parameter must be 'auto' or False. Got {resume!r} instead."
+        )
+    if checkpoint is None:
+        raise ValueError(
+            "resume='auto' goes on from a checkpoint, but checkpoint=None: set it to "
+            "the folder that holds them, or leave 'resume' out."
+        )
+    return True
+
+
+def checkpoints_of(estimator: Any, job: Job) -> Checkpoints | None:
+    """Return what writes and reads the checkpoints of a fit, where there are to be any.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``checkpoint`` names the folder.
+    job : Job
+        Its fit.
+
+    Returns
+    -------
+    Checkpoints or None
+        None where it has no folder, and for one pass over the data.
+    """
+    folder = estimator.checkpoint
+    if folder is None or job.one_pass:
+        return None
+    if estimator.random_state is None:
+        raise ValueError(
+            "The 'checkpoint' parameter needs a random_state, without which the next "
+            "fit would be another one. Got random_state=None: set it to an integer."
+        )
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(
+            "The 'checkpoint' parameter must be a folder, which may not exist yet. Got "
+            f"{str(folder)!r}, which is a file."
+        )
+    return Checkpoints(
+        folder, fingerprint(estimator, job), estimator.checkpoint_every, job.continues
+    )
+
+
+def fingerprint(estimator: Any, job: Job) -> str:
+    """Return a hash of all that decides what a fit ends up with.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Holds the parameters, and the net that trains on where there is one.
+    job : Job
+        Its fit.
+
+    Returns
+    -------
+    str
+        The same in another process, but another one for other settings, data or seeds.
+    """
+    known = {
+        "estimator": _name(type(estimator)),
+        "parameters": _settings(estimator, set()),
+        "seed": job.seed,
+        "device": job.plan.device.type,
+        "n_members": job.plan.n_members,
+        "tasks": [job.targets.names, job.targets.classes],
+        "data": _data(job.data),
+        "validation": None if job.valid is None else _data(job.valid),
+        "soft": job.soft,
+        "before": _trained(estimator) if job.resume else None,
+    }
+    return _hash(known)
+
+
+def agreed(
+    estimator: Any, processes: Processes, prepare: Callable[[RandomState], Job]
+) -> Job:
+    """Return a fit that all processes are about to make.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What fits.
+    processes : Processes
+        Those that train it.
+    prepare : callable
+        Makes the fit of a source of random choices, which is that of the main process.
+
+    Returns
+    -------
+    Job
+        The fit.
+
+    Raises
+    ------
+    ValueError
+        If one process has other settings or data than the others, or refuses them.
+    """
+    if processes.n == 1:
+        return prepare(check_random_state(estimator.random_state))
+    random_state = _random_state(estimator.random_state, processes)
+    try:
+        job = prepare(random_state)
+    except Exception as error:
+        processes.of_each((None, None, str(error)))
+        raise
+    known = {"seed": job.seed, "parameters": _settings(estimator, {"callbacks"})}
+    found = processes.of_each((_hash(_sketch(job)), _hash(known), None))
+    for rank, (_, _, refused) in enumerate(found):
+        if refused is not None:
+            raise ValueError(f"Process {rank} of {processes.n} has refused: {refused}")
+    for what, marks in zip(
+        ("data", "settings"), zip(*found, strict=True), strict=False
+    ):
+        if len(set(marks)) > 1:
+            raise ValueError(
+                f"The processes of an accelerator must be given the same {what}, of "
+                f"which each takes its share. Got {len(set(marks))} different ones in "
+                f"{processes.n} processes."
+            )
+    return job
+
+
+def _random_state(given: Any, processes: Processes) -> RandomState:
+    """Return the source of random choices that the main process has."""
+    own = check_random_state(given)
+    if own is check_random_state(None):  # the global one stays that of each process
+        return RandomState(processes.of_main(lambda: own.randint(2**31 - 1)))
+    own.set_state(processes.of_main(own.get_state))
+    return own
+
+
+def _sketch(job: Job) -> list[Any]:
+    """Return what tells data apart without reading all inputs."""
+    parts = [job.data] if job.valid is None else [job.data, job.valid]
+    return [
+        [
+            data.X.shape,
+            data.X.dtype.str,
+            _some_rows(data),
+            [data.labels, data.weight],
+        ]
+        for data in parts
+    ]
+
+
+def _some_rows(data: Data) -> Any:
+    rows = data.rows[[0, -1]]
+    return data.X.take(rows) if isinstance(data.X, Streamed) else data.X[rows]
+
+
+def _settings(estimator: Any, without: set[str]) -> dict[str, Any]:
+    parameters = estimator.get_params(deep=False)
+    return {k: v for k, v in parameters.items() if k not in IGNORED | without}
+
+
+def _hash(known: Any) -> str:
+    return str(joblib.hash(described(known), "sha1", coerce_mmap=True))[:20]
+
+
+def _data(data: Data) -> list[Any]:
+    X = data.X.identity() if isinstance(data.X, Streamed) else data.X
+    return [data.X.shape, X, data.labels, data.weight, data.given_weight]
+
+
+def _trained(estimator: Any) -> list[Any]:
+    """Return what a net that trains on has learned so far."""
+    net = estimator.net_
+    state = [net.module_.state_dict(), net.weighting_.state_dict(), len(net.history)]
+    return [*state, None if net.optimizer_ is None else net.optimizer_.state_dict()]
+
+
+@functools.singledispatch
+def described(value: Any) -> Any:
+    """Return a value in a form that is the same in every process.
+
+    Parameters
+    ----------
+    value : object
+        A parameter, or what holds some: estimators and callbacks by their parameters,
+        functions by their instructions.
+
+    Returns
+    -------
+    object
+        Arrays, numbers and strings, and containers of such.
+    """
+    if value is None or isinstance(value, Number | str) or issparse(value):
+        return value
+    if hasattr(value, "get_params"):
+        return _name(type(value)), described(_parameters(value))
+    try:
+        joblib.hash(value)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return _name(type(value))
+    return value
+
+
+@described.register
+def _(value: dict) -> Any:
+    return [(described(key), described(entry)) for key, entry in value.items()]
+
+
+@described.register(list)
+@described.register(tuple)
+def _(value: Any) -> Any:
+    return [described(entry) for entry in value]
+
+
+@described.register
+def _(value: Tensor) -> Any:
+    return value.detach().cpu().numpy()
+
+
+@described.register
+def _(value: np.ndarray) -> Any:  # joblib reads objects by where they are
+    return described(value.tolist()) if value.dtype == object else value
+
+
+@described.register
+def _(value: type) -> Any:
+    return _name(value)
+
+
+@described.register
+def _(value: FunctionType) -> Any:
+    code = value.__code__
+    constants = [c for c in code.co_consts if isinstance(c, Number | str)]
+    return _name(value), code.co_code, code.co_names, constants
+
+
+@described.register
+def _(value: functools.partial) -> Any:
+    return described([value.func, value.args, value.keywords])
+
+
+def _parameters(value: Any) -> Any:
+    try:
+        return value.get_params(deep=False)
+    except (AttributeError, TypeError, RuntimeError):  # a callback need not keep them
+        return None
+
+
+def _name(value: Any) -> tuple[str, str]:
+    return value.__module__, value.__qualname__

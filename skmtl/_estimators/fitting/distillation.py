@@ -1,0 +1,209 @@
+"""Teachers, and what they say of the training rows: soft labels."""
+
+import copy
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.validation import _num_samples
+from torch import Tensor
+
+from skmtl._core.validation import match_tasks
+from skmtl._data.targets import UNSEEN, Targets
+from skmtl._estimators.fitting.run import Job
+from skmtl.metrics._responses import innermost
+from skmtl.training import MultiTaskNet, Rows, Source
+from skmtl.weighting import Weighting
+
+
+def teach(
+    estimator: Any,
+    job: Job,
+    net: MultiTaskNet,
+    rows: Rows | list[Rows],
+    data: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Any:
+    """Give soft labels to the rows to train on, where the relation learns from some.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The student.
+    job : Job
+        Its fit.
+    net : MultiTaskNet
+        Its net.
+    rows : Rows or list of Rows
+        What the net, or each of its members, is to train on.
+    data : tuple
+        What the student was given to fit.
+    options : dict
+        How it fits.
+
+    Returns
+    -------
+    estimator or None
+        The teacher; None without one.
+    """
+    if job.plan.soft_loss is None:
+        return None
+    teacher, soft = job.plan.teacher, job.soft
+    if soft is None:
+        teacher = _own_teacher(estimator, job)
+        teacher._all_or_nothing(*data, resume=job.resume, **options)
+        soft = _own_labels(teacher, job)
+    job.teach(rows, soft, net)
+    return teacher
+
+
+def _own_teacher(estimator: Any, job: Job) -> Any:
+    """Return an estimator like another, but with nothing shared between tasks.
+
+    It chooses the same rows for its members, or to hold out, so that no member learns
+    by its teacher what the labels are that it is to be judged by.
+    """
+    settings: dict[str, Any] = {"sharing": "independent", "relation": None}
+    settings["record_gradients"] = False
+    if hasattr(estimator, "task_types"):
+        settings["task_types"] = list(job.targets.kinds)
+    if type(job.weighting).label_weights is Weighting.label_weights:
+        settings["weighting"] = "equal"  # of which only matters what it does to labels
+    if not isinstance(estimator.random_state, Integral):
+        settings["random_state"] = job.start
+    teacher = clone(estimator).set_params(**settings)
+    if job.resume:
+        now = teacher.get_params(deep=False)
+        teacher = copy.copy(estimator.teacher_)
+        vars(teacher).update(now)
+    vars(teacher).pop("_skl_callbacks", None)  # they watch the student
+    return teacher
+
+
+def _own_labels(teacher: Any, job: Job) -> Tensor:
+    """Return the outputs of each member, of shape (n_members, n_samples, n_outputs)."""
+    module, device = teacher.net_.module_, job.plan.device
+    source = Source(job.data.X, module.input_dtype, device, False, module.inputs)
+    return teacher.net_.outputs_of_each(source)  # type: ignore[no-any-return]
+
+
+def soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
+    """Return what a given teacher predicts, in the form of outputs.
+
+    Parameters
+    ----------
+    teacher : estimator
+        A fitted model of all tasks.
+    X : array-like or sparse matrix
+        The training inputs, as the user gave them.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    Tensor of shape (1, n_samples, n_outputs)
+        Log-odds, logarithms of probabilities, and standardised values.
+
+    Raises
+    ------
+    ValueError
+        If the predictions are not those of the tasks.
+    """
+    parts, probabilities = [np.empty((_num_samples(X), 0))], None
+    order = _teacher_order(teacher, targets)
+    for block in targets.blocks:
+        if block.kind == "regression":
+            parts.append(_standardised(teacher, X, targets, list(block.tasks), order))
+            continue
+        if probabilities is None:
+            probabilities = _probabilities(teacher, X, targets)
+        for t in block.tasks:
+            with np.errstate(divide="ignore"):  # a class may be out of the question
+                logs = np.log(_aligned(*probabilities[order[t]], targets, t))
+            parts.append(logs[:, 1:] - logs[:, :1] if block.kind == "binary" else logs)
+    return torch.from_numpy(np.hstack(parts)).unsqueeze(0)
+
+
+def _teacher_order(teacher: Any, targets: Targets) -> list[int]:
+    """Return where the teacher has each task, by name where it has names."""
+    names = getattr(innermost(teacher), "task_names_", None)
+    if names is not None and len(names) == targets.n_tasks:
+        order = match_tasks(names, targets.names, "The teacher", "task")
+        if order is not None:
+            return order
+    return list(range(targets.n_tasks))
+
+
+def _standardised(
+    teacher: Any, X: Any, targets: Targets, tasks: list[int], order: list[int]
+) -> NDArray[np.float64]:
+    """Return the predicted values of some tasks."""
+    predicted = np.asarray(teacher.predict(X))
+    predicted = predicted[:, np.newaxis] if predicted.ndim == 1 else predicted
+    _check_number(predicted.shape[1], targets)
+    columns = [order[t] for t in tasks]
+    values: NDArray[np.float64] = predicted[:, columns].astype(np.float64)
+    for t, column in zip(tasks, values.T, strict=True):
+        _check_finite(column, targets.names[t])
+    return (values - targets.mean[tasks]) / targets.scale[tasks]
+
+
+#: A task's probabilities, of shape (n_samples, n_classes), and its classes.
+_Known = tuple[NDArray[Any], NDArray[Any]]
+
+
+def _probabilities(teacher: Any, X: Any, targets: Targets) -> list[_Known]:
+    """Return what a classifier knows of each task, in any of scikit-learn's forms."""
+    if not (hasattr(teacher, "predict_proba") and hasattr(teacher, "classes_")):
+        raise ValueError(
+            "The teacher must have predict_proba and classes_ to teach classification "
+            f"tasks. Got {teacher!r}: give a classifier that predicts probabilities."
+        )
+    P, classes = teacher.predict_proba(X), teacher.classes_
+    if not isinstance(P, list):
+        # One array for one task, or for binary labels, with a column for each.
+        several = np.ndim(teacher.predict(X[:1])) == 2
+        P = [np.column_stack([1 - p, p]) for p in P.T] if several else [P]
+    if not isinstance(classes, list):
+        classes = [np.arange(2)] * len(P) if len(P) > 1 else [classes]
+    _check_number(len(P), targets)
+    return list(zip(P, classes, strict=True))
+
+
+def _aligned(
+    p: NDArray[Any], labels: NDArray[Any], targets: Targets, task: int
+) -> NDArray[np.float64]:
+    """Return the probabilities of a task's classes, zero for those never seen."""
+    classes: Any = targets.classes[task]
+    codes = targets.codes_of(np.asarray(labels), task)
+    if (codes == UNSEEN).any():
+        label = np.asarray(labels)[codes == UNSEEN].tolist()[0]
+        raise ValueError(
+            f"The teacher knows the class {label!r} of task {targets.names[task]!r}, "
+            f"which is none of its classes {classes.tolist()}: fit it on labels that "
+            "are named as those of y."
+        )
+    _check_finite(p, targets.names[task])
+    aligned = np.zeros((len(p), len(classes)))
+    aligned[:, codes] = p
+    return aligned
+
+
+def _check_number(n_predicted: int, targets: Targets) -> None:
+    if n_predicted != targets.n_tasks:
+        raise ValueError(
+            f"The teacher must predict the {targets.n_tasks} tasks of y. Got "
+            f"{n_predicted}: fit it on the same columns."
+        )
+
+
+def _check_finite(values: NDArray[Any], name: Any) -> None:
+    bad = values[~np.isfinite(values)]
+    if len(bad):
+        raise ValueError(
+            f"The teacher's predictions for task {name!r} must be finite. Got "
+            f"{bad[0]}: give a teacher that knows all tasks and rows."
+        )

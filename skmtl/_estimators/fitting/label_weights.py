@@ -1,0 +1,75 @@
+"""What weightings know of labels, and what they do to their weights."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from skmtl._data.targets import Targets
+from skmtl._data.training_data import Data, is_present, multiplied
+from skmtl.weighting import TaskLabels, Weighting
+
+
+def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:
+    """Return what a weighting may know of the tasks.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    list of TaskLabels
+        One entry per task.
+    """
+    tasks = []
+    for t, labels in enumerate(data.labels):
+        present = is_present(labels)
+        weight = None if data.weight is None else data.weight[present, t]
+        tasks.append(
+            TaskLabels(
+                targets.names[t],
+                targets.classes[t],
+                labels[present],
+                weight,
+                float(targets.mean[t]),
+                float(targets.scale[t]),
+            )
+        )
+    return tasks
+
+
+def reweighted(data: Data, weighting: Weighting, targets: Targets) -> Data:
+    """Multiply weights of labels by what a weighting says of them.
+
+    Parameters
+    ----------
+    data : Data
+        Encoded labels.
+    weighting : Weighting
+        After its look at the training labels.
+    targets : Targets
+        The tasks.
+
+    Returns
+    -------
+    Data
+        The same data where the weighting leaves labels as they are.
+    """
+    if type(weighting).label_weights is Weighting.label_weights:
+        return data
+    weight = None
+    for t, labels in enumerate(data.labels):
+        present = is_present(labels)
+        factors = weighting.label_weights(t, labels[present])
+        if factors is None:
+            continue
+        if weight is None:
+            shape = (len(labels), len(data.labels))
+            weight = np.ones(shape) if data.weight is None else data.weight.copy()
+        weight[present, t] = multiplied(
+            weight[present, t], factors, "weighting", targets.names[t]
+        )
+    return data if weight is None else replace(data, weight=weight)

@@ -1,0 +1,91 @@
+"""Which rows each member trains on, and which are held out of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from skmtl._core.validation import warn_user
+from skmtl._data.row_index import Positions, position_type, positions
+from skmtl._data.stratification import stratified_folds
+from skmtl._data.training_data import is_present
+
+#: Positions of rows to train on and to hold out; None where none is.
+Part = tuple[Positions, Positions | None]
+
+
+def crossfit_parts(
+    labels: Sequence[NDArray[Any]],
+    names: Sequence[Any],
+    n_members: int,
+    random_state: RandomState,
+) -> list[Part]:
+    """Hold each row out of one member, or of several where members outnumber rows.
+
+    Parameters
+    ----------
+    labels : sequence of ndarray of shape (n_rows,)
+        For each task, codes (negative where missing) or numbers (NaN where missing).
+    names : sequence
+        Names of the tasks.
+    n_members : int
+        Number of members.
+    random_state : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        For each member, rows to train on and rows held out.
+    """
+    n = len(labels[0])
+    n_folds = min(n_members, n)
+    counts = np.array([is_present(task).sum() for task in labels])
+    if n_folds < n_members:
+        warn_user(
+            f"n_members={n_members} is more than the {n} labelled rows: members share "
+            "folds of one row; use fewer.",
+        )
+    elif counts.min() < n_folds:
+        t = int(counts.argmin())
+        warn_user(
+            f"Task {names[t]!r} has {counts[t]} labelled rows, fewer than the "
+            f"{n_folds} folds: members without one of them stop by the other tasks.",
+        )
+    fold = stratified_folds(labels, n_folds, random_state)
+    return [
+        (positions(fold != i % n_folds), positions(fold == i % n_folds))
+        for i in range(n_members)
+    ]
+
+
+def bootstrap_parts(
+    n_rows: int, n_members: int, random_state: RandomState
+) -> list[Part]:
+    """Draw rows with replacement for each member, and hold out those not drawn.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows, at least 2; a draw that holds out none is made again.
+    n_members : int
+        Number of members.
+    random_state : RandomState
+        Source of the draws.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        For each member, rows to train on, sorted, and rows held out.
+    """
+    parts: list[Part] = []
+    for _ in range(n_members):
+        unseen = np.zeros(n_rows, dtype=bool)
+        while not unseen.any():  # as few rows may all be drawn
+            drawn = np.sort(random_state.randint(n_rows, size=n_rows))
+            unseen[:] = True
+            unseen[drawn] = False
+        parts.append((drawn.astype(position_type(n_rows)), positions(unseen)))
+    return parts

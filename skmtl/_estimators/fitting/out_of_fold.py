@@ -1,0 +1,262 @@
+"""Out-of-fold predictions: what members say of rows that they have not seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import r2_score
+from torch import Tensor
+
+from skmtl._data.targets import Targets
+from skmtl._data.training_data import is_present
+from skmtl._estimators.fitting.run import Job
+from skmtl._estimators.thresholds import thresholded_codes, tune_thresholds
+from skmtl.training import (
+    MANY_ROWS,
+    EpochChoice,
+    MembersNet,
+    averaged,
+    fitted_slopes,
+    pack_targets,
+    refined,
+)
+
+#: How to have out-of-fold predictions, for errors.
+NEEDS_FOLDS = (
+    "out-of-fold predictions: fit with n_members of 2 or more and members='crossfit' "
+    "or 'bootstrap', on at least 50 labelled rows or with early_stopping=True"
+)
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions for the training rows, each by the members that have not seen it.
+
+    Attributes
+    ----------
+    outputs : Tensor of shape (n_samples, n_outputs)
+        Packed outputs, NaN where there is none.
+    labels : list of ndarray of shape (n_samples,)
+        The training labels of each task: codes (negative where missing) or
+        standardised values (NaN where missing).
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels, as the user gave them.
+    thresholds : ndarray of shape (n_groups, n_tasks) or None
+        Thresholds of binary tasks that the labels of other groups choose; NaN where
+        the most probable class counts. None where nothing is thresholded.
+    group : ndarray of int of shape (n_samples,) or None
+        Group of each sample: those that the same members hold out.
+    """
+
+    outputs: Tensor
+    labels: list[NDArray[Any]]
+    weight: NDArray[np.float64] | None
+    thresholds: NDArray[np.float64] | None = None
+    group: NDArray[np.integer[Any]] | None = None
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which rows have a prediction."""
+        known: NDArray[np.bool_] = ~self.outputs.isnan().any(dim=1).numpy()
+        return known
+
+    def predictions(self, targets: Targets) -> list[NDArray[Any]]:
+        """Return probabilities and values of each task, NaN where there is none.
+
+        Parameters
+        ----------
+        targets : Targets
+            The tasks.
+
+        Returns
+        -------
+        list of ndarray of shape (n_samples, n_classes) or (n_samples,)
+            One array per task.
+        """
+        probabilities = targets.predict_proba(self.outputs)
+        values = targets.values(self.outputs)
+        predictions = [
+            values[:, t] if p is None else p.copy() for t, p in enumerate(probabilities)
+        ]
+        unknown = ~self.known
+        for prediction in predictions:  # those of a single class too
+            prediction[unknown] = np.nan
+        return predictions
+
+    def scores(self, targets: Targets) -> NDArray[np.float64]:
+        """Return each task's accuracy or R², without weights.
+
+        Labels are predicted with the thresholds that other groups choose.
+
+        Parameters
+        ----------
+        targets : Targets
+            The tasks.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks,)
+            NaN for a task that has too few labels.
+        """
+        codes, values = targets.codes(self.outputs), targets.values(self.outputs)
+        if self.thresholds is not None:
+            thresholds = self.thresholds[self.group]
+            codes = thresholded_codes(targets, self.outputs, thresholds)
+        values = (values - targets.mean) / targets.scale
+        scores, known = np.full(targets.n_tasks, np.nan), self.known
+        for t, labels in enumerate(self.labels):
+            rows = known & is_present(labels)
+            if targets.classes[t] is not None and rows.any():
+                scores[t] = np.mean(codes[rows, t] == labels[rows])
+            elif targets.classes[t] is None and rows.sum() > 1:
+                scores[t] = r2_score(labels[rows], values[rows, t])
+        return scores
+
+
+def out_of_fold(
+    net: Any, job: Job, rows: Any, calibrate: bool, threshold: str | None
+) -> OutOfFold | None:
+    """Predict the rows held out of each member, and calibrate the net by them.
+
+    Parameters
+    ----------
+    net : MultiTaskNet
+        A trained net.
+    job : Job
+        Its fit.
+    rows : list of Rows or Rows
+        What its members, or the single network, have trained on.
+    calibrate : bool
+        Whether to scale what predictions add to the priors by the slopes that fit the
+        labels of held-out rows best.
+    threshold : str or None
+        The score by which thresholds of binary tasks are chosen.
+
+    Returns
+    -------
+    OutOfFold or None
+        None where no member has rows held out that others have not.
+    """
+    if not job.out_of_fold or not isinstance(net, MembersNet):
+        return None
+    choice = net.choice
+    if choice is None or not choice.n_epochs:  # no held-out row chose an epoch
+        choice = EpochChoice(job.held_rows(rows) or [])
+        net.predict_held_out(choice)
+    data, blocks = job.data, job.targets.blocks
+    outputs = choice.outputs(blocks)
+    oof = OutOfFold(outputs, data.labels, data.given_weight)
+    known = np.flatnonzero(oof.known)
+    if not blocks or not len(known) or not (calibrate or threshold):
+        return oof
+    priors = _group_priors(job, net.priors, choice)
+    squared = net.criterion__regression_loss == "squared_error"
+    fitted = _fit_groups(job, choice, priors, calibrate, squared, threshold)
+    if threshold is not None:
+        oof = replace(oof, thresholds=fitted.thresholds, group=choice.group)
+    if not calibrate:
+        return oof
+    some = known[:: -(-len(known) // MANY_ROWS)]
+    prior = torch.from_numpy(net.module__prior).unsqueeze(0)
+    a, b = _slopes(job, some, outputs[torch.from_numpy(some)], prior, squared)
+    # A mean of members is less sure than each of them: half of the way is left to go.
+    net.slopes = (a.sqrt(), b.sqrt())
+    for start in range(0, len(outputs), MANY_ROWS):
+        part = slice(start, start + MANY_ROWS)
+        group = torch.from_numpy(choice.group[part]).long()
+        # Each row is refined as if it were alone: its slopes are those of its group.
+        of_rows = fitted.slopes[0][group], fitted.slopes[1][group]
+        Z = outputs[part].double().unsqueeze(1)
+        Z = refined(Z, of_rows, blocks, priors[group].unsqueeze(1))
+        outputs[part] = Z.squeeze(1).to(outputs.dtype)
+    return oof
+
+
+def _slopes(
+    job: Job, rows: NDArray[np.int64], outputs: Tensor, prior: Tensor, squared: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the slopes that make predictions of some rows fit their labels best."""
+    data, blocks = job.data, job.targets.blocks
+    weight = None if data.weight is None else data.weight[rows]
+    labels = [task[rows] for task in data.labels]
+    targets = pack_targets(blocks, labels, weight, torch.float64, outputs.device)
+    a, b = fitted_slopes(outputs.double(), targets, blocks, prior)
+    return a, b if squared else torch.ones_like(b)
+
+
+@dataclass
+class _Fitted:
+    """Slopes (n_groups,) and thresholds (n_groups, n_tasks) chosen by other groups."""
+
+    slopes: tuple[Tensor, Tensor]
+    thresholds: NDArray[np.float64]
+
+
+def _fit_groups(
+    job: Job,
+    choice: EpochChoice,
+    priors: Tensor,
+    calibrate: bool,
+    squared: bool,
+    threshold: str | None,
+) -> _Fitted:
+    """Fit slopes and thresholds of each group to predictions of the other groups."""
+    blocks, n_groups = job.targets.blocks, len(choice.epochs)
+    a, b = torch.ones(2, n_groups, dtype=torch.float64)
+    thresholds = np.full((n_groups, job.targets.n_tasks), np.nan)
+    for epoch in np.unique(choice.epochs[choice.epochs > 0]).tolist():
+        rows, outputs = choice.sample(epoch, blocks)
+        known = ~outputs.isnan().any(dim=1).numpy()
+        groups, row_parts = choice.epochs == epoch, choice.part[choice.group[rows]]
+        for part in np.unique(choice.part[groups]).tolist():
+            others = np.flatnonzero(known & (row_parts != part))
+            if not len(others):
+                continue
+            same, Z = groups & (choice.part == part), outputs[torch.from_numpy(others)]
+            if calibrate:
+                prior = priors[torch.from_numpy(choice.group[rows[others]]).long()]
+                slopes = _slopes(job, rows[others], Z, prior, squared)
+                a[torch.from_numpy(same)], b[torch.from_numpy(same)] = slopes
+                Z = refined(Z.double(), slopes, blocks, prior)
+            if threshold is not None:
+                thresholds[same] = _tune(job, rows[others], Z, threshold)
+    return _Fitted((a, b), thresholds)
+
+
+def _tune(
+    job: Job, rows: NDArray[np.int64], outputs: Tensor, threshold: str
+) -> NDArray[np.float64]:
+    weight = job.data.given_weight
+    weight = None if weight is None else weight[rows]
+    labels = [task[rows] for task in job.data.labels]
+    return tune_thresholds(job.targets, outputs, labels, weight, threshold)
+
+
+def _group_priors(job: Job, priors: Sequence[Any], choice: EpochChoice) -> Tensor:
+    """Return outputs (n_groups, n_outputs) that know the other groups' labels only."""
+    blocks, members = job.targets.blocks, torch.from_numpy(choice.members.T).double()
+    every = torch.from_numpy(np.stack(priors)).double()
+    for block in blocks:
+        if block.kind == "regression":
+            every[:, block.start : block.stop] = _means(job, block.tasks)
+    share = members / members.sum(dim=0).clamp(min=1)
+    each = every.unsqueeze(1).expand(-1, members.shape[1], -1)
+    return averaged(each, blocks, share)
+
+
+def _means(job: Job, tasks: Sequence[int]) -> Tensor:
+    """Return the mean labels (n_members, len(tasks)) of what each member trains on."""
+    data, parts = job.data, job.parts or []
+    means = torch.zeros(len(parts), len(tasks), dtype=torch.float64)
+    for i, (train, _) in enumerate(parts):
+        rows = data.rows[train]
+        for j, t in enumerate(tasks):
+            y = data.labels[t][rows]
+            w = np.ones(len(y)) if data.weight is None else data.weight[rows, t]
+            w = np.where(is_present(y), w, 0)
+            if w.any():
+                means[i, j] = np.nansum(w * y) / w.sum()
+    return means

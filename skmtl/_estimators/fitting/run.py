@@ -1,0 +1,367 @@
+"""A fit whose parameters and data are checked, and what it builds."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skmtl._core.validation import count_rows, over_largest
+from skmtl._data.categories import Categories
+from skmtl._data.row_index import Positions
+from skmtl._data.streamed_table import Streamed
+from skmtl._data.targets import Targets
+from skmtl._data.training_data import Data, prior_outputs, row_weight
+from skmtl._estimators.fitting.member_splits import Part
+from skmtl._estimators.fitting.sampling import Odds, weighted_by
+from skmtl._estimators.fitting.settings import Plan, new_net, resumed_net, threads
+from skmtl._estimators.fitting.validation_scorer import Judge
+from skmtl.encoder import TrainingInputs
+from skmtl.relation import Relation, TaskTable
+from skmtl.sharing import Hard, Sharing
+from skmtl.training import (
+    ALONE,
+    EpochChoice,
+    Judging,
+    Lookahead,
+    MultiTaskNet,
+    Rows,
+    Source,
+    n_threads,
+    pack_targets,
+    seeded,
+)
+from skmtl.weighting import Weighting
+
+#: Positions of rows to train on and to hold out.
+Split = tuple[Positions, Positions]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fit whose parameters and data are checked.
+
+    Attributes
+    ----------
+    plan : Plan
+        Strategies and device.
+    weighting : Weighting
+        How tasks are balanced, after a look at the labels.
+    seed : int
+        Seed of everything random in it.
+    targets : Targets
+        The tasks.
+    data : Data
+        The training data.
+    task_weight : ndarray of shape (n_tasks,)
+        Fixed weights of the tasks.
+    valid : Data or None
+        A validation set.
+    split : (ndarray of int, ndarray of int) or None
+        Positions of rows to train on and to hold out.
+    parts : list of (ndarray of int, ndarray of int or None) or None
+        The same for each member; None for a single network.
+    callbacks : list
+        skorch callbacks.
+    resume : bool
+        Whether to train a fitted net on.
+    one_pass : bool
+        Whether to make one pass only.
+    stops : bool
+        Whether members stop by the rows held out of them.
+    out_of_fold : bool
+        Whether these rows differ, so that they make out-of-fold predictions.
+    soft : Tensor of shape (1, n_samples, n_outputs) or None
+        Soft labels by a teacher that the user has given.
+    start : RandomState or None
+        The source of random choices as it was before the first.
+    judge : Judge or None
+        What decides on held-out rows; None where their mean loss does.
+    continues : bool
+        Whether to go on from a checkpoint, where there is one.
+    """
+
+    plan: Plan
+    weighting: Weighting
+    seed: int
+    targets: Targets
+    data: Data
+    task_weight: NDArray[np.float64]
+    valid: Data | None
+    split: Split | None
+    parts: list[Part] | None
+    callbacks: list[Any]
+    resume: bool
+    one_pass: bool
+    stops: bool = False
+    out_of_fold: bool = False
+    soft: Tensor | None = None
+    start: np.random.RandomState | None = None
+    judge: Judge | None = None
+    continues: bool = False
+
+    def net(self, estimator: Any) -> MultiTaskNet:
+        """Return the net to train; draws from torch's random state.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Holds the training parameters, and the net to train on where there is one.
+
+        Returns
+        -------
+        MultiTaskNet
+            The net.
+        """
+        plan, data, weight = self.plan, self.data, self.task_weight
+        if self.resume:
+            return resumed_net(estimator, plan, data, weight, self.callbacks)
+        sharing = self._informed_sharing(estimator)
+        plan = replace(plan, sharing=sharing, relation=self._informed_relation())
+        inputs = self._training_inputs(estimator._categories)
+        drawn = data if self._row_odds is None else weighted_by(data, self._row_odds)
+        prior = prior_outputs(drawn, self.targets)
+        priors = None
+        if self.parts is not None:
+            rows = [data.rows[train] for train, _ in self.parts]
+            priors = [prior_outputs(of_rows(drawn, own), self.targets) for own in rows]
+        return new_net(
+            estimator,
+            plan,
+            self.weighting,
+            data,
+            inputs,
+            self.targets,
+            prior,
+            priors,
+            weight,
+            self.callbacks,
+        )
+
+    def _informed_sharing(self, estimator: Any) -> Sharing:
+        """Return the sharing after its look at how tasks affect each other."""
+        sharing = self.plan.sharing
+        looks = sharing.scout_epochs and self.targets.n_tasks > 1
+        if not looks or not self.targets.blocks:
+            return sharing
+        look = Lookahead()
+        settings: dict[str, Any] = {"sharing": Hard(), "relation": None}
+        settings |= {"augmentation": (), "n_members": 1}
+        settings["backend"] = None  # a few epochs are not worth it
+        # Looks are at whole batches: each process trains by itself.
+        plan = replace(self.plan, **settings, processes=ALONE)
+        scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
+        with seeded(self.seed, self.plan.device):  # what comes after starts anew
+            net = scout.net(estimator)
+            if not list(net.module_.shared_parameters()):  # no encoder
+                return sharing
+            with n_threads(threads(estimator, net)):
+                net.train(scout.rows(net)[0], None, sharing.scout_epochs)
+        return sharing.for_affinity(self.plan.processes.of_main(look.affinity))
+
+    def _informed_relation(self) -> Relation | None:
+        """Return the relation after its look at the training labels."""
+        if self.plan.relation is None:
+            return None
+        names, classes = self.targets.names, self.targets.classes
+        rows, weight = self._training_rows, self.data.given_weight
+        labels = [task[rows] for task in self.data.labels]
+        weight = None if weight is None else weight[rows]
+        table = TaskTable(names, classes, labels, weight)
+        return self.plan.relation.for_tasks(table)
+
+    @cached_property
+    def _training_rows(self) -> Positions:
+        rows = self.data.rows
+        if self.parts is not None:  # together, crossfitted members train on all rows
+            used = np.zeros(len(rows), dtype=bool)
+            for train, _ in self.parts:
+                used[train] = True
+            return rows if used.all() else rows[used]
+        return rows if self.split is None else np.sort(rows[self.split[0]])
+
+    @cached_property
+    def _odds(self) -> Odds | None:
+        """How often rows are drawn; None where each epoch has every row once."""
+        sampling, targets = self.plan.sampling, self.targets
+        if sampling is None:
+            return None
+        trained = targets.active & (self.task_weight > 0)
+        return Odds(
+            self.data, self._training_rows, targets.n_classes, sampling, trained
+        )
+
+    @cached_property
+    def _row_odds(self) -> NDArray[np.float64] | None:
+        return None if self._odds is None else self._odds.of(self.data)
+
+    def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
+        data, rows = self.data, self._training_rows
+        if isinstance(data.X, Streamed):
+            rows = data.X.in_file_order(rows)
+        weight = row_weight(data, rows)
+        if weight is not None and weight.any():  # class weights may leave some at zero
+            rows, weight = rows[weight > 0], count_rows(weight[weight > 0])
+        else:
+            weight = None
+        n_features = data.X.shape[1]
+        if categories is None:
+            return TrainingInputs(data.X, rows, weight)
+        names = dict(zip(categories.columns, categories.names, strict=True))
+        sizes = categories.sizes(n_features)
+        return TrainingInputs(data.X, rows, weight, sizes, names)
+
+    def rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
+        """Return the rows to train on and those to validate on, as the net reads them.
+
+        Parameters
+        ----------
+        net : MultiTaskNet
+            Decides the types of inputs and labels.
+
+        Returns
+        -------
+        train : Rows, or list of Rows
+            Rows with a label, of each member where there are several.
+        valid : Rows, list of Rows or None
+            Those of the validation set or of the hold-out.
+        """
+        rows, valid = self._packed(self.data, net), None
+        if self.parts is not None:
+            return self._rows_of_members(net, rows)
+        if self.valid is not None:
+            valid = self._packed(self.valid, net)
+        elif self.split is not None:
+            rows, valid = map(rows.subset, self.split)
+        if self._odds is not None:
+            self._draw(self._odds, rows, valid, net)
+        return rows, valid
+
+    def _rows_of_members(
+        self, net: MultiTaskNet, rows: Rows
+    ) -> tuple[list[Rows], list[Rows] | None]:
+        parts = self.parts or []
+        trains = [rows.subset(train) for train, _ in parts]
+        valid: list[Rows] | None = None
+        if self.valid is not None:
+            valid = [self._packed(self.valid, net)] * len(parts)
+        elif self.stops:
+            valid = [rows.subset(held) for _, held in parts if held is not None]
+        if self._odds is not None:
+            for i, own in enumerate(trains):  # what is held out has one set of labels
+                self._draw(self._odds, own, valid[0] if valid and not i else None, net)
+        return trains, valid or None
+
+    def teach(self, rows: Rows | list[Rows], soft: Tensor, net: MultiTaskNet) -> None:
+        """Give soft labels to the rows to train on.
+
+        Parameters
+        ----------
+        rows : Rows or list of Rows
+            Those of the net, or of each of its members.
+        soft : Tensor of shape (n_teachers, n_samples, n_outputs)
+            What one teacher, or one for each member, says in the form of outputs.
+        net : MultiTaskNet
+            Decides their type.
+        """
+        given = replace(self.data, weight=self.data.given_weight)
+        n_samples = soft.shape[1]
+        weight = row_weight(given, np.arange(n_samples))
+        weight = np.ones(n_samples) if weight is None else over_largest(weight)
+        S, w = (
+            values.to(self.plan.device, net.dtype)
+            for values in (soft, torch.from_numpy(weight).unsqueeze(1))
+        )
+        for i, own in enumerate(rows if isinstance(rows, list) else [rows]):
+            own.soft, own.teacher = (S, w), i % len(S)
+
+    def judging(self) -> Judging | None:
+        """Return what scores held-out rows of the net or its members."""
+        if self.judge is None:
+            return None
+        n_networks = 1 if self.parts is None else len(self.parts)
+        return Judging(self.judge, n_networks, self.targets.n_tasks)
+
+    def epoch_choice(self, checks: list[Rows] | None) -> EpochChoice | None:
+        """Return what keeps predictions of rows by which members stop, if they do.
+
+        Parameters
+        ----------
+        checks : list of Rows or None
+            What each member validates on.
+
+        Returns
+        -------
+        EpochChoice or None
+            None where rows held out of members do not decide about their epochs.
+        """
+        stop_by_own = self.out_of_fold and self.stops and self.valid is None
+        return EpochChoice(checks) if stop_by_own and checks else None
+
+    def held_rows(self, rows: list[Rows]) -> list[Rows] | None:
+        """Return the rows that each member has not seen; None where there are none.
+
+        Parameters
+        ----------
+        rows : list of Rows
+            Those that each member trains on.
+
+        Returns
+        -------
+        list of Rows or None
+            The rows of each member.
+        """
+        if not self.out_of_fold:
+            return None
+        source, targets, of = rows[0].source, rows[0].targets, self.data.rows
+        held = [held for _, held in self.parts or [] if held is not None]
+        return [Rows(source, targets, of[positions]) for positions in held]
+
+    def _draw(
+        self, odds: Odds, rows: Rows, valid: Rows | None, net: MultiTaskNet
+    ) -> None:
+        """Give rows their odds, and weigh those to validate on by theirs."""
+        of_rows = torch.from_numpy(self._row_odds)
+        rows.odds = of_rows if rows.index is None else of_rows[rows.index]
+        if valid is None:
+            return
+        if self.valid is not None:
+            of_rows = torch.from_numpy(odds.of(self.valid))
+        factors = of_rows[:, None].to(self.plan.device, net.dtype)
+        valid.targets = [
+            (y, factors.expand_as(y) if w is None else w * factors)
+            for y, w in valid.targets
+        ]
+
+    def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
+        device = self.plan.device
+        packed = pack_targets(
+            self.targets.blocks, data.labels, data.weight, net.dtype, device
+        )
+        stage = None if self.plan.augmentation else net.module_.inputs
+        source = Source(data.X, net.module_.input_dtype, device, stage=stage)
+        every = len(data.rows) == data.X.shape[0]
+        return Rows(source, packed, None if every else data.rows)
+
+
+def of_rows(data: Data, rows: Positions) -> Data:
+    """Return labels and weights of some rows only, for what looks at no inputs.
+
+    Parameters
+    ----------
+    data : Data
+        The training data.
+    rows : ndarray of int
+        Which rows.
+
+    Returns
+    -------
+    Data
+        Their labels and weights; the inputs stay.
+    """
+    weight = None if data.weight is None else data.weight[rows]
+    labels = [task[rows] for task in data.labels]
+    return replace(data, labels=labels, weight=weight, rows=np.arange(len(rows)))

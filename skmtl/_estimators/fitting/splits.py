@@ -1,0 +1,186 @@
+"""Which rows a fit holds out, and what decides on them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from skmtl._data.stratification import holdout_split
+from skmtl._data.targets import Targets
+from skmtl._data.training_data import Data
+from skmtl._estimators.fitting.member_splits import (
+    Part,
+    bootstrap_parts,
+    crossfit_parts,
+)
+from skmtl._estimators.fitting.run import Split
+from skmtl._estimators.fitting.settings import Plan
+from skmtl._estimators.fitting.validation_scorer import Judge
+from skmtl.encoder._inputs import SMALL
+
+#: Labelled rows from which early_stopping="auto" holds some out.
+EARLY_STOPPING_ROWS = 500
+#: Parameters with which more than the mean loss decides, and what they are without.
+JUDGED = {
+    "validation_metric": "loss",
+    "validation_average": "macro",
+    "stop_tasks": False,
+}
+
+
+def judged_by(estimator: Any) -> str | None:
+    """Return a parameter with which more than the mean loss decides, or None.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Holds the parameters.
+
+    Returns
+    -------
+    str or None
+        Name of the first such parameter.
+    """
+    given = (name for name, v in JUDGED.items() if getattr(estimator, name) != v)
+    return next(given, None)
+
+
+def hold_out(estimator: Any, data: Data, random_state: RandomState) -> Split | None:
+    """Return positions of rows to train on and to hold out, or None.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``early_stopping`` decides whether, ``validation_fraction`` how many.
+    data : Data
+        The training data.
+    random_state : RandomState
+        Source of the choice.
+
+    Returns
+    -------
+    (ndarray of int, ndarray of int) or None
+        The positions.
+    """
+    n_rows = len(data.rows)
+    few = n_rows < EARLY_STOPPING_ROWS and judged_by(estimator) is None
+    if not estimator.early_stopping or (estimator.early_stopping == "auto" and few):
+        return None
+    _check_two(n_rows)
+    labels = [task[data.rows] for task in data.labels]
+    return holdout_split(labels, estimator.validation_fraction, random_state)
+
+
+def member_parts(
+    estimator: Any,
+    plan: Plan,
+    data: Data,
+    targets: Targets,
+    random_state: RandomState,
+    *,
+    resume: bool,
+    one_pass: bool,
+) -> list[Part]:
+    """Return positions of rows to train on and to hold out for each member.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``members`` decides; where it is fitted and trains on, so do earlier parts.
+    plan : Plan
+        Has the number of members.
+    data : Data
+        The training data.
+    targets : Targets
+        The tasks.
+    random_state : RandomState
+        Source of the choice.
+    resume : bool
+        Whether a fitted estimator trains on.
+    one_pass : bool
+        Whether there is one pass only, for which nothing is held out.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int or None)
+        One entry per member.
+    """
+    n_rows, n_members = len(data.rows), plan.n_members
+    alike: Part = (np.arange(n_rows), None)
+    if one_pass:
+        return [alike] * n_members
+    if estimator.members == "all":
+        return [hold_out(estimator, data, random_state) or alike] * n_members
+    before = getattr(estimator, "_parts_of_fit", None) if resume else None
+    if before is not None and before[0] == n_rows:
+        return before[1]  # type: ignore[no-any-return]
+    asked = estimator.early_stopping is True or judged_by(estimator) is not None
+    if asked:
+        _check_two(n_rows)
+    if estimator.members == "bootstrap" and n_rows > 1:
+        return bootstrap_parts(n_rows, n_members, random_state)
+    if n_rows < SMALL and not asked:
+        return [alike] * n_members
+    labels = [task[data.rows] for task in data.labels]
+    return crossfit_parts(labels, targets.names, n_members, random_state)
+
+
+def _check_two(n_rows: int) -> None:
+    if n_rows < 2:
+        raise ValueError(
+            "early_stopping=True needs at least 2 labelled rows to hold one out. "
+            f"Got n_samples = {n_rows}."
+        )
+
+
+def judge_of(
+    estimator: Any,
+    targets: Targets,
+    trained: NDArray[np.bool_],
+    valid: Data | None,
+    data: Data,
+    split: Split | None,
+    parts: list[Part] | None,
+) -> Judge | None:
+    """Return what decides on held-out rows, None where their mean loss does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Holds the parameters.
+    targets : Targets
+        The tasks.
+    trained : ndarray of bool of shape (n_tasks,)
+        Those that learn.
+    valid : Data or None
+        A validation set.
+    data : Data
+        The training data.
+    split : (ndarray of int, ndarray of int) or None
+        Positions of rows to train on and to hold out.
+    parts : list of (ndarray of int, ndarray of int or None) or None
+        The same for each member.
+
+    Returns
+    -------
+    Judge or None
+        It can score every set of held-out rows.
+    """
+    asked = judged_by(estimator)
+    if asked is None or not trained.any():
+        return None
+    held = [split] if split is not None else parts or []
+    rows = [data.rows[positions] for _, positions in held if positions is not None]
+    if valid is not None:
+        rows = [valid.rows]
+    if not rows or estimator.early_stopping is False:
+        raise ValueError(
+            f"The '{asked}' parameter is for rows that are held out, but "
+            "early_stopping=False: set it to 'auto' or True, or leave "
+            f"'{asked}' out."
+        )
+    judge = Judge.of(estimator, targets, valid or data, trained)
+    for own in rows:
+        judge.check(own)
+    return judge

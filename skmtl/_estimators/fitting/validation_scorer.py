@@ -1,0 +1,205 @@
+"""What held-out rows say of an epoch, in the measure that the user names."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import UndefinedMetricWarning
+from torch import Tensor
+
+from skmtl._core.validation import task_number
+from skmtl._data.labels import Column, Columns
+from skmtl._data.row_index import Positions
+from skmtl._data.targets import Targets
+from skmtl._data.training_data import Data, is_present
+from skmtl.metrics._core import HARMLESS, metrics_of
+from skmtl.metrics._metric import Metric
+from skmtl.metrics._one_task import check_kind, score_task
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores the tasks on held-out rows, and says what an epoch is worth.
+
+    Attributes
+    ----------
+    targets : Targets
+        The tasks.
+    metrics : list of Metric or None
+        How each task is scored; None scores by its loss.
+    average : {"macro", "min"} or int
+        What counts: the mean over tasks, the worst of them, or that of one task.
+    data : Data
+        Holds the labels of the held-out rows.
+    trained : ndarray of bool of shape (n_tasks,)
+        Tasks that learn.
+    """
+
+    targets: Targets
+    metrics: list[Metric] | None
+    average: str | int
+    data: Data
+    trained: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, estimator: Any, targets: Targets, data: Data, trained: Any) -> Self:
+        """Resolve and check the parameters of an estimator."""
+        average = estimator.validation_average
+        if average not in ("macro", "min"):
+            name = "The 'validation_average' parameter"
+            average = task_number(average, targets.names, name)
+            if not trained[average]:
+                raise ValueError(
+                    f"{name} is task {targets.names[average]!r}, which does not train: "
+                    "choose another, or 'macro'."
+                )
+        metrics = None
+        if estimator.validation_metric != "loss":
+            metrics = _metrics(estimator.validation_metric, targets, data)
+        return cls(targets, metrics, average, data, trained)
+
+    def scores(self, losses: Array, outputs: Tensor, rows: Positions) -> Array:
+        """Return the score of each task, the greater the better.
+
+        Parameters
+        ----------
+        losses : ndarray of shape (n_tasks,)
+            Their mean losses on the rows.
+        outputs : Tensor of shape (n_rows, n_outputs)
+            What the network says of them.
+        rows : ndarray of int of shape (n_rows,)
+            Which rows they are.
+
+        Returns
+        -------
+        ndarray of shape (n_tasks,)
+            NaN for a task that does not train, or whose labels do not define it.
+        """
+        if self.metrics is None:
+            return np.where(self.trained, -losses, np.nan)
+        outputs, scores = outputs.cpu(), np.full(len(losses), np.nan)
+        said = _Said(self.targets, outputs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", HARMLESS)
+            warnings.simplefilter("ignore", UndefinedMetricWarning)  # they are NaN
+            for t in np.flatnonzero(self.trained).tolist():
+                labels = self.data.labels[t][rows]
+                present = is_present(labels)
+                if present.any():
+                    metric = self.metrics[t]
+                    predicted = said.of(metric, t)[present]
+                    true, of = labels[present], rows[present]
+                    scores[t] = self._score(metric, t, true, predicted, of)
+        return scores
+
+    def _score(
+        self,
+        metric: Metric,
+        t: int,
+        labels: Array,
+        predicted: Array,
+        rows: Positions,
+    ) -> float:
+        """Return the score of one task on labelled rows."""
+        classes, name = self.targets.classes[t], self.targets.names[t]
+        weight = self.data.given_weight
+        w = None if weight is None else weight[rows, t]
+        true = self._own_units(labels, t)
+        return score_task(metric, true, predicted, classes, w, name)
+
+    def worth(self, scores: Array) -> float:
+        """Return the one number that decides, NaN where there is none.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_tasks,)
+            The scores.
+
+        Returns
+        -------
+        float
+            Their average.
+        """
+        if isinstance(self.average, int):
+            return float(scores[self.average])
+        known = scores[~np.isnan(scores)]
+        if not len(known):
+            return np.nan
+        return float(known.min() if self.average == "min" else known.mean())
+
+    def check(self, rows: Positions) -> None:
+        """Refuse held-out rows that tell nothing of what counts.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Rows that one network holds out.
+        """
+        present = [is_present(labels[rows]).any() for labels in self.data.labels]
+        losses = np.where(present, 0.0, np.nan)
+        n_outputs = max(block.stop for block in self.targets.blocks)
+        scores = self.scores(losses, torch.zeros(len(rows), n_outputs), rows)
+        if not np.isnan(self.worth(scores)):
+            return
+        of, names = self.average, self.targets.names
+        raise ValueError(
+            "The 'validation_metric' parameter cannot score "
+            f"{'any task' if isinstance(of, str) else repr(names[of])} on the "
+            f"{len(rows)} rows that are held out, whose labels are too few or of one "
+            "class: give more of them, or choose 'loss'."
+        )
+
+    def _own_units(self, labels: NDArray[Any], t: int) -> NDArray[Any]:
+        """Return labels as the user gave them."""
+        classes = self.targets.classes[t]
+        if classes is None:
+            return labels * self.targets.scale[t] + self.targets.mean[t]
+        return classes[labels]
+
+
+class _Said:
+    """What outputs say, worked out once for all tasks where a metric asks for it."""
+
+    def __init__(self, targets: Targets, outputs: Tensor) -> None:
+        self.targets = targets
+        self.outputs = outputs
+        self._probabilities: list[NDArray[Any] | None] | None = None
+        self._labels: list[NDArray[Any]] | None = None
+
+    def of(self, metric: Metric, t: int) -> NDArray[Any]:
+        """Return the labels or values of a task, or its probabilities."""
+        targets, Z = self.targets, self.outputs
+        if metric.of_labels:
+            if self._labels is None:
+                self._labels = targets.predict_columns(Z, targets.codes(Z))
+            return self._labels[t]
+        if self._probabilities is None:
+            self._probabilities = targets.predict_proba(Z)
+        return self._probabilities[t]  # type: ignore[return-value]
+
+
+def _metrics(metric: Any, targets: Targets, data: Data) -> list[Metric]:
+    """Return the metric of each task, from a name, function or dict."""
+    known = [np.zeros(1) if c is None else c for c in targets.classes]
+    columns = [Column(values, np.ones(len(values), dtype=bool)) for values in known]
+    table = Columns(columns, targets.names, targets.one_d, None, 1)
+    try:
+        metrics = metrics_of(metric, table, targets.kinds)
+        tasks = zip(metrics, targets.kinds, known, targets.names, strict=True)
+        for m, kind, labels, name in tasks:
+            check_kind(m, kind, labels, name)
+    except ValueError as error:
+        message = str(error).replace("'metric'", "'validation_metric'")
+        raise ValueError(message) from error
+    for m in metrics:
+        if data.given_weight is not None and not m.takes("sample_weight"):
+            raise ValueError(
+                f"The 'validation_metric' parameter {m.name!r} takes no weights: leave "
+                "out sample_weight, or choose another."
+            )
+    return metrics

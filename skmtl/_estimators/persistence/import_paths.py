@@ -1,0 +1,177 @@
+"""Classes and functions by name: skmtl's own, and import paths that a user trusts."""
+
+import importlib
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import torch
+
+from skmtl.encoder import ENCODER, ModuleEncoder
+from skmtl.encoder._levels import CategoryCodes, OneHot
+from skmtl.encoder._sparse import SparseColumns
+from skmtl.encoder._stage import Affine, TableStage, ToNormal
+from skmtl.exceptions import ModelFileError
+from skmtl.relation import RELATION
+from skmtl.sharing import SHARING
+from skmtl.training import AUGMENTATION
+from skmtl.weighting import WEIGHTING
+
+#: Estimators by name, added by the package that holds them.
+ESTIMATORS: dict[str, type] = {}
+
+
+@cache
+def known() -> dict[str, type]:
+    """Return the classes that files may name without being trusted."""
+    registries: dict[str, dict[str, type]] = {
+        "sharing": SHARING,
+        "encoder": {**ENCODER, ModuleEncoder.name: ModuleEncoder},
+        "weighting": WEIGHTING,
+        "relation": RELATION,
+        "augmentation": {**AUGMENTATION},
+        "estimator": ESTIMATORS,
+        "stage": {
+            cls.__name__: cls
+            for cls in (
+                Affine,
+                CategoryCodes,
+                OneHot,
+                SparseColumns,
+                TableStage,
+                ToNormal,
+            )
+        },
+        "nn": {"ModuleList": torch.nn.ModuleList},
+        "optim": {
+            name: cls
+            for name, cls in vars(torch.optim).items()
+            if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)
+        },
+    }
+    return {
+        f"{family}/{name}": cls
+        for family, registry in registries.items()
+        for name, cls in registry.items()
+    }
+
+
+class Trust:
+    """Import paths that may be followed.
+
+    Parameters
+    ----------
+    trusted : iterable of str, type or callable
+        Import paths, or the classes and functions themselves.
+    """
+
+    def __init__(self, trusted: Iterable[Any]) -> None:
+        if isinstance(trusted, str) or not isinstance(trusted, Iterable):
+            path = trusted if isinstance(trusted, str) else "module.function"
+            raise ValueError(
+                "The 'trusted' parameter must be a sequence of import paths, classes "
+                f"or functions, such as [{path!r}]. Got {trusted!r}."
+            )
+        self.objects = {
+            entry if isinstance(entry, str) else import_path(entry): entry
+            for entry in trusted
+        }
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Return the paths that are not trusted, sorted."""
+        return sorted({path for path in paths if path not in self.objects})
+
+    def found(self, path: str, kind: type = object) -> Any:
+        """Return what a path leads to, an instance of a type.
+
+        Parameters
+        ----------
+        path : str
+            Import path.
+        kind : type
+            What it must lead to.
+
+        Returns
+        -------
+        object
+            The class or the function.
+        """
+        entry = self.objects[path]
+        found = imported(path) if isinstance(entry, str) else entry
+        if not isinstance(found, kind):
+            raise ModelFileError(f"{path} is no {kind.__name__}")
+        return found
+
+    def class_named(self, node: dict[str, Any], base: type) -> type:
+        """Return the class that a node names, a subclass of another."""
+        if "class" in node:
+            cls = known()[node["class"]]
+        else:
+            cls = self.found(node["path"], type)
+        if not issubclass(cls, base):
+            raise ModelFileError(f"{cls.__name__} is no {base.__name__}")
+        return cls
+
+
+def named(cls: type) -> dict[str, str]:
+    """Return what names a class in a file."""
+    for name, one in known().items():
+        if one is cls:
+            return {"class": name}
+    return {"path": import_path(cls)}
+
+
+def import_path(found: Any) -> str:
+    """Return the import path of a class or a function.
+
+    Parameters
+    ----------
+    found : type or callable
+        The class or the function.
+
+    Returns
+    -------
+    str
+        Module and name, with dots.
+
+    Raises
+    ------
+    ModelFileError
+        If it leads elsewhere or nowhere.
+    """
+    module, name = (getattr(found, a, None) for a in ("__module__", "__qualname__"))
+    path = f"{module}.{name}"
+    try:
+        if imported(path) is found:
+            return path
+    except (ImportError, AttributeError, ValueError):
+        pass
+    raise ModelFileError(
+        f"{found!r} cannot be stored or trusted, as there is no import path to it: "
+        "define it by name at the top of a module."
+    )
+
+
+def imported(path: str) -> Any:
+    """Return what an import path leads to.
+
+    Parameters
+    ----------
+    path : str
+        A path that is trusted, as following it imports modules.
+
+    Returns
+    -------
+    object
+        What stands in the module of the longest part of the path that is one.
+    """
+    names = path.split(".")
+    for n in range(len(names) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(names[:n]))
+        except ModuleNotFoundError:
+            continue
+        for name in names[n:]:
+            found = getattr(found, name)
+        return found
+    raise ImportError(f"there is no module of the path {path}")

@@ -1,0 +1,112 @@
+"""State of estimators in a form that skops can store: text and arrays of numbers."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from skmtl._core.printable import first_line
+from skmtl._estimators.fit import MultiTaskFit
+from skmtl._estimators.persistence.allocation_limit import check_json
+from skmtl._estimators.persistence.codecs import Reader, Writer, paths_in
+from skmtl._estimators.persistence.estimator_codec import check_predicts
+from skmtl._estimators.persistence.import_paths import Trust, imported, known
+from skmtl._estimators.task_view import TaskClassifier, TaskRegressor
+from skmtl.exceptions import ModelFileError
+from skmtl.training import default_modes
+
+#: Whether pickle or copy is asking for a state, thread by thread.
+_ASKING = threading.local()
+#: What marks such a state.
+MARK = "skmtl_document"
+
+
+class PortableState(MultiTaskFit):
+    """Gives skops a state without torch, and pickle and copy the one that there is.
+
+    skops asks for ``__getstate__``, as pickle does, but not by ``__reduce_ex__``. The
+    state that it gets holds the same as a file of `skmtl.save`. Classes and functions
+    of the user are in it by themselves, so that skops asks whether they are trusted.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        with _asking():
+            return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> Any:
+        if getattr(_ASKING, "now", False):
+            # Processes are those of here and now.
+            return {**super().__getstate__(), "accelerator": None}
+        writer = Writer()
+        with default_modes():
+            document = writer.pack(self, type(self).__name__)
+        return {
+            MARK: json.dumps(document),
+            "tensors": {name: t.numpy() for name, t in writer.tensors.items()},
+            "own": [imported(path) for path in sorted(set(paths_in(document)))],
+        }
+
+    def __setstate__(self, state: Any) -> None:
+        if MARK not in state:
+            super().__setstate__(state)
+            return
+        try:
+            tensors = {
+                name: torch.from_numpy(np.array(array, order="C"))
+                for name, array in state["tensors"].items()
+            }
+            check_json(state[MARK].encode())
+            if any(isinstance(entry, str) for entry in state["own"]):
+                raise TypeError("its code is named by strings, which skops passes")
+            document, trust = json.loads(state[MARK]), Trust(state["own"])
+            with default_modes():
+                estimator = Reader(tensors, trust).unpack(document)
+                if estimator.__sklearn_is_fitted__():
+                    check_predicts(estimator)
+        except Exception as error:
+            raise ModelFileError(
+                f"This is no state of a {type(self).__name__} that this version of "
+                f"skmtl can build: {first_line(error) or type(error).__name__}."
+            ) from error
+        self.__dict__.update(vars(estimator))
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    before = getattr(_ASKING, "now", False)
+    _ASKING.now = True
+    try:
+        yield
+    finally:
+        _ASKING.now = before
+
+
+def skops_types() -> list[str]:
+    """Return the types of this package that a file of skops may hold.
+
+    They are safe to trust: their states hold text and numbers only, and building them
+    executes no code that is not this package's or trusted besides.
+
+    Returns
+    -------
+    list of str
+        Import paths of the estimators, of the views that ``task_estimator`` returns and
+        of all strategies, for the parameter ``trusted`` of ``skops.io.load``.
+
+    Examples
+    --------
+    >>> import skmtl
+    >>> skmtl.skops_types()[0]
+    'skmtl._estimators.classifier.MultiTaskClassifier'
+    """
+    strategies = [
+        cls
+        for name, cls in known().items()
+        if not name.startswith(("nn/", "optim/", "stage/"))
+    ]
+    found = [*strategies, TaskClassifier, TaskRegressor]
+    return sorted(f"{cls.__module__}.{cls.__name__}" for cls in found)

@@ -1,0 +1,184 @@
+"""Several regression tasks."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, RegressorMixin
+from torch import nn
+
+from skmtl._core.options import fit_context
+from skmtl._core.validation import StrOptions
+from skmtl._data.labels import Columns
+from skmtl._data.targets import Kind
+from skmtl._estimators.base import MultiTaskBase
+from skmtl._estimators.docstrings import shared_docs
+from skmtl._estimators.task_view import TaskRegressor
+from skmtl.encoder import Encoder
+from skmtl.relation import Relation
+from skmtl.sharing import Sharing
+from skmtl.training import REGRESSION_LOSSES
+from skmtl.weighting import Weighting
+
+
+@shared_docs
+class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
+    """Neural network for several numeric targets that share what they learn.
+
+    Targets are standardised inside, each over its labelled rows, and predicted in their
+    own units; labels may be missing. It is to several targets what
+    `sklearn.neural_network.MLPRegressor` is to one.
+
+    Parameters
+    ----------
+    %(strategies)s
+    loss : {"absolute_error", "huber", "squared_error"}, default="squared_error"
+        Loss of the standardised targets; "huber" turns from squared to absolute at one
+        standard deviation.
+    %(weights)s
+    %(training)s
+
+    Attributes
+    ----------
+    %(attributes)s
+
+    See Also
+    --------
+    MultiTaskClassifier : Several classes to predict.
+    MultiTaskEstimator : Tasks of both kinds.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_linnerud
+    >>> from skmtl import MultiTaskRegressor
+    >>> X, Y = load_linnerud(return_X_y=True)
+    >>> est = MultiTaskRegressor(random_state=0).fit(X, Y)
+    >>> est.predict(X).shape
+    (20, 3)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **MultiTaskBase._parameter_constraints,
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+    }
+
+    def __init__(
+        self,
+        sharing: str | Sharing = "hard",
+        *,
+        encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
+        weighting: str | Weighting = "equal",
+        relation: str | Relation | None = None,
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-2,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        shuffle: bool = True,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: float | str = "auto",
+        validation_metric: Any = "loss",
+        validation_average: Any = "macro",
+        stop_tasks: bool = False,
+        n_members: int | str = "auto",
+        members: str = "crossfit",
+        calibrate: bool = True,
+        loss: str = "squared_error",
+        task_weight: Any = None,
+        missing_label: Any = np.nan,
+        augmentation: Any = None,
+        sampling: str | float | None = None,
+        selection: str | None = None,
+        selection_fraction: float = 0.5,
+        record_gradients: bool = False,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        on_interrupt: str = "raise",
+        callbacks: list[Any] | None = None,
+        accelerator: Any = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        compile: bool | str = False,
+        n_threads: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.sharing = sharing
+        self.encoder = encoder
+        self.weighting = weighting
+        self.relation = relation
+        self.optimizer = optimizer
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_metric = validation_metric
+        self.validation_average = validation_average
+        self.stop_tasks = stop_tasks
+        self.n_members = n_members
+        self.members = members
+        self.calibrate = calibrate
+        self.loss = loss
+        self.task_weight = task_weight
+        self.missing_label = missing_label
+        self.augmentation = augmentation
+        self.sampling = sampling
+        self.selection = selection
+        self.selection_fraction = selection_fraction
+        self.record_gradients = record_gradients
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
+        self.callbacks = callbacks
+        self.accelerator = accelerator
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Make one pass over more data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features) or \
+                (n_samples, channels, height, width)
+            Inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Labels, one column per task, missing ones as in ``fit``.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), \
+                default=None
+            Weights of rows or of single labels.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit those of the first call; nothing changes then.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    if TYPE_CHECKING:
+
+        def task_estimator(self, task: Any) -> TaskRegressor: ...
+
+    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+        return ["regression"] * len(columns.columns)

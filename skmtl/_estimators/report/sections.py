@@ -1,0 +1,321 @@
+"""The sections of a report: what is told of an estimator, as tables and pictures."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmtl._core.history import Records, mean_cosines, mean_known
+from skmtl._data.labels import read_columns
+from skmtl._drawing import (
+    affinity_size,
+    arranged,
+    chosen_pairs,
+    draw_affinity,
+    draw_gains,
+    draw_losses,
+    draw_weights,
+    gains_size,
+    losses_size,
+    short_names,
+    weights_size,
+)
+from skmtl._drawing.html import (
+    MINUS,
+    Markup,
+    bar,
+    figure,
+    joined,
+    paragraph,
+    table,
+    text,
+)
+from skmtl._estimators.report.pictures import picture
+
+#: Classes whose shares are all written out, and pairs of tasks that a table lists.
+N_SHARES, N_PAIRS = 6, 12
+
+Array = NDArray[np.float64]
+
+
+def settings(estimator: Any) -> Markup:
+    """Return the strategies, and the parameters that are not left at their defaults.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The fitted estimator.
+
+    Returns
+    -------
+    Markup
+        A table.
+    """
+    given = estimator.get_params(deep=False)
+    usual = type(estimator)().get_params(deep=False)
+    always = ["sharing", "encoder", "weighting", "relation"]
+    changed = [k for k in given if repr(given[k]) != repr(usual[k]) and k not in always]
+    rows = [(name, repr(given[name])) for name in always + changed]
+    told = "Strategies, and parameters that are not at their defaults."
+    return table(told, ["Parameter", "Value"], rows)
+
+
+def tasks(estimator: Any) -> Markup:
+    """Return what training has known of the tasks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The fitted estimator.
+
+    Returns
+    -------
+    Markup
+        A table with the numbers of labels and the shares of classes.
+    """
+    targets, counts = estimator._targets, estimator._label_counts
+    rows = []
+    for t, (classes, of_classes) in enumerate(
+        zip(targets.classes, counts.of_classes, strict=True)
+    ):
+        n_labels = int(of_classes.sum())
+        if classes is None:
+            mean, scale = text(targets.mean[t]), text(targets.scale[t])
+            balance = f"mean {mean}, standard deviation {scale}"
+        else:
+            balance = _balance(classes.tolist(), of_classes / max(n_labels, 1))
+        n_classes = None if classes is None else len(classes)
+        missing = _percent(1 - n_labels / counts.n_rows)
+        name, kind = targets.names[t], targets.kinds[t]
+        rows.append((name, kind, n_classes, n_labels, missing, balance))
+    header = ["Task", "Kind", "Classes", "Labels", "Missing", "Balance"]
+    return table(f"Labels of {counts.n_rows:,} training rows.", header, rows)
+
+
+def _balance(classes: list[Any], shares: Array) -> Markup:
+    """Return the shares of a task's classes; of many the commonest and the rarest."""
+    pairs = zip(classes, shares, strict=True)
+    words = [f"{label}: {_percent(share)}" for label, share in pairs]
+    if len(words) <= N_SHARES:
+        return joined(bar(shares.tolist()), text(", ".join(words)))
+    order = np.argsort(-shares, kind="stable")
+    told = f"from {words[order[0]]} to {words[order[-1]]}"
+    return joined(bar(shares[order].tolist()), text(told))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def scores(estimator: Any, X: Any, y: Any) -> Markup:
+    """Return the tasks' scores, out of fold and on the data given.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The fitted estimator.
+    X, y : array-like or None
+        Data to score on.
+
+    Returns
+    -------
+    Markup
+        A table, or a word on how to have one.
+    """
+    targets = estimator._targets
+    columns: dict[str, Any] = {"Without inputs": _baseline(estimator)}
+    if estimator._oof is not None:
+        columns["Out of fold"] = estimator.oof_scores_
+    counts = None
+    if X is not None:
+        columns["Data given"] = estimator._task_scores(X, y)
+        given = read_columns(y, estimator.missing_label).aligned(targets.names)
+        counts = given.present().sum(axis=0)
+    if len(columns) == 1:
+        return paragraph(
+            "There are none: call report_html with X and y that training has not seen, "
+            "or fit with members='crossfit', which leaves out-of-fold predictions."
+        )
+    measure = ["R²" if c is None else "accuracy" for c in targets.classes]
+    table_columns = [targets.names, measure, *columns.values()]
+    means = [_mean(values) for values in columns.values()]
+    mean: list[Any] = ["Mean over tasks", "", *means]
+    if counts is not None:
+        columns["Labels given"] = counts
+        table_columns.append(counts)
+        mean.append(int(counts.sum()))
+    rows = [*zip(*table_columns, strict=True), mean]
+    told = (
+        "Without inputs: the share of the commonest class in training, or 0, the R² of "
+        "the mean. Out of fold: training rows, by members that have not seen them."
+    )
+    return table(told, ["Task", "Score", *columns], rows)
+
+
+def _baseline(estimator: Any) -> Array:
+    shares = [
+        0.0 if classes is None else counts.max() / max(counts.sum(), 1)
+        for classes, counts in zip(
+            estimator._targets.classes, estimator._label_counts.of_classes, strict=True
+        )
+    ]
+    return np.array(shares)
+
+
+def _mean(values: Array) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def training(estimator: Any, records: Records) -> Markup:
+    """Return the losses by epoch.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The fitted estimator.
+    records : Records
+        What its training tells.
+
+    Returns
+    -------
+    Markup
+        A picture and a table.
+    """
+    names, best = estimator.task_names_, records.best_epoch
+    n_epochs = len(records.train_losses)
+    told = f"Losses of {len(names)} tasks over {n_epochs} epochs"
+    drawn = picture(
+        lambda ax: draw_losses(
+            ax, records.train_losses, records.valid_losses, names, best
+        ),
+        losses_size(len(names)),
+        told,
+    )
+    members = estimator.n_members_
+    of_members = f", means over {members} members" if members > 1 else ""
+    columns = {f"Training, epoch {n_epochs}": records.train_losses[-1]}
+    if best is not None:
+        columns[f"Validation, epoch {best}"] = records.valid_losses[best - 1]
+    rows = zip(names, *columns.values(), strict=True)
+    numbers = table(f"Losses{of_members}.", ["Task", *columns], rows)
+    return joined(figure(drawn, f"{told}{of_members}."), numbers)
+
+
+def weights(estimator: Any, records: Records) -> Markup:
+    """Return the tasks' weights by epoch, and how much their gradients conflict.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The fitted estimator.
+    records : Records
+        What its training tells.
+
+    Returns
+    -------
+    Markup
+        A picture and a table.
+    """
+    names = estimator.task_names_
+    means = mean_cosines(records.cosines)
+    cosines = means if np.isfinite(means).any() else None
+    told = f"Weights of {len(names)} tasks over {len(means)} epochs"
+    columns = {"Weight, last epoch": records.weights[-1]}
+    if cosines is not None:
+        told += ", and the mean cosine of each task's gradient with those of the others"
+        columns["Mean cosine, last epoch"] = cosines[-1]
+    drawn = picture(
+        lambda ax: draw_weights(ax, records.weights, cosines, short_names(names)),
+        weights_size(len(names), len(columns)),
+        told,
+    )
+    rows = zip(names, *columns.values(), strict=True)
+    caption = "The weights of the tasks in a step sum to their number."
+    return joined(figure(drawn, f"{told}."), table(caption, ["Task", *columns], rows))
+
+
+def relations(estimator: Any, records: Records) -> Markup:
+    """Return what the relation and the gradients tell of pairs of tasks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The fitted estimator.
+    records : Records
+        What its training tells.
+
+    Returns
+    -------
+    Markup
+        Pictures and tables, or nothing.
+    """
+    parts = []
+    found = estimator.module_.relation_matrix()
+    if found is not None:
+        matrix = found.double().cpu().numpy()
+        parts.append(_matrix(matrix, estimator.task_names_, "Relation between tasks"))
+    mean = mean_known(records.cosines, axis=0)
+    if np.isfinite(mean).any():
+        told = "Cosines of the tasks' gradients, means over the epochs"
+        parts.append(_matrix(mean, estimator.task_names_, told))
+    return joined(*parts)
+
+
+def _matrix(matrix: Array, names: list[Any], told: str) -> Markup:
+    """Return a matrix between tasks as a picture, and its largest values."""
+    (order,) = arranged(matrix)
+    shown, short = matrix[np.ix_(order, order)], short_names([names[t] for t in order])
+    drawn = picture(
+        lambda ax: draw_affinity(ax, shown, short, [], "value"),
+        affinity_size(len(names)),
+        told,
+    )
+    symmetric = np.allclose(matrix, matrix.T, equal_nan=True)
+    pairs = chosen_pairs(np.triu(matrix) if symmetric else matrix, N_PAIRS)
+    rows = [(names[i], names[j], float(matrix[i, j])) for i, j in pairs]
+    header = ["Task", "With", "Value"] if symmetric else ["Row", "Column", "Value"]
+    caption = f"{told}: the {len(rows)} largest values."
+    return joined(figure(drawn, f"{told}."), table(caption, header, rows))
+
+
+def gains(estimator: Any, gain: Any) -> Markup:
+    """Return what sharing is worth to each task.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The fitted estimator.
+    gain : SharingGain
+        What `skmtl.inspection.sharing_gain` has found.
+
+    Returns
+    -------
+    Markup
+        A picture and a table.
+    """
+    names = estimator.task_names_
+    told = f"Gains of {len(names)} tasks from sharing, with confidence intervals"
+    drawn = picture(
+        lambda ax: draw_gains(
+            ax, gain.gain, gain.interval, gain.hurts, names, gain.delta_m
+        ),
+        gains_size(len(names)),
+        told,
+    )
+    word = np.where(gain.hurts, "hurts", np.where(gain.helps, "helps", "unclear"))
+    means = mean_known(gain.scores, 0), mean_known(gain.independent_scores, 0)
+    rows = zip(names, *means, gain.gain, *gain.interval.T, word.tolist(), strict=True)
+    header = ["Task", "Shared", "Independent", "Gain", "From", "To", "Sharing"]
+    low, high = map(_signed_percent, gain.delta_m_interval)
+    words = (
+        f"Mean relative gain: {_signed_percent(gain.delta_m)}, from {low} to {high}. "
+        f"A fit takes {gain.seconds:.3g} s, with independent networks "
+        f"{gain.independent_seconds:.3g} s; it has {gain.n_parameters:,} parameters, "
+        f"against {gain.independent_n_parameters:,}."
+    )
+    numbers = table("Mean scores over splits, and their differences.", header, rows)
+    return joined(figure(drawn, f"{told}."), paragraph(words), numbers)
+
+
+def _signed_percent(share: float) -> str:
+    return f"{100 * share:+.3g} %".replace("-", MINUS)

@@ -1,0 +1,51 @@
+"""One score per task over the labels that are present."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skmtl._data.labels import Columns
+from skmtl._data.targets import Targets, numeric
+from skmtl.metrics._core import Comparison, metrics_of
+
+#: How estimators score tasks, as scikit-learn's do.
+METRICS = {"classification": "accuracy", "regression": "r2"}
+
+
+def task_scores(
+    targets: Targets,
+    outputs: Tensor,
+    codes: NDArray[np.int64],
+    columns: Columns,
+    weight: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    """Return each task's accuracy or R².
+
+    Parameters
+    ----------
+    targets : Targets
+        The tasks.
+    outputs : Tensor of shape (n_samples, n_outputs)
+        Packed outputs of the model.
+    codes : ndarray of int of shape (n_samples, n_tasks)
+        The classes that it predicts.
+    columns : Columns
+        True labels; one that training never saw counts as an error.
+    weight : ndarray of shape (n_samples, n_tasks) or None
+        Weights of the labels.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks,)
+        NaN for a task without a label, and for R² of a single label.
+    """
+    predicted = targets.predict_columns(outputs, codes)
+    for column, classes, name in zip(
+        columns.columns, targets.classes, targets.names, strict=True
+    ):
+        if classes is None and column.present.any():
+            numeric(column, name)
+    compared = Comparison(
+        columns, lambda _: predicted, targets.kinds, targets.classes, weight
+    )
+    return compared.scores(metrics_of(METRICS, columns, targets.kinds))

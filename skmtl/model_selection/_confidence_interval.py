@@ -1,0 +1,37 @@
+"""Confidence intervals of means over splits that share training rows."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+
+from skmtl._core.history import mean_known
+
+Array = NDArray[np.float64]
+
+
+def corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
+    """Return confidence intervals of means over splits that share training rows.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_splits, n_tasks)
+        What each split says; NaN where it says nothing.
+    ratio : float
+        Number of test rows by that of training rows.
+    confidence : float
+        Level of the intervals.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks, 2)
+        Lower and upper ends; NaN with fewer than two values.
+    """
+    n = (~np.isnan(values)).sum(axis=0)
+    several = n > 1
+    mean = mean_known(values, axis=0)
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    n = np.where(several, n, 2)
+    variance = np.where(several, squares / (n - 1), np.nan)
+    quantile = student_t.ppf((1 + confidence) / 2, n - 1)
+    half = quantile * np.sqrt((1 / n + ratio) * variance)
+    return np.stack([mean - half, mean + half], axis=1)
