@@ -1,9 +1,7 @@
 """Encoders and networks with random weights, and what several modules test on them."""
 
 import copy
-import importlib
 import pickle
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -234,15 +232,6 @@ def state_of(module):
     return {
         name: value.detach().clone()
         for name, value in [*module.named_parameters(), *module.named_buffers()]
-    }
-
-
-def strategy_files(package):
-    """Return the names that the files of a family's folder stand for."""
-    folder = Path(importlib.import_module(package).__file__).parent
-    return {f.stem.removeprefix("_") for f in folder.glob("_*.py")} - {
-        "_init__",
-        "base",
     }
 
 

@@ -121,18 +121,30 @@ def test_all_names_exist():
     assert skmtl.__all__ == sorted(skmtl.__all__)
 
 
+def strategy_files(package):
+    """Return the names of a family's files in which a class has a name."""
+    modules = [
+        importlib.import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
+    ]
+    return {
+        module.__name__.rpartition("._")[2]
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == module.__name__
+        if isinstance(vars(value).get("name"), str)
+    }
+
+
 @pytest.mark.parametrize("family", sorted(REGISTRIES))
-def test_every_strategy_file_is_registered(family):
+def test_every_strategy_file_is_one_registered_strategy_of_that_name(family):
     package = importlib.import_module(f"skmtl.{family}")
-    files = {m.name for m in pkgutil.iter_modules(package.__path__)} - {"_base"}
-    if family == "encoder":
-        # What estimators wrap a user's module in, and what tables have in common.
-        files -= {"_module", "_inputs", "_levels", "_pbld", "_stage", "_table"}
-        files -= {"_sparse", "_sparse_product"}
-    if family == "relation":  # what graphs have in common, and what penalties
-        files -= {"_convolution", "_weights"}
-    registered = {cls.__module__.split(".")[-1] for cls in REGISTRIES[family].values()}
-    assert registered == files
+    # What wraps a user's own module is no encoder that a string could name.
+    unnamed = {"module"} if family == "encoder" else set()
+    assert strategy_files(package) - unnamed == set(REGISTRIES[family])
+    for name, cls in REGISTRIES[family].items():
+        assert cls.name == name
+        assert cls.__module__ == f"skmtl.{family}._{name}"
 
 
 @pytest.mark.parametrize(

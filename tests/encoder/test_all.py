@@ -14,7 +14,6 @@ from tests._networks import (
     randomised,
     shape_of,
     state_of,
-    strategy_files,
 )
 
 pytestmark = pytest.mark.one_version
@@ -26,16 +25,6 @@ def built(encoder, n_copies, seed=0):
     torch.manual_seed(seed)
     module = encoder.build(shape_of(encoder), n_copies).double()
     return randomised(module, seed)
-
-
-def test_every_file_is_one_registered_encoder_of_that_name():
-    # What wraps a user's own module is no encoder that a string could name; other
-    # files hold what encoders of tables have in common.
-    shared = {"inputs", "levels", "pbld", "sparse", "sparse_product", "stage", "table"}
-    assert strategy_files("skmtl.encoder") == {*ENCODER, "module"} | shared
-    for name, cls in ENCODER.items():
-        assert cls.name == name
-        assert cls.__module__ == f"skmtl.encoder._{name}"
 
 
 @encoders

@@ -21,7 +21,6 @@ from tests._networks import (
     inputs,
     one_by_one,
     stacked,
-    strategy_files,
     table,
     whole_network,
 )
@@ -139,15 +138,6 @@ def fitted(relation, sharing="hard", **settings):
     X, Y = labels()
     settings = {**SAME_STEPS, "encoder": MLP((16,)), **settings}
     return MultiTaskClassifier(sharing, relation=relation, **settings).fit(X, Y)
-
-
-def test_every_file_is_one_registered_relation_of_that_name():
-    # Two files hold what penalties, and what graphs, have in common.
-    common = {"convolution", "weights"}
-    assert strategy_files("skmtl.relation") == {*RELATION, *common}
-    for name, cls in RELATION.items():
-        assert cls.name == name
-        assert cls.__module__ == f"skmtl.relation._{name}"
 
 
 @relations

@@ -22,7 +22,6 @@ from tests._networks import (
     shape_of,
     stacked,
     state_of,
-    strategy_files,
     table,
     whole_network,
 )
@@ -78,13 +77,6 @@ def task_features(module, X, n_tasks=T):
     if features.ndim == 2:
         features = features.unsqueeze(1)
     return features.expand(-1, n_tasks, -1)
-
-
-def test_every_file_is_one_registered_strategy_of_that_name():
-    assert strategy_files("skmtl.sharing") == set(SHARING)
-    for name, cls in SHARING.items():
-        assert cls.name == name
-        assert cls.__module__ == f"skmtl.sharing._{name}"
 
 
 @sharings

@@ -15,7 +15,7 @@ from skmtl.weighting import (
     Weighting,
     WeightingModule,
 )
-from tests._networks import SAME_STEPS, check_spec, state_of, strategy_files, table
+from tests._networks import SAME_STEPS, check_spec, state_of, table
 from tests.weighting._helpers import normalised, some_losses, trained
 
 #: Weightings that draw at random.
@@ -28,13 +28,6 @@ decided_by_losses = pytest.mark.parametrize(
 )
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0])
 ABSENT = torch.tensor([True, False, True, True])
-
-
-def test_every_file_is_one_registered_weighting_of_that_name():
-    assert strategy_files("skmtl.weighting") == set(WEIGHTING)
-    for name, cls in WEIGHTING.items():
-        assert cls.name == name
-        assert cls.__module__ == f"skmtl.weighting._{name}"
 
 
 @weightings

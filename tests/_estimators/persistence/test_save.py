@@ -30,8 +30,8 @@ from skmtl.relation import RELATION, Distillation, TaskGraph
 from skmtl.sharing import SHARING, Grouped, Hard
 from skmtl.training import AUGMENTATION
 from skmtl.weighting import WEIGHTING, Static, TargetKL
+from tests._estimators.persistence._alike import assert_alike
 from tests._networks import BatchNormed, Network
-from tests.files._alike import assert_alike
 
 SMALL = {"encoder": MLP((6, 5)), "max_iter": 2, "random_state": 0}
 

@@ -23,6 +23,7 @@ from skmtl.training._runtime import Stream, initial_seed, seeded
 accelerate = pytest.importorskip("accelerate")
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 4))
 Y = np.column_stack([X[:, 0] > 0, X[:, 1] > 0]).astype(int)
@@ -53,7 +54,7 @@ def accelerator():
 
 def launched(launcher, script, *arguments):
     """Run a script in two processes; return what they print."""
-    root = str(HERE.parent)
+    root = str(ROOT)
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     found = subprocess.run(
         [sys.executable, *launcher.split(), str(script), *map(str, arguments)],
@@ -82,7 +83,7 @@ def test_two_processes_train_what_one_does(tmp_path):
 @pytest.mark.defaults
 @pytest.mark.one_version
 def test_the_example_runs_under_accelerate_launch(tmp_path):
-    script = HERE.parent / "examples" / "distributed" / "train.py"
+    script = ROOT / "examples" / "distributed" / "train.py"
     found = launched(ACCELERATE, script, tmp_path / "model.skmtl")
     line = found.stdout.splitlines()[-1]
     scores = [float(score) for score in re.findall(r"\d\.\d{3}", line)]

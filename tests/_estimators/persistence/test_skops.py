@@ -20,8 +20,8 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 from skmtl.sharing import Additive, MMoE
-from tests.files._alike import assert_alike
-from tests.files.test_save import (
+from tests._estimators.persistence._alike import assert_alike
+from tests._estimators.persistence.test_save import (
     CLASSES,
     SMALL,
     OwnEncoder,
@@ -97,7 +97,10 @@ def test_own_code_is_asked_for():
     X, Y = regression()
     settings = {**SMALL, "encoder": OwnEncoder((5,)), "augmentation": own_noise}
     est = MultiTaskRegressor(**settings).fit(X, Y)
-    own = ["tests.files.test_save.OwnEncoder", "tests.files.test_save.own_noise"]
+    own = [
+        "tests._estimators.persistence.test_save.OwnEncoder",
+        "tests._estimators.persistence.test_save.own_noise",
+    ]
     assert_alike(again(est, own), est)
     with pytest.raises(UntrustedTypesFoundException, match=r"OwnEncoder.*own_noise"):
         skops.io.loads(skops.io.dumps(est), trusted=skmtl.skops_types())
@@ -142,7 +145,7 @@ def test_code_that_skops_has_not_seen_is_not_imported(tmp_path, monkeypatch):
     X, Y = regression()
     settings = {**SMALL, "augmentation": own_noise}
     state = MultiTaskRegressor(**settings).fit(X, Y).__getstate__()
-    path = "tests.files.test_save.own_noise"
+    path = "tests._estimators.persistence.test_save.own_noise"
     state["skmtl_document"] = state["skmtl_document"].replace(path, "trap.run")
     state["own"] = ["trap.run"]
     with pytest.raises(ModelFileError, match="its code is named by strings"):

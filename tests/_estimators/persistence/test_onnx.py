@@ -26,9 +26,9 @@ from skmtl.encoder._stage import ToNormal
 from skmtl.exceptions import ModelFileError
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, TaskToken
+from tests._estimators.persistence._alike import assert_alike
+from tests._estimators.persistence.test_save import SMALL, mixed_tasks, regression
 from tests._networks import BatchNormed, Network
-from tests.files._alike import assert_alike
-from tests.files.test_save import SMALL, mixed_tasks, regression
 
 # Exporting is the same whatever the versions of other packages.
 pytestmark = pytest.mark.one_version

@@ -14,7 +14,12 @@ from skmtl import MultiTaskEstimator
 from skmtl._estimators.persistence.file_format import read, write
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
-from tests.files.test_save import CLASSES, OwnEncoder, OwnEstimator, mixed_tasks
+from tests._estimators.persistence.test_save import (
+    CLASSES,
+    OwnEncoder,
+    OwnEstimator,
+    mixed_tasks,
+)
 
 SENTENCES = re.compile(
     r"'.*' (is no file of skmtl\.save, or its beginning is damaged: .*"
