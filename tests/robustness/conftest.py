@@ -1,6 +1,6 @@
 """How many examples of each property are tried.
 
-``pytest --hypothesis-profile=long tests/robustness`` tries many more, anew each time.
+``pytest --hypothesis-profile=long tests/robustness`` tries many more, new ones each time.
 """
 
 from hypothesis import HealthCheck, settings
@@ -10,6 +10,6 @@ COMMON = {
     "database": None,
     "suppress_health_check": list(HealthCheck),
 }
-settings.register_profile("ci", derandomize=True, max_examples=100, **COMMON)
+settings.register_profile("quick", derandomize=True, max_examples=30, **COMMON)
 settings.register_profile("long", max_examples=10_000, **COMMON)
-settings.load_profile("ci")
+settings.load_profile("quick")
