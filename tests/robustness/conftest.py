@@ -1,6 +1,6 @@
 """How many examples of each property are tried.
 
-``pytest --hypothesis-profile=long tests/robustness`` tries many more, new ones each time.
+``pytest --hypothesis-profile=long tests/robustness`` tries many more, others each time.
 """
 
 from hypothesis import HealthCheck, settings
