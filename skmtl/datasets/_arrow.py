@@ -91,7 +91,9 @@ class FilePart:
         from pyarrow import dataset
 
         options = None
+        n_rows = READ_ROWS  # other formats are read in blocks of bytes
         if isinstance(self.fragment, dataset.ParquetFileFragment):
+            n_rows = size
             # The defaults hold all columns of a row group in memory.
             options = dataset.ParquetFragmentScanOptions(
                 use_buffered_stream=True, buffer_size=BUFFER, pre_buffer=False
@@ -100,13 +102,16 @@ class FilePart:
             self.fragment,
             schema=self.schema,
             columns=names,
-            batch_size=size,
+            batch_size=n_rows,
             batch_readahead=1,
             fragment_readahead=1,
             fragment_scan_options=options,
         )
         try:
-            yield from scanner.to_batches()
+            with scanner.to_reader() as reader:
+                # Arrow reads ahead in threads of its own. It can crash where a reader
+                # is let go of before it has ended, but not where it is closed.
+                yield from reader
         except (OSError, ValueError) as error:
             raise OSError(
                 f"The file {self.fragment.path!r} is damaged, or has changed since "
