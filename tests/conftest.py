@@ -1,6 +1,7 @@
 """Settings and data that all tests share."""
 
 import os
+from collections import Counter
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when scikit-learn is imported
 os.environ["MPLBACKEND"] = "agg"
@@ -11,6 +12,19 @@ import torch
 from sklearn.datasets import load_digits
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(items):
+    """Mark cases of sampled tests as slow, but for one in k."""
+    cases = Counter()
+    for item in items:
+        marker = item.get_closest_marker("sampled")
+        if marker is not None:
+            test = item.nodeid.partition("[")[0]
+            if cases[test] % marker.args[0]:
+                item.add_marker(pytest.mark.slow)
+            cases[test] += 1
 
 
 @pytest.fixture(autouse=True)

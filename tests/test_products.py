@@ -55,6 +55,7 @@ def test_every_encoder_is_here():
 
 
 @pairs(("sharing", "name", "cls"), list(SHARING), list(ENCODERS), list(TARGETS))
+@pytest.mark.sampled(5)
 def test_it_fits_predicts_and_is_stored(sharing, name, cls):
     X, Y = IMAGES if name in ON_IMAGES else TABLE, TARGETS[cls].astype(float)
     Y[::4, 1] = np.nan
@@ -72,6 +73,7 @@ def test_it_fits_predicts_and_is_stored(sharing, name, cls):
 @pairs(
     ("sharing", "weighting", "relation"), list(SHARING), list(WEIGHTING), list(RELATION)
 )
+@pytest.mark.sampled(5)
 def test_sharing_weighting_and_relation_train_together(sharing, weighting, relation):
     Y = CLASSES.astype(float)
     Y[::4, 1] = np.nan

@@ -290,6 +290,7 @@ def test_a_callable_may_write_into_its_batch():
 @kinds
 @pytest.mark.parametrize("value", ["noise", "mixup", ["mixup", "noise"]])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.sampled(5)
 def test_tables_with_missing_labels_and_weights_learn(kind, value, precision):
     cls, y = ESTIMATORS[kind]
     rng = np.random.default_rng(0)

@@ -105,6 +105,7 @@ def test_estimator_passes_scikit_learns_check(estimator, check):
 
 
 @every_check_of([MultiTaskClassifier(**SMALL), MultiTaskRegressor(**SMALL)])
+@pytest.mark.sampled(3)
 def test_small_estimator_passes_scikit_learns_check(estimator, check):
     check(estimator)
 
@@ -116,6 +117,7 @@ def test_mixed_estimator_passes_scikit_learns_check(estimator, check):
 
 @pytest.mark.one_version
 @every_check_once(BY_SHARING, but=OF_CONTAINERS)
+@pytest.mark.sampled(7)
 def test_every_sharing_passes_scikit_learns_check(estimator, check):
     check(estimator)
 

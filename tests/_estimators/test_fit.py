@@ -168,6 +168,7 @@ def mean_loss(est, data, labels):
     ["float32", "float64"],
     [True, False],
 )
+@pytest.mark.sampled(5)
 def test_the_best_epoch_is_restored(sharing, precision, given, trained_rows):
     rng = np.random.RandomState(0)
     labels = np.where(rng.rand(*Y.shape) < 0.3, rng.randint(0, 2, Y.shape), Y)
@@ -370,6 +371,7 @@ def test_warm_start_refuses_another_architecture_and_stays_fitted():
     ],
 )
 @pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.sampled(4)
 def test_every_optimizer_learns(kind, optimizer, rate):
     cls, y = ESTIMATORS[kind]
     est = cls(**SETTINGS | {"optimizer": optimizer, "learning_rate_init": rate})
@@ -1198,6 +1200,7 @@ def test_a_copy_is_independent():
     ["float32", "float64", "bf16"],
     list(ESTIMATORS),
 )
+@pytest.mark.sampled(5)
 def test_the_same_random_state_gives_the_same_bits(sharing, precision, kind):
     cls, y = ESTIMATORS[kind]
     est = cls(

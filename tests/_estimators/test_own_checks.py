@@ -37,6 +37,7 @@ def test_estimator_passes_our_check(cls, check):
     [check for check in CHECKS if check not in OF_LABELS],
     ESTIMATORS,
 )
+@pytest.mark.sampled(5)
 def test_every_sharing_passes_our_check(sharing, check, cls):
     slowly = isinstance(sharing, TaskToken) and check.__name__ in EXACT
     rate = 1e-3 if slowly else 2e-2

@@ -78,6 +78,7 @@ def test_heads_of_different_sizes():
 @pytest.mark.one_version
 @pytest.mark.parametrize("sharing", SHARING)
 @pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.sampled(7)
 def test_sums_are_exact_for_every_strategy_and_encoder(sharing, name):
     encoder = ENCODERS[name]
     rng = np.random.default_rng(0)

@@ -201,6 +201,7 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("name", "grid"), SEARCHES)
+@pytest.mark.sampled(4)
 def test_grid_search(name, grid):
     est, X, Y, cv = case(name)
     search = GridSearchCV(est, GRIDS[grid], cv=cv).fit(X, Y)
@@ -215,6 +216,7 @@ def test_grid_search(name, grid):
 
 
 @every_case
+@pytest.mark.sampled(4)
 def test_grid_search_in_a_pipeline(name):
     est, X, Y, cv = case(name)
     pipe = Pipeline([("scale", StandardScaler()), ("net", est)])
@@ -226,6 +228,7 @@ def test_grid_search_in_a_pipeline(name):
 
 
 @every_case
+@pytest.mark.sampled(4)
 def test_randomized_search(name):
     est, X, Y, cv = case(name)
     space = {"sharing": list(SHARING), "learning_rate_init": [1e-3, 1e-2, 1e-1]}
@@ -234,6 +237,7 @@ def test_randomized_search(name):
 
 
 @every_case
+@pytest.mark.sampled(4)
 def test_halving_search(name):
     est, X, Y, cv = case(name)
     grid = {"sharing": ["hard", "independent", "additive"]}
@@ -381,6 +385,7 @@ def test_learning_curve_display(name):
 
 
 @every_case
+@pytest.mark.sampled(4)
 def test_validation_curve(name):
     est, X, Y, cv = case(name)
     parameters = {"param_name": "sharing", "param_range": FEW}

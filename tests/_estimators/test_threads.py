@@ -162,6 +162,7 @@ def test_two_fits_train_at_the_same_time(meeting):
 
 
 @pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.sampled(5)
 def test_fits_beside_each_other_are_as_alone(name):
     est, data = BESIDE[name], data_of(BESIDE[name], name)
     before, expected = global_states(), bits(clone(est).fit(*data))
@@ -171,6 +172,7 @@ def test_fits_beside_each_other_are_as_alone(name):
 
 
 @pytest.mark.parametrize("name", IN_TURN)
+@pytest.mark.sampled(3)
 def test_fits_that_take_turns_are_as_alone(name):
     est, before = IN_TURN[name], global_states()
     expected = bits(clone(est).fit(X, Y))
@@ -227,6 +229,7 @@ STRATEGIES = [
 
 @pytest.mark.one_version
 @pytest.mark.parametrize(("family", "name"), STRATEGIES)
+@pytest.mark.sampled(5)
 def test_while_a_strategy_trains_global_states_are_the_users(
     family, name, said, monkeypatch
 ):

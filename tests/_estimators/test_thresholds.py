@@ -104,6 +104,7 @@ def test_no_other_cut_has_a_higher_score(score):
 
 
 @pytest.mark.parametrize("score", SCORES)
+@pytest.mark.sampled(3)
 def test_scores_of_confusions_are_those_of_scikit_learn(score):
     rng = np.random.RandomState(0)
     confusions = rng.randint(0, 4, (60, 4)).astype(float)

@@ -53,6 +53,7 @@ def assert_same(est, other, **kwargs):
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("batch_size", ["auto", 32])
 @pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.sampled(5)
 def test_weight_zero_is_a_dropped_row(kind, sharing, batch_size, early_stopping):
     cls, y = ESTIMATORS[kind]
     settings = SETTINGS | {

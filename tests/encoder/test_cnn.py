@@ -178,6 +178,7 @@ NORMS = [None, "layer", "batch"]
         [*product(["hard"], NORMS), *zip(SHARING, cycle(NORMS), strict=False)]
     ),
 )
+@pytest.mark.sampled(5)
 def test_it_learns_under_every_sharing(sharing, norm):
     X, Y = IMAGES[:300], TASKS[:300]
     est = MultiTaskClassifier(

@@ -76,6 +76,7 @@ MODULES = [Network, BatchNormed, WithoutArguments]
         [*product(["hard"], MODULES), *zip(SHARING, cycle(MODULES), strict=False)]
     ),
 )
+@pytest.mark.sampled(5)
 def test_modules_train_and_predict_under_every_sharing(sharing, module):
     X, Y = labels()
     est = MultiTaskClassifier(
@@ -274,6 +275,7 @@ WITHOUT_COPIES |= {"auto_grouped"}  # which finds one group
         (Branching, False),
     ],
 )
+@pytest.mark.sampled(5)
 def test_what_cannot_be_stacked_runs_one_by_one(sharing, module, stacks):
     X, Y = labels()
     est = MultiTaskClassifier(sharing, encoder=module, max_iter=3, random_state=0)

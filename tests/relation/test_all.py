@@ -152,6 +152,7 @@ def test_spec_is_a_small_estimator(relation):
     {name: SPECS[name] for name in SHARING},
     REPLICABLE,
 )
+@pytest.mark.sampled(5)
 def test_three_stacked_networks_train_as_three_separate_ones(
     relation, sharing, encoder
 ):
@@ -174,6 +175,7 @@ def test_three_stacked_networks_train_as_three_separate_ones(
     list(SHARING),
     [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator],
 )
+@pytest.mark.sampled(5)
 def test_training_works_with_every_sharing_and_estimator(relation, sharing, cls):
     X, Z = table()
     Y = np.column_stack([Z[:, 0] > 0, Z[:, 1] > 1, Z[:, 2] > 0]).astype(float)
@@ -246,6 +248,7 @@ def test_a_relation_sees_every_task_s_features_and_heads(sharing):
 @pytest.mark.one_version
 @pytest.mark.parametrize("relation", EPOCHS.values(), ids=EPOCHS)
 @pytest.mark.parametrize("sharing", ["hard", "additive"])
+@pytest.mark.sampled(3)
 def test_stacked_members_train_as_members_in_turns(monkeypatch, relation, sharing):
     X, Y = labels()
     settings = {"encoder": MLP((8,)), "n_members": 3, "precision": "float64"}

@@ -141,6 +141,7 @@ EXPONENTS = st.integers(-996, 996)
 @pytest.mark.parametrize("weighting", WEIGHTING)
 @settings(max_examples=2)
 @given(st.data())
+@pytest.mark.sampled(5)
 def test_a_common_factor_of_weights_is_no_matter(weighting, data):
     est = data.draw(estimators(names=WEIGHTED, most=2)).set_params(weighting=weighting)
     own = data.draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0, 0.1]))

@@ -111,6 +111,7 @@ def test_modules_tell_whether_all_tasks_read_the_same(sharing, n_tasks):
 
 @sharings
 @encoders(ENCODERS)
+@pytest.mark.sampled(5)
 def test_building_alone_decides_the_spec_and_nothing_else(sharing, encoder):
     before = repr(sharing), repr(encoder)
     first, second = built(sharing, encoder), built(sharing, encoder)
@@ -123,6 +124,7 @@ def test_building_alone_decides_the_spec_and_nothing_else(sharing, encoder):
 
 @sharings
 @encoders(ENCODERS)
+@pytest.mark.sampled(5)
 def test_samples_do_not_mix_when_evaluated(sharing, encoder):
     module = built(sharing, encoder).eval()
     X = inputs(17, encoder=encoder)
@@ -160,6 +162,7 @@ def test_every_parameter_takes_part_under_batch_normalisation(sharing, encoder):
 
 @sharings
 @encoders({**REPLICABLE, **MUTATING})
+@pytest.mark.sampled(5)
 def test_shared_parameters_are_those_that_autograd_finds_to_be(sharing, encoder):
     module = built(sharing, encoder).train()
     parameters = dict(module.named_parameters())
@@ -240,6 +243,7 @@ def assert_replicates(modules, encoder):
 
 @sharings
 @encoders(REPLICABLE)
+@pytest.mark.sampled(7)
 def test_three_stacked_networks_train_as_three_separate_ones(sharing, encoder):
     training = sharing.name not in DRAWING  # no two draws would be the same
     assert_replicates(
@@ -250,6 +254,7 @@ def test_three_stacked_networks_train_as_three_separate_ones(sharing, encoder):
 
 @sharings
 @encoders({**RANDOM, **MUTATING})
+@pytest.mark.sampled(5)
 def test_three_stacked_networks_predict_as_three_separate_ones(sharing, encoder):
     assert_replicates(
         [whole_network(sharing, encoder, seed).eval() for seed in (1, 2, 3)],

@@ -183,6 +183,7 @@ ENCODERS = {
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 @pytest.mark.parametrize("at", ["representation", "parameters"])
 @pytest.mark.parametrize("sharing", ["hard", "cgc", "mmoe", "mtan"])
+@pytest.mark.sampled(5)
 def test_equal_weights_of_gradients_train_as_equal_weights(sharing, at, encoder):
     X, _ = table()
     settings = {"sharing": sharing, "encoder": encoder}

@@ -85,6 +85,7 @@ STRATEGIES = {
 
 @pytest.mark.parametrize("step_size", [0.01, None])
 @pytest.mark.parametrize("sharing", STRATEGIES.values(), ids=STRATEGIES.keys())
+@pytest.mark.sampled(3)
 def test_looks_are_what_steps_on_single_tasks_do(sharing, step_size):
     recorder, look = Recorder(), Lookahead(1, step_size)
     fitted([recorder, look], sharing)

@@ -56,6 +56,7 @@ DRAWING = {"learned_branching"}  # no two draws would be the same
 
 @pytest.mark.one_version
 @pytest.mark.parametrize("sharing", sorted(set(SHARING) - DRAWING))
+@pytest.mark.sampled(3)
 def test_every_sharing_strategy_stacks(monkeypatch, sharing):
     X, Y = digits()
     # Adam would blow up rounding where gradients are all but zero.

@@ -131,6 +131,7 @@ def test_three_stacked_modules_give_what_three_separate_ones_do(name, present):
 
 @weightings
 @pytest.mark.parametrize("cls", [MultiTaskClassifier, MultiTaskRegressor])
+@pytest.mark.sampled(3)
 def test_training_works_and_reports_weights_that_sum_to_the_tasks(name, cls):
     X, Y = table()
     Y = Y > 0 if cls is MultiTaskClassifier else Y

@@ -179,11 +179,13 @@ def each_of(cases):
 
 
 @each_of(CASES)
+@pytest.mark.sampled(3)
 def test_one_network_goes_on(case, tmp_path):
     assert_goes_on(classifier(**CASES[case]), tmp_path, X, Y_MISSING)
 
 
 @each_of(STACKED)
+@pytest.mark.sampled(3)
 def test_members_go_on(case, tmp_path):
     est = classifier(**MEMBERS | {"max_iter": 8} | STACKED[case])
     whole = assert_goes_on(est, tmp_path, X, Y)
@@ -345,6 +347,7 @@ class Keeping(Callback):
 )
 @pytest.mark.parametrize("settings", [{}, MEMBERS], ids=["alone", "members"])
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.sampled(3)
 def test_callbacks_go_on(callback, settings, tmp_path, capsys):
     est = classifier(callbacks=[callback], **settings)
     assert_goes_on(est, tmp_path, X, Y)

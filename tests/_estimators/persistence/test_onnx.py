@@ -84,6 +84,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("sharing", "relation", "encoder"), CASES)
+@pytest.mark.sampled(4)
 def test_every_sharing_relation_and_encoder(sharing, relation, encoder, tmp_path):
     X, Y = mixed_tasks()
     settings = {**SMALL, "encoder": ENCODERS[encoder], "learning_rate_init": 0.1}

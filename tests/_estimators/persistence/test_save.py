@@ -85,6 +85,7 @@ def learn_on(estimator, again, X, Y, trusted=()):
         for name in registry
     ],
 )
+@pytest.mark.sampled(5)
 def test_every_strategy(family, name, n_members, again):
     X, Y = mixed_tasks()
     est = MultiTaskEstimator(n_members=n_members, **SMALL, **{family: name})
