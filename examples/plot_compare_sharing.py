@@ -38,7 +38,7 @@ X, y = make_multitask_regression(
 
 QUICK = {
     "encoder": MLP((64,), dropout=0, numeric_embedding=None),
-    "n_members": 1,
+    "n_estimators": 1,
     "max_iter": 60,
 }
 candidates = {

@@ -53,7 +53,7 @@ def network(width):
 # the training rows that folds have in common.
 
 small = MultiTaskRegressor(
-    encoder=network(24), n_members=1, max_iter=50, random_state=0
+    encoder=network(24), n_estimators=1, max_iter=50, random_state=0
 )
 FOLDS = {"cv": 8}
 hard = sharing_gain(small, X, Y, **FOLDS)

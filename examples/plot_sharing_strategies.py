@@ -46,7 +46,7 @@ STRATEGIES = {
 # Single small networks are enough here, and quick.
 QUICK = {
     "encoder": MLP((128, 128), dropout=0, numeric_embedding=None),
-    "n_members": 1,
+    "n_estimators": 1,
     "max_iter": 200,
     "n_iter_no_change": 10,
 }

@@ -52,7 +52,7 @@ def draw(seed):
 
 X, Y, X_test, Y_test, relation = draw(seed=0)
 # Single small networks are enough here, and quick.
-QUICK = {"encoder": MLP((32, 32), dropout=0, numeric_embedding=None), "n_members": 1}
+QUICK = {"encoder": MLP((32, 32), dropout=0, numeric_embedding=None), "n_estimators": 1}
 
 # %%
 # What labels tell

@@ -64,7 +64,7 @@ RELATIONS = {
     "TaskGraph, learned": TaskGraph("learned"),
     "TaskCovariance": TaskCovariance(),
 }
-QUICK = {"n_members": 1, "max_iter": 70}  # by default 8 networks and 100 epochs
+QUICK = {"n_estimators": 1, "max_iter": 70}  # by default 8 networks and 100 epochs
 N_DRAWS = 5
 scores = {name: [] for name in RELATIONS}
 found = {}  # of the first draw

@@ -42,7 +42,7 @@ X_held, X_test, y_held, y_test = multitask_train_test_split(
 )
 network = MultiTaskClassifier(
     encoder=MLP((128,), dropout=0, numeric_embedding=None),
-    n_members=1,
+    n_estimators=1,
     max_iter=60,
     early_stopping=False,
     random_state=0,

@@ -35,7 +35,7 @@ print(f"   mean accuracy on {len(X_test)} test images: {score:.3f}")
 print("\n2. Search over sharing strategies, with one network of the eight for speed")
 STRATEGIES = ["independent", "hard", Additive(strength=0.01), "mmoe", "cross_stitch"]
 search = GridSearchCV(
-    est.set_params(n_members=1, verbose=0),
+    est.set_params(n_estimators=1, verbose=0),
     {"sharing": STRATEGIES},
     cv=KFold(5, shuffle=True, random_state=0),  # a splitter, since labels are missing
     verbose=3,  # a line per fit

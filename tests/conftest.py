@@ -37,7 +37,7 @@ def plain_network(request, monkeypatch):
     cpu = torch.device("cpu")  # only tests/test_cuda.py is about another device
     monkeypatch.setattr("skmtl._core.validation.default_device", lambda: cpu)
     if request.node.get_closest_marker("defaults") is None:
-        monkeypatch.setattr("skmtl._estimators.fitting.settings.N_MEMBERS", 1)
+        monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
         monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
         monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
 

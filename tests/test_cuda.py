@@ -162,7 +162,7 @@ def test_images_are_learned_as_on_the_cpu(sharing):
 @pytest.mark.parametrize("members", ["all", "bootstrap", "crossfit"])
 @kinds
 def test_members_learn_what_they_learn_on_the_cpu(kind, members):
-    settings = {"n_members": 3, "members": members, "early_stopping": True}
+    settings = {"n_estimators": 3, "members": members, "early_stopping": True}
     est = check_both(kind, **settings, n_iter_no_change=1, max_iter=8)
     assert est.net_.stacked
     if members != "all":
@@ -172,7 +172,7 @@ def test_members_learn_what_they_learn_on_the_cpu(kind, members):
 
 @pytest.mark.parametrize("weighting", ["uncertainty", "dwa", "pcgrad"])
 def test_members_have_weightings_of_their_own_on_the_card(weighting):
-    est = check_both(n_members=3, weighting=weighting)
+    est = check_both(n_estimators=3, weighting=weighting)
     assert est.net_.stacked is (weighting != "pcgrad")
 
 
@@ -181,7 +181,7 @@ def test_members_have_weightings_of_their_own_on_the_card(weighting):
 def test_the_default_model_learns_on_the_card(kind):
     cls, y = TARGETS[kind]
     est = cls(max_iter=3, random_state=0, device=DEVICE).fit(X, y)
-    assert est.n_members_ == 8
+    assert est.n_estimators_ == 8
     assert est.net_.stacked
     check_device(est)
 
@@ -210,7 +210,7 @@ def test_single_precision_is_near_double_precision(kind, sharing):
 
 
 @kinds
-@pytest.mark.parametrize("settings", [{}, {"n_members": 3}, {"weighting": "upgrad"}])
+@pytest.mark.parametrize("settings", [{}, {"n_estimators": 3}, {"weighting": "upgrad"}])
 def test_bfloat16_learns_and_predicts(kind, settings):
     est = fitted(kind, precision="bf16", **settings)
     check_device(est, rtol=0.05, atol=0.05)
@@ -231,10 +231,10 @@ def test_early_stopping_restores_the_best_epoch():
     assert est.best_validation_score_ == max(est.validation_scores_)
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
-def test_training_goes_on(n_members):
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_training_goes_on(n_estimators):
     cls, y = TARGETS["classifier"]
-    settings = SETTINGS | {"n_members": n_members, "warm_start": True}
+    settings = SETTINGS | {"n_estimators": n_estimators, "warm_start": True}
     pair = [cls(**settings, device=device) for device in (DEVICE, "cpu")]
     for _ in range(2):
         found, expected = (predictions(est.fit(X, y)) for est in pair)
@@ -256,10 +256,10 @@ def test_training_goes_on(n_members):
     )
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("n_estimators", [1, 3])
 @pytest.mark.parametrize("augmentation", ["mixup", "noise", torch.tanh])
-def test_batches_are_augmented_on_the_card(augmentation, n_members):
-    check_device(fitted(augmentation=augmentation, n_members=n_members))
+def test_batches_are_augmented_on_the_card(augmentation, n_estimators):
+    check_device(fitted(augmentation=augmentation, n_estimators=n_estimators))
 
 
 def test_images_are_augmented_on_the_card():
@@ -279,7 +279,7 @@ def test_images_are_augmented_on_the_card():
         {"class_weight": "balanced"},
         {"record_gradients": True},
         {"task_weight": [1.0, 0.0, 2.0]},
-        {"n_members": 3, "threshold": "accuracy", "early_stopping": True},
+        {"n_estimators": 3, "threshold": "accuracy", "early_stopping": True},
     ],
     ids=str,
 )
@@ -311,7 +311,7 @@ def test_columns_of_categories_go_to_the_card():
     frame.loc[:3, ["a", "e"]] = None
     for encoder in (MLP((8,)), PeriodicEmbedding((6,))):
         check_both(data=frame, encoder=encoder)
-        check_both(data=frame, encoder=encoder, n_members=3)
+        check_both(data=frame, encoder=encoder, n_estimators=3)
 
 
 # ------------------------------------------------------- data that stays on the host
@@ -324,15 +324,15 @@ def full_card(monkeypatch):
 
 
 @pytest.mark.usefixtures("full_card")
-@pytest.mark.parametrize("n_members", [1, 3])
-def test_a_table_that_does_not_fit_stays_on_the_host(n_members):
-    check_both(n_members=n_members, early_stopping=True)
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_a_table_that_does_not_fit_stays_on_the_host(n_estimators):
+    check_both(n_estimators=n_estimators, early_stopping=True)
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("n_estimators", [1, 3])
 @pytest.mark.parametrize("form", ["file", "read-only", "sparse"])
-def test_batches_come_from_the_host(form, n_members, tmp_path):
-    settings = {"n_members": n_members, "early_stopping": True}
+def test_batches_come_from_the_host(form, n_estimators, tmp_path):
+    settings = {"n_estimators": n_estimators, "early_stopping": True}
     if form == "sparse":
         data = sparse.csr_matrix(X * (np.abs(X) > 0.5))
     elif form == "file":
@@ -347,7 +347,7 @@ def test_batches_come_from_the_host(form, n_members, tmp_path):
 # ---------------------------------------------------------------------- randomness
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_members": 3}, {"augmentation": "mixup"}])
+@pytest.mark.parametrize("settings", [{}, {"n_estimators": 3}, {"augmentation": "mixup"}])
 def test_a_fit_leaves_the_random_state_of_the_card(settings):
     torch.cuda.manual_seed(1)
     state = torch.cuda.get_rng_state()
@@ -362,7 +362,7 @@ def test_a_fit_leaves_the_random_state_of_the_card(settings):
 
 @kinds
 def test_one_row_is_predicted_as_in_the_table(kind):
-    for settings in ({}, {"precision": "float32"}, {"n_members": 3}):
+    for settings in ({}, {"precision": "float32"}, {"n_estimators": 3}):
         est = fitted(kind, **settings)
         whole = predictions(est)
         for rows in ([0], [7, 50, 95]):
@@ -401,8 +401,8 @@ def test_no_batch_waits_for_the_card(sharing):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"n_members": 3, "members": "all"},
-        {"n_members": 3, "weighting": "uncertainty"},
+        {"n_estimators": 3, "members": "all"},
+        {"n_estimators": 3, "weighting": "uncertainty"},
         {"precision": "bf16"},
         {"augmentation": "mixup"},
         {"selection": "loss"},
@@ -423,9 +423,9 @@ def test_no_batch_waits_for_the_card_whatever_the_settings(settings):
 
 
 @pytest.mark.usefixtures("full_card")
-@pytest.mark.parametrize("n_members", [1, 3])
-def test_no_batch_from_the_host_waits_for_the_card(n_members):
-    check_no_wait_per_batch(n_members=n_members, members="all")
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_no_batch_from_the_host_waits_for_the_card(n_estimators):
+    check_no_wait_per_batch(n_estimators=n_estimators, members="all")
 
 
 @pytest.mark.parametrize("weighting", WEIGHTING)
@@ -446,9 +446,9 @@ def test_only_solvers_on_the_cpu_wait_for_gradients(weighting):
 def test_a_model_fitted_on_cuda_loads_where_there_is_none(tmp_path):
     models = {
         "one": fitted(),
-        "members": fitted(n_members=3),
-        "turns": fitted(n_members=3, weighting="pcgrad"),
-        "half-trained": clone(fitted(n_members=3)).partial_fit(
+        "members": fitted(n_estimators=3),
+        "turns": fitted(n_estimators=3, weighting="pcgrad"),
+        "half-trained": clone(fitted(n_estimators=3)).partial_fit(
             X, TARGETS["classifier"][1], classes=[[0, 1], [0, 1, 2], [0, 1]]
         ),
     }

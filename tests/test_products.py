@@ -82,7 +82,7 @@ def test_sharing_weighting_and_relation_train_together(sharing, weighting, relat
         weighting=weighting,
         relation=relation,
         encoder=MLP((8, 8)),
-        n_members=1,
+        n_estimators=1,
         max_iter=5,
         learning_rate_init=1e-2,
         random_state=0,

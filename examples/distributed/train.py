@@ -39,7 +39,7 @@ X, X_test, Y, Y_test = train_test_split(X / 16, Y, test_size=0.5, random_state=0
 Y[np.random.default_rng(0).random(Y.shape) < 0.4] = np.nan
 
 est = MultiTaskClassifier(
-    n_members=1,
+    n_estimators=1,
     batch_size=128,
     max_iter=20,
     learning_rate_init=0.01,

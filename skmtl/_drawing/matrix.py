@@ -130,7 +130,7 @@ def draw_usage(
     ----------
     ax : matplotlib.axes.Axes
         Where to draw.
-    usage : ndarray of shape (n_members, n_tasks, n_experts)
+    usage : ndarray of shape (n_estimators, n_tasks, n_experts)
         Shares between zero and one; experts of members are set apart by lines.
     names : sequence of str
         Names of the tasks.
@@ -144,13 +144,13 @@ def draw_usage(
     texts : list of matplotlib.text.Text
         Values of the cells, of up to 12 experts of all members.
     """
-    n_members, _, n_experts = usage.shape
+    n_estimators, _, n_experts = usage.shape
     flat = np.ma.masked_invalid(np.concatenate(list(usage), axis=1))
     image = _heat_map(ax, flat, cmap, (0.0, 1.0), "mean weight of the gate")
     texts = _write(ax, image, flat)
-    experts = [str(e) for e in range(n_experts)] * n_members
+    experts = [str(e) for e in range(n_experts)] * n_estimators
     _label(ax, names, experts, rotation=0)
-    for m in range(1, n_members):
+    for m in range(1, n_estimators):
         ax.axvline(m * n_experts - 0.5, color=ink(ax), linewidth=1.5)
     return image, texts
 

@@ -242,7 +242,7 @@ class MultiTaskBase(PortableState):
         >>> from sklearn.datasets import load_diabetes
         >>> from skmtl import MultiTaskRegressor
         >>> X, y = load_diabetes(return_X_y=True)
-        >>> est = MultiTaskRegressor(n_members=4, random_state=0).fit(X, y)
+        >>> est = MultiTaskRegressor(n_estimators=4, random_state=0).fit(X, y)
         >>> est.predict_interval(X[:3], coverage=0.8).shape
         (3, 2)
         """
@@ -420,7 +420,7 @@ class MultiTaskBase(PortableState):
         >>> from sklearn.datasets import load_linnerud
         >>> from skmtl import MultiTaskRegressor
         >>> X, Y = load_linnerud(return_X_y=True)
-        >>> MultiTaskRegressor(n_members=1, max_iter=1).fit(X, Y).sharing_summary()
+        >>> MultiTaskRegressor(n_estimators=1, max_iter=1).fit(X, Y).sharing_summary()
                  shared  per_task  total  separate
         layer 1    2347         0   2347      7041
         layer 2   65792         0  65792    197376

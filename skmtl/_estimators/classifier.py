@@ -111,7 +111,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         validation_metric: Any = "loss",
         validation_average: Any = "macro",
         stop_tasks: bool = False,
-        n_members: int | str = "auto",
+        n_estimators: int | str = "auto",
         members: str = "crossfit",
         calibrate: bool = True,
         threshold: str | None = None,
@@ -153,7 +153,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.validation_metric = validation_metric
         self.validation_average = validation_average
         self.stop_tasks = stop_tasks
-        self.n_members = n_members
+        self.n_estimators = n_estimators
         self.members = members
         self.calibrate = calibrate
         self.threshold = threshold

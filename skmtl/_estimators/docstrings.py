@@ -60,7 +60,7 @@ stop_tasks : bool, default=False
     ``n_iter_no_change`` epochs leaves the training: it weighs nothing from then on, and
     parameters that no other task's output depends on stay as they are. Members then
     train in turns.
-n_members : int or "auto", default="auto"
+n_estimators : int or "auto", default="auto"
     Number of copies of the model, each with its own initial weights and batches, whose
     probabilities, or values, are averaged (deep ensembles: Lakshminarayanan et al.,
     NeurIPS 2017). They train as one computation where the strategies allow it, else in
@@ -68,7 +68,7 @@ n_members : int or "auto", default="auto"
     10,000 labelled rows on or for a sparse matrix of more than 500 columns, and else 1,
     a single network.
 members : {"crossfit", "bootstrap", "all"}, default="crossfit"
-    What each of several members trains on. "crossfit" holds one of ``n_members`` folds
+    What each of several members trains on. "crossfit" holds one of ``n_estimators`` folds
     out of each, "bootstrap" the rows that it does not draw with replacement; each then
     stops on its own held-out rows (``early_stopping=False``: not), and these make
     out-of-fold predictions. "all" trains all of them on the same rows, less those that
@@ -194,7 +194,7 @@ verbose : int, default=0
     ``max_iter``; so is the remaining time."""
 
 ATTRIBUTES = """\
-n_members_ : int
+n_estimators_ : int
     Number of members.
 n_tasks_, n_outputs_ : int
     Number of tasks.

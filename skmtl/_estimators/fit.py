@@ -237,7 +237,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         if valid_data is not None:
             valid_data = reweighted(valid_data, weighting, targets)
         split, parts = None, None
-        if plan.n_members > 1:
+        if plan.n_estimators > 1:
             fit = (self, plan, data, targets, random_state)
             parts = member_parts(*fit, resume=resume, one_pass=one_pass)
         elif valid_data is None and not one_pass:

@@ -19,7 +19,7 @@ class Published:
 
     callbacks: list[Any] | None
     # Types of what fit sets; there are no values before.
-    n_members_: int
+    n_estimators_: int
     n_tasks_: int
     n_outputs_: int
     task_names_: list[Any]
@@ -75,7 +75,7 @@ class Published:
             self.__dict__.pop(name, None)
         self.net_ = net
         self._targets = targets
-        self.n_members_ = getattr(net, "n_members", 1)
+        self.n_estimators_ = getattr(net, "n_estimators", 1)
         self.n_tasks_ = self.n_outputs_ = targets.n_tasks
         self.task_names_ = list(targets.names)
         history = net.history

@@ -24,9 +24,9 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     dict of str to tuple of four int
         By layer: shared, of single tasks, both, and of separate networks.
     """
-    module, n_members = net.module_, 1
+    module, n_estimators = net.module_, 1
     if isinstance(module, Members):
-        n_members, module = module.n_members, module.member(0)
+        n_estimators, module = module.n_estimators, module.member(0)
     alone = _encoder_alone(net)
     shared, per_task, separate = Counter[str](), Counter[str](), Counter[str]()
     common = set(module.shared_parameters())
@@ -48,7 +48,7 @@ def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     totals = (sum(column) for column in zip(*table.values(), strict=True))
     table["total"] = tuple(totals)  # type: ignore[assignment]
     return {
-        row: tuple(n_members * count for count in counts)  # type: ignore[misc]
+        row: tuple(n_estimators * count for count in counts)  # type: ignore[misc]
         for row, counts in table.items()
     }
 

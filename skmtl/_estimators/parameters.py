@@ -48,7 +48,7 @@ PARAMETERS: dict[str, Any] = {
     "validation_metric": [str, dict, callable],
     "validation_average": "no_validation",
     "stop_tasks": ["boolean"],
-    "n_members": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "members": [StrOptions({"crossfit", "bootstrap", "all"})],
     "calibrate": ["boolean"],
     "task_weight": [dict, "array-like", None],

@@ -27,7 +27,7 @@ class GateUsageDisplay:
 
     Parameters
     ----------
-    usage : ndarray of shape (n_members, n_tasks, n_experts)
+    usage : ndarray of shape (n_estimators, n_tasks, n_experts)
         Mean weight of each expert in each task, which sum to one over experts.
     task_names : sequence
         Names of the tasks.
@@ -51,7 +51,7 @@ class GateUsageDisplay:
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.inspection import GateUsageDisplay
     >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
-    >>> est = MultiTaskRegressor("mmoe", n_members=2, max_iter=5, random_state=0)
+    >>> est = MultiTaskRegressor("mmoe", n_estimators=2, max_iter=5, random_state=0)
     >>> GateUsageDisplay.from_estimator(est.fit(X, Y), X).usage.shape
     (2, 3, 4)
     """
@@ -96,8 +96,8 @@ class GateUsageDisplay:
         estimator, X = fitted(estimator, caller, X)
         X = estimator._check_X(X, estimator.net_.module__encoder, reset=False)
         X = X.toarray() if issparse(X) else X
-        module, n_members = estimator.module_, estimator.n_members_
-        members = [module] if n_members == 1 else map(module.member, range(n_members))
+        module, n_estimators = estimator.module_, estimator.n_estimators_
+        members = [module] if n_estimators == 1 else map(module.member, range(n_estimators))
         usage = np.stack([member.gate_usage(X) for member in members])
         return cls(usage=usage, task_names=estimator.task_names_).plot(ax, cmap=cmap)
 
@@ -117,13 +117,13 @@ class GateUsageDisplay:
             The display.
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
-        n_members, n_tasks, n_experts = self.usage.shape
+        n_estimators, n_tasks, n_experts = self.usage.shape
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*usage_size(n_tasks, n_members * n_experts))
+            ax = new_axes(*usage_size(n_tasks, n_estimators * n_experts))
         names = short_names(self.task_names)
         self.image_, self.texts_ = draw_usage(ax, self.usage, names, cmap)
-        ax.set_xlabel("expert" if n_members == 1 else f"experts of {n_members} members")
+        ax.set_xlabel("expert" if n_estimators == 1 else f"experts of {n_estimators} members")
         self.colorbar_ = self.image_.colorbar
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -208,7 +208,7 @@ def sharing_gain(
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.inspection import sharing_gain
     >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
-    >>> est = MultiTaskRegressor(n_members=1, max_iter=5, random_state=0)
+    >>> est = MultiTaskRegressor(n_estimators=1, max_iter=5, random_state=0)
     >>> gain = sharing_gain(est, X, Y, cv=2)
     >>> gain.to_frame().index.tolist()
     ['Weight', 'Waist', 'Pulse']

@@ -60,7 +60,7 @@ class SharingGainDisplay:
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.inspection import SharingGainDisplay, sharing_gain
     >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
-    >>> est = MultiTaskRegressor(n_members=1, max_iter=5, random_state=0)
+    >>> est = MultiTaskRegressor(n_estimators=1, max_iter=5, random_state=0)
     >>> display = SharingGainDisplay.from_gain(sharing_gain(est, X, Y, cv=2))
     >>> len(display.intervals_)
     3

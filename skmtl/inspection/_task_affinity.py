@@ -129,7 +129,7 @@ def task_affinity(
     copied = clone(estimator)
     last = multitask(copied, "task_affinity")
     epochs = min(last.max_iter, max_iter or last.max_iter)
-    last.set_params(n_members=1, max_iter=epochs)
+    last.set_params(n_estimators=1, max_iter=epochs)
     look = Lookahead(
         None if every == "auto" else int(every),
         None if step_size == "learning_rate" else float(step_size),

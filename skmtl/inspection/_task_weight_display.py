@@ -52,7 +52,7 @@ class TaskWeightDisplay:
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.inspection import TaskWeightDisplay
     >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
-    >>> est = MultiTaskRegressor(record_gradients=True, n_members=1, max_iter=5)
+    >>> est = MultiTaskRegressor(record_gradients=True, n_estimators=1, max_iter=5)
     >>> display = TaskWeightDisplay.from_estimator(est.fit(X, Y))
     >>> [ax.get_ylabel() for ax in display.axes_]
     ['weight', 'mean cosine with others']

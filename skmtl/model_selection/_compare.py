@@ -138,7 +138,7 @@ def compare_sharing(
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.model_selection import compare_sharing
     >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
-    >>> est = MultiTaskRegressor(n_members=1, max_iter=5)
+    >>> est = MultiTaskRegressor(n_estimators=1, max_iter=5)
     >>> candidates = {"hard": est, "ridge": Ridge()}
     >>> comparison = compare_sharing(candidates, X, Y, cv=2, random_state=0)
     >>> comparison.names

@@ -76,7 +76,7 @@ class SharingComparisonDisplay:
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.model_selection import SharingComparisonDisplay, compare_sharing
     >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
-    >>> est = MultiTaskRegressor(n_members=1, max_iter=5)
+    >>> est = MultiTaskRegressor(n_estimators=1, max_iter=5)
     >>> comparison = compare_sharing(est, X, Y, cv=2, random_state=0)
     >>> display = SharingComparisonDisplay.from_comparison(comparison)
     >>> len(display.intervals_)

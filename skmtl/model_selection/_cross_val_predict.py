@@ -122,7 +122,7 @@ def cross_val_predict(
     >>> X, species = load_iris(return_X_y=True)
     >>> y = np.column_stack([species, X[:, 0] > 6]).astype(float)
     >>> y[::3, 0] = np.nan
-    >>> est = MultiTaskClassifier(n_members=1, max_iter=5, random_state=0)
+    >>> est = MultiTaskClassifier(n_estimators=1, max_iter=5, random_state=0)
     >>> proba = cross_val_predict(est, X, y, cv=3, method="predict_proba")
     >>> [p.shape for p in proba]
     [(150, 3), (150, 2)]

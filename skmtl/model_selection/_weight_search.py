@@ -101,7 +101,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.model_selection import TaskWeightSearchCV
     >>> X, Y = load_linnerud(return_X_y=True)
-    >>> est = MultiTaskRegressor(n_members=1, max_iter=9, random_state=0)
+    >>> est = MultiTaskRegressor(n_estimators=1, max_iter=9, random_state=0)
     >>> search = TaskWeightSearchCV(est, n_candidates=9, cv=2, random_state=0)
     >>> search.fit(X, Y).n_candidates_
     [9, 3, 1]

@@ -30,13 +30,13 @@ class Active:
         self.members = members
         self.weighting = weighting
         #: Numbers of all members in the order in which they are computed.
-        self.order = np.arange(members.n_members)
-        self.n_members = members.n_members
+        self.order = np.arange(members.n_estimators)
+        self.n_estimators = members.n_estimators
 
     @property
     def numbers(self) -> NDArray[np.intp]:
         """Numbers of the members that train, in the order of their outputs."""
-        return self.order[: self.n_members]
+        return self.order[: self.n_estimators]
 
     @property
     def modules(self) -> tuple[Members, WeightingModule]:
@@ -53,7 +53,7 @@ class Active:
 
         Parameters
         ----------
-        done : ndarray of bool of shape (n_members,)
+        done : ndarray of bool of shape (n_estimators,)
             Which of all members have stopped.
         optimizer : torch.optim.Optimizer
             It will train what is left. It must treat each number by itself.
@@ -65,7 +65,7 @@ class Active:
         """
         stopped = done[self.order]
         n = len(stopped) - int(stopped.sum())
-        if n == self.n_members:
+        if n == self.n_estimators:
             return False
         self.restrict(np.argsort(stopped, kind="stable"), n, optimizer)
         return True
@@ -77,7 +77,7 @@ class Active:
 
         Parameters
         ----------
-        index : ndarray of int of shape (n_members,)
+        index : ndarray of int of shape (n_estimators,)
             Their places before, in the new order.
         n : int
             How many of them go on.
@@ -86,7 +86,7 @@ class Active:
         """
         before, (members, weighting) = self.modules, self.every
         self._reorder(index)
-        self.n_members, self.members = n, members.first(n)
+        self.n_estimators, self.members = n, members.first(n)
         if isinstance(weighting, StackedWeighting):
             self.weighting = weighting.first(n)
         kept = torch.from_numpy(index[:n])
@@ -96,7 +96,7 @@ class Active:
         """Put all members back to where they were at first."""
         self._reorder(np.argsort(self.order))
         self.members, self.weighting = self.every
-        self.n_members = len(self.order)
+        self.n_estimators = len(self.order)
 
     def _reorder(self, index: NDArray[np.intp]) -> None:
         members, weighting = self.every

@@ -102,8 +102,8 @@ class MemberStopping(Callback):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Forget earlier trainings."""
-        self.best_losses_ = np.full(net.n_members, np.inf)
-        self.waited_ = np.zeros(net.n_members, dtype=int)
+        self.best_losses_ = np.full(net.n_estimators, np.inf)
+        self.waited_ = np.zeros(net.n_estimators, dtype=int)
         self.states_: dict[int, dict[str, torch.Tensor]] = {}
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -127,7 +127,7 @@ class MemberStopping(Callback):
 
     def knows_best(self, net: Any) -> bool:
         """Return whether there is a best epoch of every member to bring back."""
-        return self.restore and len(self.states_) == net.n_members
+        return self.restore and len(self.states_) == net.n_estimators
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the states that count."""

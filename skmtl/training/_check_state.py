@@ -65,7 +65,7 @@ def check_mt19937(key: Any, pos: Any, has_gauss: Any, gauss: Any) -> None:
 
 
 def check_optimizer_state(
-    optimizer: torch.optim.Optimizer, state: Any, n_members: int | None = None
+    optimizer: torch.optim.Optimizer, state: Any, n_estimators: int | None = None
 ) -> None:
     """Check that the state of an optimizer fits its parameters.
 
@@ -75,7 +75,7 @@ def check_optimizer_state(
         An optimizer.
     state : object
         What is to be the ``state_dict`` of one like it.
-    n_members : int or None, default=None
+    n_estimators : int or None, default=None
         How many stacked networks still train, where not all of them do.
 
     Raises
@@ -98,8 +98,8 @@ def check_optimizer_state(
     for number, values in entries.items():
         parameter = by_number[number]
         shape = list(parameter.shape)
-        if n_members is not None:
-            shape[0] = n_members
+        if n_estimators is not None:
+            shape[0] = n_estimators
         _check_entry(_entry_like(optimizer, parameter), values, shape)
 
 
@@ -208,7 +208,7 @@ def _check_net(net: MultiTaskNet, state: Any) -> None:
 
 def _check_members(net: MembersNet, state: Any) -> int | None:
     """Check what is of several networks; return how many of them still train."""
-    n = net.n_members
+    n = net.n_estimators
     order, n_active = state["active"]
     _require(sorted(order.tolist()) == list(range(n)), "the order of its networks")
     _require(_is_int(n_active) and 0 < n_active <= n, "how many of its networks train")

@@ -35,7 +35,7 @@ def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
         return  # without gates, no row is read
     X, _ = rows[:: -(-len(rows) // N_ROWS)]
     module.eval()
-    each = map(module.member, range(module.n_members)) if several else [module]
+    each = map(module.member, range(module.n_estimators)) if several else [module]
     with torch.inference_mode():
         X = module.staged(X)
         found = [one.sharing.collapsed(one.read(X)[0]) for one in each]

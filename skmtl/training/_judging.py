@@ -38,16 +38,16 @@ class Judging:
     ----------
     judge : Judge
         Scores tasks.
-    n_members : int
+    n_estimators : int
         Number of networks.
     n_tasks : int
         Number of tasks.
     """
 
-    def __init__(self, judge: Judge, n_members: int, n_tasks: int) -> None:
+    def __init__(self, judge: Judge, n_estimators: int, n_tasks: int) -> None:
         self.judge = judge
-        self.scores = np.full((n_members, n_tasks), np.nan)
-        self.worth = np.full(n_members, np.nan)
+        self.scores = np.full((n_estimators, n_tasks), np.nan)
+        self.worth = np.full(n_estimators, np.nan)
 
     def see(
         self,

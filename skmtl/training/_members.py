@@ -36,7 +36,7 @@ class Members(StagedModule):
         encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
-        self.n_members = len(modules)
+        self.n_estimators = len(modules)
         self.inputs = modules[0].inputs
         for module in modules:
             module.inputs = None if stacked else self.inputs
@@ -49,13 +49,13 @@ class Members(StagedModule):
 
     def _join_encoders(self) -> None:
         self.encoder: EncoderModule | None = None
-        if self._encoder_spec is not None and self.n_members > 1:
+        if self._encoder_spec is not None and self.n_estimators > 1:
             self.encoder = self._joined(self._encoder_spec)
 
     def _joined(self, encoder: Encoder) -> EncoderModule | None:
         """Return encoders of all members as one module on the stacked parameters."""
         alone: Any = self.together.sharing.encoder
-        joined = encoder.build(self.together.encoded_shape, self.n_members)
+        joined = encoder.build(self.together.encoded_shape, self.n_estimators)
         own = dict(alone.named_parameters())
         shapes = {name: p.shape for name, p in joined.named_parameters()}
         if shapes.keys() != own.keys():
@@ -83,7 +83,7 @@ class Members(StagedModule):
         return self.together.heads
 
     def forward(self, X: Tensor) -> Tensor:
-        """Return outputs (n_members, n, n_outputs) for inputs that all see."""
+        """Return outputs (n_estimators, n, n_outputs) for inputs that all see."""
         if self.stack is None:
             return torch.stack([module(X) for module in self.separate])  # type: ignore[union-attr]
         X = self.staged(X)
@@ -92,7 +92,7 @@ class Members(StagedModule):
         return self.stack.call("forward", (None,), X)  # type: ignore[no-any-return]
 
     def each(self) -> Callable[[Tensor], Tensor]:
-        """Return the map from inputs of each, (n_members, n, ...), to their outputs.
+        """Return the map from inputs of each, (n_estimators, n, ...), to their outputs.
 
         It is for one thread.
         """
@@ -124,7 +124,7 @@ class Members(StagedModule):
         memo |= {id(x): x for x in (self.inputs, self._encoder_spec)}
         memo |= {id(self.stack): self.stack.first(n)}  # type: ignore[union-attr]
         members = copy.deepcopy(self, memo)
-        members.n_members = n
+        members.n_estimators = n
         members._join_encoders()
         return members
 
@@ -158,7 +158,7 @@ class Members(StagedModule):
 
     def relation_matrix(self) -> Tensor | None:
         """Return what relations know of pairs of tasks, the mean over networks."""
-        found = [self.member(i).relation_matrix() for i in range(self.n_members)]
+        found = [self.member(i).relation_matrix() for i in range(self.n_estimators)]
         return None if found[0] is None else torch.stack(found).mean(dim=0)  # type: ignore[arg-type]
 
     def states(self) -> list[dict[str, Tensor]]:
@@ -203,7 +203,7 @@ class Members(StagedModule):
             As `MultiTaskModule.gate_usage`; experts of different members have nothing
             in common but their number.
         """
-        usage = [self.member(i).gate_usage(X) for i in range(self.n_members)]
+        usage = [self.member(i).gate_usage(X) for i in range(self.n_estimators)]
         return np.mean(usage, axis=0)  # type: ignore[no-any-return]
 
 
@@ -223,7 +223,7 @@ class StackedWeighting(WeightingModule):
         self.has_own_loss = own_loss is not WeightingModule.own_loss
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        """Return weights (n_members, n_tasks) for losses of that shape."""
+        """Return weights (n_estimators, n_tasks) for losses of that shape."""
         return self._called("forward", losses, present)  # type: ignore[return-value]
 
     def own_loss(self, losses: Tensor, present: Tensor | None) -> Tensor | None:
@@ -241,7 +241,7 @@ class StackedWeighting(WeightingModule):
         return copy.deepcopy(self, {id(self.stack): self.stack.first(n)})
 
     def after_epoch(self, losses: Tensor) -> None:
-        """Show each weighting its losses, of shape (n_members, n_tasks)."""
+        """Show each weighting its losses, of shape (n_estimators, n_tasks)."""
         for i, state in enumerate(self.stack.states()):
             module: WeightingModule = self.stack.module(i)  # type: ignore[assignment]
             module.after_epoch(losses[i])

@@ -101,7 +101,7 @@ class MembersNet(PredictingMembers):
         super().initialize_criterion()
         if self.stacked and not self.weighting_.fixed:
             n_tasks = len(self.task_weight)
-            built = [self.weighting.build(n_tasks) for _ in range(self.n_members)]
+            built = [self.weighting.build(n_tasks) for _ in range(self.n_estimators)]
             self.weighting_ = StackedWeighting(built).to(self.dtype)
         return self
 
@@ -109,7 +109,7 @@ class MembersNet(PredictingMembers):
         """Build the optimizer, or one for each member that takes its turn."""
         if self.stacked:
             return super().initialize_optimizer(triggered_directly)
-        self._alone = [self._worker(i) for i in range(self.n_members)]
+        self._alone = [self._worker(i) for i in range(self.n_estimators)]
         self._join()
         return self
 
@@ -163,7 +163,7 @@ class MembersNet(PredictingMembers):
         epochs : int
             Number of passes at most.
         """
-        self.done = np.zeros(self.n_members, dtype=bool)
+        self.done = np.zeros(self.n_estimators, dtype=bool)
         self._losses_of_members: dict[str, NDArray[np.float64]] = {}
         super().train(rows, valid, epochs)
 
@@ -189,12 +189,12 @@ class MembersNet(PredictingMembers):
 
         Parameters
         ----------
-        order : ndarray of int of shape (n_members,)
+        order : ndarray of int of shape (n_estimators,)
             Numbers of the members in the order in which they are computed.
         n : int
             How many of them, the first, still train.
         """
-        if n < self.n_members:
+        if n < self.n_estimators:
             self.active.restrict(order, n, self.optimizer_)
             self._train_active()
 
@@ -345,7 +345,7 @@ class MembersNet(PredictingMembers):
     def _refined_losses(
         self, checks: Checks
     ) -> tuple[NDArray[np.float64], Tensor, Slopes]:
-        """Return losses (n_members, n_tasks) of refined outputs; outputs and slopes."""
+        """Return losses (n_estimators, n_tasks) of refined outputs; outputs and slopes."""
         Z = self._outputs_of_each(checks, self._run, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))
@@ -365,7 +365,7 @@ class MembersNet(PredictingMembers):
         self, prefix: str, losses: NDArray[np.float64], mean: float | None = None
     ) -> None:
         """Record the losses of those that train, beside the last ones of the others."""
-        shape = self.n_members, losses.shape[1]
+        shape = self.n_estimators, losses.shape[1]
         every = self._losses_of_members.setdefault(prefix, np.empty(shape))
         every[self.active.numbers[self._trains]] = losses[self._trains]
         self.member_losses = _mean_known(every, self.task_weight > 0)

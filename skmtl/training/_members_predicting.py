@@ -30,7 +30,7 @@ class PredictingMembers(MultiTaskNet):
     slopes: Slopes | None
 
     @property
-    def n_members(self) -> int:
+    def n_estimators(self) -> int:
         """Number of members."""
         return len(self.priors)
 
@@ -50,15 +50,15 @@ class PredictingMembers(MultiTaskNet):
         return refined(outputs, self.slopes, blocks, prior)
 
     def outputs_of_each(self, source: Source) -> Tensor:
-        """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
-        every = Checks([Rows(source, [])] * self.n_members)
+        """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
+        every = Checks([Rows(source, [])] * self.n_estimators)
         return self._outputs_of_each(every, self.module_.each())
 
     def _predicted(self, X: Tensor) -> Tensor:
         return averaged(self.module_(X).to(self.dtype), self.criterion_.blocks)
 
     def _rows_at_once(self, device: torch.device) -> int:
-        return max(64, super()._rows_at_once(device) // self.n_members)
+        return max(64, super()._rows_at_once(device) // self.n_estimators)
 
     def predict_held_out(self, choice: EpochChoice) -> None:
         """Predict rows by the members as they are, for all groups of them.

@@ -129,7 +129,7 @@ class PredictingNet(NeuralNet):
         return self.outputs(SelectedRows(rows.rows.source, rows.rows.numbers()))
 
     def outputs_of_each(self, source: Source) -> Tensor:
-        """Return the outputs of each member, of shape (n_members, n, n_outputs)."""
+        """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
         return self.outputs(source).unsqueeze(0)
 
     def _predicted(self, X: Tensor) -> Tensor:

@@ -103,11 +103,11 @@ def averaged(
 
     Parameters
     ----------
-    outputs : Tensor of shape (n_members, n, n_outputs)
+    outputs : Tensor of shape (n_estimators, n, n_outputs)
         Packed outputs of several networks.
     blocks : sequence of Block
         Layout of the outputs.
-    share : Tensor of shape (n_members, n) or None, default=None
+    share : Tensor of shape (n_estimators, n) or None, default=None
         How much each network counts in each row; None where all count the same.
 
     Returns

@@ -83,7 +83,7 @@ def _state_of_net(net: MultiTaskNet) -> dict[str, Any]:
         state["judging"] = _attributes(net.judging, OF_JUDGING)
     if isinstance(net, MembersNet):
         state |= _attributes(net, OF_MEMBERS)
-        state["active"] = net.active.order, net.active.n_members
+        state["active"] = net.active.order, net.active.n_estimators
         if net.choice is not None:
             state["choice"] = net.choice.state()
         if not net.stacked:

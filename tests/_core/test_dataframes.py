@@ -37,7 +37,7 @@ Y = pd.DataFrame(
     }
 )
 WEIGHT = pd.DataFrame(RNG.uniform(0.5, 2, size=(N, 3)), columns=list(Y))
-SETTINGS = {"encoder": MLP((8,)), "max_iter": 2, "n_members": 1, "random_state": 0}
+SETTINGS = {"encoder": MLP((8,)), "max_iter": 2, "n_estimators": 1, "random_state": 0}
 
 
 def arrow(frame):

@@ -27,7 +27,7 @@ Y = pd.DataFrame(LABELS, columns=[EVIL, "b"], dtype=object)
 SMALL = {
     "encoder": MLP((2,), numeric_embedding=None),
     "max_iter": 1,
-    "n_members": 1,
+    "n_estimators": 1,
     "random_state": 0,
 }
 

@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
 MASK = RNG.uniform(size=X.shape) < 0.2
 Y = np.column_stack([X[:, 0] > 0, X[:, 1] > 0]).astype(int)
-SETTINGS = {"encoder": MLP((8,)), "max_iter": 2, "n_members": 1, "random_state": 0}
+SETTINGS = {"encoder": MLP((8,)), "max_iter": 2, "n_estimators": 1, "random_state": 0}
 WHOLE = np.round(3 * X)
 #: Arrays with masked entries, and the same with NaN.
 MASKED = {

@@ -19,7 +19,7 @@ ABSENT = np.random.RandomState(0).rand(*Y.shape) < 0.3
 ABSENT[:5] = True  # rows without any label
 SETTINGS = {
     "encoder": MLP((16,), dropout=0, numeric_embedding=None),
-    "n_members": 1,
+    "n_estimators": 1,
     "max_iter": 20,
     "learning_rate_init": 0.02,
     "random_state": 0,

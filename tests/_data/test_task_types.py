@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(600, 3))
 ROUNDED = np.round(1000 + 300 * X[:, 0])
 AGES = np.clip(np.round(40 + 15 * X[:, 1]), 0, 90).astype(int)
-SETTINGS = {"encoder": MLP((8,)), "max_iter": 1, "n_members": 1, "random_state": 0}
+SETTINGS = {"encoder": MLP((8,)), "max_iter": 1, "n_estimators": 1, "random_state": 0}
 
 CLASSES, QUANTITIES = "classification", "regression"
 #: Labels, their kind, and whether it is plain.

@@ -264,13 +264,13 @@ def test_callables_are_tried_on_a_small_batch_before_training(
 
 
 def test_members_learn_with_callables_and_image_augmentations():
-    plain = classifier(n_members=2).fit(X, Y)
-    same = classifier(lambda batch: batch, n_members=2).fit(X, Y)
+    plain = classifier(n_estimators=2).fit(X, Y)
+    same = classifier(lambda batch: batch, n_estimators=2).fit(X, Y)
     assert_allclose(outputs(same), outputs(plain), atol=1e-12)
-    flipped = of_images("flip", n_members=2, max_iter=1)
+    flipped = of_images("flip", n_estimators=2, max_iter=1)
     assert flipped.fit(IMAGES[:60], DIGIT_TASKS[:60]).n_iter_ == 1
     with pytest.raises(ValueError, match="'flip' needs images"):
-        classifier("flip", n_members=2).fit(X, Y)
+        classifier("flip", n_estimators=2).fit(X, Y)
 
 
 def test_a_callable_may_write_into_its_batch():

@@ -18,14 +18,14 @@ SMALL = {"encoder": MLP((6,)), "max_iter": 2, "random_state": 0}
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_probabilities_and_values_are_float64(n_members, precision):
-    settings = {**SMALL, "n_members": n_members, "precision": precision}
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_probabilities_and_values_are_float64(n_estimators, precision):
+    settings = {**SMALL, "n_estimators": n_estimators, "precision": precision}
     est = MultiTaskClassifier(**settings).fit(X, Y.astype(int))
     for rows in (X, X.astype(np.float32)):
         answers = [*est.predict_proba(rows), *est.predict_log_proba(rows)]
         answers.append(est.task_estimator(0).predict_proba(rows))
-        answers += est.oof_prediction_ if n_members > 1 else []
+        answers += est.oof_prediction_ if n_estimators > 1 else []
         assert {a.dtype for a in answers} == {np.dtype(np.float64)}
         for p, labels in zip(answers[:3], est.predict(rows).T, strict=True):
             assert_array_equal(p.sum(axis=1).round(12), 1)
@@ -45,7 +45,7 @@ def test_probabilities_and_values_are_float64(n_members, precision):
     ids=["mlp", "cnn"],
 )
 def test_hooks_see_what_modules_take_and_return(encoder, rows):
-    est = MultiTaskClassifier(**SMALL | {"encoder": encoder}, n_members=1)
+    est = MultiTaskClassifier(**SMALL | {"encoder": encoder}, n_estimators=1)
     module, seen = est.fit(rows, Y.astype(int)).module_, []
     for part in module.modules():
         if isinstance(part, nn.ReLU):
@@ -59,7 +59,7 @@ def test_hooks_see_what_modules_take_and_return(encoder, rows):
     assert inputs.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -69,8 +69,8 @@ def test_hooks_see_what_modules_take_and_return(encoder, rows):
         {"relation": "label_graph"},
     ],
 )
-def test_operations_of_predictions_are_counted(settings, n_members):
-    est = MultiTaskClassifier(**SMALL, **settings, n_members=n_members)
+def test_operations_of_predictions_are_counted(settings, n_estimators):
+    est = MultiTaskClassifier(**SMALL, **settings, n_estimators=n_estimators)
     est.fit(X, Y[:, :2].astype(int))
     expected = est.predict(X)
     with FlopCounterMode(display=False) as counter:
@@ -103,13 +103,13 @@ def test_categories_of_numbers_are_numbers_where_fit_had_numbers(missing):
         est.predict(strings)
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("n_estimators", [1, 3])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_a_prediction_module_returns_what_the_estimator_predicts(n_members, precision):
+def test_a_prediction_module_returns_what_the_estimator_predicts(n_estimators, precision):
     rows = np.where(RNG.uniform(size=X.shape) < 0.1, np.nan, X)
     Z = np.column_stack([X[:, 0], Y])
     kinds = ["regression", "classification", "classification", "classification"]
-    settings = {**SMALL, "n_members": n_members, "precision": precision}
+    settings = {**SMALL, "n_estimators": n_estimators, "precision": precision}
     est = MultiTaskEstimator(**settings, task_types=kinds).fit(rows, Z)
     expected = est.predict_proba(rows)
     expected[0] = est.predict(rows)[:, :1].astype(float)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.defaults
 # Smaller networks and fewer epochs than by default, for less time.
 SMALL = {
     "encoder": MLP((16,)),
-    "n_members": 1,
+    "n_estimators": 1,
     "learning_rate_init": 2e-2,
     "max_iter": 15,
 }

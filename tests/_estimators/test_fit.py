@@ -1370,17 +1370,17 @@ def test_one_row_is_predicted_as_in_the_table():
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_rows_do_for_members_that_hold_out_what_they_do_not_draw(n):
     for seed in range(5):
-        settings = {"n_members": 3, "members": "bootstrap", "random_state": seed}
+        settings = {"n_estimators": 3, "members": "bootstrap", "random_state": seed}
         est = classifier(**settings).fit(X[:n], Y[:n])
-        assert est.n_members_ == 3
+        assert est.n_estimators_ == 3
         parts = [] if n == 1 else est._parts_of_fit[1]
         assert all(len(held) for _, held in parts)
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_batch_normalisation_of_one_row_is_refused(n_members):
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_batch_normalisation_of_one_row_is_refused(n_estimators):
     encoder = MLP((4,), norm="batch")
-    est = classifier(encoder=encoder, batch_size=1, n_members=n_members)
+    est = classifier(encoder=encoder, batch_size=1, n_estimators=n_estimators)
     with pytest.raises(ValueError, match="norm='batch' needs at least 2 rows in every"):
         est.fit(X[::30], Y[::30])
     assert not hasattr(est, "net_")

@@ -38,7 +38,7 @@ CLASSES = np.column_stack([PANDAS["level"], PANDAS["color"] == "r"])
 WEIGHT = RNG.uniform(0.5, 2, size=(N, 2))
 SETTINGS = {
     "encoder": MLP((4,)),
-    "n_members": 2,
+    "n_estimators": 2,
     "max_iter": 2,
     "random_state": 0,
 }
@@ -117,7 +117,7 @@ def run_tools():
         (StandardScaler(), ["number", "level"]),
         (OneHotEncoder(sparse_output=False), ["color"]),
     )
-    est = MultiTaskClassifier(**SETTINGS | {"n_members": 1})
+    est = MultiTaskClassifier(**SETTINGS | {"n_estimators": 1})
     pipe = make_pipeline(columns, est).fit(PANDAS, CLASSES)
     cv = KFold(2)
     scoring = multitask_scorers(["accuracy", "neg_log_loss"])

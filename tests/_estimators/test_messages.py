@@ -94,7 +94,7 @@ def test_images_whose_channels_come_last():
         pytest.raises(ValueError, match=f"images of 8 x 3 \\({last}\\), are too small"),
     ):
         classifier(encoder="cnn").fit(IMAGES, Y[:12])
-    est = classifier(encoder=CNN((2,)), n_members=1)
+    est = classifier(encoder=CNN((2,)), n_estimators=1)
     est.fit(IMAGES.transpose(0, 3, 1, 2), Y[:12])
     message = f"shape \\(8, 8, 3\\), but training had \\(3, 8, 8\\): {last}"
     with pytest.raises(ValueError, match=message):
@@ -277,7 +277,7 @@ def test_attributes_of_what_is_not_fitted(name):
 )
 def test_strategies_by_name_that_need_settings(params, message):
     with pytest.warns(UserWarning, match=message) as caught:
-        classifier(n_members=1, **params).fit(X, Y)
+        classifier(n_estimators=1, **params).fit(X, Y)
     assert caught[0].filename == __file__
 
 

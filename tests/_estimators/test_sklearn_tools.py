@@ -284,7 +284,7 @@ def _mean_score(est, X, y):
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_two_jobs_find_what_one_does(backend):
     est, X, Y, cv = case("classifier, missing labels")
-    est.set_params(n_members=1)
+    est.set_params(n_estimators=1)
     search = GridSearchCV(est, {"sharing": FEW}, cv=cv).fit(X, Y)
     folds = cross_validate(est, X, Y, cv=cv, return_estimator=True)
     with joblib.parallel_backend(backend, n_jobs=2):

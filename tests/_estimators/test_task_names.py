@@ -43,7 +43,7 @@ WEIGHT = pd.DataFrame(
 )
 SETTINGS = {
     "encoder": MLP((8,)),
-    "n_members": 1,
+    "n_estimators": 1,
     "max_iter": 5,
     "learning_rate_init": 0.02,
     "random_state": 0,

@@ -42,7 +42,7 @@ SMALL = {
     "encoder": MLP((6,), dropout=0.3),
     "batch_size": 16,
     "max_iter": 6,
-    "n_members": 1,
+    "n_estimators": 1,
     "random_state": 0,
     "n_threads": 1,
 }
@@ -86,21 +86,21 @@ class OwnWeighting(Equal):
 
 BESIDE = {
     "one network": classifier(),
-    "members": classifier(n_members=3, members="bootstrap"),
-    "members in turns": classifier(n_members=2, weighting="pcgrad"),
+    "members": classifier(n_estimators=3, members="bootstrap"),
+    "members in turns": classifier(n_estimators=2, weighting="pcgrad"),
     "rlw": classifier(weighting="rlw"),
-    "stacked rlw": classifier(weighting="rlw", n_members=3),
+    "stacked rlw": classifier(weighting="rlw", n_estimators=3),
     "graddrop": classifier(weighting="graddrop"),
     "gradvac": classifier(weighting="gradvac"),
     "noise": classifier(augmentation=["noise", "mixup"]),
     "sampling": classifier(sampling="classes"),
     "images": classifier(encoder=CNN((4,)), augmentation=["flip", "crop"]),
     "branching": classifier(sharing=LearnedBranching(2)),
-    "stacked branching": classifier(sharing=LearnedBranching(2), n_members=2),
+    "stacked branching": classifier(sharing=LearnedBranching(2), n_estimators=2),
     "auto_grouped": classifier(sharing=AutoGrouped(2, max_iter=2)),
     "held out": classifier(early_stopping=True, stop_tasks=True),
     "relation": MultiTaskRegressor(**SMALL, relation="task_covariance"),
-    "distillation": classifier(relation="distillation", n_members=2),
+    "distillation": classifier(relation="distillation", n_estimators=2),
 }
 IN_TURN = {
     "own module": classifier(encoder=Drawing),
@@ -292,11 +292,11 @@ def test_predictions_in_16_threads_equal_serial_ones(name):
 
 
 SHARED = {
-    "joined encoders": {"encoder": MLP((6,)), "n_members": 3},
-    "mapped networks": {"sharing": "mmoe", "n_members": 3},
-    "heads of a relation": {"relation": "label_graph", "n_members": 3},
+    "joined encoders": {"encoder": MLP((6,)), "n_estimators": 3},
+    "mapped networks": {"sharing": "mmoe", "n_estimators": 3},
+    "heads of a relation": {"relation": "label_graph", "n_estimators": 3},
     "own modules of experts": {"sharing": "mmoe", "encoder": Plain},
-    "own modules, mapped": {"sharing": "mmoe", "encoder": Plain, "n_members": 2},
+    "own modules, mapped": {"sharing": "mmoe", "encoder": Plain, "n_estimators": 2},
     "adapters": {"sharing": "adapter"},
 }
 
@@ -316,7 +316,7 @@ def hasty():
 def test_predictions_in_threads_change_nothing_that_is_shared(name, tmp_path):
     est = classifier(**SHARED[name], max_iter=1).fit(X, Y)
     answers = [est.predict, est.predict_proba, est.task_estimator(1).predict]
-    if est.n_members_ > 1:
+    if est.n_estimators_ > 1:
         answers.append(lambda X: est.oof_prediction_[0])
     expected, whole = [answer(X[:4]) for answer in answers], bits(est)
     fresh = pickle.loads(pickle.dumps(est))
@@ -342,7 +342,7 @@ def test_predictions_in_threads_change_nothing_that_is_shared(name, tmp_path):
 
 
 def test_predictions_beside_an_export_are_as_alone(tmp_path, monkeypatch):
-    est = classifier(sharing="mmoe", n_members=2, max_iter=1).fit(X, Y)
+    est = classifier(sharing="mmoe", n_estimators=2, max_iter=1).fit(X, Y)
     expected, whole = est.predict_proba(X)[0], bits(est)
     export, traced = torch.export.export, threading.Event()
 

@@ -54,11 +54,11 @@ class OfDefaults(nn.Module):
 
 
 ESTIMATORS = {
-    "default": {"n_members": 2},
-    "one network": {"n_members": 1, "early_stopping": True},
-    "own module": {"encoder": OfDefaults, "n_members": 1},
+    "default": {"n_estimators": 2},
+    "one network": {"n_estimators": 1, "early_stopping": True},
+    "own module": {"encoder": OfDefaults, "n_estimators": 1},
     "own module of experts": {"encoder": OfDefaults, "sharing": "mmoe"},
-    "pcgrad": {"weighting": "pcgrad", "n_members": 1},
+    "pcgrad": {"weighting": "pcgrad", "n_estimators": 1},
     "images": {"encoder": CNN((4,)), "augmentation": ["flip", "noise"]},
 }
 

@@ -40,13 +40,13 @@ def fit_without_neighbours():
 
 
 def fit_more_members_than_rows():
-    return classifier(n_members=4, early_stopping=True).fit(X[:3], Y[:3])
+    return classifier(n_estimators=4, early_stopping=True).fit(X[:3], Y[:3])
 
 
 def fit_fewer_labels_than_folds():
     few = Y.copy()
     few[2:, 1] = np.nan
-    return classifier(n_members=4, early_stopping=True).fit(X, few)
+    return classifier(n_estimators=4, early_stopping=True).fit(X, few)
 
 
 def fit_one_task_by_gradients():

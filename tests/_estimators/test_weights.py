@@ -419,7 +419,7 @@ def test_a_common_factor_of_weights_is_no_matter_to_what_is_out_of_fold(factor):
     rng = np.random.RandomState(0)
     X, weight = rng.normal(size=(60, 3)), rng.rand(60, 2)
     y = np.column_stack([X[:, 0] + rng.normal(size=60) > 0.5, rng.randint(0, 3, 60)])
-    settings = {"n_members": 2, "threshold": "matthews_corrcoef", "max_iter": 3}
+    settings = {"n_estimators": 2, "threshold": "matthews_corrcoef", "max_iter": 3}
     first, second = (small(**settings).fit(X, y, c * weight) for c in (1.0, factor))
     assert_allclose(first.thresholds_, second.thresholds_, rtol=1e-3)
     regions = (est.predict_interval(X, 0.8) for est in (first, second))
@@ -471,7 +471,7 @@ def test_one_task_alone_has_its_own_class_weights():
 def test_weights_of_tasks_may_be_far_apart():
     X, y = np.arange(6.0)[:, None], np.array([0.0, 1.0, 3.0, 2.0, 5.0, 4.0])
     Y = np.column_stack([y, y])
-    settings = {"n_members": 1, "max_iter": 2, "random_state": 0}
+    settings = {"n_estimators": 1, "max_iter": 2, "random_state": 0}
     weight = np.column_stack([np.full(6, 2.0**690), [2.0**-460, 2.0**-459] * 3])
     found = MultiTaskRegressor(**settings).fit(X, Y, sample_weight=weight)
     near = np.column_stack([np.full(6, 2.0), [1.0, 2.0] * 3])

@@ -30,7 +30,7 @@ def child_memmap(path: str, n: str, n_features: str) -> None:
     Y = np.random.default_rng(0).integers(0, 3, (shape[0], 2), dtype=np.int8)
     model = MultiTaskClassifier(
         encoder=MLP((32,), dropout=0, numeric_embedding=None),
-        n_members=1,
+        n_estimators=1,
         batch_size=8192,
         max_iter=1,
         early_stopping=False,

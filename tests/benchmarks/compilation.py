@@ -33,7 +33,7 @@ CASES: list[tuple[int, int, int, dict[str, object]]] = [
     (8, 256, 256, {"sharing": "mmoe"}),
     (8, 256, 256, {"sharing": "mmoe", "weighting": "upgrad"}),
     (8, 64, 256, {"encoder": "mlp"}),
-    (8, 64, 256, {"encoder": "mlp", "n_members": 8}),
+    (8, 64, 256, {"encoder": "mlp", "n_estimators": 8}),
     (8, 256, 256, {"sharing": "task_token"}),
 ]
 

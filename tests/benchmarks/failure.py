@@ -48,10 +48,10 @@ def memory(folder):
     X, Y = data(200, 10)
     settings = {"max_iter": EPOCHS, "n_iter_no_change": np.inf, "random_state": 0}
     for name, own in {
-        "one network": {"n_members": 1},
-        "three members": {"n_members": 3},
-        "gradients": {"n_members": 1, "weighting": "upgrad"},
-        "checkpoints every 5": {"n_members": 1, "checkpoint": folder},
+        "one network": {"n_estimators": 1},
+        "three members": {"n_estimators": 3},
+        "gradients": {"n_estimators": 1, "weighting": "upgrad"},
+        "checkpoints every 5": {"n_estimators": 1, "checkpoint": folder},
     }.items():
         watching = Watching()
         est = MultiTaskClassifier(encoder=MLP((32,)), **settings, **own)
@@ -66,7 +66,7 @@ def checkpoints(folder):
     """Print what a checkpoint costs beside an epoch."""
     X, Y = data(2000, 100)
     for width in (64, 512, 1024):
-        settings = {"encoder": MLP((width, width)), "n_members": 1, "max_iter": 5}
+        settings = {"encoder": MLP((width, width)), "n_estimators": 1, "max_iter": 5}
         est = MultiTaskClassifier(**settings, random_state=0, precision="float32")
         est.set_params(n_iter_no_change=np.inf, checkpoint_every=1, n_threads=1)
         times = []
@@ -85,7 +85,7 @@ def checkpoints(folder):
 
 def threads():
     """Print how much faster two threads are than one, each fit on one torch thread."""
-    settings = {"n_members": 1, "precision": "float32", "n_threads": 1}
+    settings = {"n_estimators": 1, "precision": "float32", "n_threads": 1}
     for width, n, epochs in ((32, 2000, 20), (256, 10_000, 3), (1024, 10_000, 1)):
         X, Y = data(n, 100)
         est = MultiTaskClassifier(**settings, encoder=MLP((width, width)))

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from skmtl import MultiTaskClassifier
 from skmtl.training import MembersNet
 
-N_ROWS, N_FEATURES, N_TASKS, N_MEMBERS = 4000, 50, 8, 8
+N_ROWS, N_FEATURES, N_TASKS, N_ESTIMATORS = 4000, 50, 8, 8
 #: Epochs of one network that one of eight members may cost, by width.
 TARGETS = {64: 3.5, 256: 8.5}
 
@@ -32,11 +32,11 @@ def cost(width: int, quick: bool, device: str) -> list[Row]:
     X = rng.standard_normal((N_ROWS, N_FEATURES), dtype=np.float32)
     Y = (X @ rng.standard_normal((N_FEATURES, N_TASKS)) > 0).astype(int)
 
-    def fit(n_members: int) -> Callable[[int], None]:
+    def fit(n_estimators: int) -> Callable[[int], None]:
         def contestant(epochs: int) -> None:
             MultiTaskClassifier(
                 encoder=plain_mlp((width, width)),
-                n_members=n_members,
+                n_estimators=n_estimators,
                 members="all",
                 early_stopping=False,
                 batch_size=200,
@@ -51,9 +51,9 @@ def cost(width: int, quick: bool, device: str) -> list[Row]:
 
     def in_turns(epochs: int) -> None:
         with mock.patch.object(MembersNet, "_may_stack", return_value=False):
-            fit(N_MEMBERS)(epochs)
+            fit(N_ESTIMATORS)(epochs)
 
-    models = {"one": fit(1), "eight": fit(N_MEMBERS), "in turns": in_turns}
+    models = {"one": fit(1), "eight": fit(N_ESTIMATORS), "in turns": in_turns}
     epochs, _ = fits(models, (1, 6), 3 if quick else 9)
     case = f"width {width}"
     return [

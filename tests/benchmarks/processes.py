@@ -45,7 +45,7 @@ def child(width: str, batch_size: str) -> None:
     model = MultiTaskClassifier(
         encoder=MLP((int(width),) * 2, dropout=0, numeric_embedding=None),
         batch_size=int(batch_size),
-        n_members=1,
+        n_estimators=1,
         early_stopping=False,
         n_iter_no_change=np.inf,
         precision="float32",

@@ -242,10 +242,10 @@ MODELS: dict[str, Factory] = {
     "HGB": boosting,
     "MLP": perceptron,
     "skmtl": ours,
-    "skmtl-1": partial(ours, n_members=1),
+    "skmtl-1": partial(ours, n_estimators=1),
     "skmtl-separate": partial(ours, sharing="independent"),
 }
-if "n_members" not in inspect.signature(skmtl.MultiTaskClassifier).parameters:
+if "n_estimators" not in inspect.signature(skmtl.MultiTaskClassifier).parameters:
     del MODELS["skmtl-1"]
 MISSING = [p for p in OPTIONAL if importlib.util.find_spec(p) is None]
 for package in set(OPTIONAL) - set(MISSING):

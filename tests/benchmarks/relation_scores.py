@@ -132,7 +132,7 @@ def main() -> None:
     own = quality_data.names(None) if options.data is None else SETS
     for set_name in options.sets or own:
         data = quality_data.load(set_name, options.data)
-        est = estimator(data).set_params(n_members=options.members or "auto")
+        est = estimator(data).set_params(n_estimators=options.members or "auto")
         settings = relations(data)
         if options.only is not None:
             kept = {"none", *options.only}

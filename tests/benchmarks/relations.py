@@ -98,7 +98,7 @@ def explained(
 ) -> float:
     """Return R2 over all tasks of one network."""
     est = MultiTaskRegressor(
-        relation=relation, n_members=1, n_threads=1, random_state=seed
+        relation=relation, n_estimators=1, n_threads=1, random_state=seed
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tasks that no row has in common
@@ -160,7 +160,7 @@ def labels(n_tasks: int, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
 def training(relation: Any, X: Any, Y: Any) -> Callable[[int], None]:
     est = MultiTaskClassifier(
         relation=relation,
-        n_members=1,
+        n_estimators=1,
         early_stopping=False,
         batch_size=200,
         precision="float32",
@@ -193,7 +193,7 @@ def affinity(rounds: int) -> list[Row]:
     for n_tasks, n_rows in ((8, 8000), (32, 8000), (128, 4000)):
         X, Y = labels(n_tasks, n_rows)
         est = MultiTaskClassifier(
-            n_members=1, max_iter=20, batch_size=200, n_threads=1, random_state=0
+            n_estimators=1, max_iter=20, batch_size=200, n_threads=1, random_state=0
         )
         contestants: dict[str, Callable[[], Any]] = {
             "fit": partial(est.fit, X, Y),

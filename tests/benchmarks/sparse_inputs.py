@@ -73,14 +73,14 @@ def main() -> None:
             f"seed {seed}: logistic regression {np.round(areas, 3)} {reference:.2f} s"
         )
         for given in args.members:
-            n_members = given if given == "auto" else int(given)
-            model = MultiTaskClassifier(n_members=n_members, random_state=seed)
+            n_estimators = given if given == "auto" else int(given)
+            model = MultiTaskClassifier(n_estimators=n_estimators, random_state=seed)
             areas, spent = result(model, train, test)
             ratios.setdefault(given, []).append(spent / reference)
             times = f"{spent:.2f} s, {spent / reference:.1f} times"
-            print(f"seed {seed}: n_members={given} {np.round(areas, 3)} {times}")
+            print(f"seed {seed}: n_estimators={given} {np.round(areas, 3)} {times}")
     for given, values in ratios.items():
-        print(f"n_members={given}: median ratio {statistics.median(values):.1f}")
+        print(f"n_estimators={given}: median ratio {statistics.median(values):.1f}")
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ class Problem:
         defaults: dict[str, object] = {
             "sharing": "hard",
             "encoder": plain_mlp(self.layers),
-            "n_members": 1,
+            "n_estimators": 1,
             "batch_size": self.batch_size,
             "max_iter": epochs,
             "alpha": DECAY,

@@ -43,7 +43,7 @@ def write_table(folder, n_rows):
         parquet.write_table(pa.table(columns), path, row_group_size=122_880)
 
 
-def child_epoch(folder, n_members):
+def child_epoch(folder, n_estimators):
     """Print what an epoch takes in this interpreter."""
     from skmtl import MultiTaskEstimator
     from skmtl.datasets import open_table
@@ -52,7 +52,7 @@ def child_epoch(folder, n_members):
     before = _peak()
     start = time.process_time()
     MultiTaskEstimator(
-        max_iter=1, n_members=int(n_members), batch_size=BATCH, random_state=0
+        max_iter=1, n_estimators=int(n_estimators), batch_size=BATCH, random_state=0
     ).fit(X, y)
     seconds = time.process_time() - start
     print(json.dumps([len(X), seconds, before, _peak()]))
@@ -62,16 +62,16 @@ def _peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GiB
 
 
-def growth(sizes, n_members, folder):
+def growth(sizes, n_estimators, folder):
     """Print memory and CPU time of an epoch by the number of rows."""
-    print(f"An epoch of {n_members} network(s), batches of {BATCH}, one thread:")
+    print(f"An epoch of {n_estimators} network(s), batches of {BATCH}, one thread:")
     print("|   rows | CPU time | us per row | peak memory | of it before fit |")
     for n in sizes:
         table = folder / str(n)
         if not table.exists():
             table.mkdir()
             write_table(table, n)
-        command = [sys.executable, __file__, "--child", str(table), str(n_members)]
+        command = [sys.executable, __file__, "--child", str(table), str(n_estimators)]
         found = subprocess.run(command, check=True, capture_output=True, text=True)
         n_rows, seconds, before, peak = json.loads(found.stdout.splitlines()[-1])
         each = 1e6 * seconds / n_rows

@@ -69,7 +69,7 @@ def estimator(data: dict[str, Any], name: str, seed: int, stop: bool | str) -> A
     """Return the estimator of a weighting, or of separate networks."""
     settings: dict[str, Any] = {
         "random_state": seed,
-        "n_members": 1,
+        "n_estimators": 1,
         "n_threads": 1,
         "early_stopping": stop,
     }

@@ -81,7 +81,7 @@ def opened(folder, **options):
 
 
 def estimator(**parameters):
-    defaults = {"encoder": NET, "max_iter": 3, "n_members": 1, "random_state": 0}
+    defaults = {"encoder": NET, "max_iter": 3, "n_estimators": 1, "random_state": 0}
     return MultiTaskEstimator(**(defaults | parameters))
 
 
@@ -137,11 +137,11 @@ def test_null_and_other_numbers():
     assert open_table(pa.table(columns))[1] is None
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("n_estimators", [1, 3])
 @pytest.mark.parametrize("options", [{"batch_size": N}, {"shuffle": False}])
-def test_training_is_that_of_an_array(n_members, options, tmp_path):
+def test_training_is_that_of_an_array(n_estimators, options, tmp_path):
     X, y = opened(tmp_path)
-    options = {"batch_size": 40, "n_members": n_members, **options}
+    options = {"batch_size": 40, "n_estimators": n_estimators, **options}
     est = estimator(**options).fit(X, y)
     other = estimator(**options).fit(FRAME[FEATURES], y)
     assert_allclose(est.loss_curve_, other.loss_curve_, rtol=1e-12)
@@ -153,15 +153,15 @@ def test_training_is_that_of_an_array(n_members, options, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_members": 3, "members": "bootstrap"},
-        {"weighting": "pcgrad", "n_members": 2},  # in turns
+        {"n_estimators": 3, "members": "bootstrap"},
+        {"weighting": "pcgrad", "n_estimators": 2},  # in turns
         {
             "early_stopping": True,
             "validation_metric": "r2",
         },
         {"sampling": "classes"},
         {"augmentation": "mixup"},
-        {"relation": "distillation", "n_members": 2},
+        {"relation": "distillation", "n_estimators": 2},
     ],
     ids=str,
 )
@@ -181,13 +181,13 @@ def test_rows_of_a_split_may_be_in_any_order(tmp_path):
     parts = train_test_split(X, y, train_size=224, random_state=0)
     train, test, y_train, y_test = parts
     assert (np.diff(train.rows) < 0).any()
-    est = estimator(n_members=2).fit(train, y_train)
+    est = estimator(n_estimators=2).fit(train, y_train)
     assert_array_equal(np.asarray(test), NUMBERS[test.rows])
     of_test = FRAME[FEATURES].iloc[test.rows]
     assert_array_equal(est.predict(test), est.predict(of_test))
     assert est.score(test, y_test) == est.score(of_test, y_test)
-    one = estimator(batch_size=N, n_members=2).fit(train, y_train)
-    other = estimator(batch_size=N, n_members=2).fit(NUMBERS[train.rows], y_train)
+    one = estimator(batch_size=N, n_estimators=2).fit(train, y_train)
+    other = estimator(batch_size=N, n_estimators=2).fit(NUMBERS[train.rows], y_train)
     for own, expected in zip(one.oof_prediction_, other.oof_prediction_, strict=True):
         assert_allclose(own, expected, atol=1e-12)
 
@@ -208,7 +208,7 @@ def test_partial_fit_takes_tables(tmp_path):
     X, y = opened(tmp_path)
     parts = [slice(0, 100), slice(100, N)]
     est, other = (
-        MultiTaskRegressor(encoder=NET, n_members=1, random_state=0) for _ in "ab"
+        MultiTaskRegressor(encoder=NET, n_estimators=1, random_state=0) for _ in "ab"
     )
     for part in parts:
         est.set_params(batch_size=N).partial_fit(X[part], y[["price"]][part])
@@ -316,7 +316,7 @@ def test_members_read_the_same_part_of_a_table():
     X, reads = counted([100] * 40, 256)
     y = np.asarray(X)[:, 1] > 3
     reads.clear()
-    options = {"encoder": NET, "n_members": 4, "max_iter": 2, "calibrate": False}
+    options = {"encoder": NET, "n_estimators": 4, "max_iter": 2, "calibrate": False}
     MultiTaskClassifier(batch_size=50, random_state=0, **options).fit(X, y)
     n_blocks = len(X.blocks.starts)
     # Three looks at the inputs, two epochs with their held-out rows, out-of-fold rows.
@@ -401,7 +401,7 @@ def test_categories_train_as_those_of_a_data_frame(encoder, tmp_path):
     path = tmp_path / "table.feather"  # Parquet knows dictionaries of strings only
     feather.write_feather(pa.Table.from_pandas(table), path, chunksize=70)
     X, y = open_table(path, TARGETS, features=names, format="feather", shuffle_window=9)
-    options = {"encoder": encoder, "batch_size": 40, "shuffle": False, "n_members": 2}
+    options = {"encoder": encoder, "batch_size": 40, "shuffle": False, "n_estimators": 2}
     est = estimator(**options).fit(X, y)
     other = estimator(**options).fit(table[names], y)
     assert_array_equal(est.predict(X), other.predict(table[names]))

@@ -821,7 +821,7 @@ def test_columns_that_cannot_be_read_are_named(column, types):
 
 def test_a_column_is_named_as_it_is():
     numbers = pd.DataFrame(np.arange(20.0)[:, None])
-    est = MultiTaskClassifier(n_members=1, max_iter=1).fit(numbers, [0, 1] * 10)
+    est = MultiTaskClassifier(n_estimators=1, max_iter=1).fit(numbers, [0, 1] * 10)
     with pytest.raises(ValueError, match=r"^Column 0 of X holds categories"):
         est.predict(numbers.astype(str))
     with pytest.raises(ValueError, match=r"^Column 0 of X holds values of type"):
@@ -920,11 +920,11 @@ def purchases(n=1500, n_users=300, seed=0):
     return X, Y.astype(int)
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize("sharing", ["hard", "mmoe"])
-def test_many_categories_of_few_rows_are_learned(n_members, sharing):
+def test_many_categories_of_few_rows_are_learned(n_estimators, sharing):
     X, Y = purchases()
-    settings = {"n_members": n_members, "sharing": sharing, "max_iter": 8}
+    settings = {"n_estimators": n_estimators, "sharing": sharing, "max_iter": 8}
     est = fitted(X, Y, MultiTaskClassifier, **settings)
     assert est.module_.inputs.codes is not None
     assert est.score(*purchases(500, seed=1)) > 0.85  # 0.5 without the users

@@ -43,7 +43,7 @@ def words(n=120, n_words=700, per_row=12, seed=0):
 
 def fitted(X, Y, kind=MultiTaskClassifier, **settings):
     encoder = MLP((8,), min_frequency=2)
-    return kind(**{"encoder": encoder, "n_members": 1, **QUICK, **settings}).fit(X, Y)
+    return kind(**{"encoder": encoder, "n_estimators": 1, **QUICK, **settings}).fit(X, Y)
 
 
 def pairs(n_copies=(), n=4, m=3, n_columns=6, seed=0):
@@ -115,8 +115,8 @@ def test_gradients_of_many_outputs_are_taken_at_once():
     assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_zeros_are_neither_multiplied_nor_made_dense(n_members, monkeypatch):
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_zeros_are_neither_multiplied_nor_made_dense(n_estimators, monkeypatch):
     X, Y = words(n_words=3_000)
     multiplied, made = [], []
     real, dense = F.embedding_bag, sparse.csr_array.toarray
@@ -131,9 +131,9 @@ def test_zeros_are_neither_multiplied_nor_made_dense(n_members, monkeypatch):
 
     monkeypatch.setattr(F, "embedding_bag", embedding_bag)
     monkeypatch.setattr(sparse.csr_array, "toarray", toarray)
-    est = fitted(X, Y, n_members=n_members, batch_size=20)
+    est = fitted(X, Y, n_estimators=n_estimators, batch_size=20)
     est.predict_proba(X)
-    assert max(multiplied) <= n_members * X.nnz
+    assert max(multiplied) <= n_estimators * X.nnz
     assert sum(multiplied) > 0
     assert max(made, default=0) <= X.nnz
 
@@ -141,7 +141,7 @@ def test_zeros_are_neither_multiplied_nor_made_dense(n_members, monkeypatch):
 def test_words_are_told_as_well_as_by_logistic_regression():
     X, Y = words(1_200, 2_000)
     train, test = slice(0, 800), slice(800, None)
-    settings = {"n_members": 1, "max_iter": 15, "random_state": 0, "n_threads": 1}
+    settings = {"n_estimators": 1, "max_iter": 15, "random_state": 0, "n_threads": 1}
     est = MultiTaskClassifier(encoder=MLP((32,)), **settings)
     P = est.fit(X[train], Y[train]).predict_proba(X[test])
     for t in range(2):
@@ -151,13 +151,13 @@ def test_words_are_told_as_well_as_by_logistic_regression():
 
 
 @pytest.mark.parametrize(
-    ("sharing", "n_members"),
+    ("sharing", "n_estimators"),
     [("cross_stitch", 1), ("hard", 1), *((name, 2) for name in sorted(SHARING))],
 )
-def test_every_sharing_reads_sparse_rows_as_dense_ones(sharing, n_members):
+def test_every_sharing_reads_sparse_rows_as_dense_ones(sharing, n_estimators):
     X, Y = words(60)
     settings = {"grouped": {"groups": [[0], [1]]}}.get(sharing, {})
-    est = fitted(X, Y, sharing=SHARING[sharing](**settings), n_members=n_members)
+    est = fitted(X, Y, sharing=SHARING[sharing](**settings), n_estimators=n_estimators)
     P = np.array(est.predict_proba(X))
     assert_allclose(P, est.predict_proba(X.toarray()), rtol=1e-4, atol=1e-6)
     assert_allclose(P[:, :1], est.predict_proba(X[:1]), rtol=1e-5, atol=1e-7)
@@ -186,7 +186,7 @@ def test_other_tasks_learn_from_words(kind):
 
 def test_files_and_pickles_hold_what_was_learned_of_words(tmp_path):
     X, Y = words()
-    est = fitted(X, Y, n_members=2)
+    est = fitted(X, Y, n_estimators=2)
     expected = np.array(est.predict_proba(X))
     skmtl.save(est, tmp_path / "model")
     for again in (skmtl.load(tmp_path / "model"), pickle.loads(pickle.dumps(est))):
@@ -207,12 +207,12 @@ def test_an_onnx_file_takes_dense_rows(tmp_path):
 
 def test_training_goes_on_with_words():
     X, Y = words()
-    est = fitted(X, Y, n_members=2, warm_start=True)
+    est = fitted(X, Y, n_estimators=2, warm_start=True)
     before = np.array(est.predict_proba(X))
     after = np.array(est.fit(X, Y).predict_proba(X))
     assert not np.allclose(before, after)
     classes = [np.array([0, 1])] * 2
-    est = MultiTaskClassifier(n_members=1, **QUICK).partial_fit(X, Y, classes)
+    est = MultiTaskClassifier(n_estimators=1, **QUICK).partial_fit(X, Y, classes)
     assert est.partial_fit(X, Y).predict(X).shape == Y.shape
 
 
@@ -306,10 +306,10 @@ def test_rows_without_words_are_predicted():
     assert np.ptp(P, axis=1).max() < 1e-6
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_a_loaded_model_trains_on_with_the_state_of_its_optimizer(n_members, tmp_path):
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_a_loaded_model_trains_on_with_the_state_of_its_optimizer(n_estimators, tmp_path):
     X, Y = words(60)
-    est = MultiTaskClassifier(encoder=MLP((8,)), n_members=n_members, **QUICK)
+    est = MultiTaskClassifier(encoder=MLP((8,)), n_estimators=n_estimators, **QUICK)
     est.partial_fit(X, Y, [np.array([0, 1])] * 2)
     skmtl.save(est, tmp_path / "model")
     again = skmtl.load(tmp_path / "model")
@@ -342,12 +342,12 @@ def test_weightings_balance_tasks_on_words(weighting):
 
 
 @pytest.mark.parametrize(
-    ("settings", "n_members"),
+    ("settings", "n_estimators"),
     [({"augmentation": "noise"}, 1), ({"compile": "eager"}, 2)],
 )
-def test_what_needs_dense_rows_gets_them(settings, n_members):
+def test_what_needs_dense_rows_gets_them(settings, n_estimators):
     X, Y = words(60)
-    est = fitted(X, Y, n_members=n_members, **settings)
+    est = fitted(X, Y, n_estimators=n_estimators, **settings)
     P = np.array(est.predict_proba(X))
     assert_allclose(P, est.predict_proba(X.toarray()), rtol=1e-4, atol=1e-6)
 
@@ -371,7 +371,7 @@ def test_a_module_of_the_user_gets_dense_rows():
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_adam_takes_steps_of_gradient_descent_on_words(optimizer):
     X, Y = words()
-    est = MultiTaskClassifier(optimizer=optimizer, n_members=1, **QUICK)
+    est = MultiTaskClassifier(optimizer=optimizer, n_estimators=1, **QUICK)
     est.partial_fit(X, Y, [np.array([0, 1])] * 2)
     groups = est.net_.optimizer_.param_groups
     if optimizer == "sgd":

@@ -327,7 +327,7 @@ def test_curves_without_validation_show_training_only():
 
 
 def test_curves_of_members_are_means_over_members():
-    est, _ = fitted(n_members=3, members="crossfit")
+    est, _ = fitted(n_estimators=3, members="crossfit")
     display = TrainingCurveDisplay.from_estimator(est)
     assert display.valid_losses.shape == (4, 3)
     first = [losses[0] for losses in est.history_[:, "valid_losses"]]
@@ -424,18 +424,18 @@ def test_epochs_without_records_are_nan():
 
 
 # ---------------------------------------------------------------------- gates
-@pytest.mark.parametrize("n_members", [1, 3])
-def test_gates_of_each_member_stand_side_by_side(n_members):
-    est, X = fitted(sharing="mmoe", n_members=n_members)
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_gates_of_each_member_stand_side_by_side(n_estimators):
+    est, X = fitted(sharing="mmoe", n_estimators=n_estimators)
     display = GateUsageDisplay.from_estimator(est, X)
-    assert display.usage.shape == (n_members, 3, 4)
+    assert display.usage.shape == (n_estimators, 3, 4)
     np.testing.assert_allclose(display.usage.sum(axis=2), 1)
     np.testing.assert_allclose(display.usage.mean(axis=0), est.module_.gate_usage(X))
     shown = display.image_.get_array()
     np.testing.assert_array_equal(shown, np.concatenate(list(display.usage), axis=1))
     assert tick_labels(display.ax_.yaxis) == est.task_names_
-    assert tick_labels(display.ax_.xaxis) == ["0", "1", "2", "3"] * n_members
-    assert len(display.ax_.lines) == n_members - 1
+    assert tick_labels(display.ax_.xaxis) == ["0", "1", "2", "3"] * n_estimators
+    assert len(display.ax_.lines) == n_estimators - 1
     assert display.image_.get_clim() == (0, 1)
 
 

@@ -58,10 +58,10 @@ def test_the_training_has_as_many_epochs_as_asked_for(own, given, n):
         def on_epoch_end(self, net, **kwargs):
             epochs.append(len(net.history))
 
-    est = regressor(max_iter=own, callbacks=[Counter()], n_members=2)
+    est = regressor(max_iter=own, callbacks=[Counter()], n_estimators=2)
     task_affinity(est, X, Z, max_iter=given)
     assert epochs[-1] == len(epochs) == n
-    assert est.n_members == 2
+    assert est.n_estimators == 2
     assert not hasattr(est, "net_")
 
 

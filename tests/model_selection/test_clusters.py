@@ -37,7 +37,7 @@ def encoder(*sizes):
 
 
 def regressor(**settings):
-    small = {"encoder": encoder(6), "n_members": 1, "max_iter": 2}
+    small = {"encoder": encoder(6), "n_estimators": 1, "max_iter": 2}
     return MultiTaskRegressor(**{**SAME_STEPS, **small, **settings})
 
 

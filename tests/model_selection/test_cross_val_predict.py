@@ -32,7 +32,7 @@ X = RNG.normal(size=(60, 4))
 CODES = np.column_stack([X[:, 0] > 0, np.digitize(X[:, 1], [-0.4, 0.4])]).astype(int)
 GAPS = CODES.astype(float)
 GAPS[::5, 0] = GAPS[1::7, 1] = np.nan
-FAST = {"n_members": 1, "max_iter": 2, "random_state": 0}
+FAST = {"n_estimators": 1, "max_iter": 2, "random_state": 0}
 FOREST = RandomForestClassifier(5, random_state=0)
 
 

@@ -383,7 +383,7 @@ def test_missing_labels_pass_through_cross_val_score():
     X = rng.normal(size=(60, 3))
     Y = (X[:, :2] > 0).astype(float)
     Y[::4, 0] = np.nan
-    est = MultiTaskClassifier(n_members=1, max_iter=1, random_state=0)
+    est = MultiTaskClassifier(n_estimators=1, max_iter=1, random_state=0)
     assert np.isfinite(cross_val_score(est, X, Y, cv=MultiTaskStratifiedKFold(2))).all()
 
 

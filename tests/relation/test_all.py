@@ -197,11 +197,11 @@ def test_training_works_with_every_sharing_and_estimator(relation, sharing, cls)
     np.testing.assert_allclose(est.predict(X[:1]), est.predict(X)[:1])
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize("relation", RELATION)
-def test_tasks_of_one_class_have_nothing_to_relate(relation, n_members):
+def test_tasks_of_one_class_have_nothing_to_relate(relation, n_estimators):
     X, _ = table()
-    est = MultiTaskClassifier(relation=relation, n_members=n_members, max_iter=1)
+    est = MultiTaskClassifier(relation=relation, n_estimators=n_estimators, max_iter=1)
     proba = est.fit(X, np.zeros((len(X), 2))).predict_proba(X)
     np.testing.assert_array_equal(proba, np.ones((2, len(X), 1)))
 
@@ -251,7 +251,7 @@ def test_a_relation_sees_every_task_s_features_and_heads(sharing):
 @pytest.mark.sampled(3)
 def test_stacked_members_train_as_members_in_turns(monkeypatch, relation, sharing):
     X, Y = labels()
-    settings = {"encoder": MLP((8,)), "n_members": 3, "precision": "float64"}
+    settings = {"encoder": MLP((8,)), "n_estimators": 3, "precision": "float64"}
     settings |= {"max_iter": 12, "n_iter_no_change": 2, "learning_rate_init": 0.05}
     est = MultiTaskClassifier(sharing, relation=relation, random_state=0, **settings)
     stacked = clone(est).fit(X, Y)

@@ -31,7 +31,7 @@ KINDS = ["classification", "regression", *["classification"] * 3]
 N_CLASSES = [2, 0, 3, 4, 2]
 BLOCKS = make_blocks(KINDS, N_CLASSES)
 SMALL = {"encoder": MLP((8,)), "max_iter": 3, "random_state": 0}
-ONE = {**SMALL, "n_members": 1}
+ONE = {**SMALL, "n_estimators": 1}
 
 
 class Teacher(BaseEstimator):
@@ -316,12 +316,12 @@ def test_a_perfect_teacher_is_a_second_set_of_labels():
         np.testing.assert_allclose(p, q, atol=1e-9)
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_a_strong_teacher_is_followed(n_members):
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_a_strong_teacher_is_followed(n_estimators):
     X, Z = table()
     said = Z[:, [1, 2, 0]]
     settings = {"max_iter": 100, "learning_rate_init": 0.02, "n_iter_no_change": 100}
-    settings |= {"encoder": MLP((16,)), "random_state": 0, "n_members": n_members}
+    settings |= {"encoder": MLP((16,)), "random_state": 0, "n_estimators": n_estimators}
     settings |= {"early_stopping": False, "calibrate": False}  # by labels
     est = MultiTaskRegressor(
         relation=Distillation(Teacher(values=said), strength=1e3), **settings
@@ -338,7 +338,7 @@ def test_rows_without_a_label_are_learned_from_the_teacher():
     seen = Y.copy()
     seen[unknown, 1] = np.nan
     settings = {"encoder": MLP((16,)), "max_iter": 60, "learning_rate_init": 0.01}
-    est = MultiTaskClassifier(random_state=0, n_members=2, **settings)
+    est = MultiTaskClassifier(random_state=0, n_estimators=2, **settings)
     relation = Distillation(perfect(Y))
     taught = clone(est).set_params(relation=relation).fit(X, seen)
     alone = est.fit(X, seen)
@@ -348,14 +348,14 @@ def test_rows_without_a_label_are_learned_from_the_teacher():
     assert scores[0] < 0.6 < 0.9 < scores[1]
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_weights_are_repetitions(n_members):
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_weights_are_repetitions(n_estimators):
     X, Y = labels(missing=True)
     weight = np.arange(len(X)) % 3
     rows = np.repeat(np.arange(len(X)), weight)
     teacher = MultiOutputClassifier(LogisticRegression()).fit(X, labels()[1])
     settings = {**SAME_STEPS, "encoder": MLP((8,)), "batch_size": 1000}
-    settings |= {"n_members": n_members, "members": "all"}
+    settings |= {"n_estimators": n_estimators, "members": "all"}
     est = MultiTaskClassifier(relation=Distillation(teacher), **settings)
     weighted = clone(est).fit(X, Y, sample_weight=weight)
     repeated = est.fit(X[rows], Y[rows])
@@ -404,15 +404,15 @@ def test_every_weighting_works(weighting):
         {"sampling": "classes"},
         {"class_weight": "balanced"},
         {"task_weight": [1, 0, 2]},
-        {"members": "bootstrap", "n_members": 3},
-        {"optimizer": torch.optim.LBFGS, "n_members": 1},
+        {"members": "bootstrap", "n_estimators": 3},
+        {"optimizer": torch.optim.LBFGS, "n_estimators": 1},
         {"precision": "bf16"},
     ],
     ids=str,
 )
 def test_other_settings_combine(settings):
     X, Y = labels(missing=True)
-    settings = {**SMALL, "n_members": 2, "batch_size": 20, **settings}
+    settings = {**SMALL, "n_estimators": 2, "batch_size": 20, **settings}
     est = MultiTaskClassifier(relation=Distillation(), **settings).fit(X, Y)
     assert np.isfinite(est.loss_curve_).all()
     for p in est.predict_proba(X):
@@ -430,11 +430,11 @@ def test_a_task_of_one_class_needs_no_teacher():
 
 
 # --------------------------------------------------------------- the own teacher
-@pytest.mark.parametrize("n_members", [1, 3])
-def test_the_own_teacher_shares_nothing(n_members):
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_the_own_teacher_shares_nothing(n_estimators):
     X, Y = labels(missing=True)
     est = MultiTaskClassifier("mmoe", weighting="upgrad", relation="distillation")
-    est.set_params(**{**SMALL, "n_members": n_members}).fit(X, Y)
+    est.set_params(**{**SMALL, "n_estimators": n_estimators}).fit(X, Y)
     alone = clone(est).set_params(sharing="independent", relation=None)
     alone.set_params(weighting="equal").fit(X, Y)
     expected = alone.predict_proba(X)
@@ -454,7 +454,7 @@ def test_the_own_teacher_weighs_labels_as_the_weighting_does():
 @pytest.mark.parametrize("members", ["crossfit", "bootstrap"])
 def test_members_learn_from_those_that_hold_out_the_same_rows(members, random_state):
     X, Y = labels()
-    settings = {**SMALL, "n_members": 3, "random_state": random_state}
+    settings = {**SMALL, "n_estimators": 3, "random_state": random_state}
     est = MultiTaskClassifier(relation=Distillation(), members=members, **settings)
     est.fit(X, Y)
     pairs = zip(est._parts_of_fit[1], est.teacher_._parts_of_fit[1], strict=True)
@@ -466,7 +466,7 @@ def test_members_learn_from_those_that_hold_out_the_same_rows(members, random_st
 @pytest.mark.parametrize("weighting", ["equal", "upgrad"])  # stacked, or in turns
 def test_labels_held_out_of_a_member_never_reach_it(weighting):
     X, Y = labels()
-    settings = {**SMALL, "n_members": 3, "members": "bootstrap"}
+    settings = {**SMALL, "n_estimators": 3, "members": "bootstrap"}
     settings |= {"early_stopping": False, "calibrate": False}
     est = MultiTaskClassifier(weighting=weighting, relation=Distillation(), **settings)
     before = clone(est).fit(X, Y)
@@ -485,10 +485,10 @@ def test_labels_held_out_of_a_member_never_reach_it(weighting):
     assert any((outputs[0][m] != outputs[1][m]).any() for m in (1, 2))
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
-def test_training_on_trains_the_teacher_on(n_members):
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_training_on_trains_the_teacher_on(n_estimators):
     X, Z = table()
-    settings = {**SMALL, "n_members": n_members, "warm_start": True}
+    settings = {**SMALL, "n_estimators": n_estimators, "warm_start": True}
     est = MultiTaskRegressor(relation=Distillation(), **settings).fit(X, Z)
     teacher, known = est.teacher_, est.teacher_.predict(X)
     est.set_params(max_iter=2).fit(X, Z)

@@ -149,7 +149,7 @@ def test_heads_of_other_classes_are_not_passed_on(adjacency):
     rng = np.random.default_rng(0)
     Y = np.column_stack([rng.choice(list("abc"), len(X)) for _ in range(3)])
     Y[:, 1] = np.char.upper(Y[:, 1])
-    for settings in ({}, {"n_members": 2}):
+    for settings in ({}, {"n_estimators": 2}):
         est = fitted(TaskGraph(adjacency), MultiTaskClassifier, y=Y, **settings)
         module = est.module_.member(0) if settings else est.module_
         W = module.heads.weight

@@ -205,7 +205,7 @@ def test_members_of_every_kind_train_at_once(monkeypatch, method):
     relation = LabelGraph(method)
     if method == "cooccurrence":
         _, Y = contract.labels()
-        est = fitted(relation, MultiTaskClassifier, y=Y, n_members=2)
+        est = fitted(relation, MultiTaskClassifier, y=Y, n_estimators=2)
         assert np.isfinite(est.loss_curve_).all()
     else:
         contract.test_stacked_members_train_as_members_in_turns(

@@ -152,7 +152,7 @@ def test_tasks_of_one_group_covary_more():
 def test_members_are_averaged():
     X, Y = table()
     settings = {**LINEAR, "max_iter": 5, "early_stopping": "auto"}
-    est = MultiTaskRegressor(relation="task_covariance", n_members=2, **settings)
+    est = MultiTaskRegressor(relation="task_covariance", n_estimators=2, **settings)
     est.fit(X, Y)
     own = [est.module_.member(i).relation.covariance for i in range(2)]
     assert not torch.allclose(*own)

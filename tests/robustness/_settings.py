@@ -49,7 +49,7 @@ TRAINING = {
     "n_iter_no_change": ["auto", 1, np.inf],
     "validation_average": ["macro", "min"],
     "stop_tasks": [False, True],
-    "n_members": [1, 2, 3, "auto"],
+    "n_estimators": [1, 2, 3, "auto"],
     "members": ["crossfit", "bootstrap", "all"],
     "calibrate": [True, False],
     "augmentation": [None, "noise", "mixup", ["mixup", "noise"]],
@@ -91,7 +91,7 @@ def estimators(draw, kinds=tuple(KINDS), names=None, most=5):
     names = sorted(options if names is None else options.keys() & set(names))
     varied = draw(st.lists(st.sampled_from(names), max_size=most, unique=True))
     settings = {name: draw(st.sampled_from(options[name])) for name in varied}
-    own = {"encoder": MLP((4,)), "max_iter": 2, "n_members": 1}
+    own = {"encoder": MLP((4,)), "max_iter": 2, "n_estimators": 1}
     return cls(**own | settings, random_state=draw(st.integers(0, 99)))
 
 

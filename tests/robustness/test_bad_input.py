@@ -147,7 +147,7 @@ def refused(est, message, call, *args):
 
 @given(st.data())
 def test_a_fault_in_what_fit_is_given(data):
-    est = data.draw(estimators(names=["n_members", "sharing"], most=2))
+    est = data.draw(estimators(names=["n_estimators", "sharing"], most=2))
     table = data.draw(tables(forms=FLOATS, numbers=["normal", "few values"]))
     own = data.draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0]))
     n = data.draw(st.integers(2, 10))
@@ -171,7 +171,7 @@ def test_a_fault_in_what_fit_is_given(data):
 
 @given(st.data())
 def test_a_fault_in_what_predict_is_given(data):
-    est = data.draw(estimators(names=["n_members", "sharing"], most=2))
+    est = data.draw(estimators(names=["n_estimators", "sharing"], most=2))
     table = data.draw(tables(forms=["float64"], numbers=["normal", "few values"]))
     own = data.draw(labels(KINDS[type(est)], forms=["objects"], gaps=[0]))
     X, (y, _) = table.given(6), own.given(6)

@@ -55,7 +55,7 @@ def fit_and_check(est, table, labels, n, sample_weight=None, **validation):
 @pytest.mark.one_version
 @given(st.data())
 def test_any_form_of_table_and_labels(data):
-    est = data.draw(estimators(names=["precision", "n_members", "loss"]))
+    est = data.draw(estimators(names=["precision", "n_estimators", "loss"]))
     table, own = data.draw(tables()), data.draw(labels(KINDS[type(est)]))
     n = data.draw(sizes)
     fit_and_check(est, table, own, n)
@@ -74,7 +74,7 @@ def test_any_settings(data):
 
 @given(st.data())
 def test_any_weights_and_validation_set(data):
-    names = ["validation_metric", "early_stopping", "n_members", "members", "sampling"]
+    names = ["validation_metric", "early_stopping", "n_estimators", "members", "sampling"]
     names += ["stop_tasks", "weighting", "threshold", "selection", "augmentation"]
     est = data.draw(estimators(names=names, most=3))
     table = data.draw(tables(forms=["float64"]))

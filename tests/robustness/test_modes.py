@@ -30,7 +30,7 @@ MODES = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
 }
-STRATEGIES = ["sharing", "weighting", "relation", "augmentation", "n_members"]
+STRATEGIES = ["sharing", "weighting", "relation", "augmentation", "n_estimators"]
 
 
 @st.composite

@@ -28,7 +28,7 @@ def named(groups):
     return [[f"task{t}" for t in group] for group in groups]
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_members": 2, "early_stopping": True}])
+@pytest.mark.parametrize("settings", [{}, {"n_estimators": 2, "early_stopping": True}])
 def test_true_groups_are_found_and_trained_as_if_they_were_given(settings):
     X, Y = related()
     settings = {**SETTINGS, **settings}

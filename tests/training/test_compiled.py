@@ -56,7 +56,7 @@ def tasks(n=50, n_tasks=3):
 PLAIN = {"scale": None, "missing_inputs": None, "max_levels": 0, "dropout": 0}
 SETTINGS = {
     "encoder": MLP((6, 5), numeric_embedding=None, **PLAIN),
-    "n_members": 1,
+    "n_estimators": 1,
     "max_iter": 2,
     "batch_size": 20,
     "precision": "float64",
@@ -140,13 +140,13 @@ def test_fits_do_not_share_what_is_compiled(counted):
 @pytest.mark.defaults
 @pytest.mark.parametrize("sharing", ["hard", "mmoe"])
 def test_stacked_members(sharing):
-    plain, _ = assert_same({"sharing": sharing, "n_members": 3}, "aot_eager")
+    plain, _ = assert_same({"sharing": sharing, "n_estimators": 3}, "aot_eager")
     assert plain.net_.stacked
 
 
 @pytest.mark.defaults
 def test_members_in_turns(counted):
-    settings = {"n_members": 3, "weighting": "upgrad", "early_stopping": True}
+    settings = {"n_estimators": 3, "weighting": "upgrad", "early_stopping": True}
     plain, _ = assert_same(settings, "counting")
     assert not plain.net_.stacked
     assert len(counted) == 4  # up to the shared features and from there, for all
@@ -156,7 +156,7 @@ def test_members_in_turns(counted):
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_members_that_stop(counted, metric):
     X, Y = tasks(80)
-    settings = {"n_members": 3, "early_stopping": True, "n_iter_no_change": 1}
+    settings = {"n_estimators": 3, "early_stopping": True, "n_iter_no_change": 1}
     settings |= {"max_iter": 30, "validation_metric": metric, "batch_size": 80}
     settings |= {"learning_rate_init": 0.3}
     plain, compiled = assert_same(settings, "counting", X, Y)
@@ -179,10 +179,10 @@ DROPPING = {"encoder": MLP((6,), dropout=0.5), "compile": "aot_eager", "max_iter
 
 
 @pytest.mark.defaults
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_the_seed_decides_and_global_states_stay(n_members):
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_the_seed_decides_and_global_states_stay(n_estimators):
     X, Y = tasks()
-    settings = SETTINGS | DROPPING | {"n_members": n_members}
+    settings = SETTINGS | DROPPING | {"n_estimators": n_estimators}
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     a, b = (MultiTaskClassifier(**settings).fit(X, Y) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -203,10 +203,10 @@ def test_threads_fit_as_one_does_alone():
 
 
 @pytest.mark.defaults
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_nothing_compiled_is_kept(tmp_path, n_members):
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_nothing_compiled_is_kept(tmp_path, n_estimators):
     X, Y = tasks()
-    settings = {"compile": "eager", "n_members": n_members}
+    settings = {"compile": "eager", "n_estimators": n_estimators}
     est = MultiTaskClassifier(**SETTINGS | settings).fit(X, Y)
     skmtl.save(est, tmp_path / "model.skmtl")
     copies = [

@@ -27,7 +27,7 @@ def digits(n=200, missing=0.2):
 
 SETTINGS = {
     "encoder": MLP((12, 10), dropout=0),
-    "n_members": 3,
+    "n_estimators": 3,
     "max_iter": 4,
     "batch_size": 64,
     "precision": "float64",
@@ -108,7 +108,7 @@ def test_schemes(monkeypatch, members):
 def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
     X, Y = digits()
     X = X.reshape(-1, 1, 8, 8) if "encoder" in settings else X
-    stops = {"n_members": 5, "max_iter": 60, "n_iter_no_change": 3, "batch_size": 32}
+    stops = {"n_estimators": 5, "max_iter": 60, "n_iter_no_change": 3, "batch_size": 32}
     fast = {"learning_rate_init": 0.02}
     stopped = []
 
@@ -128,13 +128,13 @@ def test_tables_of_many_rows_have_fewer_members(monkeypatch):
     monkeypatch.setattr("skmtl._estimators.fitting.settings.MANY_ROWS", 200)
     X, Y = digits()
     est = MultiTaskClassifier(encoder=MLP((4,)), max_iter=1, random_state=0)
-    assert clone(est).fit(X[:199], Y[:199]).n_members_ == 8
+    assert clone(est).fit(X[:199], Y[:199]).n_estimators_ == 8
     est.fit(X, Y)
-    assert est.n_members_ == 4
+    assert est.n_estimators_ == 4
     # Whoever trains on keeps the members, whatever the number of rows.
     est.partial_fit(X[:100], Y[:100])
-    assert est.n_members_ == 4
-    assert clone(est).set_params(n_members=3).fit(X, Y).n_members_ == 3
+    assert est.n_estimators_ == 4
+    assert clone(est).set_params(n_estimators=3).fit(X, Y).n_estimators_ == 3
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_tables_of_many_rows_have_fewer_members(monkeypatch):
     [(200, 64, 16), (1797, 64, 6), (1797, 4, 5), (1797, 150, 16), (1797, 128, 13)],
 )
 def test_open_patience_is_the_epochs_of_200_steps(n_rows, batch_size, epochs):
-    est = MultiTaskClassifier(batch_size=batch_size, n_members=2)
+    est = MultiTaskClassifier(batch_size=batch_size, n_estimators=2)
     plan = Plan.of(est)
     assert patience(est, plan, n_rows) == epochs
     assert patience(est.set_params(n_iter_no_change=3), plan, n_rows) == 3
@@ -224,14 +224,14 @@ def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
         assert all(map(torch.equal, p, q)) is same
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("n_estimators", [1, 3])
 @pytest.mark.parametrize("members", ["crossfit", "bootstrap", "all"])
-def test_small_data(n_members, members):
+def test_small_data(n_estimators, members):
     X, Y = load_linnerud(return_X_y=True)
-    est = MultiTaskRegressor(n_members=n_members, members=members, random_state=0)
+    est = MultiTaskRegressor(n_estimators=n_estimators, members=members, random_state=0)
     est.fit(X, Y)
     assert est.predict(X).shape == (20, 3)
-    folds = n_members > 1 and members == "bootstrap"
+    folds = n_estimators > 1 and members == "bootstrap"
     assert hasattr(est, "validation_scores_") is folds
     assert hasattr(est, "oof_prediction_") is folds
 
@@ -241,7 +241,7 @@ def test_regression_and_both_kinds():
     X, Y = np.tile(X, (10, 1)), np.tile(Y, (10, 1))
     X = X + np.random.default_rng(0).normal(size=X.shape)
     Y = np.column_stack([Y + 0.5, Y[:, 0] > 180, np.digitize(Y[:, 1], [34, 37])])
-    est = MultiTaskEstimator(n_members=3, max_iter=30, random_state=0).fit(X, Y)
+    est = MultiTaskEstimator(n_estimators=3, max_iter=30, random_state=0).fit(X, Y)
     assert est.task_types_ == ["regression"] * 3 + ["classification"] * 2
     shapes = [p.shape for p in est.oof_prediction_]
     assert shapes == [(200,)] * 3 + [(200, 2), (200, 3)]
@@ -295,7 +295,7 @@ def test_embeddings_of_numbers_are_built_for_all_members_at_once(encoder):
 
 def test_attributes_without_folds_say_how_to_get_them():
     X, Y = digits()
-    est = MultiTaskClassifier(n_members=1, max_iter=1).fit(X, Y)
+    est = MultiTaskClassifier(n_estimators=1, max_iter=1).fit(X, Y)
     with pytest.raises(AttributeError, match=r"oof_prediction_ needs out-of-fold"):
         _ = est.oof_prediction_
     with pytest.raises(ValueError, match="predict_interval needs out-of-fold"):

@@ -56,7 +56,7 @@ def test_what_reads_is_counted():
     [
         {},
         {"sharing": "mmoe"},
-        {"n_members": 2},
+        {"n_estimators": 2},
         {"augmentation": "mixup"},
         {"selection": "loss"},
         {"record_gradients": True},

@@ -112,7 +112,7 @@ def fingerprint(estimator: Any, job: Job) -> str:
         "parameters": _settings(estimator, set()),
         "seed": job.seed,
         "device": job.plan.device.type,
-        "n_members": job.plan.n_members,
+        "n_estimators": job.plan.n_estimators,
         "tasks": [job.targets.names, job.targets.classes],
         "data": _data(job.data),
         "validation": None if job.valid is None else _data(job.valid),

@@ -19,7 +19,7 @@ Part = tuple[Positions, Positions | None]
 def crossfit_parts(
     labels: Sequence[NDArray[Any]],
     names: Sequence[Any],
-    n_members: int,
+    n_estimators: int,
     random_state: RandomState,
 ) -> list[Part]:
     """Hold each row out of one member, or of several where members outnumber rows.
@@ -30,7 +30,7 @@ def crossfit_parts(
         For each task, codes (negative where missing) or numbers (NaN where missing).
     names : sequence
         Names of the tasks.
-    n_members : int
+    n_estimators : int
         Number of members.
     random_state : RandomState
         Source of the choice.
@@ -41,11 +41,11 @@ def crossfit_parts(
         For each member, rows to train on and rows held out.
     """
     n = len(labels[0])
-    n_folds = min(n_members, n)
+    n_folds = min(n_estimators, n)
     counts = np.array([is_present(task).sum() for task in labels])
-    if n_folds < n_members:
+    if n_folds < n_estimators:
         warn_user(
-            f"n_members={n_members} is more than the {n} labelled rows: members share "
+            f"n_estimators={n_estimators} is more than the {n} labelled rows: members share "
             "folds of one row; use fewer.",
         )
     elif counts.min() < n_folds:
@@ -57,12 +57,12 @@ def crossfit_parts(
     fold = stratified_folds(labels, n_folds, random_state)
     return [
         (positions(fold != i % n_folds), positions(fold == i % n_folds))
-        for i in range(n_members)
+        for i in range(n_estimators)
     ]
 
 
 def bootstrap_parts(
-    n_rows: int, n_members: int, random_state: RandomState
+    n_rows: int, n_estimators: int, random_state: RandomState
 ) -> list[Part]:
     """Draw rows with replacement for each member, and hold out those not drawn.
 
@@ -70,7 +70,7 @@ def bootstrap_parts(
     ----------
     n_rows : int
         Number of rows, at least 2; a draw that holds out none is made again.
-    n_members : int
+    n_estimators : int
         Number of members.
     random_state : RandomState
         Source of the draws.
@@ -81,7 +81,7 @@ def bootstrap_parts(
         For each member, rows to train on, sorted, and rows held out.
     """
     parts: list[Part] = []
-    for _ in range(n_members):
+    for _ in range(n_estimators):
         unseen = np.zeros(n_rows, dtype=bool)
         while not unseen.any():  # as few rows may all be drawn
             drawn = np.sort(random_state.randint(n_rows, size=n_rows))

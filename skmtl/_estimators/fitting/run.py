@@ -149,7 +149,7 @@ class Job:
             return sharing
         look = Lookahead()
         settings: dict[str, Any] = {"sharing": Hard(), "relation": None}
-        settings |= {"augmentation": (), "n_members": 1}
+        settings |= {"augmentation": (), "n_estimators": 1}
         settings["backend"] = None  # a few epochs are not worth it
         # Looks are at whole batches: each process trains by itself.
         plan = replace(self.plan, **settings, processes=ALONE)

@@ -67,7 +67,7 @@ PATIENT_STEPS, PATIENCE = 200, (5, 16)
 SPARSE_MEMBERS = 4
 #: Members of a model of tables, where the number is left open: with many rows, four do
 #: as well as eight (census_kdd and school of the benchmark) in less than half the time.
-N_MEMBERS, MANY_ROWS, MANY_ROWS_MEMBERS = 8, 10_000, 4
+N_ESTIMATORS, MANY_ROWS, MANY_ROWS_MEMBERS = 8, 10_000, 4
 #: Rows of a batch times parameters up to which one thread is used: more gain a quarter
 #: at best, and on a busy machine they can cost fifty times as much.
 ONE_THREAD_WORK = 2**26
@@ -93,7 +93,7 @@ class Plan:
         What decides how often each row is drawn.
     selection : Selection or None
         Which labels of a batch train.
-    n_members : int
+    n_estimators : int
         Number of members; see `with_members`.
     sparse : bool
         Whether encoders read a wide sparse table without its zeros.
@@ -115,7 +115,7 @@ class Plan:
     device: torch.device
     sampling: str | float | None
     selection: Selection | None
-    n_members: int
+    n_estimators: int
     sparse: bool
     precision: str
     processes: Processes
@@ -141,7 +141,7 @@ class Plan:
         if estimator.selection is not None:
             selection = Selection(estimator.selection, estimator.selection_fraction)
         optimizer, settings = _optimizer(estimator.optimizer)
-        n_members = 1 if estimator.n_members == "auto" else estimator.n_members
+        n_estimators = 1 if estimator.n_estimators == "auto" else estimator.n_estimators
         _warn_of_unsaid("sharing", estimator.sharing, SHARING)
         _warn_of_unsaid("weighting", estimator.weighting, WEIGHTING)
         return cls(
@@ -155,7 +155,7 @@ class Plan:
             device,
             estimator.sampling,
             selection,
-            n_members,
+            n_estimators,
             False,
             precision,
             processes_of(accelerator),
@@ -181,7 +181,7 @@ def with_members(plan: Plan, estimator: Any, X: Any, n_rows: int, resume: bool) 
     plan : Plan
         The settings.
     estimator : estimator
-        Its ``n_members`` decides where given.
+        Its ``n_estimators`` decides where given.
     X : ndarray, sparse matrix or Streamed
         The inputs.
     n_rows : int
@@ -197,11 +197,11 @@ def with_members(plan: Plan, estimator: Any, X: Any, n_rows: int, resume: bool) 
     if not isinstance(plan.encoder, TableEncoder):
         return plan
     plan = replace(plan, sparse=is_wide(X))
-    if estimator.n_members != "auto":
+    if estimator.n_estimators != "auto":
         return plan
-    n_members = N_MEMBERS if n_rows < MANY_ROWS else min(N_MEMBERS, MANY_ROWS_MEMBERS)
-    n_members = min(n_members, SPARSE_MEMBERS) if plan.sparse else n_members
-    return replace(plan, n_members=estimator.n_members_ if resume else n_members)
+    n_estimators = N_ESTIMATORS if n_rows < MANY_ROWS else min(N_ESTIMATORS, MANY_ROWS_MEMBERS)
+    n_estimators = min(n_estimators, SPARSE_MEMBERS) if plan.sparse else n_estimators
+    return replace(plan, n_estimators=estimator.n_estimators_ if resume else n_estimators)
 
 
 def _backend(compile: bool | str, device: torch.device) -> str | None:
@@ -264,7 +264,7 @@ def explained_memory() -> Iterator[None]:
             raise
         raise MemoryError(
             "The network does not fit into memory: lower the sizes of the encoder, "
-            "such as 'hidden_layer_sizes', or 'n_members'."
+            "such as 'hidden_layer_sizes', or 'n_estimators'."
         ) from error
 
 
@@ -387,7 +387,7 @@ def resumed_net(
         "relation": net.module__relation,
         "weighting": net.given_weighting,
         "loss": net.criterion__regression_loss,
-        "n_members": getattr(net, "n_members", 1),
+        "n_estimators": getattr(net, "n_estimators", 1),
     }
     now = {**vars(plan), "loss": _regression_loss(estimator)}
     for name, spec in built.items():
@@ -412,7 +412,7 @@ def _settings(
     settings = {
         "lr": estimator.learning_rate_init,
         "weight_decay": estimator.alpha,
-        "batch_size": _batch_size(estimator, plan.n_members, n_rows),
+        "batch_size": _batch_size(estimator, plan.n_estimators, n_rows),
         "max_epochs": estimator.max_iter,
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
@@ -447,16 +447,16 @@ def patience(estimator: Any, plan: Plan, n_rows: int) -> float:
     """
     if estimator.n_iter_no_change != "auto":
         return float(estimator.n_iter_no_change)
-    n_batches = math.ceil(n_rows / _batch_size(estimator, plan.n_members, n_rows))
+    n_batches = math.ceil(n_rows / _batch_size(estimator, plan.n_estimators, n_rows))
     epochs = np.clip(PATIENT_STEPS // n_batches, *PATIENCE)
     return float(PATIENCE[0] if plan.sparse else epochs)
 
 
-def _batch_size(estimator: Any, n_members: int, n_rows: int) -> int:
+def _batch_size(estimator: Any, n_estimators: int, n_rows: int) -> int:
     """Return a power of two that makes twelve batches, as far as bounds allow."""
     if estimator.batch_size != "auto":
         return int(estimator.batch_size)
-    if n_members == 1:
+    if n_estimators == 1:
         return min(200, n_rows)
     if n_rows < SMALL:
         return n_rows

@@ -106,12 +106,12 @@ def member_parts(
     list of (ndarray of int, ndarray of int or None)
         One entry per member.
     """
-    n_rows, n_members = len(data.rows), plan.n_members
+    n_rows, n_estimators = len(data.rows), plan.n_estimators
     alike: Part = (np.arange(n_rows), None)
     if one_pass:
-        return [alike] * n_members
+        return [alike] * n_estimators
     if estimator.members == "all":
-        return [hold_out(estimator, data, random_state) or alike] * n_members
+        return [hold_out(estimator, data, random_state) or alike] * n_estimators
     before = getattr(estimator, "_parts_of_fit", None) if resume else None
     if before is not None and before[0] == n_rows:
         return before[1]  # type: ignore[no-any-return]
@@ -119,11 +119,11 @@ def member_parts(
     if asked:
         _check_two(n_rows)
     if estimator.members == "bootstrap" and n_rows > 1:
-        return bootstrap_parts(n_rows, n_members, random_state)
+        return bootstrap_parts(n_rows, n_estimators, random_state)
     if n_rows < SMALL and not asked:
-        return [alike] * n_members
+        return [alike] * n_estimators
     labels = [task[data.rows] for task in data.labels]
-    return crossfit_parts(labels, targets.names, n_members, random_state)
+    return crossfit_parts(labels, targets.names, n_estimators, random_state)
 
 
 def _check_two(n_rows: int) -> None:

@@ -52,7 +52,7 @@ class Served(nn.Module):
         self.input_dtype = whole.input_dtype
         networks, self.slopes = [whole], None
         if isinstance(net, MembersNet):
-            networks = [whole.member(i) for i in range(net.n_members)]
+            networks = [whole.member(i) for i in range(net.n_estimators)]
             self.slopes = net.slopes
         self.stage = networks[0].inputs
         if isinstance(self.stage, TableStage) and self.stage.scaler is not None:

@@ -81,7 +81,7 @@ def export_onnx(
     >>> import skmtl
     >>> from sklearn.datasets import load_linnerud
     >>> X, Y = load_linnerud(return_X_y=True, as_frame=True)
-    >>> est = skmtl.MultiTaskRegressor(max_iter=5, n_members=1).fit(X, Y)
+    >>> est = skmtl.MultiTaskRegressor(max_iter=5, n_estimators=1).fit(X, Y)
     >>> with TemporaryDirectory() as folder:
     ...     skmtl.export_onnx(est, Path(folder) / "linnerud.onnx")
     ...     session = onnxruntime.InferenceSession(Path(folder) / "linnerud.onnx")

@@ -63,7 +63,7 @@ def _summary(estimator: Any) -> str:
         (estimator.n_tasks_, "task"),
         (prod(shape), "feature" if len(shape) == 1 else "pixel value"),
         (estimator._label_counts.n_rows, "training row"),
-        (estimator.n_members_, "member"),
+        (estimator.n_estimators_, "member"),
         (n_parameters, "parameter"),
         (estimator.n_iter_, "epoch"),
     ]

@@ -191,7 +191,7 @@ def training(estimator: Any, records: Records) -> Markup:
         losses_size(len(names)),
         told,
     )
-    members = estimator.n_members_
+    members = estimator.n_estimators_
     of_members = f", means over {members} members" if members > 1 else ""
     columns = {f"Training, epoch {n_epochs}": records.train_losses[-1]}
     if best is not None:

@@ -31,19 +31,19 @@ SETTINGS = {
 FITS = {
     "alone": (
         MultiTaskClassifier(
-            **SETTINGS, n_members=1, early_stopping=True, augmentation="mixup"
+            **SETTINGS, n_estimators=1, early_stopping=True, augmentation="mixup"
         ),
         Y,
     ),
     "members at once": (
         MultiTaskClassifier(
-            **SETTINGS, n_members=3, members="bootstrap", weighting="dwa"
+            **SETTINGS, n_estimators=3, members="bootstrap", weighting="dwa"
         ),
         Y,
     ),
     "members in turns": (
         MultiTaskRegressor(
-            **SETTINGS, n_members=2, weighting="pcgrad", relation="task_covariance"
+            **SETTINGS, n_estimators=2, weighting="pcgrad", relation="task_covariance"
         ),
         X[:, :3] ** 2,
     ),

@@ -54,7 +54,7 @@ SMALL = {
     "encoder": MLP((6,), dropout=0.0),
     "batch_size": 15,
     "max_iter": 3,
-    "n_members": 1,
+    "n_estimators": 1,
     "early_stopping": False,
     "random_state": 0,
     "device": "cpu",
@@ -168,11 +168,11 @@ EQUAL = {
     "teacher": (classifier(relation=Distillation()), (X, MISSING)),
     "scout": (classifier(sharing=AutoGrouped(n_groups=2), max_iter=1), (X, Y)),
     "members at once": (
-        classifier(n_members=3, members="bootstrap", early_stopping="auto"),
+        classifier(n_estimators=3, members="bootstrap", early_stopping="auto"),
         (X, MISSING),
     ),
     "members in turns": (
-        regressor(n_members=2, members="bootstrap", weighting="pcgrad"),
+        regressor(n_estimators=2, members="bootstrap", weighting="pcgrad"),
         (X, Z),
     ),
     "members by default": (
@@ -217,7 +217,7 @@ EQUAL = {
         (IMAGES, Y),
     ),
     "table on disk": (classifier(), (TABLE, MISSING)),
-    "table on disk of members": (classifier(n_members=2), (TABLE, MISSING)),
+    "table on disk of members": (classifier(n_estimators=2), (TABLE, MISSING)),
     "batches of one row": (classifier(batch_size=1, max_iter=1), (X[:5], Y[:5])),
 }
 #: Fits that draw for each process by itself.
@@ -295,7 +295,7 @@ def check_checkpoints(folder):
     """The main process writes; a fit goes on to the last bit."""
     for name, settings in {
         "alone": {"early_stopping": True, "weighting": "rlw"},
-        "turns": {"n_members": 2, "members": "bootstrap", "weighting": "pcgrad"},
+        "turns": {"n_estimators": 2, "members": "bootstrap", "weighting": "pcgrad"},
     }.items():
         est = classifier(encoder=MLP((6,), dropout=0.5), max_iter=4, **settings)
         whole = fitted(est, X, MISSING)

@@ -30,7 +30,7 @@ Y = np.column_stack([X[:, 0] > 0, X[:, 1] > 0]).astype(int)
 SMALL = {
     "encoder": MLP((6,), dropout=0.2),
     "max_iter": 2,
-    "n_members": 1,
+    "n_estimators": 1,
     "random_state": 0,
 }
 #: Two processes on this machine, at a port that is free.

@@ -62,7 +62,7 @@ SETTINGS = {
     "batch_size": 60,
     "random_state": 0,
 }
-MEMBERS = pytest.mark.parametrize("n_members", [1, 3])
+MEMBERS = pytest.mark.parametrize("n_estimators", [1, 3])
 #: What loggers draw of each epoch, beside what callbacks record.
 NUMBERS = {
     "train_loss",
@@ -77,8 +77,8 @@ NUMBERS = {
 }
 
 
-def fitted(*callbacks, n_members=1, cls=MultiTaskClassifier, y=Y, **settings):
-    est = cls(**SETTINGS | {"n_members": n_members, "callbacks": list(callbacks)})
+def fitted(*callbacks, n_estimators=1, cls=MultiTaskClassifier, y=Y, **settings):
+    est = cls(**SETTINGS | {"n_estimators": n_estimators, "callbacks": list(callbacks)})
     est.set_params(**settings)
     return est.fit(X, y, X_val=X_VAL, y_val=y[::3])
 
@@ -126,9 +126,9 @@ def bar(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "n_batches"),
     [
-        ({"n_members": 1}, 3),
-        ({"n_members": 3}, 2),
-        ({"n_members": 3, "weighting": "mgda"}, 6),
+        ({"n_estimators": 1}, 3),
+        ({"n_estimators": 3}, 2),
+        ({"n_estimators": 3, "weighting": "mgda"}, 6),
     ],
     ids=["one", "at once", "in turns"],
 )
@@ -142,9 +142,9 @@ def test_the_bar_moves_within_epochs(settings, n_batches, bar, capfd):
 
 
 @MEMBERS
-def test_the_bar_ends_where_patience_does(n_members, bar, capfd):
+def test_the_bar_ends_where_patience_does(n_estimators, bar, capfd):
     settings = {"max_iter": 1000, "tol": 1e9, "n_iter_no_change": 4}
-    est = fitted(n_members=n_members, verbose=1, **settings)
+    est = fitted(n_estimators=n_estimators, verbose=1, **settings)
     assert est.n_iter_ == 5
     assert set(bar().totals) == {5}
     assert "| 5/5 [" in capfd.readouterr().err
@@ -211,9 +211,9 @@ def listening():
 @MEMBERS
 @pytest.mark.parametrize("batch", [None, 2])
 @pytest.mark.usefixtures("listening")
-def test_ctrl_c_may_keep_the_best_epoch(n_members, batch):
+def test_ctrl_c_may_keep_the_best_epoch(n_estimators, batch):
     pressing = PressingAt(4, batch)
-    settings = {"n_members": n_members, "max_iter": 9, "n_iter_no_change": np.inf}
+    settings = {"n_estimators": n_estimators, "max_iter": 9, "n_iter_no_change": np.inf}
     with pytest.warns(UserWarning, match="interrupted in epoch 4") as caught:
         est = fitted(pressing, on_interrupt="keep", **settings)
     assert caught[0].filename == __file__
@@ -225,15 +225,15 @@ def test_ctrl_c_may_keep_the_best_epoch(n_members, batch):
 
 @MEMBERS
 @pytest.mark.usefixtures("listening")
-def test_ctrl_c_raises_where_there_is_no_best_epoch(n_members):
-    settings = SETTINGS | {"on_interrupt": "keep", "n_members": n_members}
+def test_ctrl_c_raises_where_there_is_no_best_epoch(n_estimators):
+    settings = SETTINGS | {"on_interrupt": "keep", "n_estimators": n_estimators}
     with pytest.raises(KeyboardInterrupt):
         fitted(PressingAt(1), **settings)
     est = MultiTaskClassifier(callbacks=[PressingAt(3)], **settings)
     with pytest.raises(KeyboardInterrupt):
         est.set_params(early_stopping=False).fit(X, Y)
     with pytest.raises(KeyboardInterrupt):
-        fitted(PressingAt(3), n_members=n_members)
+        fitted(PressingAt(3), n_estimators=n_estimators)
     assert not hasattr(est, "net_")
 
 
@@ -256,13 +256,13 @@ SCORINGS = {
 
 @MEMBERS
 @pytest.mark.parametrize("scoring", SCORINGS.values(), ids=SCORINGS)
-def test_epoch_scoring_is_the_mean_over_tasks(scoring, n_members):
+def test_epoch_scoring_is_the_mean_over_tasks(scoring, n_estimators):
     score = EpochScoring(scoring, name="a", lower_is_better=False)
     train = EpochScoring(scoring, name="b", on_train=True, lower_is_better=False)
-    est = fitted(score, train, n_members=n_members, n_iter_no_change=np.inf)
+    est = fitted(score, train, n_estimators=n_estimators, n_iter_no_change=np.inf)
     best = int(np.argmin(column(est, "valid_loss")))
     assert len(column(est, "a")) == 3
-    if n_members == 1 and best == 2:  # the last weights are kept
+    if n_estimators == 1 and best == 2:  # the last weights are kept
         assert est.score(X_VAL, Y_VAL) == pytest.approx(est.history_[-1]["a"])
         assert est.score(X, Y) == pytest.approx(est.history_[-1]["b"])
     expected = np.maximum.accumulate(column(est, "a")) == column(est, "a")
@@ -271,12 +271,12 @@ def test_epoch_scoring_is_the_mean_over_tasks(scoring, n_members):
 
 
 @MEMBERS
-def test_scores_of_held_out_rows_are_by_networks_that_have_not_seen_them(n_members):
+def test_scores_of_held_out_rows_are_by_networks_that_have_not_seen_them(n_estimators):
     score = EpochScoring("neg_log_loss", name="a", lower_is_better=False)
-    est = MultiTaskClassifier(**SETTINGS | {"n_members": n_members, "max_iter": 1})
+    est = MultiTaskClassifier(**SETTINGS | {"n_estimators": n_estimators, "max_iter": 1})
     est.set_params(callbacks=[score], early_stopping=True, calibrate=False).fit(X, Y)
     (value,) = column(est, "a")
-    if n_members > 1:
+    if n_estimators > 1:
         outputs = est._oof.outputs
         proba = est._targets.predict_proba(outputs)
         scores = [
@@ -290,7 +290,7 @@ def test_scores_of_held_out_rows_are_by_networks_that_have_not_seen_them(n_membe
 
 @MEMBERS
 @pytest.mark.parametrize("on_train", [False, True])
-def test_callables_get_labels_as_given_to_fit(n_members, on_train):
+def test_callables_get_labels_as_given_to_fit(n_estimators, on_train):
     seen = {}
 
     def look(net, data, y):
@@ -304,7 +304,7 @@ def test_callables_get_labels_as_given_to_fit(n_members, on_train):
     y.loc[::10, "kind"] = None
     y.loc[5, "size"] = np.nan
     score = EpochScoring(look, on_train=on_train)
-    fitted(score, n_members=n_members, cls=MultiTaskEstimator, y=y, max_iter=1)
+    fitted(score, n_estimators=n_estimators, cls=MultiTaskEstimator, y=y, max_iter=1)
     expected = y if on_train else y[::3]
     kinds = seen["y"][:, 0].tolist()
     assert kinds == [v if isinstance(v, str) else None for v in expected["kind"]]
@@ -339,18 +339,18 @@ def test_a_score_without_a_name_in_scikit_learn_is_refused_before_training():
 
 @MEMBERS
 @pytest.mark.parametrize("on_train", [False, True])
-def test_batch_scoring(n_members, on_train):
+def test_batch_scoring(n_estimators, on_train):
     score = BatchScoring("accuracy", on_train=on_train, lower_is_better=False)
-    est = fitted(score, n_members=n_members)
+    est = fitted(score, n_estimators=n_estimators)
     values = column(est, "accuracy")
     assert len(values) == 3
     assert 0.2 < values[-1] <= 1
-    if n_members == 1 and not on_train:
+    if n_estimators == 1 and not on_train:
         assert est.score(X_VAL, Y_VAL) == pytest.approx(max(values))
 
 
 @MEMBERS
-def test_scores_of_batches_pass_through(n_members):
+def test_scores_of_batches_pass_through(n_estimators):
     class Largest(Callback):
         def on_batch_end(self, net, batch=None, training=None, **kwargs):
             X, y = batch
@@ -359,7 +359,7 @@ def test_scores_of_batches_pass_through(n_members):
                 net.history.record_batch("largest", float(X.abs().max()))
 
     passing = PassthroughScoring("largest", on_train=True)
-    est = fitted(Largest(), passing, n_members=n_members)
+    est = fitted(Largest(), passing, n_estimators=n_estimators)
     assert all(1 < value < 4 for value in column(est, "largest"))
 
 
@@ -367,31 +367,31 @@ def test_scores_of_batches_pass_through(n_members):
 
 
 @MEMBERS
-def test_a_checkpoint_holds_what_is_kept(n_members, tmp_path):
+def test_a_checkpoint_holds_what_is_kept(n_estimators, tmp_path):
     callback = Checkpoint(dirname=tmp_path, f_pickle="net.pkl")
-    est = fitted(callback, n_members=n_members, n_iter_no_change=np.inf)
+    est = fitted(callback, n_estimators=n_estimators, n_iter_no_change=np.inf)
     names = {"params.pt", "optimizer.pt", "criterion.pt", "history.json", "net.pkl"}
     assert names <= set(os.listdir(tmp_path))
     assert any(column(est, "event_cp"))
     records = json.loads((tmp_path / "history.json").read_text())
     assert len(records[0]["train_losses"]) == 2
     saved = torch.load(tmp_path / "params.pt", weights_only=True)
-    if n_members == 1:
+    if n_estimators == 1:
         for name, value in est.module_.state_dict().items():
             torch.testing.assert_close(saved[name], value)
 
 
 @MEMBERS
-def test_the_best_checkpoint_is_loaded(n_members, tmp_path):
+def test_the_best_checkpoint_is_loaded(n_estimators, tmp_path):
     callback = Checkpoint(dirname=tmp_path, load_best=True)
-    fitted(callback, n_members=n_members)
+    fitted(callback, n_estimators=n_estimators)
 
 
 @MEMBERS
-def test_training_goes_on_from_the_end_of_another(n_members, tmp_path):
+def test_training_goes_on_from_the_end_of_another(n_estimators, tmp_path):
     end = TrainEndCheckpoint(dirname=tmp_path)
-    first = fitted(end, LoadInitState(end), n_members=n_members)
-    second = fitted(end, LoadInitState(end), n_members=n_members)
+    first = fitted(end, LoadInitState(end), n_estimators=n_estimators)
+    second = fitted(end, LoadInitState(end), n_estimators=n_estimators)
     assert len(second.history_) == len(first.history_) + 3
     assert second.history_[3]["train_loss"] < first.history_[0]["train_loss"]
     assert second.history_[0]["train_losses"] == first.history_[0]["train_losses"]
@@ -399,14 +399,14 @@ def test_training_goes_on_from_the_end_of_another(n_members, tmp_path):
 
 
 @MEMBERS
-def test_early_stopping_by_the_loss_of_a_task(n_members):
+def test_early_stopping_by_the_loss_of_a_task(n_estimators):
     stopping = EarlyStopping("valid_loss_long", patience=1, threshold=10)
-    est = fitted(stopping, n_members=n_members, max_iter=9, n_iter_no_change=np.inf)
+    est = fitted(stopping, n_estimators=n_estimators, max_iter=9, n_iter_no_change=np.inf)
     assert est.n_iter_ == 2
 
 
 @MEMBERS
-def test_parameters_are_mapped_and_frozen(n_members):
+def test_parameters_are_mapped_and_frozen(n_estimators):
     def fill(parameter):
         with torch.no_grad():
             parameter.fill_(0.5)
@@ -418,7 +418,7 @@ def test_parameters_are_mapped_and_frozen(n_members):
         Unfreezer("*head*", at=3),
         seen,
     ]
-    fitted(*callbacks, n_members=n_members, n_iter_no_change=np.inf)
+    fitted(*callbacks, n_estimators=n_estimators, n_iter_no_change=np.inf)
     states = seen.states_
     heads = [name for name in states[0] if name.endswith("heads.weight")]
     assert heads
@@ -429,9 +429,9 @@ def test_parameters_are_mapped_and_frozen(n_members):
 
 
 @MEMBERS
-def test_frozen_parameters_stay(n_members):
+def test_frozen_parameters_stay(n_estimators):
     seen = Snapshots()
-    est = fitted(Freezer("*encoder*"), seen, n_members=n_members)
+    est = fitted(Freezer("*encoder*"), seen, n_estimators=n_estimators)
     for name, value in seen.states_[0].items():
         if name.endswith(("weight", "bias")) and "encoder" in name:
             assert torch.equal(value, seen.states_[-1][name])
@@ -439,11 +439,11 @@ def test_frozen_parameters_stay(n_members):
 
 
 @MEMBERS
-def test_clipped_gradients_take_small_steps(n_members):
+def test_clipped_gradients_take_small_steps(n_estimators):
     def distance(*callbacks):
         seen = Snapshots()
         settings = {"optimizer": "sgd", "alpha": 0.0, "max_iter": 2}
-        fitted(*callbacks, seen, n_members=n_members, **settings)
+        fitted(*callbacks, seen, n_estimators=n_estimators, **settings)
         first, last = (seen.states_[i] for i in (0, -1))
         changes = [
             (last[n] - first[n]).double().square().sum() for n in first if n in last
@@ -471,15 +471,15 @@ POLICIES = {
 
 @MEMBERS
 @pytest.mark.parametrize("policy", RATES)
-def test_learning_rates_follow_a_policy(policy, n_members):
+def test_learning_rates_follow_a_policy(policy, n_estimators):
     schedule = LRScheduler(policy, **POLICIES[policy])
-    est = fitted(schedule, n_members=n_members, n_iter_no_change=np.inf)
+    est = fitted(schedule, n_estimators=n_estimators, n_iter_no_change=np.inf)
     assert_allclose(column(est, "event_lr"), RATES[policy], rtol=1e-3)
 
 
 @MEMBERS
 @pytest.mark.parametrize("monitor", ["valid_loss", "train_loss_long", "accuracy"])
-def test_learning_rates_follow_a_plateau(monitor, n_members):
+def test_learning_rates_follow_a_plateau(monitor, n_estimators):
     schedule = LRScheduler(
         "ReduceLROnPlateau",
         monitor=monitor,
@@ -488,14 +488,14 @@ def test_learning_rates_follow_a_plateau(monitor, n_members):
         threshold_mode="abs",
     )
     score = EpochScoring("accuracy")
-    est = fitted(score, schedule, n_members=n_members, n_iter_no_change=np.inf)
+    est = fitted(score, schedule, n_estimators=n_estimators, n_iter_no_change=np.inf)
     assert_allclose(column(est, "event_lr"), [0.02, 0.02, 0.002])
 
 
 @MEMBERS
 @pytest.mark.parametrize("weighting", ["equal", "mgda"])  # at once, and in turns
-def test_every_member_follows_a_schedule_by_batch(weighting, n_members):
-    n_steps = 3 * (3 if n_members == 1 else 2)
+def test_every_member_follows_a_schedule_by_batch(weighting, n_estimators):
+    n_steps = 3 * (3 if n_estimators == 1 else 2)
     schedule = LRScheduler(
         torch.optim.lr_scheduler.OneCycleLR,
         max_lr=0.1,
@@ -509,17 +509,17 @@ def test_every_member_follows_a_schedule_by_batch(weighting, n_members):
             nets = [net] if weighting == "equal" else getattr(net, "_alone", [net])
             seen.append([n.optimizer_.param_groups[0]["lr"] for n in nets])
 
-    settings = {"n_members": n_members, "weighting": weighting}
-    settings |= {"n_iter_no_change": np.inf, "batch_size": 75 if n_members > 1 else 60}
+    settings = {"n_estimators": n_estimators, "weighting": weighting}
+    settings |= {"n_iter_no_change": np.inf, "batch_size": 75 if n_estimators > 1 else 60}
     fitted(schedule, Watch(), **settings)
     assert all(len(set(rates)) == 1 for rates in seen)
     assert seen[-1][0] < 1e-5
 
 
 @MEMBERS
-def test_schedules_go_on_with_a_warm_start(n_members):
+def test_schedules_go_on_with_a_warm_start(n_estimators):
     schedule = LRScheduler("LambdaLR", lr_lambda=lambda epoch: 1 / (1 + epoch))
-    settings = {"n_members": n_members, "n_iter_no_change": np.inf}
+    settings = {"n_estimators": n_estimators, "n_iter_no_change": np.inf}
     est = fitted(schedule, warm_start=True, **settings)
     est.fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
     expected = 0.02 / np.arange(1, 7)
@@ -527,7 +527,7 @@ def test_schedules_go_on_with_a_warm_start(n_members):
 
 
 def test_a_schedule_by_epoch_leaves_members_at_once():
-    at_once = fitted(LRScheduler("StepLR", step_size=2), n_members=3)
+    at_once = fitted(LRScheduler("StepLR", step_size=2), n_estimators=3)
     assert at_once.net_.stacked
 
 
@@ -539,7 +539,7 @@ def test_the_input_shape_is_known_without_its_setter():
 def test_monitors_of_held_out_rows_need_some():
     known = [EarlyStopping(), EarlyStopping, ("name", Checkpoint()), WandbLogger(None)]
     for callback in known:
-        est = MultiTaskClassifier(**SETTINGS, n_members=1, callbacks=[callback])
+        est = MultiTaskClassifier(**SETTINGS, n_estimators=1, callbacks=[callback])
         with pytest.raises(ValueError, match="no rows are held out"):
             est.fit(X, Y)
 
@@ -548,14 +548,14 @@ def test_monitors_of_held_out_rows_need_some():
 
 
 @MEMBERS
-def test_epochs_are_timed(n_members):
-    est = fitted(EpochTimer(), n_members=n_members)
+def test_epochs_are_timed(n_estimators):
+    est = fitted(EpochTimer(), n_estimators=n_estimators)
     assert all(0 < seconds < 60 for seconds in column(est, "dur"))
 
 
 @MEMBERS
-def test_the_log_is_printed_with_a_column_per_task(n_members, capsys):
-    fitted(PrintLog(), n_members=n_members)
+def test_the_log_is_printed_with_a_column_per_task(n_estimators, capsys):
+    fitted(PrintLog(), n_estimators=n_estimators)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 3
     assert lines[0].split()[0] == "epoch"
@@ -563,10 +563,10 @@ def test_the_log_is_printed_with_a_column_per_task(n_members, capsys):
 
 
 @MEMBERS
-def test_a_progress_bar_of_batches(n_members, capfd, monkeypatch):
+def test_a_progress_bar_of_batches(n_estimators, capfd, monkeypatch):
     at_once = functools.partial(tqdm.tqdm, mininterval=0)
     monkeypatch.setattr("skorch.callbacks.logging.tqdm.tqdm", at_once)
-    est = fitted(ProgressBar(), n_members=n_members, max_iter=1)
+    est = fitted(ProgressBar(), n_estimators=n_estimators, max_iter=1)
     _, err = capfd.readouterr()
     assert "train_loss=" in err
     assert est.net_.max_epochs == 1
@@ -644,21 +644,21 @@ LOGGERS = {
 
 @MEMBERS
 @pytest.mark.parametrize("make", LOGGERS.values(), ids=LOGGERS)
-def test_loggers_draw_a_curve_per_task(make, n_members, tmp_path):
+def test_loggers_draw_a_curve_per_task(make, n_estimators, tmp_path):
     client = Client(tmp_path)
-    est = fitted(make(client), n_members=n_members)
+    est = fitted(make(client), n_estimators=n_estimators)
     assert client.logged.keys() == NUMBERS
     assert all(len(values) == 3 for values in client.logged.values())
     losses = np.array(column(est, "train_losses"))
     assert_array_equal(client.logged["train_loss_long"], losses[:, 1])
-    if n_members > 1:
+    if n_estimators > 1:
         assert est.net_.stacked
 
 
 @MEMBERS
-def test_files_of_a_run_go_to_mlflow(n_members, tmp_path):
+def test_files_of_a_run_go_to_mlflow(n_estimators, tmp_path):
     client = Client(tmp_path)
-    fitted(MlflowLogger(client, client), n_members=n_members)
+    fitted(MlflowLogger(client, client), n_estimators=n_estimators)
     names = ["params.pth", "optimizer.pth", "criterion.pth", "history.json"]
     assert client.files == names
     assert client.ended
@@ -673,10 +673,10 @@ def test_files_of_a_run_go_to_mlflow(n_members, tmp_path):
     ],
     ids=["mlflow", "sacred"],
 )
-def test_loggers_draw_losses_of_batches(make, n_members, tmp_path):
+def test_loggers_draw_losses_of_batches(make, n_estimators, tmp_path):
     client = Client(tmp_path)
-    fitted(make(client), n_members=n_members)
-    n_batches = 3 * (3 if n_members == 1 else 2)
+    fitted(make(client), n_estimators=n_estimators)
+    n_batches = 3 * (3 if n_estimators == 1 else 2)
     assert len(client.logged["train_loss_batch"]) >= n_batches
     assert len(client.logged["train_loss_epoch"]) == 3
     means = np.mean(client.logged["train_loss_batch"])
@@ -698,10 +698,10 @@ def neptune(monkeypatch):
 
 
 @MEMBERS
-def test_neptune_gets_a_series_per_task(n_members, neptune):
+def test_neptune_gets_a_series_per_task(n_estimators, neptune):
     run = Run()
     run.get_root_object = lambda: run
-    est = fitted(NeptuneLogger(run, log_on_batch_end=True), n_members=n_members)
+    est = fitted(NeptuneLogger(run, log_on_batch_end=True), n_estimators=n_estimators)
     training = run["training"]
     series = training["train"]["epoch"]["loss_long"].values
     assert_array_equal(series, np.array(column(est, "train_losses"))[:, 1])
@@ -744,10 +744,10 @@ CALLBACKS = {
 
 @MEMBERS
 @pytest.mark.parametrize("name", skorch.callbacks.__all__)
-def test_every_callback_of_skorch_works(name, n_members, tmp_path, neptune):
+def test_every_callback_of_skorch_works(name, n_estimators, tmp_path, neptune):
     make = CALLBACKS[name]
     if make is not None:
-        est = fitted(make(Client(tmp_path)), n_members=n_members, max_iter=1)
+        est = fitted(make(Client(tmp_path)), n_estimators=n_estimators, max_iter=1)
         assert pickle.loads(pickle.dumps(est.net_)).history == est.history_
 
 

@@ -23,7 +23,7 @@ def classifier(folder, **settings):
         "encoder": MLP((3,), numeric_embedding=None),
         "batch_size": 20,
         "max_iter": EPOCHS,
-        "n_members": 1,
+        "n_estimators": 1,
         "random_state": 0,
         "early_stopping": True,
         "n_iter_no_change": np.inf,
@@ -33,7 +33,7 @@ def classifier(folder, **settings):
     return MultiTaskClassifier(**settings, checkpoint=folder)
 
 
-SETTINGS = {"one": {}, "stacked": {"n_members": 2}}
+SETTINGS = {"one": {}, "stacked": {"n_estimators": 2}}
 
 
 @pytest.fixture(scope="module", params=SETTINGS)

@@ -47,11 +47,11 @@ SMALL = {
     "encoder": MLP((6,), dropout=0.2),
     "batch_size": 16,
     "max_iter": 9,
-    "n_members": 1,
+    "n_estimators": 1,
     "n_iter_no_change": np.inf,
     "random_state": 0,
 }
-MEMBERS = {"n_members": 3, "members": "bootstrap"}
+MEMBERS = {"n_estimators": 3, "members": "bootstrap"}
 TURNS = {"selection": "loss"}  # members that take turns
 
 
@@ -194,7 +194,7 @@ def test_members_go_on(case, tmp_path):
 
 def test_members_that_have_stopped_stay_so(tmp_path):
     est = classifier(**MEMBERS, **STOPPING, checkpoint_every=1)
-    est.set_params(n_members=5, max_iter=30)
+    est.set_params(n_estimators=5, max_iter=30)
     whole = clone(est).fit(X, Y)
     assert 5 < whole.n_iter_ < 30
     parts = finished(est.set_params(checkpoint=tmp_path), X, Y, epochs=1)

@@ -101,7 +101,7 @@ def test_a_network_that_has_stopped_keeps_what_it_has_predicted():
 # ------------------------------------------------------------------ fitted estimators
 SETTINGS = {
     "encoder": MLP((8,), dropout=0.1),
-    "n_members": 4,
+    "n_estimators": 4,
     "max_iter": 6,
     "n_iter_no_change": 100,
     "learning_rate_init": 0.03,
@@ -194,7 +194,7 @@ def test_labels_do_not_change_predictions_of_their_own_rows(monkeypatch, case):
         assert_array_equal(a, b)
 
 
-NOISE = {"n_members": 3, "max_iter": 25, "batch_size": 60, "learning_rate_init": 0.05}
+NOISE = {"n_estimators": 3, "max_iter": 25, "batch_size": 60, "learning_rate_init": 0.05}
 
 
 def make_noise(cls, seed, n=60):

@@ -28,7 +28,7 @@ TRAIN, HELD = slice(0, 100), slice(100, 150)
 VALID = {"X_val": X[HELD], "y_val": Y[HELD]}
 SETTINGS = {
     "encoder": MLP((16,)),
-    "n_members": 1,
+    "n_estimators": 1,
     "max_iter": 25,
     "learning_rate_init": 0.02,
     "random_state": 0,
@@ -137,7 +137,7 @@ def test_weights_count_in_the_metric():
     assert est.best_validation_score_ == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_members": 3}, {"early_stopping": True}])
+@pytest.mark.parametrize("settings", [{}, {"n_estimators": 3}, {"early_stopping": True}])
 def test_few_rows_are_held_out_where_a_metric_is_named(settings):
     plain = classifier(**settings).fit(X[:45], Y[:45])
     asked = classifier(**settings, validation_metric="accuracy").fit(X[:45], Y[:45])
@@ -149,7 +149,7 @@ def test_few_rows_are_held_out_where_a_metric_is_named(settings):
 @pytest.mark.parametrize("members", ["crossfit", "bootstrap"])
 def test_members_stop_by_the_metric_stacked_or_in_turns(monkeypatch, members):
     est = classifier(
-        n_members=3,
+        n_estimators=3,
         members=members,
         validation_metric="roc_auc_ovr",
         n_iter_no_change=3,
@@ -235,12 +235,12 @@ def test_training_ends_where_no_task_is_left():
 
 
 @pytest.mark.parametrize("weighting", ["equal", "uncertainty", "dwa", "pcgrad"])
-@pytest.mark.parametrize("n_members", [1, 2])
-def test_waiting_for_ever_stops_no_task(weighting, n_members):
-    settings = {"n_iter_no_change": np.inf, "max_iter": 6, "n_members": n_members}
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_waiting_for_ever_stops_no_task(weighting, n_estimators):
+    settings = {"n_iter_no_change": np.inf, "max_iter": 6, "n_estimators": n_estimators}
     plain = classifier(weighting=weighting, **settings)
     asked = clone(plain).set_params(stop_tasks=True).fit(X, Y)
-    plain.fit(X, Y) if n_members > 1 else plain.set_params(early_stopping=True).fit(
+    plain.fit(X, Y) if n_estimators > 1 else plain.set_params(early_stopping=True).fit(
         X, Y
     )
     assert not np.any(asked.history_[:, "stopped_tasks"])
@@ -259,7 +259,7 @@ def test_tasks_stop_under_every_kind_of_weighting(weighting):
 
 
 def test_tasks_stop_in_each_member():
-    est = classifier(n_members=3, stop_tasks=True, n_iter_no_change=2, max_iter=30)
+    est = classifier(n_estimators=3, stop_tasks=True, n_iter_no_change=2, max_iter=30)
     est.fit(X, Y)
     stopped = np.array(est.history_[:, "stopped_tasks"])
     assert not est.net_.stacked
@@ -354,6 +354,6 @@ def test_held_out_rows_may_lack_classes_that_are_predicted():
 
 
 def test_one_held_out_row_has_no_r2():
-    est = MultiTaskRegressor(validation_metric="r2", n_members=1, random_state=0)
+    est = MultiTaskRegressor(validation_metric="r2", n_estimators=1, random_state=0)
     with pytest.raises(ValueError, match="cannot score any task on the 1 rows that ar"):
         est.fit([[0.0], [1.0]], [0.5, 1.0])

@@ -36,7 +36,7 @@ def small(tmp_path_factory):
     X, Y = mixed_tasks()
     # All that this says holds outside of the tests' settings, too.
     encoder = MLP((2,), dropout=0, numeric_embedding=None)
-    settings = {"encoder": encoder, "n_members": 1, "max_iter": 1, "random_state": 0}
+    settings = {"encoder": encoder, "n_estimators": 1, "max_iter": 1, "random_state": 0}
     est = MultiTaskEstimator("mmoe", relation="graph", **settings)
     path = tmp_path_factory.mktemp("files") / "model"
     skmtl.save(est.partial_fit(X, Y, CLASSES), path)

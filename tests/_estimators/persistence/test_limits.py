@@ -27,7 +27,7 @@ SMALL = {"encoder": MLP((2,), numeric_embedding=None), "max_iter": 1}
 def small(tmp_path_factory):
     """Return the document and the tensors of a model that trains on."""
     est = MultiTaskClassifier(
-        **SMALL, n_members=1, random_state=np.random.RandomState(0)
+        **SMALL, n_estimators=1, random_state=np.random.RandomState(0)
     )
     path = tmp_path_factory.mktemp("files") / "model"
     skmtl.save(est.partial_fit(X, Y, [[0, 1]] * 2), path)
@@ -146,7 +146,7 @@ def test_other_bytes_than_those_of_bools():
 
 
 def test_labels_that_are_counted(tmp_path):
-    est = MultiTaskClassifier(**SMALL, n_members=2, members="crossfit")
+    est = MultiTaskClassifier(**SMALL, n_estimators=2, members="crossfit")
     skmtl.save(est.fit(X, Y), tmp_path / "model")
     document, tensors = read(tmp_path / "model")
     (name, *_) = (name for name in tensors if "_oof.labels.0" in name)
@@ -158,7 +158,7 @@ def test_labels_that_are_counted(tmp_path):
 
 def test_other_random_states_are_not_stored(tmp_path):
     random_state = np.random.RandomState(np.random.PCG64(0))
-    est = MultiTaskRegressor(**SMALL, n_members=1, random_state=random_state)
+    est = MultiTaskRegressor(**SMALL, n_estimators=1, random_state=random_state)
     with pytest.raises(ModelFileError, match="random_state, a RandomState with the"):
         skmtl.save(est.fit(X, Y), tmp_path / "model")
 
@@ -227,7 +227,7 @@ def test_lists_take_more_memory_than_their_text(load):
 def test_ragged_categories_are_not_made_a_table(tmp_path):
     pd = pytest.importorskip("pandas")
     table = pd.DataFrame({"a": ["x", "y"] * 30, "b": ["u", "v", "w"] * 20})
-    est = MultiTaskRegressor(**SMALL, n_members=1, random_state=0).fit(table, X)
+    est = MultiTaskRegressor(**SMALL, n_estimators=1, random_state=0).fit(table, X)
     skmtl.save(est, tmp_path / "model")
     again = skmtl.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(table), est.predict(table))
@@ -269,7 +269,7 @@ def test_deep_documents(depth, small, tmp_path, monkeypatch):
 def test_parameters_that_hold_themselves_are_not_stored(tmp_path):
     weight = [1.0]
     weight.append(weight)
-    est = MultiTaskRegressor(**SMALL, n_members=1).fit(X, Y)
+    est = MultiTaskRegressor(**SMALL, n_estimators=1).fit(X, Y)
     est.task_weight = weight
     with pytest.raises(ModelFileError, match=r"cannot store estimator\.task_weight"):
         skmtl.save(est, tmp_path / "model")
@@ -306,7 +306,7 @@ ZONES = [None, "UTC", dt.timezone(dt.timedelta(hours=-3.5)), "Europe/Berlin"]
 @pytest.mark.parametrize("tz", ZONES, ids=str)
 def test_time_zones_are_kept(tz, tmp_path):
     pd = pytest.importorskip("pandas")
-    est = MultiTaskRegressor(**SMALL, n_members=1).fit(X, Y)
+    est = MultiTaskRegressor(**SMALL, n_estimators=1).fit(X, Y)
     stamp = pd.Timestamp("2026-07-01 12:00:00.000000001", tz=tz)
     est.task_weight = [stamp]
     skmtl.save(est.set_params(task_weight=None), tmp_path / "model")
@@ -320,7 +320,7 @@ def test_time_zones_are_kept(tz, tmp_path):
 @pytest.mark.one_version  # lower versions of dateutil hold no such time zone
 def test_other_time_zones_are_not_stored(tmp_path):
     pd = pytest.importorskip("pandas")
-    est = MultiTaskRegressor(**SMALL, n_members=1).fit(X, Y)
+    est = MultiTaskRegressor(**SMALL, n_estimators=1).fit(X, Y)
     est.missing_label = pd.Timestamp("2026-07-01", tz="dateutil/Europe/Berlin")
     with pytest.raises(ModelFileError, match="in the time zone"):
         skmtl.save(est, tmp_path / "model")

@@ -109,7 +109,7 @@ def test_members_are_averaged_and_calibrated(weighting, tmp_path):
     X, Y = mixed_tasks()
     Y = pd.DataFrame(Y)
     Y.columns = pd.Index(["X", 1, "1"], dtype=object)  # the input is "X", too
-    settings = {**SMALL, "n_members": 2, "weighting": weighting, "threshold": "f1"}
+    settings = {**SMALL, "n_estimators": 2, "weighting": weighting, "threshold": "f1"}
     settings["encoder"] = PLAIN
     est = MultiTaskEstimator(learning_rate_init=0.1, **settings).fit(X, Y)
     assert est.net_.stacked is (weighting == "equal")
@@ -226,7 +226,7 @@ def as_inputs(X, est, dtype=np.float32):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "sharing", "n_members"),
+    ("encoder", "sharing", "n_estimators"),
     [
         (MLP((6, 5), categories="embed"), "mmoe", 1),
         (MLP((6,)), "hard", 3),
@@ -234,12 +234,12 @@ def as_inputs(X, est, dtype=np.float32):
     ],
     ids=["gates", "members", "embeddings"],
 )
-def test_categories(tmp_path, encoder, sharing, n_members):
+def test_categories(tmp_path, encoder, sharing, n_estimators):
     year = pd.Categorical([1990, 1991, 1992, 1993, None] * 12)
     X, Y = table(year=year, closed=pd.Categorical([True, False, True] * 20))
     X, Y = pd.concat([X] * 3, ignore_index=True), np.vstack([Y] * 3)
     X["user"] = [f"user {i}" for i in np.arange(180) % 70]
-    settings = {**SMALL, "encoder": encoder, "n_members": n_members}
+    settings = {**SMALL, "encoder": encoder, "n_estimators": n_estimators}
     settings["sharing"] = sharing
     est = MultiTaskEstimator(**settings).fit(X, Y)
     session = session_of(est, tmp_path)

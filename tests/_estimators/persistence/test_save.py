@@ -71,7 +71,7 @@ def learn_on(estimator, again, X, Y, trusted=()):
 
 
 @pytest.mark.one_version
-@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize(
     ("family", "name"),
     [
@@ -86,13 +86,13 @@ def learn_on(estimator, again, X, Y, trusted=()):
     ],
 )
 @pytest.mark.sampled(5)
-def test_every_strategy(family, name, n_members, again):
+def test_every_strategy(family, name, n_estimators, again):
     X, Y = mixed_tasks()
-    est = MultiTaskEstimator(n_members=n_members, **SMALL, **{family: name})
+    est = MultiTaskEstimator(n_estimators=n_estimators, **SMALL, **{family: name})
     learn_on(est.partial_fit(X, Y, CLASSES), again, X, Y)
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize(
     "encoder",
     [
@@ -104,10 +104,10 @@ def test_every_strategy(family, name, n_members, again):
     ],
     ids=str,
 )
-def test_every_encoder_of_tables(encoder, n_members, again):
+def test_every_encoder_of_tables(encoder, n_estimators, again):
     X, Y = mixed_tasks()
     X[0, 0] = np.nan
-    settings = {**SMALL, "encoder": encoder, "n_members": n_members}
+    settings = {**SMALL, "encoder": encoder, "n_estimators": n_estimators}
     est = MultiTaskEstimator(**settings).partial_fit(X, Y, CLASSES)
     learn_on(est, again, X, Y)
 
@@ -134,7 +134,7 @@ def test_every_encoder_is_among_these_tests():
 def test_out_of_fold_predictions_slopes_and_thresholds(weighting, members, again):
     X, Y = mixed_tasks()
     est = MultiTaskEstimator(
-        n_members=3, members=members, threshold="f1", weighting=weighting, **SMALL
+        n_estimators=3, members=members, threshold="f1", weighting=weighting, **SMALL
     ).fit(X, Y)
     assert est.net_.slopes is not None
     twin = again(est)
@@ -291,7 +291,7 @@ def test_parameters_of_any_type(settings, again):
 def test_optimizer_and_its_state_go_on(again):
     X, Y = mixed_tasks()
     for optimizer in ("sgd", "adam", torch.optim.RMSprop):
-        est = MultiTaskEstimator(optimizer=optimizer, n_members=2, **SMALL)
+        est = MultiTaskEstimator(optimizer=optimizer, n_estimators=2, **SMALL)
         learn_on(est.partial_fit(X, Y, CLASSES), again, X, Y)
 
 
@@ -303,7 +303,7 @@ def test_a_fit_keeps_no_state_of_the_optimizer(again):
 
 def test_the_teacher_that_an_estimator_has_trained(again):
     X, Y = mixed_tasks()
-    est = MultiTaskEstimator(relation="distillation", n_members=2, **SMALL)
+    est = MultiTaskEstimator(relation="distillation", n_estimators=2, **SMALL)
     twin = learn_on(est.partial_fit(X, Y, CLASSES), again, X, Y)
     assert twin.teacher_.sharing == "independent"
 
@@ -373,11 +373,11 @@ def regression():
     return make_regression(60, n_features=4, n_targets=3, random_state=0)
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize("encoder", [Network, ModuleEncoder(Network), BatchNormed])
-def test_a_module_by_its_import_path(encoder, n_members, again):
+def test_a_module_by_its_import_path(encoder, n_estimators, again):
     X, Y = regression()
-    settings = {**SMALL, "encoder": encoder, "n_members": n_members}
+    settings = {**SMALL, "encoder": encoder, "n_estimators": n_estimators}
     est = MultiTaskRegressor(**settings).partial_fit(X, Y)
     module = getattr(encoder, "module", encoder)
     learn_on(est, again, X, Y, trusted=[f"tests._networks.{module.__name__}"])
@@ -474,7 +474,7 @@ def test_keeps_the_file_that_is_there_where_the_new_one_fails(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize(
     "change",
     [
@@ -485,13 +485,13 @@ def test_keeps_the_file_that_is_there_where_the_new_one_fails(tmp_path):
     ],
     ids=["less", "more", "another shape", "another type"],
 )
-def test_what_could_not_be_read_again_is_not_written(change, n_members, tmp_path):
+def test_what_could_not_be_read_again_is_not_written(change, n_estimators, tmp_path):
     X, Y = mixed_tasks()
-    est = MultiTaskEstimator(n_members=n_members, **SMALL).fit(X, Y)
+    est = MultiTaskEstimator(n_estimators=n_estimators, **SMALL).fit(X, Y)
     path = tmp_path / "model"
     skmtl.save(est, path)
     before = path.read_bytes()
-    module = est.module_ if n_members == 1 else est.module_.together
+    module = est.module_ if n_estimators == 1 else est.module_.together
     change(module)
     with pytest.raises(ModelFileError, match="changed after fit"):
         skmtl.save(est, path)

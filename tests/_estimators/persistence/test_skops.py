@@ -42,9 +42,9 @@ def again(estimator, own=()):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"n_members": 1},
-        {"n_members": 2, "sharing": MMoE(2)},
-        {"n_members": 2, "weighting": "upgrad", "relation": "graph"},
+        {"n_estimators": 1},
+        {"n_estimators": 2, "sharing": MMoE(2)},
+        {"n_estimators": 2, "weighting": "upgrad", "relation": "graph"},
         {"relation": "distillation", "random_state": np.random.RandomState(0)},
     ],
     ids=["one", "stacked", "in turns", "teacher"],

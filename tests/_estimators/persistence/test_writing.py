@@ -23,7 +23,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="files have other modes th
 @pytest.fixture(scope="module")
 def estimator():
     X = np.random.default_rng(0).normal(size=(12, 2))
-    settings = {"encoder": MLP((2,), numeric_embedding=None), "n_members": 1}
+    settings = {"encoder": MLP((2,), numeric_embedding=None), "n_estimators": 1}
     Y = X @ np.ones((2, 2))
     return MultiTaskRegressor(**settings, max_iter=1, random_state=0).fit(X, Y)
 
@@ -185,7 +185,7 @@ def test_a_fifo_is_no_file_to_load(tmp_path):
 )
 def test_what_could_not_be_loaded_is_not_stored(name, value, says, tmp_path):
     X = np.random.default_rng(0).normal(size=(12, 2))
-    est = skmtl.MultiTaskClassifier(encoder=MLP((2,)), n_members=1, max_iter=1)
+    est = skmtl.MultiTaskClassifier(encoder=MLP((2,)), n_estimators=1, max_iter=1)
     setattr(est.fit(X, (X > 0).astype(int)), name, value)
     with pytest.raises(ValueError, match=says):
         skmtl.save(est, tmp_path / "model")
@@ -207,7 +207,7 @@ def test_pages_hold_text_that_has_no_encoding(tmp_path):
     Y = pd.DataFrame(
         labels.astype(object), columns=pd.Index(names, dtype=object), dtype=object
     )
-    settings = {"encoder": MLP((2,)), "n_members": 1, "max_iter": 1}
+    settings = {"encoder": MLP((2,)), "n_estimators": 1, "max_iter": 1}
     est = skmtl.MultiTaskClassifier(**settings, random_state=0).fit(X, Y)
     est.report_html(tmp_path / "page.html", X, Y)
     page = (tmp_path / "page.html").read_text("utf-8")

@@ -106,7 +106,7 @@ def gain_of(names):
 def estimator():
     X, Y = data()
     est = MultiTaskEstimator(
-        n_members=2, record_gradients=True, max_iter=5, random_state=0
+        n_estimators=2, record_gradients=True, max_iter=5, random_state=0
     )
     return est.fit(X, Y)
 
