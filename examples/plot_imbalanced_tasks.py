@@ -56,7 +56,7 @@ TOOLS = {
     THRESHOLD: {},
     "class_weight='balanced'": {"class_weight": "balanced"},
     "sampling='classes'": {"sampling": "classes"},
-    "selection='loss'": {"selection": "loss"},
+    "hard_example_mining='loss'": {"hard_example_mining": "loss"},
     "augmentation by noise": {"augmentation": Noise(0.5)},
     "sampling and noise": {"sampling": "classes", "augmentation": Noise(0.5)},
 }

@@ -2,7 +2,7 @@
 
 from skmtl._estimators.classifier import MultiTaskClassifier
 from skmtl._estimators.estimator import MultiTaskEstimator
-from skmtl._estimators.persistence import export_onnx, load, save, skops_types
+from skmtl._estimators.persistence import export_onnx, get_trusted_types, load, save
 from skmtl._estimators.regressor import MultiTaskRegressor
 
 __all__ = [
@@ -10,8 +10,8 @@ __all__ = [
     "MultiTaskEstimator",
     "MultiTaskRegressor",
     "export_onnx",
+    "get_trusted_types",
     "load",
     "save",
-    "skops_types",
 ]
 __version__ = "0.1.0"

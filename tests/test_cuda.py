@@ -159,13 +159,13 @@ def test_images_are_learned_as_on_the_cpu(sharing):
     check_both(data=images, encoder=encoder, sharing=sharing)
 
 
-@pytest.mark.parametrize("members", ["all", "bootstrap", "crossfit"])
+@pytest.mark.parametrize("resampling", [None, "bootstrap", "crossfit"])
 @kinds
-def test_members_learn_what_they_learn_on_the_cpu(kind, members):
-    settings = {"n_estimators": 3, "members": members, "early_stopping": True}
+def test_members_learn_what_they_learn_on_the_cpu(kind, resampling):
+    settings = {"n_estimators": 3, "resampling": resampling, "early_stopping": True}
     est = check_both(kind, **settings, n_iter_no_change=1, max_iter=8)
     assert est.net_.stacked
-    if members != "all":
+    if resampling is not None:
         other = fitted(kind, "cpu", **settings, n_iter_no_change=1, max_iter=8)
         assert_allclose(est.oof_scores_, other.oof_scores_)
 
@@ -272,8 +272,8 @@ def test_images_are_augmented_on_the_card():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"selection": "loss"},
-        {"selection": "margin"},
+        {"hard_example_mining": "loss"},
+        {"hard_example_mining": "margin"},
         {"sampling": "classes"},
         {"sampling": "tasks", "early_stopping": True},
         {"class_weight": "balanced"},
@@ -347,7 +347,9 @@ def test_batches_come_from_the_host(form, n_estimators, tmp_path):
 # ---------------------------------------------------------------------- randomness
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_estimators": 3}, {"augmentation": "mixup"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"n_estimators": 3}, {"augmentation": "mixup"}]
+)
 def test_a_fit_leaves_the_random_state_of_the_card(settings):
     torch.cuda.manual_seed(1)
     state = torch.cuda.get_rng_state()
@@ -401,11 +403,11 @@ def test_no_batch_waits_for_the_card(sharing):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"n_estimators": 3, "members": "all"},
+        {"n_estimators": 3, "resampling": None},
         {"n_estimators": 3, "weighting": "uncertainty"},
         {"precision": "bf16"},
         {"augmentation": "mixup"},
-        {"selection": "loss"},
+        {"hard_example_mining": "loss"},
         {"record_gradients": True},
         {"sampling": "classes"},
         {"encoder": "mlp"},
@@ -425,7 +427,7 @@ def test_no_batch_waits_for_the_card_whatever_the_settings(settings):
 @pytest.mark.usefixtures("full_card")
 @pytest.mark.parametrize("n_estimators", [1, 3])
 def test_no_batch_from_the_host_waits_for_the_card(n_estimators):
-    check_no_wait_per_batch(n_estimators=n_estimators, members="all")
+    check_no_wait_per_batch(n_estimators=n_estimators, resampling=None)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTING)

@@ -199,35 +199,78 @@ class MultiTaskBase(PortableState):
         return self._oof
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Any:
-        r"""Predict regions that hold the true labels with a chosen probability.
+        r"""Predict intervals that hold the true values with a chosen probability.
 
-        Cross-conformal prediction [1]_ from the out-of-fold predictions, around the
-        mean of all members. For regression a region is the prediction plus and minus
-        the :math:`\lceil (n + 1) c \rceil`-th smallest error of the n out-of-fold
-        predictions, for the coverage c. For classification it holds the classes whose
-        probability is not below that which the true class had in a share c of them
-        [2]_, and always the most probable one. No out-of-fold prediction depends on
-        the label of its row, as conformal prediction needs.
+        Cross-conformal prediction [1]_ for regression tasks, from the out-of-fold
+        predictions: the prediction plus and minus the
+        :math:`\lceil (n + 1) c \rceil`-th smallest error of the n out-of-fold
+        predictions, for the coverage c. No out-of-fold prediction depends on the label
+        of its row, as conformal prediction needs. Classification tasks have
+        ``predict_set``.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, ...)
             Inputs, as for ``predict``.
         coverage : float, default=0.9
-            Share of true labels that regions are to hold, in (0, 1). It is kept on
-            average over rows like those of training, not in every class.
+            Share of true values that intervals are to hold, in (0, 1). It is kept on
+            average over rows like those of training.
 
         Returns
         -------
-        ndarray or list of ndarray
-            One array per task: lower and upper ends of shape (n_samples, 2) for
-            regression; for classification, of shape (n_samples, n_classes), which
-            classes the set holds. The array itself where y had one column.
+        ndarray of shape (n_samples, 2) or list of such arrays
+            Lower and upper ends, one array per task, None for classification tasks. The
+            array itself where y had one column.
 
         Raises
         ------
         ValueError
-            If there are no out-of-fold predictions.
+            If there is no regression task, or there are no out-of-fold predictions.
+
+        References
+        ----------
+        .. [1] V. Vovk, "Cross-conformal predictors", Annals of Mathematics and
+           Artificial Intelligence 2015.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from skmtl import MultiTaskRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> est = MultiTaskRegressor(n_estimators=4, random_state=0).fit(X, y)
+        >>> interval = est.predict_interval(X, coverage=0.8)
+        >>> bool((interval[:, 0] < est.predict(X)).all())
+        True
+        """
+        return self._predict_regions(X, coverage, "predict_interval")
+
+    def predict_set(self, X: Any, coverage: float = 0.9) -> Any:
+        r"""Predict sets of classes that hold the true one with a chosen probability.
+
+        Cross-conformal prediction [1]_ for classification tasks, from the out-of-fold
+        predictions: the classes whose probability is not below that which the true
+        class had in a share c of them, for the coverage c [2]_, and always the most
+        probable one. Regression tasks have ``predict_interval``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, ...)
+            Inputs, as for ``predict``.
+        coverage : float, default=0.9
+            Share of true classes that sets are to hold, in (0, 1). It is kept on
+            average over rows like those of training, not in every class.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples, n_classes) or list of such arrays
+            Which classes each set holds, in the order of ``classes_``, one array per
+            task, None for regression tasks. The array itself where y had one column.
+
+        Raises
+        ------
+        ValueError
+            If there is no classification task, or there are no out-of-fold
+            predictions.
 
         References
         ----------
@@ -239,21 +282,37 @@ class MultiTaskBase(PortableState):
 
         Examples
         --------
-        >>> from sklearn.datasets import load_diabetes
-        >>> from skmtl import MultiTaskRegressor
-        >>> X, y = load_diabetes(return_X_y=True)
-        >>> est = MultiTaskRegressor(n_estimators=4, random_state=0).fit(X, y)
-        >>> est.predict_interval(X[:3], coverage=0.8).shape
-        (3, 2)
+        >>> from sklearn.datasets import load_iris
+        >>> from skmtl import MultiTaskClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> est = MultiTaskClassifier(n_estimators=4, random_state=0).fit(X, y)
+        >>> est.predict_set(X[:2], coverage=0.95)
+        array([[ True, False, False],
+               [ True, False, False]])
         """
+        return self._predict_regions(X, coverage, "predict_set")
+
+    def _predict_regions(self, X: Any, coverage: float, caller: str) -> Any:
+        """Return the regions of regression tasks, or of classification tasks."""
         check_is_fitted(self)
         check_coverage(coverage)
-        oof = self._oof
+        targets, oof = self._targets, self._oof
+        numeric = caller == "predict_interval"
+        wanted = [(classes is None) == numeric for classes in targets.classes]
+        if not any(wanted):
+            kind, other, instead = "regression", "classification", "predict_set"
+            if not numeric:
+                kind, other, instead = other, kind, "predict_interval"
+            tasks = "the task is one" if targets.n_tasks == 1 else "all tasks are"
+            raise ValueError(
+                f"{caller} is for {kind} tasks, but {tasks} of {other}: use {instead}."
+            )
         if oof is None:
-            raise ValueError(f"predict_interval needs {NEEDS_FOLDS}.")
-        conformal = Conformal.fit(self._targets, oof.outputs, oof.labels, oof.weight)
-        regions = conformal.intervals(self._outputs(X), coverage)
-        return regions[0] if self._targets.one_d else regions
+            raise ValueError(f"{caller} needs {NEEDS_FOLDS}.")
+        conformal = Conformal.fit(targets, oof.outputs, oof.labels, oof.weight)
+        every = conformal.predict_regions(self._outputs(X), coverage)
+        regions = [r if yes else None for r, yes in zip(every, wanted, strict=True)]
+        return regions[0] if targets.one_d else regions
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the labels of all tasks.

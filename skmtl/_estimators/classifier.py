@@ -112,7 +112,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         validation_average: Any = "macro",
         stop_tasks: bool = False,
         n_estimators: int | str = "auto",
-        members: str = "crossfit",
+        resampling: str | None = "crossfit",
         calibrate: bool = True,
         threshold: str | None = None,
         class_weight: Any = None,
@@ -120,8 +120,8 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         missing_label: Any = np.nan,
         augmentation: Any = None,
         sampling: str | float | None = None,
-        selection: str | None = None,
-        selection_fraction: float = 0.5,
+        hard_example_mining: str | None = None,
+        hard_example_fraction: float = 0.5,
         record_gradients: bool = False,
         warm_start: bool = False,
         checkpoint: str | PathLike[str] | None = None,
@@ -154,7 +154,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.validation_average = validation_average
         self.stop_tasks = stop_tasks
         self.n_estimators = n_estimators
-        self.members = members
+        self.resampling = resampling
         self.calibrate = calibrate
         self.threshold = threshold
         self.class_weight = class_weight
@@ -162,8 +162,8 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         self.missing_label = missing_label
         self.augmentation = augmentation
         self.sampling = sampling
-        self.selection = selection
-        self.selection_fraction = selection_fraction
+        self.hard_example_mining = hard_example_mining
+        self.hard_example_fraction = hard_example_fraction
         self.record_gradients = record_gradients
         self.warm_start = warm_start
         self.checkpoint = checkpoint

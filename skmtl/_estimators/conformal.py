@@ -135,7 +135,7 @@ class Conformal:
         scores = self.scores[task]
         return float(scores[place]) if place < len(scores) else np.inf
 
-    def intervals(self, outputs: Tensor, coverage: float) -> list[NDArray[Any]]:
+    def predict_regions(self, outputs: Tensor, coverage: float) -> list[NDArray[Any]]:
         """Return the region of each row and task.
 
         Parameters

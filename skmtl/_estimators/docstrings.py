@@ -67,13 +67,14 @@ n_estimators : int or "auto", default="auto"
     turns. "auto" is 8 where the encoder reads tables, 4 from
     10,000 labelled rows on or for a sparse matrix of more than 500 columns, and else 1,
     a single network.
-members : {"crossfit", "bootstrap", "all"}, default="crossfit"
-    What each of several members trains on. "crossfit" holds one of ``n_estimators`` folds
-    out of each, "bootstrap" the rows that it does not draw with replacement; each then
-    stops on its own held-out rows (``early_stopping=False``: not), and these make
-    out-of-fold predictions. "all" trains all of them on the same rows, less those that
-    ``early_stopping`` holds out. With fewer than 50 labelled rows an eighth says too
-    little, so that "crossfit" works as "all" unless ``early_stopping=True``.
+resampling : {"crossfit", "bootstrap"} or None, default="crossfit"
+    What each network of the ensemble is trained on. "crossfit" holds one of
+    ``n_estimators`` folds out of each, "bootstrap" the rows that it does not draw with
+    replacement; each is then early-stopped on its held-out rows
+    (``early_stopping=False``: not), which gives out-of-fold predictions. None trains
+    all of them on the same rows, less those that ``early_stopping`` holds out. With
+    fewer than 50 labelled rows a fold is too small to stop by, so that "crossfit" works
+    as None unless ``early_stopping=True``.
 calibrate : bool, default=True
     Whether predictions are drawn towards the priors, or away from them, by the one
     slope that makes out-of-fold predictions fit best ("refine, then calibrate": Berta
@@ -119,7 +120,7 @@ sampling : {"classes", "tasks"}, float or None, default=None
     change nothing. Labels count once, and their weights act in the loss as ever:
     ``class_weight="balanced"`` on top would balance classes twice. Held-out rows weigh
     as they would be drawn; ``partial_fit`` goes by the rows of the call.
-selection : {"loss", "margin"} or None, default=None
+hard_example_mining : {"loss", "margin"} or None, default=None
     Whether each step trains, task by task, on the hardest labels of its batch only:
     those of largest loss, or of smallest margin, the logit of the true class minus the
     largest other; with two classes and in regression both are the same. Online hard
@@ -130,10 +131,10 @@ selection : {"loss", "margin"} or None, default=None
     mislabelled rows get more say; and a step costs no less. There is no warm-up: while
     all labels of a class are equally hard, all are kept. The recorded training loss is
     that of the labels kept; validation takes all.
-selection_fraction : float, default=0.5
+hard_example_fraction : float, default=0.5
     Share of the weight of each task's labels in a batch that its hardest labels, which
-    ``selection`` keeps, have at least. The hardest label of every class in the batch is
-    kept besides, and labels equally hard are kept together.
+    ``hard_example_mining`` keeps, have at least. The hardest label of every class in
+    the batch is kept besides, and labels equally hard are kept together.
 record_gradients : bool, default=False
     Whether ``history_`` holds norms and cosines of the tasks' gradients also where the
     weighting does not look at gradients, which costs time; where it does, it always

@@ -245,7 +245,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         held = parts is not None and parts[0][1] is not None
         stops = valid_data is not None or split is not None
         stops = stops or (held and self.early_stopping is not False)
-        out_of_fold = held and self.members != "all"
+        out_of_fold = held and self.resampling is not None
         if getattr(self, "threshold", None) is not None and not out_of_fold:
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         judge = None

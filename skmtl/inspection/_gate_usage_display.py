@@ -97,7 +97,9 @@ class GateUsageDisplay:
         X = estimator._check_X(X, estimator.net_.module__encoder, reset=False)
         X = X.toarray() if issparse(X) else X
         module, n_estimators = estimator.module_, estimator.n_estimators_
-        members = [module] if n_estimators == 1 else map(module.member, range(n_estimators))
+        members = (
+            [module] if n_estimators == 1 else map(module.member, range(n_estimators))
+        )
         usage = np.stack([member.gate_usage(X) for member in members])
         return cls(usage=usage, task_names=estimator.task_names_).plot(ax, cmap=cmap)
 
@@ -123,7 +125,9 @@ class GateUsageDisplay:
             ax = new_axes(*usage_size(n_tasks, n_estimators * n_experts))
         names = short_names(self.task_names)
         self.image_, self.texts_ = draw_usage(ax, self.usage, names, cmap)
-        ax.set_xlabel("expert" if n_estimators == 1 else f"experts of {n_estimators} members")
+        ax.set_xlabel(
+            "expert" if n_estimators == 1 else f"experts of {n_estimators} members"
+        )
         self.colorbar_ = self.image_.colorbar
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -5,8 +5,8 @@ from skmtl.metrics._reliability_display import ReliabilityDisplay
 from skmtl.metrics._report import MultiTaskReport, multitask_report
 from skmtl.metrics._scorer import (
     MultiTaskScorer,
-    multitask_scorer,
-    multitask_scorers,
+    make_multitask_scorer,
+    make_multitask_scorers,
 )
 from skmtl.metrics._task_scores import task_scores
 
@@ -15,8 +15,8 @@ __all__ = [
     "MultiTaskScorer",
     "ReliabilityDisplay",
     "delta_m",
+    "make_multitask_scorer",
+    "make_multitask_scorers",
     "multitask_report",
-    "multitask_scorer",
-    "multitask_scorers",
     "task_scores",
 ]

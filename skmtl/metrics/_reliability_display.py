@@ -110,7 +110,7 @@ class ReliabilityDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted estimator with ``predict_proba``, as in `multitask_scorer`.
+            A fitted estimator with ``predict_proba``, as in `make_multitask_scorer`.
         X : array-like or sparse matrix of shape (n_samples, ...)
             Inputs that it has not seen.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
@@ -122,7 +122,7 @@ class ReliabilityDisplay:
         tasks : list, default=None
             Names or numbers of the tasks to show; None shows all that have classes.
         missing_label : object, default=None
-            What marks a missing label, as in `multitask_scorer`.
+            What marks a missing label, as in `make_multitask_scorer`.
         ax : matplotlib.axes.Axes, default=None
             Whose place to take; None makes a figure that fits the number of tasks.
 

@@ -99,7 +99,7 @@ def multitask_report(
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator of several tasks, as in `multitask_scorer`.
+        A fitted estimator of several tasks, as in `make_multitask_scorer`.
     X : array-like or sparse matrix of shape (n_samples, ...)
         Inputs that it has not seen.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
@@ -114,7 +114,7 @@ def multitask_report(
             default=None
         Weights of rows or of single labels.
     missing_label : object, default=None
-        What marks a missing label, as in `multitask_scorer`.
+        What marks a missing label, as in `make_multitask_scorer`.
 
     Returns
     -------

@@ -21,7 +21,7 @@ from skmtl.metrics._task_scores import METRIC, check_some_labels
 
 
 class MultiTaskScorer(BaseEstimator):
-    """A scorer of several tasks, as `skmtl.metrics.multitask_scorer` returns it.
+    """A scorer of several tasks, as `skmtl.metrics.make_multitask_scorer` returns it.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class MultiTaskScorer(BaseEstimator):
 
     Examples
     --------
-    >>> from skmtl.metrics import multitask_scorer
-    >>> multitask_scorer("roc_auc", average="min")
+    >>> from skmtl.metrics import make_multitask_scorer
+    >>> make_multitask_scorer("roc_auc", average="min")
     MultiTaskScorer(average='min', metric='roc_auc')
     """
 
@@ -84,7 +84,7 @@ class MultiTaskScorer(BaseEstimator):
         compared = responses.compared(y, sample_weight, self.missing_label)
         metrics = metrics_of(self.metric, compared.columns, compared.kinds)
         if self.task is not None:
-            where = "The 'task' parameter of multitask_scorer"
+            where = "The 'task' parameter of make_multitask_scorer"
             number = task_number(self.task, compared.names, where)
             compared, metrics = compared.only([number]), [metrics[number]]
         check_some_labels(compared.columns)
@@ -156,7 +156,7 @@ def _takes_weight(scorer: Any) -> bool:
     },
     prefer_skip_nested_validation=True,
 )
-def multitask_scorer(
+def make_multitask_scorer(
     metric: Any,
     *,
     average: Any = "macro",
@@ -197,7 +197,7 @@ def multitask_scorer(
 
     See Also
     --------
-    multitask_scorers : Several scorers at once.
+    make_multitask_scorers : Several scorers at once.
 
     Examples
     --------
@@ -205,12 +205,12 @@ def multitask_scorer(
     >>> from sklearn.ensemble import RandomForestClassifier
     >>> from sklearn.model_selection import KFold, cross_val_score
     >>> import numpy as np
-    >>> from skmtl.metrics import multitask_scorer
+    >>> from skmtl.metrics import make_multitask_scorer
     >>> X, species = load_iris(return_X_y=True)
     >>> Y = np.column_stack([species, X[:, 0] > 5.8])
     >>> forest = RandomForestClassifier(n_estimators=10, random_state=0)
     >>> cv = KFold(3, shuffle=True, random_state=0)
-    >>> scoring = multitask_scorer("roc_auc_ovr", average="min")
+    >>> scoring = make_multitask_scorer("roc_auc_ovr", average="min")
     >>> scores = cross_val_score(forest, X, Y, cv=cv, scoring=scoring)
     >>> bool(scores.min() > 0.9)
     True
@@ -227,7 +227,7 @@ def multitask_scorer(
     },
     prefer_skip_nested_validation=True,
 )
-def multitask_scorers(
+def make_multitask_scorers(
     metrics: Sequence[str] | Mapping[str, Any],
     *,
     average: Any = "macro",
@@ -239,11 +239,11 @@ def multitask_scorers(
     ----------
     metrics : list of str or dict
         Names of metrics, or metrics by the names that scores are to have; a value may
-        also be what `multitask_scorer` returns.
+        also be what `make_multitask_scorer` returns.
     average : {"macro", "weighted", "min"}, array-like or dict, default="macro"
         How the scores of the tasks become one, as in `task_scores`.
     missing_label : object, default=None
-        What marks a missing label, as in `multitask_scorer`.
+        What marks a missing label, as in `make_multitask_scorer`.
 
     Returns
     -------
@@ -258,8 +258,8 @@ def multitask_scorers(
 
     Examples
     --------
-    >>> from skmtl.metrics import multitask_scorers
-    >>> scoring = multitask_scorers(["balanced_accuracy", "neg_log_loss"])
+    >>> from skmtl.metrics import make_multitask_scorers
+    >>> scoring = make_multitask_scorers(["balanced_accuracy", "neg_log_loss"])
     >>> list(scoring)
     ['balanced_accuracy', 'neg_log_loss']
     """
@@ -267,14 +267,14 @@ def multitask_scorers(
         named = [metric for metric in metrics if isinstance(metric, str)]
         if len(set(named)) < len(metrics) or not named:
             raise ValueError(
-                "The 'metrics' parameter of multitask_scorers must be a list of names, "
-                f"each once, or a dict of metrics by name. Got {metrics!r}."
+                "The 'metrics' parameter of make_multitask_scorers must be a list of "
+                f"names, each once, or a dict of metrics by name. Got {metrics!r}."
             )
         metrics = {name: name for name in named}
     scorers = MultiTaskScorers()
     for name, metric in metrics.items():
         if not isinstance(metric, MultiTaskScorer):
-            metric = multitask_scorer(
+            metric = make_multitask_scorer(
                 metric, average=average, missing_label=missing_label
             )
         scorers[name] = metric

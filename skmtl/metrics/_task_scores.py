@@ -101,7 +101,7 @@ def task_scores(
 
     See Also
     --------
-    multitask_scorer : The same for the ``scoring`` parameter of scikit-learn's tools.
+    make_multitask_scorer : The same for ``scoring`` of scikit-learn's tools.
 
     Examples
     --------

@@ -93,7 +93,7 @@ def compare_sharing(
         How a task is scored, greater is better: the ``metric`` of
         `skmtl.metrics.task_scores`, such as "roc_auc" or ``{"classification":
         "balanced_accuracy", "regression": "r2"}``; or what
-        `skmtl.metrics.multitask_scorer` makes of one. None is the accuracy of
+        `skmtl.metrics.make_multitask_scorer` makes of one. None is the accuracy of
         classification and R² of regression.
     baseline : str, default="independent"
         Name of the candidate that the others are compared with. "independent" is added

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from skmtl._core.options import fit_context
 from skmtl._core.validation import HasMethods, Interval, StrOptions
 from skmtl._data.labels import Columns, read_columns
-from skmtl.metrics import multitask_scorer
+from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection._candidates import last_step
 from skmtl.model_selection._folding import splitter
 
@@ -51,8 +51,8 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         to all of them.
     scoring : str, callable, dict or None, default=None
         A metric of `skmtl.metrics.task_scores`, whose mean over tasks counts, by name
-        or by task; or a scorer, such as `skmtl.metrics.multitask_scorer` returns. None
-        is the ``score`` of the estimator.
+        or by task; or a scorer, such as `skmtl.metrics.make_multitask_scorer` returns.
+        None is the ``score`` of the estimator.
     cv : int, splitter or iterable, default=5
         Number of folds, stratified over all tasks as far as possible, or how to split.
         None is 5.
@@ -230,7 +230,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         """Return the search over a grid that runs inside."""
         scoring = self.scoring
         if isinstance(scoring, str | Mapping):
-            scoring = multitask_scorer(scoring)
+            scoring = make_multitask_scorer(scoring)
         return HalvingGridSearchCV(
             self.estimator,
             grid,

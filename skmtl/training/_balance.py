@@ -59,7 +59,7 @@ class Balance:
         self.weighting = weighting
         self.weigh(task_weight)
         self.name = type(spec).__name__
-        self.every = getattr(spec, "every", 1)
+        self.update_every = getattr(spec, "update_every", 1)
         self.gradients = self._task_gradients(spec, record_gradients)
         self._n_steps = 0
         self._failures = int(getattr(weighting, "failures", 0))
@@ -88,7 +88,7 @@ class Balance:
         balances = isinstance(self.weighting, GradientWeightingModule)
         if not balances and not record:
             return None
-        at = getattr(spec, "at", "representation")
+        at = getattr(spec, "gradient_at", "representation")
         gradients = TaskGradients(self.module, at, self.processes)
         if self.n_active > 1 and gradients.shared:
             return gradients
@@ -215,7 +215,7 @@ class Balance:
             losses.sum(), trace.outputs, retain_graph=not balances
         )
         known, jacobian = losses.detach(), None
-        if self._n_steps % self.every == 0:
+        if self._n_steps % self.update_every == 0:
             active = self.active if present is None else present
             if active is not None:
                 D = D * active[self.module.heads.task_of_output]

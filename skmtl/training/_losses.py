@@ -63,7 +63,7 @@ class PackedLoss(nn.Module):
         self,
         outputs: Tensor,
         targets: Sequence[BlockTarget],
-        selection: Selection | None = None,
+        hard_example_mining: Selection | None = None,
         processes: Processes = ALONE,
     ) -> tuple[Tensor, Tensor | None]:
         """Return each task's loss and the weight of its labels in the batch.
@@ -77,7 +77,7 @@ class PackedLoss(nn.Module):
             Labels and weights of each block; after them soft labels of all outputs, of
             shape (..., n, n_outputs), and their weights, of shape (..., n, 1), where a
             teacher has made some.
-        selection : Selection or None, default=None
+        hard_example_mining : Selection or None, default=None
             Which labels count, for one network; None for all of them.
         processes : Processes, default=ALONE
             Those that have the rows of the batch. Going back from the losses leads to
@@ -92,9 +92,9 @@ class PackedLoss(nn.Module):
             None where every label of the batch is present and counts the same.
         """
         hard, soft = targets[: len(self.blocks)], targets[len(self.blocks) :]
-        losses, counts = self._hard(outputs, hard, selection, processes)
+        losses, counts = self._hard(outputs, hard, hard_example_mining, processes)
         losses, counts = processes.whole(losses, counts, outputs.shape[-2])
-        complete = selection is None and all(w is None for _, w in hard)
+        complete = hard_example_mining is None and all(w is None for _, w in hard)
         for S, w in soft:
             soft_terms = self._soft(outputs, S, w)  # type: ignore[arg-type]
             taught, n_taught = processes.whole(*soft_terms, outputs.shape[-2])
@@ -106,20 +106,20 @@ class PackedLoss(nn.Module):
         self,
         outputs: Tensor,
         targets: Sequence[BlockTarget],
-        selection: Selection | None,
+        hard_example_mining: Selection | None,
         processes: Processes,
     ) -> tuple[Tensor, Tensor | None]:
         """Return losses and weights of labels."""
         parts: list[Tensor] = []
         counts: list[Tensor] = []
-        complete = selection is None and all(w is None for _, w in targets)
+        complete = hard_example_mining is None and all(w is None for _, w in targets)
         for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
             Z = self._of_block(i, block, outputs)
             loss = self._entries(block, Z, y)
             if not complete:
                 w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
-                if selection is not None:
-                    w = w * selection.kept(block, Z, y, w, loss, processes)
+                if hard_example_mining is not None:
+                    w = w * hard_example_mining.kept(block, Z, y, w, loss, processes)
                 counts.append(w.sum(dim=-2))
             parts.append(_mean(loss, w))
         losses = self._by_task(parts, outputs)

@@ -128,7 +128,7 @@ class MembersNet(PredictingMembers):
             and not weighting.rereads
             and not self.record_gradients
             and not self.augmentation
-            and self.selection is None
+            and self.hard_example_mining is None
             and self.optimizer in ELEMENTWISE
             and not self._hears_gradients()
             and not any(
@@ -345,7 +345,7 @@ class MembersNet(PredictingMembers):
     def _refined_losses(
         self, checks: Checks
     ) -> tuple[NDArray[np.float64], Tensor, Slopes]:
-        """Return losses (n_estimators, n_tasks) of refined outputs; outputs and slopes."""
+        """Return losses (n_estimators, n_tasks), refined outputs and slopes."""
         Z = self._outputs_of_each(checks, self._run, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))

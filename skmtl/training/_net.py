@@ -62,7 +62,7 @@ class MultiTaskNet(KeptNet):
         Fixed weights; zero for a task that has nothing to learn.
     augmentation : sequence of Augmentation
         What changes training batches at random.
-    selection : Selection or None
+    hard_example_mining : Selection or None
         Which labels of training batches count.
     record_gradients : bool
         Whether to record gradients that the weighting does not ask for.
@@ -113,7 +113,7 @@ class MultiTaskNet(KeptNet):
         task_names: list[Any],
         task_weight: NDArray[np.float64],
         augmentation: Sequence[Augmentation],
-        selection: Selection | None,
+        hard_example_mining: Selection | None,
         record_gradients: bool,
         dtype: torch.dtype,
         autocast: bool,
@@ -128,7 +128,7 @@ class MultiTaskNet(KeptNet):
         self.task_names = task_names
         self.task_weight = task_weight
         self.augmentation = augmentation
-        self.selection = selection
+        self.hard_example_mining = hard_example_mining
         self.record_gradients = record_gradients
         self.dtype = dtype
         self.autocast = autocast
@@ -392,7 +392,7 @@ class MultiTaskNet(KeptNet):
         """Return losses and label counts; mixed rows have several labels per output."""
         if self.augmentation and len(outputs):
             outputs = outputs.repeat(len(y[0][0]) // len(outputs), 1)
-        return self.criterion_(outputs, y, self.selection, self.processes)  # type: ignore[no-any-return]
+        return self.criterion_(outputs, y, self.hard_example_mining, self.processes)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
         """Compute the tasks' losses without gradients."""

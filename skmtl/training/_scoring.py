@@ -23,7 +23,7 @@ from torch import Tensor
 
 from skmtl._data.row_index import positions
 from skmtl._data.targets import Targets
-from skmtl.metrics import multitask_scorer
+from skmtl.metrics import make_multitask_scorer
 from skmtl.training._batches import BlockTarget, Rows, Source
 from skmtl.training._tally import Tally
 
@@ -202,9 +202,9 @@ def score_all_tasks(callback: Callback) -> None:
         return
     scoring = callback.scoring_
     if scoring is None:
-        callback.scoring_ = multitask_scorer(DEFAULT)
+        callback.scoring_ = make_multitask_scorer(DEFAULT)
     elif isinstance(scoring, str | _BaseScorer):
-        callback.scoring_ = multitask_scorer(scoring)
+        callback.scoring_ = make_multitask_scorer(scoring)
 
 
 def hears_batches(callback: Callback) -> bool:

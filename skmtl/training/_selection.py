@@ -1,4 +1,4 @@
-"""Which labels of a batch train: the ``selection`` parameter."""
+"""Which labels of a batch train: the ``hard_example_mining`` parameter."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -312,22 +312,24 @@ class GradientWeighting(Weighting):
 
     Parameters
     ----------
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken: at the features that tasks share, which costs little
         (Sener & Koltun, NeurIPS 2018), or at the shared parameters, which is exact.
-    every : int, default=1
+    update_every : int, default=1
         Number of steps between two looks at the gradients; weights stay the same in
         between.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "at": [StrOptions({"representation", "parameters"})],
-        "every": [Interval(Integral, 1, None, closed="left")],
+        "gradient_at": [StrOptions({"representation", "parameters"})],
+        "update_every": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, at: str = "representation", every: int = 1) -> None:
-        self.at = at
-        self.every = every
+    def __init__(
+        self, gradient_at: str = "representation", update_every: int = 1
+    ) -> None:
+        self.gradient_at = gradient_at
+        self.update_every = update_every
 
     @abstractmethod
     def build(self, n_tasks: int) -> GradientWeightingModule:

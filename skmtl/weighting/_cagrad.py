@@ -31,9 +31,9 @@ class CAGrad(GradientWeighting):
     c : float, default=0.4
         Radius in terms of the mean gradient, at least 0, which is the mean gradient,
         and below 1, where d could be zero.
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
-    every : int, default=1
+    update_every : int, default=1
         Number of steps between two looks at the gradients.
 
     References
@@ -56,9 +56,9 @@ class CAGrad(GradientWeighting):
     }
 
     def __init__(
-        self, c: float = 0.4, at: str = "representation", every: int = 1
+        self, c: float = 0.4, gradient_at: str = "representation", update_every: int = 1
     ) -> None:
-        super().__init__(at, every)
+        super().__init__(gradient_at, update_every)
         self.c = c
 
     def build(self, n_tasks: int) -> GradientWeightingModule:

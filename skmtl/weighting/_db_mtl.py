@@ -25,9 +25,9 @@ class DBMTL(GradientWeighting):
 
     Parameters
     ----------
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
-    every : int, default=1
+    update_every : int, default=1
         Number of steps between two looks at the gradients.
 
     References

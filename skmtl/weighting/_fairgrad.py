@@ -32,9 +32,9 @@ class FairGrad(GradientWeighting):
     ----------
     alpha : float, default=2.0
         Kind of fairness, from 0.1 to 10.
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
-    every : int, default=1
+    update_every : int, default=1
         Number of steps between two looks at the gradients.
 
     References
@@ -57,9 +57,12 @@ class FairGrad(GradientWeighting):
     }
 
     def __init__(
-        self, alpha: float = 2.0, at: str = "representation", every: int = 1
+        self,
+        alpha: float = 2.0,
+        gradient_at: str = "representation",
+        update_every: int = 1,
     ) -> None:
-        super().__init__(at, every)
+        super().__init__(gradient_at, update_every)
         self.alpha = alpha
 
     def build(self, n_tasks: int) -> GradientWeightingModule:

@@ -41,8 +41,8 @@ class GradDrop(GradientWeighting):
     """
 
     name = "graddrop"
-    at = "representation"
-    every = 1
+    gradient_at = "representation"
+    update_every = 1
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "leak": [Interval(Real, 0, 1, closed="both")]
     }

@@ -27,9 +27,9 @@ class GradNorm(GradientWeighting):
     alpha : float, default=1.5
         How strongly slow tasks are pulled along; with 0, all weighted gradients are
         made equally long.
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
-    every : int, default=1
+    update_every : int, default=1
         Number of steps between two looks at the gradients.
 
     References
@@ -52,9 +52,12 @@ class GradNorm(GradientWeighting):
     }
 
     def __init__(
-        self, alpha: float = 1.5, at: str = "representation", every: int = 1
+        self,
+        alpha: float = 1.5,
+        gradient_at: str = "representation",
+        update_every: int = 1,
     ) -> None:
-        super().__init__(at, every)
+        super().__init__(gradient_at, update_every)
         self.alpha = alpha
 
     def build(self, n_tasks: int) -> GradientWeightingModule:

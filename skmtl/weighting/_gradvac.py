@@ -30,9 +30,9 @@ class GradVac(GradientWeighting):
     ----------
     decay : float, default=0.5
         Share of the new cosine in the moving average, from 0 to 1.
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
-    every : int, default=1
+    update_every : int, default=1
         Number of steps between two looks at the gradients.
 
     References
@@ -55,9 +55,12 @@ class GradVac(GradientWeighting):
     }
 
     def __init__(
-        self, decay: float = 0.5, at: str = "representation", every: int = 1
+        self,
+        decay: float = 0.5,
+        gradient_at: str = "representation",
+        update_every: int = 1,
     ) -> None:
-        super().__init__(at, every)
+        super().__init__(gradient_at, update_every)
         self.decay = decay
 
     def build(self, n_tasks: int) -> GradientWeightingModule:

@@ -38,9 +38,9 @@ class PCD(GradientWeighting):
         What other tasks are promised, from 0 to 1.
     decay : float, default=0.999
         What the moving average keeps at each step, at least 0 and below 1.
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
-    every : int, default=1
+    update_every : int, default=1
         Number of steps between two looks at the gradients.
 
     References
@@ -70,10 +70,10 @@ class PCD(GradientWeighting):
         task: Any = 0,
         tau: float = 0.02,
         decay: float = 0.999,
-        at: str = "representation",
-        every: int = 1,
+        gradient_at: str = "representation",
+        update_every: int = 1,
     ) -> None:
-        super().__init__(at, every)
+        super().__init__(gradient_at, update_every)
         self.task = task
         self.tau = tau
         self.decay = decay

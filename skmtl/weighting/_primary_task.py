@@ -36,10 +36,10 @@ class PrimaryTask(Weighting):
     half_life : float or None, default=None
         Epochs in which their weights halve; None stands for 10. Only for
         ``mode="decay"``.
-    at : {"representation", "parameters"}, default="representation"
+    gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`. Only for
-        ``mode="cosine"``, as is ``every``.
-    every : int, default=1
+        ``mode="cosine"``, as is ``update_every``.
+    update_every : int, default=1
         Number of steps between two looks at the gradients.
 
     References
@@ -71,14 +71,14 @@ class PrimaryTask(Weighting):
         task: Any = 0,
         mode: str = "decay",
         half_life: float | None = None,
-        at: str = "representation",
-        every: int = 1,
+        gradient_at: str = "representation",
+        update_every: int = 1,
     ) -> None:
         self.task = task
         self.mode = mode
         self.half_life = half_life
-        self.at = at
-        self.every = every
+        self.gradient_at = gradient_at
+        self.update_every = update_every
 
     def validated(self) -> Self:
         """Check the settings, also that the mode has a use for them."""
@@ -88,11 +88,14 @@ class PrimaryTask(Weighting):
                 f"PrimaryTask has no use for half_life={self.half_life!r} with "
                 f"mode='cosine': leave it None, or set mode='decay'."
             )
-        if self.mode == "decay" and (self.at, self.every) != ("representation", 1):
+        if self.mode == "decay" and (self.gradient_at, self.update_every) != (
+            "representation",
+            1,
+        ):
             raise ValueError(
-                f"PrimaryTask has no use for at={self.at!r} and every={self.every} "
-                f"with mode='decay', which looks at no gradients: leave them at their "
-                f"defaults, or set mode='cosine'."
+                f"PrimaryTask has no use for gradient_at={self.gradient_at!r} and "
+                f"update_every={self.update_every} with mode='decay', which looks at "
+                "no gradients: leave them at their defaults, or set mode='cosine'."
             )
         return self
 

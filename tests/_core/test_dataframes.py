@@ -17,7 +17,7 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator
 from skmtl.encoder import MLP
 from skmtl.inspection import label_dependence
 from skmtl.inspection._frames import read_affinity
-from skmtl.metrics import delta_m, multitask_scorer, task_scores
+from skmtl.metrics import delta_m, make_multitask_scorer, task_scores
 from skmtl.model_selection import MultiTaskStratifiedKFold
 
 RNG = np.random.default_rng(0)
@@ -91,7 +91,7 @@ def test_frames_of_all_kinds_are_read_alike(kind, fitted):
     assert_array_equal(found.to_numpy(), expected.to_numpy())
     assert_array_equal(task_scores(y, predicted), task_scores(Y, expected))
     order = ["cool", "red", "level"]
-    scorer = multitask_scorer("accuracy")
+    scorer = make_multitask_scorer("accuracy")
     assert scorer(est, frame, convert(Y[order])) == scorer(fitted, X, Y)
 
 
@@ -112,7 +112,7 @@ def test_tools_take_frames_of_all_kinds(kind):
 @pytest.mark.one_version  # scikit-learn 1.6 cannot split Arrow tables
 def test_cross_validation_of_an_arrow_table():
     est = MultiTaskClassifier(**SETTINGS)
-    cv, scoring = KFold(2), multitask_scorer("accuracy")
+    cv, scoring = KFold(2), make_multitask_scorer("accuracy")
     numbers = X[["number"]]
     given = arrow(numbers), pl.from_pandas(Y)
     found = cross_val_score(est, *given, cv=cv, scoring=scoring)

@@ -681,16 +681,16 @@ def test_a_validation_target_too_far_from_those_of_training():
     )
 
 
-@pytest.mark.parametrize("members", ["crossfit", "bootstrap", "all"])
+@pytest.mark.parametrize("resampling", ["crossfit", "bootstrap", None])
 @pytest.mark.parametrize("n_estimators", [1, 2])
-def test_nothing_to_hold_out(n_estimators, members):
+def test_nothing_to_hold_out(n_estimators, resampling):
     refuses(
         "early_stopping=True needs at least 2 labelled rows to hold one out",
         X=X[:1],
         y=Y[:1],
         early_stopping=True,
         n_estimators=n_estimators,
-        members=members,
+        resampling=resampling,
     )
 
 

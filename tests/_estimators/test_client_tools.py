@@ -105,7 +105,9 @@ def test_categories_of_numbers_are_numbers_where_fit_had_numbers(missing):
 
 @pytest.mark.parametrize("n_estimators", [1, 3])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_a_prediction_module_returns_what_the_estimator_predicts(n_estimators, precision):
+def test_a_prediction_module_returns_what_the_estimator_predicts(
+    n_estimators, precision
+):
     rows = np.where(RNG.uniform(size=X.shape) < 0.1, np.nan, X)
     Z = np.column_stack([X[:, 0], Y])
     kinds = ["regression", "classification", "classification", "classification"]

@@ -65,7 +65,7 @@ def test_intervals_are_in_the_units_of_the_targets():
     targets, labels = regression(y)
     conformal = Conformal.fit(targets, standardised(targets, y - errors), labels, None)
     new = np.array([[1000.0, 0.5], [900.0, 0.1]])
-    first, second = conformal.intervals(standardised(targets, new), 0.9)
+    first, second = conformal.predict_regions(standardised(targets, new), 0.9)
     assert_allclose(first, [[910, 1090], [810, 990]])
     assert_allclose(second, [[0.41, 0.59], [0.01, 0.19]])
 
@@ -77,10 +77,10 @@ def test_too_few_labels_give_intervals_without_end():
     outputs[:2] = torch.nan
     conformal = Conformal.fit(targets, outputs, labels, None)
     assert [len(scores) for scores in conformal.scores] == [3, 0]
-    some, none = conformal.intervals(outputs[2:], 0.75)
+    some, none = conformal.predict_regions(outputs[2:], 0.75)
     assert_allclose(some, [[-4, 4]] * 3, atol=1e-12)
     assert_array_equal(none, [[-np.inf, np.inf]] * 3)
-    some, _ = conformal.intervals(outputs[2:], 0.76)
+    some, _ = conformal.predict_regions(outputs[2:], 0.76)
     assert_array_equal(some, [[-np.inf, np.inf]] * 3)
 
 
@@ -98,11 +98,11 @@ def test_sets_by_hand():
     targets, labels = classification(y)
     conformal = Conformal.fit(targets, logits(proba), labels, None)
     new = logits([[0.7, 0.25, 0.05], [0.34, 0.33, 0.33], [0.45, 0.45, 0.1]])
-    (half,) = conformal.intervals(new, 0.45)  # nonconformity up to 0.5
+    (half,) = conformal.predict_regions(new, 0.45)  # nonconformity up to 0.5
     assert_array_equal(half, [[1, 0, 0], [1, 0, 0], [1, 1, 0]])
-    (most,) = conformal.intervals(new, 0.75)  # nonconformity up to 0.8
+    (most,) = conformal.predict_regions(new, 0.75)  # nonconformity up to 0.8
     assert_array_equal(most, [[1, 1, 0], [1, 1, 1], [1, 1, 0]])
-    (every,) = conformal.intervals(new, 0.95)
+    (every,) = conformal.predict_regions(new, 0.95)
     assert every.all()
     assert half.dtype == bool
 
@@ -112,7 +112,7 @@ def test_binary_sets_are_in_the_order_of_the_classes():
     p = torch.tensor([0.2, 0.8] * 10, dtype=torch.float64)
     conformal = Conformal.fit(targets, torch.logit(p)[:, None], labels, None)
     new = torch.logit(torch.tensor([[0.1], [0.9], [0.6]], dtype=torch.float64))
-    (sets,) = conformal.intervals(new, 0.9)
+    (sets,) = conformal.predict_regions(new, 0.9)
     assert_array_equal(sets, [[True, False], [False, True], [False, True]])
 
 
@@ -123,7 +123,7 @@ def test_a_task_of_one_class_and_one_without_prediction_keep_all_classes():
     outputs[:2] = torch.nan
     outputs[2:, 1] = torch.tensor([-3.0, 3.0] * 14)
     conformal = Conformal.fit(targets, outputs, labels, None)
-    one, none, some = conformal.intervals(outputs[2:], 0.9)
+    one, none, some = conformal.predict_regions(outputs[2:], 0.9)
     assert_array_equal(one, np.ones((28, 1), dtype=bool))
     assert_array_equal(none, np.ones((28, 2), dtype=bool))
     assert_array_equal(some.sum(axis=1), np.ones(28))
@@ -146,7 +146,7 @@ def test_tasks_of_both_kinds_have_regions_of_their_own():
         labels[1] = labels[1].copy()
         labels[1][missing] = -1
         conformal = Conformal.fit(targets, outputs, labels, None)
-        interval, classes = conformal.intervals(outputs[20:], 0.9)
+        interval, classes = conformal.predict_regions(outputs[20:], 0.9)
         assert_allclose(interval, size[20:, None] - 2 + [-2, 2], rtol=1e-5)
         assert_array_equal(classes, np.eye(2)[[1, 0] * 10])
 
@@ -155,7 +155,7 @@ def test_only_tasks_of_one_class():
     targets, labels = classification(np.zeros((5, 2)))
     outputs = torch.zeros(5, 0)
     conformal = Conformal.fit(targets, outputs, labels, None)
-    for classes in conformal.intervals(outputs, 0.5):
+    for classes in conformal.predict_regions(outputs, 0.5):
         assert_array_equal(classes, np.ones((5, 1), dtype=bool))
 
 
@@ -219,7 +219,7 @@ def test_numbers_of_real_rows_are_held(coverage):
         outputs = standardised(targets, out_of_fold)
         conformal = Conformal.fit(targets, outputs, labels, None)
         new = standardised(targets, model.predict(X_test))
-        low, high = conformal.intervals(new, coverage)[0].T
+        low, high = conformal.predict_regions(new, coverage)[0].T
         held.append(np.mean((low <= y_test) & (y_test <= high)))
     assert np.mean(held) == pytest.approx(coverage, abs=0.03)
 
@@ -239,7 +239,9 @@ def test_classes_of_real_rows_are_held_by_small_sets(coverage):
             model, X_train, y_train, cv=8, method="predict_proba"
         )
         conformal = Conformal.fit(targets, logits(out_of_fold), labels, None)
-        (sets,) = conformal.intervals(logits(model.predict_proba(X_test)), coverage)
+        (sets,) = conformal.predict_regions(
+            logits(model.predict_proba(X_test)), coverage
+        )
         held.append(sets[np.arange(len(y_test)), y_test].mean())
         size.append(sets.sum(axis=1).mean())
     assert np.mean(held) == pytest.approx(coverage, abs=0.02)
@@ -252,7 +254,7 @@ def test_a_coverage_outside_0_and_1_is_refused(coverage):
         check_coverage(coverage)
     assert repr(coverage) in str(error.value)
     with pytest.raises(ValueError, match="'coverage'"):
-        off_by(np.arange(5.0)).intervals(torch.zeros(1, 1), coverage)
+        off_by(np.arange(5.0)).predict_regions(torch.zeros(1, 1), coverage)
 
 
 @pytest.mark.parametrize("coverage", [0.5, np.float32(0.9), 1 - 1e-9])

@@ -1370,7 +1370,7 @@ def test_one_row_is_predicted_as_in_the_table():
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_rows_do_for_members_that_hold_out_what_they_do_not_draw(n):
     for seed in range(5):
-        settings = {"n_estimators": 3, "members": "bootstrap", "random_state": seed}
+        settings = {"n_estimators": 3, "resampling": "bootstrap", "random_state": seed}
         est = classifier(**settings).fit(X[:n], Y[:n])
         assert est.n_estimators_ == 3
         parts = [] if n == 1 else est._parts_of_fit[1]

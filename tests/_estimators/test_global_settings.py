@@ -15,7 +15,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.metrics import multitask_report, multitask_scorers
+from skmtl.metrics import make_multitask_scorers, multitask_report
 from skmtl.model_selection import cross_val_predict
 
 RNG = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def run_tools():
     est = MultiTaskClassifier(**SETTINGS | {"n_estimators": 1})
     pipe = make_pipeline(columns, est).fit(PANDAS, CLASSES)
     cv = KFold(2)
-    scoring = multitask_scorers(["accuracy", "neg_log_loss"])
+    scoring = make_multitask_scorers(["accuracy", "neg_log_loss"])
     scores = cross_validate(est, PANDAS, CLASSES, cv=cv, scoring=scoring)
     tensor = torch.from_numpy(WEIGHT)
     return [

@@ -42,9 +42,9 @@ TOOLS = {
     "tasks": {"sampling": "tasks"},
     "classes": {"sampling": "classes"},
     "temperature": {"sampling": 2.0},
-    "loss": {"selection": "loss"},
-    "margin": {"selection": "margin", "selection_fraction": 0.3},
-    "both": {"sampling": "classes", "selection": "loss"},
+    "loss": {"hard_example_mining": "loss"},
+    "margin": {"hard_example_mining": "margin", "hard_example_fraction": 0.3},
+    "both": {"sampling": "classes", "hard_example_mining": "loss"},
 }
 tools = pytest.mark.parametrize("tool", TOOLS)
 kinds = pytest.mark.parametrize("kind", ESTIMATORS)
@@ -258,7 +258,7 @@ def test_a_label_of_weight_zero_is_a_missing_label(tool):
 def test_training_goes_on_with_and_without(tool):
     est = classifier(**TOOLS[tool], warm_start=True).fit(X, Y).fit(X, Y)
     assert est.n_iter_ == 12
-    est.set_params(sampling=None, selection=None).fit(X, Y)
+    est.set_params(sampling=None, hard_example_mining=None).fit(X, Y)
     plain = classifier(**TOOLS[tool], warm_start=True).fit(X, Y).fit(X, Y).fit(X, Y)
     assert abs(outputs(est) - outputs(plain)).max() > 1e-4
 
@@ -301,7 +301,7 @@ def test_a_rare_class_is_found_more_often(tool):
 def test_the_training_loss_is_that_of_the_labels_kept():
     settings = {"max_iter": 2, "batch_size": N, "early_stopping": False}
     every = classifier(**settings).fit(X, Y).loss_curve_
-    few = {"selection": "loss", "selection_fraction": 0.1}
+    few = {"hard_example_mining": "loss", "hard_example_fraction": 0.1}
     kept = classifier(**settings, **few).fit(X, Y).loss_curve_
     # In the first step all labels of a class are equally hard: none is left out.
     assert kept[0] == pytest.approx(every[0])
@@ -309,14 +309,14 @@ def test_the_training_loss_is_that_of_the_labels_kept():
 
 
 def test_validation_takes_all_labels():
-    settings = {"selection": "loss", "max_iter": 1, "early_stopping": True}
+    settings = {"hard_example_mining": "loss", "max_iter": 1, "early_stopping": True}
     est = classifier(**settings).fit(X, RARE, X_val=X, y_val=RARE)
     loss = log_loss(RARE, est.predict_proba(X))
     assert est.history_[-1]["valid_loss"] == pytest.approx(loss)
 
 
 def test_keeping_all_labels_is_no_selection():
-    est = classifier(selection="margin", selection_fraction=1).fit(X, Y)
+    est = classifier(hard_example_mining="margin", hard_example_fraction=1).fit(X, Y)
     assert_allclose(outputs(est), outputs(classifier().fit(X, Y)), atol=1e-9)
 
 
@@ -324,7 +324,7 @@ def test_keeping_all_labels_is_no_selection():
 @pytest.mark.parametrize("by", ["loss", "margin"])
 def test_integer_weights_are_repeated_rows(kind, by):
     cls, y = ESTIMATORS[kind]
-    settings = SETTINGS | {"selection": by, "batch_size": 1000}
+    settings = SETTINGS | {"hard_example_mining": by, "batch_size": 1000}
     times = np.random.default_rng(1).integers(0, 4, N)
     est = cls(**settings).fit(X, y, sample_weight=times)
     rows = np.repeat(np.arange(N), times)
@@ -333,12 +333,14 @@ def test_integer_weights_are_repeated_rows(kind, by):
 
 
 def test_class_weights_keep_their_meaning():
-    balanced = classifier(selection="loss", class_weight="balanced").fit(X, RARE)
+    balanced = classifier(hard_example_mining="loss", class_weight="balanced").fit(
+        X, RARE
+    )
     counts = np.bincount(RARE)
     given = dict(enumerate(N / (2 * counts)))
-    same = classifier(selection="loss", class_weight=given).fit(X, RARE)
+    same = classifier(hard_example_mining="loss", class_weight=given).fit(X, RARE)
     assert_allclose(outputs(balanced), outputs(same))
-    plain = classifier(selection="loss").fit(X, RARE)
+    plain = classifier(hard_example_mining="loss").fit(X, RARE)
     assert abs(outputs(balanced) - outputs(plain)).max() > 1e-2
 
 
@@ -346,7 +348,7 @@ def test_class_weights_keep_their_meaning():
 
 
 def test_a_grid_reaches_both():
-    grid = {"sampling": [None, "classes", 2.0], "selection": [None, "loss"]}
+    grid = {"sampling": [None, "classes", 2.0], "hard_example_mining": [None, "loss"]}
     search = GridSearchCV(classifier(max_iter=2), grid, cv=KFold(2)).fit(X, Y)
     assert len(search.cv_results_["params"]) == 6
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -359,9 +361,9 @@ def test_a_grid_reaches_both():
         ({"sampling": "rows"}, "a str among {'"),
         ({"sampling": 0}, "a float in the range (0.0, inf)"),
         ({"sampling": -1.0}, "a float in the range (0.0, inf)"),
-        ({"selection": "gradient"}, "a str among {'"),
-        ({"selection_fraction": 0.0}, "a float in the range (0.0, 1.0]"),
-        ({"selection_fraction": 1.1}, "a float in the range (0.0, 1.0]"),
+        ({"hard_example_mining": "gradient"}, "a str among {'"),
+        ({"hard_example_fraction": 0.0}, "a float in the range (0.0, 1.0]"),
+        ({"hard_example_fraction": 1.1}, "a float in the range (0.0, 1.0]"),
     ],
 )
 def test_bad_settings_are_refused(kind, setting, allowed):

@@ -167,9 +167,9 @@ def test_complex_weights_and_labels():
             r"{'adam', 'adamw', 'sgd'} .* Did you mean 'adam'\?",
         ),
         ({"sharing": "hrad"}, r"{'adapter', 'adatt', .* Did you mean 'hard'\?"),
-        ({"members": "cross"}, r"Did you mean 'crossfit'\?"),
+        ({"resampling": "cross"}, r"Did you mean 'crossfit'\?"),
         ({"encoder": MLP(activation="rleu")}, r"of MLP must .* Did you mean 'relu'\?"),
-        ({"members": "zzz"}, r"Got 'zzz' instead\.$"),
+        ({"resampling": "zzz"}, r"Got 'zzz' instead\.$"),
         (
             {"callbacks": [5]},
             r"callbacks of skorch, .* pairs of a name and one\. Got 5",

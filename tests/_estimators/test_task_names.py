@@ -18,9 +18,9 @@ from skmtl.encoder import MLP
 from skmtl.metrics import (
     ReliabilityDisplay,
     delta_m,
+    make_multitask_scorer,
+    make_multitask_scorers,
     multitask_report,
-    multitask_scorer,
-    multitask_scorers,
     task_scores,
 )
 from skmtl.model_selection import compare_sharing, cross_val_predict
@@ -57,11 +57,11 @@ ESTIMATORS = {
 #: What takes an estimator, labels and weights, and what it returns.
 USES = {
     "score": lambda est, Y, w: est.score(IRIS, Y, w),
-    "scorer": lambda est, Y, w: multitask_scorer("accuracy")(est, IRIS, Y, w),
-    "scorer of a task": lambda est, Y, w: multitask_scorer("accuracy", task="c")(
+    "scorer": lambda est, Y, w: make_multitask_scorer("accuracy")(est, IRIS, Y, w),
+    "scorer of a task": lambda est, Y, w: make_multitask_scorer("accuracy", task="c")(
         est, IRIS, Y, w
     ),
-    "scorers": lambda est, Y, w: multitask_scorers(["accuracy"])(est, IRIS, Y, w)[
+    "scorers": lambda est, Y, w: make_multitask_scorers(["accuracy"])(est, IRIS, Y, w)[
         "accuracy"
     ],
     "report": lambda est, Y, w: (
@@ -138,7 +138,7 @@ def test_tables_without_names_are_taken_as_they_stand():
     unnamed = MultiTaskClassifier(**SETTINGS).fit(IRIS, Y.to_numpy())
     expected = MultiTaskClassifier(**SETTINGS).fit(IRIS, Y).score(IRIS, Y, WEIGHT)
     assert unnamed.score(IRIS, Y, WEIGHT) == expected
-    assert multitask_scorer("accuracy")(unnamed, IRIS, Y, WEIGHT) == expected
+    assert make_multitask_scorer("accuracy")(unnamed, IRIS, Y, WEIGHT) == expected
     # Names that the estimator has given to tasks are names too.
     named = Y.set_axis(unnamed.task_names_, axis=1)[["task2", "task0", "task1"]]
     assert unnamed.score(IRIS, named, WEIGHT) == expected
@@ -156,7 +156,7 @@ def test_tools_of_scikit_learn_with_a_scorer():
             CLASSIFIER,
             IRIS,
             Y[order],
-            scoring=multitask_scorer("accuracy"),
+            scoring=make_multitask_scorer("accuracy"),
             n_repeats=2,
             random_state=0,
         ).importances
@@ -168,14 +168,14 @@ def test_tools_of_scikit_learn_with_a_scorer():
             CLASSIFIER,
             IRIS,
             Y.rename(columns={"a": "z"}),
-            scoring=multitask_scorer("accuracy"),
+            scoring=make_multitask_scorer("accuracy"),
         )
 
 
 def test_pipelines_are_looked_into():
     pipe = make_pipeline(StandardScaler(), MultiTaskClassifier(**SETTINGS))
     pipe.fit(IRIS, Y)
-    scorer = multitask_scorer("accuracy")
+    scorer = make_multitask_scorer("accuracy")
     assert scorer(pipe, IRIS, Y[OTHER]) == scorer(pipe, IRIS, Y)
 
 

@@ -86,7 +86,7 @@ class OwnWeighting(Equal):
 
 BESIDE = {
     "one network": classifier(),
-    "members": classifier(n_estimators=3, members="bootstrap"),
+    "members": classifier(n_estimators=3, resampling="bootstrap"),
     "members in turns": classifier(n_estimators=2, weighting="pcgrad"),
     "rlw": classifier(weighting="rlw"),
     "stacked rlw": classifier(weighting="rlw", n_estimators=3),

@@ -14,7 +14,7 @@ import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.inspection import label_dependence
-from skmtl.metrics import multitask_scorer, task_scores
+from skmtl.metrics import make_multitask_scorer, task_scores
 from skmtl.model_selection import (
     MultiTaskStratifiedKFold,
     compare_sharing,
@@ -67,7 +67,7 @@ def score_one_class():
 
 
 def score_one_class_in_a_search():
-    scoring = multitask_scorer("roc_auc")
+    scoring = make_multitask_scorer("roc_auc")
     search = GridSearchCV(
         make_pipeline(StandardScaler(), classifier()), {}, cv=2, scoring=scoring
     )

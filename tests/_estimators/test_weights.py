@@ -422,7 +422,7 @@ def test_a_common_factor_of_weights_is_no_matter_to_what_is_out_of_fold(factor):
     settings = {"n_estimators": 2, "threshold": "matthews_corrcoef", "max_iter": 3}
     first, second = (small(**settings).fit(X, y, c * weight) for c in (1.0, factor))
     assert_allclose(first.thresholds_, second.thresholds_, rtol=1e-3)
-    regions = (est.predict_interval(X, 0.8) for est in (first, second))
+    regions = (est.predict_set(X, 0.8) for est in (first, second))
     for one, other in zip(*regions, strict=True):
         assert_array_equal(one, other)
 

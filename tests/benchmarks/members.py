@@ -37,7 +37,7 @@ def cost(width: int, quick: bool, device: str) -> list[Row]:
             MultiTaskClassifier(
                 encoder=plain_mlp((width, width)),
                 n_estimators=n_estimators,
-                members="all",
+                resampling=None,
                 early_stopping=False,
                 batch_size=200,
                 max_iter=epochs,

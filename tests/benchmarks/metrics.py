@@ -3,7 +3,7 @@
     python tests/benchmarks/metrics.py [--rows 100000] [--tasks 20] [--rounds 5]
 
 prints for some metrics the CPU seconds of a plain loop that calls scikit-learn's
-function for each column, those of `multitask_scorer` on an estimator that returns
+function for each column, those of `make_multitask_scorer` on an estimator that returns
 predictions made beforehand, and their ratio, with all labels and with a fifth of them
 missing (the loop then drops the rows without one). Both take turns; times are medians
 over rounds.
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from skmtl.metrics import multitask_scorer
+from skmtl.metrics import make_multitask_scorer
 
 Array = NDArray[Any]
 
@@ -87,7 +87,7 @@ def measure(
     proba = [rng.dirichlet(np.ones(n_classes), rows) for _ in range(tasks)]
     Y = rng.integers(0, n_classes, (rows, tasks)).astype(float)
     Y[rng.random(Y.shape) < missing] = np.nan
-    known, scorer = Known(proba), multitask_scorer(name)
+    known, scorer = Known(proba), make_multitask_scorer(name)
     of_tasks = [p[:, 1] if n_classes == 2 else p for p in proba]
     of_tasks = of_tasks if of_proba else list(known.predict(None).T)
     plain, lifted = [], []

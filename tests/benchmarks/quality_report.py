@@ -347,7 +347,9 @@ def coverage(results: Results, focus: str) -> Table:
         "Share of labels that regions hold, the mean over tasks. Size at 90 %: classes "
         "in a set, or standard deviations of the labels."
     )
-    return Table("Regions of predict_interval", [*head, "size"], rows, note)
+    return Table(
+        "Regions of predict_interval and predict_set", [*head, "size"], rows, note
+    )
 
 
 def changes(results: Results, focus: str) -> Table:

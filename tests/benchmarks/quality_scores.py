@@ -55,7 +55,11 @@ def regions(data: DataSet, est: Any, test: Any) -> dict[str, list[float]]:
         return found
     X, Y = data.rows(test), data.Y[test]
     for percent in COVERAGES:
-        for t, region in enumerate(est.predict_interval(X, percent / 100)):
+        kinds = set(data.kinds)
+        sets = est.predict_set(X, percent / 100) if kinds != {"regression"} else []
+        ends = est.predict_interval(X, percent / 100) if "regression" in kinds else []
+        for t in range(Y.shape[1]):
+            region = (ends if data.kinds[t] == "regression" else sets)[t]
             seen = ~np.isnan(Y[:, t])
             y, region = Y[seen, t], region[seen]
             if not len(y) or region.shape[1] == 1:

@@ -201,7 +201,9 @@ def contestants(p: Problem) -> dict[str, Contestant]:
 
     models = {"plain": p.plain} | {name: ours(name) for name in sorted(WEIGHTING)}
     for name in PEERS:
-        models[f"{name} at parameters"] = ours(WEIGHTING[name](at="parameters"))
+        models[f"{name} at parameters"] = ours(
+            WEIGHTING[name](gradient_at="parameters")
+        )
     models["heads in a loop"] = looped(summed)
     for name in PEERS:
         models[f"mtl_backward, {name}"] = looped(by_mtl_backward, name)

@@ -153,7 +153,7 @@ def test_training_is_that_of_an_array(n_estimators, options, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_estimators": 3, "members": "bootstrap"},
+        {"n_estimators": 3, "resampling": "bootstrap"},
         {"weighting": "pcgrad", "n_estimators": 2},  # in turns
         {
             "early_stopping": True,
@@ -401,7 +401,12 @@ def test_categories_train_as_those_of_a_data_frame(encoder, tmp_path):
     path = tmp_path / "table.feather"  # Parquet knows dictionaries of strings only
     feather.write_feather(pa.Table.from_pandas(table), path, chunksize=70)
     X, y = open_table(path, TARGETS, features=names, format="feather", shuffle_window=9)
-    options = {"encoder": encoder, "batch_size": 40, "shuffle": False, "n_estimators": 2}
+    options = {
+        "encoder": encoder,
+        "batch_size": 40,
+        "shuffle": False,
+        "n_estimators": 2,
+    }
     est = estimator(**options).fit(X, y)
     other = estimator(**options).fit(table[names], y)
     assert_array_equal(est.predict(X), other.predict(table[names]))

@@ -43,7 +43,9 @@ def words(n=120, n_words=700, per_row=12, seed=0):
 
 def fitted(X, Y, kind=MultiTaskClassifier, **settings):
     encoder = MLP((8,), min_frequency=2)
-    return kind(**{"encoder": encoder, "n_estimators": 1, **QUICK, **settings}).fit(X, Y)
+    return kind(**{"encoder": encoder, "n_estimators": 1, **QUICK, **settings}).fit(
+        X, Y
+    )
 
 
 def pairs(n_copies=(), n=4, m=3, n_columns=6, seed=0):
@@ -307,7 +309,9 @@ def test_rows_without_words_are_predicted():
 
 
 @pytest.mark.parametrize("n_estimators", [1, 2])
-def test_a_loaded_model_trains_on_with_the_state_of_its_optimizer(n_estimators, tmp_path):
+def test_a_loaded_model_trains_on_with_the_state_of_its_optimizer(
+    n_estimators, tmp_path
+):
     X, Y = words(60)
     est = MultiTaskClassifier(encoder=MLP((8,)), n_estimators=n_estimators, **QUICK)
     est.partial_fit(X, Y, [np.array([0, 1])] * 2)

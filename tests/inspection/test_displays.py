@@ -327,7 +327,7 @@ def test_curves_without_validation_show_training_only():
 
 
 def test_curves_of_members_are_means_over_members():
-    est, _ = fitted(n_estimators=3, members="crossfit")
+    est, _ = fitted(n_estimators=3, resampling="crossfit")
     display = TrainingCurveDisplay.from_estimator(est)
     assert display.valid_losses.shape == (4, 3)
     first = [losses[0] for losses in est.history_[:, "valid_losses"]]

@@ -32,8 +32,8 @@ from sklearn.tree import DecisionTreeClassifier
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.metrics import (
     MultiTaskScorer,
-    multitask_scorer,
-    multitask_scorers,
+    make_multitask_scorer,
+    make_multitask_scorers,
     task_scores,
 )
 
@@ -105,7 +105,7 @@ def test_scores_are_means_over_the_tasks_of_any_estimator(name, metric):
     proba = est.predict_proba(X_test)
     proba = [p[:, 1] for p in proba] if name in LISTS else list(proba.T)
     expected = per_task(metric, Y_test, proba, est.predict(X_test))
-    found = multitask_scorer(metric)(est, X_test, Y_test)
+    found = make_multitask_scorer(metric)(est, X_test, Y_test)
     assert isinstance(found, float)
     # The area is that of the decision function where there is one, but for ties.
     assert found == pytest.approx(expected, abs=1e-9)
@@ -121,9 +121,9 @@ def test_tasks_may_have_any_number_of_classes(name):
         sk.roc_auc_score(Y_test[:, 1], proba[1], multi_class="ovr"),
     ]
     for task in range(2):
-        found = multitask_scorer("roc_auc_ovr", task=task)(est, X_test, Y_test)
+        found = make_multitask_scorer("roc_auc_ovr", task=task)(est, X_test, Y_test)
         assert found == pytest.approx(expected[task])
-    found = multitask_scorer("roc_auc_ovr", average="min")(est, X_test, Y_test)
+    found = make_multitask_scorer("roc_auc_ovr", average="min")(est, X_test, Y_test)
     assert found == pytest.approx(min(expected))
 
 
@@ -132,7 +132,9 @@ def test_a_decision_function_does_where_there_are_no_probabilities():
     est = OneVsRestClassifier(LinearSVC()).fit(X_train, Y_train)
     values = est.decision_function(X_test)
     expected = sk.roc_auc_score(Y_test, values, average="macro")
-    assert multitask_scorer("roc_auc")(est, X_test, Y_test) == pytest.approx(expected)
+    assert make_multitask_scorer("roc_auc")(est, X_test, Y_test) == pytest.approx(
+        expected
+    )
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", "accuracy", "recall"])
@@ -141,7 +143,7 @@ def test_one_task_is_scored_as_by_scikit_learn(metric):
     for est in (LogisticRegression(), MultiTaskClassifier(**FEW)):
         est.fit(X_train, y_train)
         expected = get_scorer(metric)(est, X_test, y_test)
-        found = multitask_scorer(metric)(est, X_test, y_test)
+        found = make_multitask_scorer(metric)(est, X_test, y_test)
         assert found == pytest.approx(expected)
 
 
@@ -151,7 +153,9 @@ def test_values_are_scored_as_by_scikit_learn(metric):
     for est in (LinearRegression(), MultiTaskRegressor(**FEW)):
         est.fit(X_train, Y_train)
         expected = get_scorer(metric)(est, X_test, Y_test)
-        assert multitask_scorer(metric)(est, X_test, Y_test) == pytest.approx(expected)
+        assert make_multitask_scorer(metric)(est, X_test, Y_test) == pytest.approx(
+            expected
+        )
 
 
 def both_kinds():
@@ -173,25 +177,25 @@ def test_tasks_of_both_kinds_are_scored_by_a_metric_for_each():
         sk.r2_score(Y_test["b"], labels[:, 1].astype(float)),
         sk.roc_auc_score(Y_test["c"], proba[2], multi_class="ovr"),
     ]
-    found = multitask_scorer(KINDS)(est, X_test, Y_test)
+    found = make_multitask_scorer(KINDS)(est, X_test, Y_test)
     assert found == pytest.approx(np.mean(expected))
     for t, name in enumerate("abc"):
-        found = multitask_scorer(KINDS, task=name)(est, X_test, Y_test)
+        found = make_multitask_scorer(KINDS, task=name)(est, X_test, Y_test)
         assert found == pytest.approx(expected[t])
-    found = multitask_scorer("r2", task="b")(est, X_test, Y_test)
+    found = make_multitask_scorer("r2", task="b")(est, X_test, Y_test)
     assert found == pytest.approx(expected[1])
     with says("The metric 'r2' is for regression, but task 'a' is one of"):
-        multitask_scorer("r2")(est, X_test, Y_test)
+        make_multitask_scorer("r2")(est, X_test, Y_test)
 
 
 def test_the_estimator_knows_the_tasks_names_and_missing_labels():
     table = pd.DataFrame(Y, columns=["sick", "stage"])
     est = MultiTaskClassifier(missing_label=2, **FEW).fit(X, table)
-    found = multitask_scorer("accuracy", task="stage")(est, X, Y)
+    found = make_multitask_scorer("accuracy", task="stage")(est, X, Y)
     known = Y[:, 1] != 2
     expected = sk.accuracy_score(Y[known, 1], est.predict(X)[known, 1])
     assert found == pytest.approx(expected)
-    found = multitask_scorer("accuracy", task="stage", missing_label=0)(est, X, Y)
+    found = make_multitask_scorer("accuracy", task="stage", missing_label=0)(est, X, Y)
     known = Y[:, 1] != 0
     assert found == pytest.approx(
         sk.accuracy_score(Y[known, 1], est.predict(X)[known, 1])
@@ -208,21 +212,21 @@ def folds(scorer, est=None):
 
 
 def test_cross_validation():
-    scorer = multitask_scorer("balanced_accuracy", average="min")
+    scorer = make_multitask_scorer("balanced_accuracy", average="min")
     found = cross_val_score(tree(), X, Y, cv=CV, scoring=scorer)
     np.testing.assert_array_equal(found, folds(scorer))
 
 
 def test_cross_validation_with_missing_labels():
     table = np.where(MISSING[:, :2], np.nan, Y)
-    scorer = multitask_scorer("roc_auc_ovr")
+    scorer = make_multitask_scorer("roc_auc_ovr")
     est = MultiTaskClassifier(**FEW)
     assert np.isfinite(cross_val_score(est, X, table, cv=CV, scoring=scorer)).all()
 
 
 def test_searches():
     grid = {"max_depth": [1, 3]}
-    scorer = multitask_scorer("neg_log_loss")
+    scorer = make_multitask_scorer("neg_log_loss")
     search = GridSearchCV(tree(), grid, cv=CV, scoring=scorer).fit(X, Y)
     expected = [np.mean(folds(scorer, tree(max_depth=d))) for d in (1, 3)]
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected)
@@ -234,14 +238,14 @@ NAMES = ["roc_auc_ovr", "neg_log_loss", "accuracy"]
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_searches_of_several_scores(plain):
-    scorers = multitask_scorers(NAMES)
+    scorers = make_multitask_scorers(NAMES)
     scorers = dict(scorers) if plain else scorers
     search = GridSearchCV(
         tree(), {"max_depth": [1, 3]}, cv=CV, scoring=scorers, refit="neg_log_loss"
     ).fit(X, Y)
     results = search.cv_results_
     for name in NAMES:
-        expected = folds(multitask_scorer(name), tree(max_depth=1))
+        expected = folds(make_multitask_scorer(name), tree(max_depth=1))
         found = [results[f"split{k}_test_{name}"][0] for k in range(3)]
         np.testing.assert_allclose(found, expected)
     best = results["mean_test_neg_log_loss"].argmax()
@@ -270,15 +274,15 @@ class Counting(ClassifierMixin, BaseEstimator):
 
 def test_scorers_called_together_predict_once():
     est = Counting().fit(X, Y)
-    scorers = multitask_scorers([*NAMES, "roc_auc_ovo", "f1_macro"])
+    scorers = make_multitask_scorers([*NAMES, "roc_auc_ovo", "f1_macro"])
     found = scorers(est, X, Y)
     assert sorted(est.asked_) == ["predict", "predict_proba"]
     assert found == {name: scorer(est, X, Y) for name, scorer in scorers.items()}
 
 
 def test_other_scorers_may_stand_beside():
-    scorers = multitask_scorers(
-        {"auc": "roc_auc_ovr", "a": multitask_scorer("f1", task=0)}
+    scorers = make_multitask_scorers(
+        {"auc": "roc_auc_ovr", "a": make_multitask_scorer("f1", task=0)}
     )
     scorers["size"] = lambda est, X, y: float(len(X))
     scorers["own"] = make_scorer(lambda y, p: np.mean(y == p))
@@ -291,7 +295,7 @@ def test_other_scorers_may_stand_beside():
 
 def test_permutation_importance():
     est = tree().fit(X, Y)
-    scorers = multitask_scorers(["accuracy", "roc_auc_ovr"])
+    scorers = make_multitask_scorers(["accuracy", "roc_auc_ovr"])
     settings = {"random_state": 0, "n_repeats": 2}
     together = permutation_importance(est, X, Y, scoring=scorers, **settings)
     for name, scorer in scorers.items():
@@ -305,8 +309,8 @@ def test_permutation_importance():
 @pytest.mark.parametrize("make", [pickle.dumps, clone])
 def test_scorers_are_pickled_and_cloned(make):
     est = tree().fit(X, Y)
-    scorer = multitask_scorer({"task0": "roc_auc", 1: "f1_macro"}, average=[1, 3])
-    scorers = multitask_scorers(["accuracy", "neg_log_loss"])
+    scorer = make_multitask_scorer({"task0": "roc_auc", 1: "f1_macro"}, average=[1, 3])
+    scorers = make_multitask_scorers(["accuracy", "neg_log_loss"])
     copies = (
         make(scorer),
         make(scorers) if make is pickle.dumps else clone(scorers, safe=False),
@@ -318,7 +322,7 @@ def test_scorers_are_pickled_and_cloned(make):
 
 
 def test_the_text_of_a_scorer_tells_its_settings():
-    assert repr(multitask_scorer("r2", task="a")) == (
+    assert repr(make_multitask_scorer("r2", task="a")) == (
         "MultiTaskScorer(metric='r2', task='a')"
     )
 
@@ -327,9 +331,9 @@ def test_the_text_of_a_scorer_tells_its_settings():
 def test_weights_reach_the_metric():
     est = tree().fit(X, Y)
     expected = task_scores(Y, est.predict(X), sample_weight=WEIGHT).mean()
-    scorer = multitask_scorer("accuracy")
+    scorer = make_multitask_scorer("accuracy")
     assert scorer(est, X, Y, sample_weight=WEIGHT) == pytest.approx(expected)
-    scorers = multitask_scorers(["accuracy", "roc_auc_ovr"])
+    scorers = make_multitask_scorers(["accuracy", "roc_auc_ovr"])
     found = scorers(est, X, Y, sample_weight=WEIGHT)
     assert found["accuracy"] == pytest.approx(expected)
 
@@ -339,11 +343,13 @@ def test_weights_reach_the_metric():
 def test_weights_are_routed_where_they_are_asked_for(asked, kind):
     name = asked if isinstance(asked, str) else "sample_weight"
     with sklearn.config_context(enable_metadata_routing=True):
-        scorer = multitask_scorer("accuracy").set_score_request(sample_weight=asked)
+        scorer = make_multitask_scorer("accuracy").set_score_request(
+            sample_weight=asked
+        )
         scoring = {
             "scorer": scorer,
             "dict": {"score": scorer},
-            "called": multitask_scorers({"score": scorer}),
+            "called": make_multitask_scorers({"score": scorer}),
         }[kind]
         est = tree().set_fit_request(sample_weight=name if asked else True)
         found = cross_validate(est, X, Y, cv=CV, scoring=scoring, params={name: WEIGHT})
@@ -357,7 +363,7 @@ def test_weights_are_routed_where_they_are_asked_for(asked, kind):
 
 @pytest.mark.parametrize("kind", ["scorer", "dict", "called"])
 def test_weights_that_are_not_asked_for_are_an_error(kind):
-    scorers = multitask_scorers({"score": "accuracy"})
+    scorers = make_multitask_scorers({"score": "accuracy"})
     scoring = {"scorer": scorers["score"], "dict": dict(scorers), "called": scorers}
     given = {"params": {"sample_weight": WEIGHT}, "error_score": "raise"}
     with sklearn.config_context(enable_metadata_routing=True):
@@ -370,23 +376,25 @@ def test_weights_that_are_not_asked_for_are_an_error(kind):
 def test_metrics_of_probabilities_need_an_estimator_that_has_them():
     est = MultiOutputClassifier(LinearSVC()).fit(X, Y)
     with says("The metric 'neg_log_loss' needs predict_proba, which MultiOutputClass"):
-        multitask_scorer("neg_log_loss")(est, X, Y)
+        make_multitask_scorer("neg_log_loss")(est, X, Y)
     with says("The metric 'roc_auc_ovr' needs predict_proba, which MultiOutputClass"):
-        multitask_scorers(["roc_auc_ovr"])(est, X, Y)
+        make_multitask_scorers(["roc_auc_ovr"])(est, X, Y)
     with says("The metric 'roc_auc' needs decision_function or predict_proba, which"):
-        multitask_scorer("roc_auc", task=0)(est, X, Y)
+        make_multitask_scorer("roc_auc", task=0)(est, X, Y)
 
 
 def test_metrics_of_the_other_kind_are_refused():
     est = tree().fit(X, Y)
     with says("The metric 'r2' is for regression, but task 'task0' is one of class"):
-        multitask_scorer("r2")(est, X, Y)
+        make_multitask_scorer("r2")(est, X, Y)
     est = Ridge().fit(X, Y)
     with says("The metric 'accuracy' is for classification, but task 'task0' is one"):
-        multitask_scorer("accuracy")(est, X, Y)
+        make_multitask_scorer("accuracy")(est, X, Y)
 
 
-@pytest.mark.parametrize("make", [multitask_scorer, lambda m: multitask_scorers([m])])
+@pytest.mark.parametrize(
+    "make", [make_multitask_scorer, lambda m: make_multitask_scorers([m])]
+)
 def test_unknown_metrics_are_refused_at_once(make):
     with says("The 'metric' parameter must be a function, a scorer, a dict or the"):
         make("auc")
@@ -394,27 +402,31 @@ def test_unknown_metrics_are_refused_at_once(make):
 
 def test_losses_are_refused_with_the_name_of_the_score():
     with says("The 'metric' parameter of a scorer must be a score, of which") as error:
-        multitask_scorer(
+        make_multitask_scorer(
             {"classification": sk.accuracy_score, "regression": sk.max_error}
         )
     assert "Got the loss max_error: use 'neg_max_error'." in str(error.value)
-    scorer = multitask_scorer(make_scorer(sk.max_error, greater_is_better=False))
+    scorer = make_multitask_scorer(make_scorer(sk.max_error, greater_is_better=False))
     assert isinstance(scorer, MultiTaskScorer)
 
 
 def test_unknown_tasks_are_refused():
     est = tree().fit(X, Y)
-    with says("The 'task' parameter of multitask_scorer names the unknown task 'a'"):
-        multitask_scorer("accuracy", task="a")(est, X, Y)
+    with says(
+        "The 'task' parameter of make_multitask_scorer names the unknown task 'a'"
+    ):
+        make_multitask_scorer("accuracy", task="a")(est, X, Y)
 
 
 @pytest.mark.parametrize("metrics", [["f1", "f1"], [sk.f1_score], []])
 def test_metrics_are_a_list_of_names_or_a_dict(metrics):
-    with says("The 'metrics' parameter of multitask_scorers must be a list of names"):
-        multitask_scorers(metrics)
+    with says(
+        "The 'metrics' parameter of make_multitask_scorers must be a list of names"
+    ):
+        make_multitask_scorers(metrics)
 
 
 @pytest.mark.parametrize("average", [None, "mean"])
 def test_a_scorer_needs_an_average(average):
-    with says("The 'average' parameter of multitask_scorer must be"):
-        multitask_scorer("accuracy", average=average)
+    with says("The 'average' parameter of make_multitask_scorer must be"):
+        make_multitask_scorer("accuracy", average=average)

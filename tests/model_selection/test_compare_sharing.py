@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
-from skmtl.metrics import multitask_scorer
+from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection import (
     SharingComparison,
     TaskWeightSearchCV,
@@ -424,7 +424,7 @@ def test_scores_may_be_names_functions_and_scorers():
     scorer = make_scorer(mean_absolute_error, greater_is_better=False)
     score = compare_sharing(ridge, X, Z, scoring=scorer, **settings)
     np.testing.assert_allclose(score.scores, -error.scores)
-    scorer = multitask_scorer("neg_mean_absolute_error")
+    scorer = make_multitask_scorer("neg_mean_absolute_error")
     score = compare_sharing(ridge, X, Z, scoring=scorer, **settings)
     np.testing.assert_allclose(score.scores, -error.scores)
 
@@ -653,7 +653,7 @@ GRID = "The 'param_grid' parameter of compare_sharing "
         ),
         (
             {"a": Ridge()},
-            {"baseline": "a", "scoring": multitask_scorer("r2", average="min")},
+            {"baseline": "a", "scoring": make_multitask_scorer("r2", average="min")},
             "The 'scoring' parameter of compare_sharing must be how a single task",
         ),
         ({"a": Ridge()}, {"baseline": 3}, "The 'baseline' parameter of compare_sh"),

@@ -20,12 +20,12 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier
 from skmtl.encoder import MLP
-from skmtl.metrics import multitask_scorer, multitask_scorers
+from skmtl.metrics import make_multitask_scorer, make_multitask_scorers
 from skmtl.model_selection import MultiTaskStratifiedKFold
 from tests._networks import SAME_STEPS, table
 
 EXPERIMENTAL = optuna.exceptions.ExperimentalWarning
-SCORE = multitask_scorer("roc_auc")
+SCORE = make_multitask_scorer("roc_auc")
 CV = MultiTaskStratifiedKFold(2, shuffle=True, random_state=0)
 GRID = {
     "multitaskclassifier__sharing": ["hard", "mmoe"],
@@ -105,7 +105,7 @@ def test_grid_search_by_several_scores():
     search = GridSearchCV(
         pipeline(),
         {"multitaskclassifier__sharing": ["hard", "mmoe"]},
-        scoring=multitask_scorers(["roc_auc", "balanced_accuracy"]),
+        scoring=make_multitask_scorers(["roc_auc", "balanced_accuracy"]),
         refit="roc_auc",
         cv=CV,
     ).fit(X, Y)

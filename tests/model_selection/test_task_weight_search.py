@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.metrics import multitask_scorer
+from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection import TaskWeightSearchCV
 from tests._networks import SAME_STEPS, table
 
@@ -140,7 +140,7 @@ def test_classes_with_missing_labels(resource):
     assert search.n_resources_ == ([1, 2, 4] if resource == "max_iter" else [50, 100])
     assert len(search.classes_) == 3
     assert [p.shape for p in search.predict_proba(X)] == [(120, 2)] * 3
-    score = multitask_scorer("roc_auc")
+    score = make_multitask_scorer("roc_auc")
     assert search.score(X, Y) == pytest.approx(score(search.best_estimator_, X, Y))
     assert score(search, X, Y) == pytest.approx(search.score(X, Y))
     assert is_classifier(search)

@@ -296,9 +296,9 @@ def test_heads_that_a_relation_makes_are_shared_parameters():
 
 
 @pytest.mark.parametrize("weighting", ["upgrad", "pcgrad", "gradnorm"])
-@pytest.mark.parametrize("at", ["representation", "parameters"])
-def test_gradients_are_balanced_under_every_kind_of_relation(weighting, at):
-    weighting = WEIGHTING[weighting](at=at)
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
+def test_gradients_are_balanced_under_every_kind_of_relation(weighting, gradient_at):
+    weighting = WEIGHTING[weighting](gradient_at=gradient_at)
     for relation in (Mixing(0.1), Following()):
         est = fitted(relation, weighting=weighting, max_iter=20)
         assert np.isfinite(est.loss_curve_).all()

@@ -355,7 +355,7 @@ def test_weights_are_repetitions(n_estimators):
     rows = np.repeat(np.arange(len(X)), weight)
     teacher = MultiOutputClassifier(LogisticRegression()).fit(X, labels()[1])
     settings = {**SAME_STEPS, "encoder": MLP((8,)), "batch_size": 1000}
-    settings |= {"n_estimators": n_estimators, "members": "all"}
+    settings |= {"n_estimators": n_estimators, "resampling": None}
     est = MultiTaskClassifier(relation=Distillation(teacher), **settings)
     weighted = clone(est).fit(X, Y, sample_weight=weight)
     repeated = est.fit(X[rows], Y[rows])
@@ -400,11 +400,11 @@ def test_every_weighting_works(weighting):
     "settings",
     [
         {"augmentation": "mixup"},
-        {"selection": "margin"},
+        {"hard_example_mining": "margin"},
         {"sampling": "classes"},
         {"class_weight": "balanced"},
         {"task_weight": [1, 0, 2]},
-        {"members": "bootstrap", "n_estimators": 3},
+        {"resampling": "bootstrap", "n_estimators": 3},
         {"optimizer": torch.optim.LBFGS, "n_estimators": 1},
         {"precision": "bf16"},
     ],
@@ -451,11 +451,13 @@ def test_the_own_teacher_weighs_labels_as_the_weighting_does():
 
 
 @pytest.mark.parametrize("random_state", [0, None, np.random.RandomState(0)], ids=type)
-@pytest.mark.parametrize("members", ["crossfit", "bootstrap"])
-def test_members_learn_from_those_that_hold_out_the_same_rows(members, random_state):
+@pytest.mark.parametrize("resampling", ["crossfit", "bootstrap"])
+def test_members_learn_from_those_that_hold_out_the_same_rows(resampling, random_state):
     X, Y = labels()
     settings = {**SMALL, "n_estimators": 3, "random_state": random_state}
-    est = MultiTaskClassifier(relation=Distillation(), members=members, **settings)
+    est = MultiTaskClassifier(
+        relation=Distillation(), resampling=resampling, **settings
+    )
     est.fit(X, Y)
     pairs = zip(est._parts_of_fit[1], est.teacher_._parts_of_fit[1], strict=True)
     for own, teacher_s in pairs:
@@ -466,7 +468,7 @@ def test_members_learn_from_those_that_hold_out_the_same_rows(members, random_st
 @pytest.mark.parametrize("weighting", ["equal", "upgrad"])  # stacked, or in turns
 def test_labels_held_out_of_a_member_never_reach_it(weighting):
     X, Y = labels()
-    settings = {**SMALL, "n_estimators": 3, "members": "bootstrap"}
+    settings = {**SMALL, "n_estimators": 3, "resampling": "bootstrap"}
     settings |= {"early_stopping": False, "calibrate": False}
     est = MultiTaskClassifier(weighting=weighting, relation=Distillation(), **settings)
     before = clone(est).fit(X, Y)

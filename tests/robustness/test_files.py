@@ -20,7 +20,9 @@ Y = [[i % 2, 0.5 * i] for i in range(12)]
 def saved(tmp_path_factory):
     """Return the bytes of a small model, and where to write others."""
     path = tmp_path_factory.mktemp("files") / "model"
-    est = MultiTaskEstimator(encoder=MLP((2,)), n_estimators=1, max_iter=1, random_state=0)
+    est = MultiTaskEstimator(
+        encoder=MLP((2,)), n_estimators=1, max_iter=1, random_state=0
+    )
     skmtl.save(est.fit(X, Y), path)
     return path.read_bytes(), path.with_name("other")
 

@@ -74,8 +74,20 @@ def test_any_settings(data):
 
 @given(st.data())
 def test_any_weights_and_validation_set(data):
-    names = ["validation_metric", "early_stopping", "n_estimators", "members", "sampling"]
-    names += ["stop_tasks", "weighting", "threshold", "selection", "augmentation"]
+    names = [
+        "validation_metric",
+        "early_stopping",
+        "n_estimators",
+        "resampling",
+        "sampling",
+    ]
+    names += [
+        "stop_tasks",
+        "weighting",
+        "threshold",
+        "hard_example_mining",
+        "augmentation",
+    ]
     est = data.draw(estimators(names=names, most=3))
     table = data.draw(tables(forms=["float64"]))
     own = data.draw(labels(KINDS[type(est)], forms=["objects"]))

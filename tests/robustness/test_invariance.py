@@ -17,7 +17,14 @@ from tests.robustness._tables import tables
 pytestmark = pytest.mark.one_version  # which take their time
 
 #: Settings that read nothing but labels that are present.
-NEUTRAL = ["batch_size", "alpha", "loss", "n_estimators", "selection", "class_weight"]
+NEUTRAL = [
+    "batch_size",
+    "alpha",
+    "loss",
+    "n_estimators",
+    "hard_example_mining",
+    "class_weight",
+]
 NUMBERS = ["normal", "few values", "mostly zeros", "integers"]
 
 
@@ -110,7 +117,9 @@ def test_forms_of_labels_are_forms(fit):
 @given(fits(), st.randoms(use_true_random=False))
 def test_the_order_of_tasks_is_no_matter(fit, random):
     est, X, own, columns = fit
-    est.set_params(n_estimators=1)  # folds serve labels as rare as others by their place
+    est.set_params(
+        n_estimators=1
+    )  # folds serve labels as rare as others by their place
     order = random.sample(range(len(columns)), len(columns))
     if isinstance(est, MultiTaskEstimator):
         kinds = [own.tasks[t].kind for t in order]
@@ -126,7 +135,13 @@ def test_the_order_of_tasks_is_no_matter(fit, random):
 
 
 #: What reads weights: of labels, classes or tasks.
-WEIGHTED = ["n_estimators", "class_weight", "threshold", "sampling", "selection"]
+WEIGHTED = [
+    "n_estimators",
+    "class_weight",
+    "threshold",
+    "sampling",
+    "hard_example_mining",
+]
 WEIGHTED += [
     "relation",
     "encoder",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.exceptions import UndefinedMetricWarning
 
-from skmtl.metrics import multitask_scorer, task_scores
+from skmtl.metrics import make_multitask_scorer, task_scores
 from tests.robustness._labels import Labels, labels
 from tests.robustness._properties import tried
 from tests.robustness._settings import KINDS, estimators
@@ -32,7 +32,7 @@ def scores(est, X, y, weight):
             sample_weight=weight,
             task_types=dict(zip(est.task_names_, kinds_of(est), strict=True)),
         )
-        scorer = multitask_scorer(metric, average="weighted")
+        scorer = make_multitask_scorer(metric, average="weighted")
         return {
             "score": tried(est.score, X, y, weight),
             "scorer": scorer(est, X, y, weight),

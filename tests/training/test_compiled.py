@@ -99,7 +99,7 @@ def test_every_sharing_strategy(sharing, weighting, relation):
         ("hard", "upgrad", "graph"),
         ("additive", "graddrop", None),
         ("cross_stitch", "upgrad", None),
-        ("mmoe", UPGrad(at="parameters"), None),
+        ("mmoe", UPGrad(gradient_at="parameters"), None),
     ],
 )
 @pytest.mark.sampled(3)

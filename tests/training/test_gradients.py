@@ -38,8 +38,8 @@ sharers = pytest.mark.parametrize("name", SHARERS)
 class Given(GradientWeighting):
     """Weights that do not depend on the gradients."""
 
-    def __init__(self, weights=WEIGHTS, at="representation", every=1):
-        super().__init__(at, every)
+    def __init__(self, weights=WEIGHTS, gradient_at="representation", update_every=1):
+        super().__init__(gradient_at, update_every)
         self.weights = weights
 
     def build(self, n_tasks):
@@ -81,17 +81,19 @@ def one_by_one(losses, inputs):
 
 
 @sharers
-@pytest.mark.parametrize("at", ["representation", "parameters"])
-def test_gramian_is_that_of_gradients_taken_one_by_one(name, at):
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
+def test_gramian_is_that_of_gradients_taken_one_by_one(name, gradient_at):
     module, of = network(name)
     torch.manual_seed(0)
     trace = module.trace(inputs(17))
     assert trace.heads_only == (name in PLAIN)
     losses = of(trace.outputs)
-    gradients = TaskGradients(module, at)
+    gradients = TaskGradients(module, gradient_at)
     (D,) = torch.autograd.grad(losses.sum(), trace.outputs, retain_graph=True)
     gramian, _ = gradients.gramian(trace, D)
-    by_parameters = at == "parameters" or name == "adapter"  # has no such features
+    by_parameters = (
+        gradient_at == "parameters" or name == "adapter"
+    )  # has no such features
     J = one_by_one(losses, gradients.shared if by_parameters else [trace.shared])
     torch.testing.assert_close(gramian, J @ J.T)
 
@@ -122,14 +124,14 @@ def test_tasks_that_do_not_fit_into_one_pass_take_turns(monkeypatch):
 
 
 @sharers
-@pytest.mark.parametrize("at", ["representation", "parameters"])
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
 @pytest.mark.parametrize("task_weight", [(1, 1, 1, 1, 1), (1, 2, 3, 0, 1)])
 def test_shared_parameters_get_weighted_gradients_and_others_their_own(
-    name, at, task_weight
+    name, gradient_at, task_weight
 ):
     module, of = network(name)
     factors = torch.tensor(task_weight, dtype=torch.float64)
-    spec = Given(at=at)
+    spec = Given(gradient_at=gradient_at)
     balance = Balance(module, spec.build(5).double(), spec, factors, False)
     torch.manual_seed(0)
     trace = module.trace(inputs(17))
@@ -181,24 +183,26 @@ ENCODERS = {
 
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
-@pytest.mark.parametrize("at", ["representation", "parameters"])
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
 @pytest.mark.parametrize("sharing", ["hard", "cgc", "mmoe", "mtan"])
 @pytest.mark.sampled(5)
-def test_equal_weights_of_gradients_train_as_equal_weights(sharing, at, encoder):
+def test_equal_weights_of_gradients_train_as_equal_weights(
+    sharing, gradient_at, encoder
+):
     X, _ = table()
     settings = {"sharing": sharing, "encoder": encoder}
-    est = fitted(weighting=Given((1.0, 1.0, 1.0), at), **settings)
+    est = fitted(weighting=Given((1.0, 1.0, 1.0), gradient_at), **settings)
     equal = fitted(**settings)
     np.testing.assert_allclose(est.predict(X), equal.predict(X), rtol=1e-6)
 
 
-@pytest.mark.parametrize("at", ["representation", "parameters"])
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 @pytest.mark.parametrize("sharing", ["hard", "adatt"])
-def test_gradients_under_autocast(sharing, norm, at):
+def test_gradients_under_autocast(sharing, norm, gradient_at):
     encoder = MLP((8, 6), norm=norm)
     est = fitted(
-        weighting=Given((1.0, 2.0, 3.0), at),
+        weighting=Given((1.0, 2.0, 3.0), gradient_at),
         sharing=sharing,
         encoder=encoder,
         precision="bf16",
@@ -212,17 +216,17 @@ def compiled(n_features):
     return torch.compile(BatchNormed(n_features), backend="aot_eager")
 
 
-@pytest.mark.parametrize("at", ["representation", "parameters"])
-def test_compiled_encoders(at):
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
+def test_compiled_encoders(gradient_at):
     X, _ = table()
-    weighting = Given((1.0, 2.0, 3.0), at)
+    weighting = Given((1.0, 2.0, 3.0), gradient_at)
     est = fitted(weighting=weighting, encoder=compiled)
     plain = fitted(weighting=weighting, encoder=BatchNormed)
     np.testing.assert_allclose(est.predict(X), plain.predict(X), rtol=1e-5)
 
 
 def test_weights_are_recomputed_every_few_steps():
-    est = fitted(weighting=Given((1.0, 2.0, 3.0), every=4))
+    est = fitted(weighting=Given((1.0, 2.0, 3.0), update_every=4))
     n_steps = 3 * est.n_iter_
     assert est.weighting_.n_looks == -(-n_steps // 4)
     every = fitted(weighting=Given((1.0, 2.0, 3.0)))
@@ -350,12 +354,14 @@ def test_combined_gradients_train_an_estimator(precision):
     assert np.isfinite(est.predict(X)).all()
 
 
-@pytest.mark.parametrize("at", ["representation", "parameters"])
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
 @pytest.mark.parametrize("cls", [MultiTaskClassifier, MultiTaskEstimator])
-def test_other_kinds_of_tasks_with_partial_fit_and_warm_start(cls, at):
+def test_other_kinds_of_tasks_with_partial_fit_and_warm_start(cls, gradient_at):
     X, Y = table()
     Y = np.column_stack([Y[:, 0] > 0, np.digitize(Y[:, 1], [-1, 1]), Y[:, 2] > 1])
-    est = fitted(cls, Given((1.0, 2.0, 3.0), at), Y.astype(object), warm_start=True)
+    est = fitted(
+        cls, Given((1.0, 2.0, 3.0), gradient_at), Y.astype(object), warm_start=True
+    )
     before = est.n_iter_
     est.fit(X, Y.astype(object))
     assert est.n_iter_ > before
@@ -365,7 +371,7 @@ def test_other_kinds_of_tasks_with_partial_fit_and_warm_start(cls, at):
 def test_weights_that_no_longer_fit_the_tasks_present_give_way_to_equal_ones():
     _, Y = table()
     Y[20:, :2] = np.nan  # from the second batch on, only task 2 has labels
-    weighting = Given((2.0, 2.0, -1.0), every=3)
+    weighting = Given((2.0, 2.0, -1.0), update_every=3)
     est = fitted(weighting=weighting, Y=Y, max_iter=1)
     np.testing.assert_allclose(est.task_weights_, [0, 0, 1])
     weighted = fitted(weighting=Given((2.0, 2.0, -1.0)), task_weight=[1, 1, 10])

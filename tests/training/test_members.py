@@ -70,7 +70,7 @@ def test_every_sharing_strategy_stacks(monkeypatch, sharing):
 STACKING = [
     name
     for name, spec in WEIGHTING.items()
-    if not hasattr(spec(), "every") and name not in ("famo", "rlw")
+    if not hasattr(spec(), "update_every") and name not in ("famo", "rlw")
 ]
 
 
@@ -84,14 +84,14 @@ def test_weightings_by_losses_stack(monkeypatch, weighting):
     assert_same(stacked, in_turns(monkeypatch, est, X, Y), X)
 
 
-@pytest.mark.parametrize("members", ["crossfit", "bootstrap", "all"])
-def test_schemes(monkeypatch, members):
+@pytest.mark.parametrize("resampling", ["crossfit", "bootstrap", None])
+def test_schemes(monkeypatch, resampling):
     X, Y = digits(600)
-    est = MultiTaskClassifier(members=members, **SETTINGS)
+    est = MultiTaskClassifier(resampling=resampling, **SETTINGS)
     stacked, other = clone(est).fit(X, Y), in_turns(monkeypatch, est, X, Y)
-    if members != "all":
+    if resampling is not None:
         assert_same(stacked, other, X)
-    assert hasattr(stacked, "oof_prediction_") is (members != "all")
+    assert hasattr(stacked, "oof_prediction_") is (resampling is not None)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_encoders_stack(monkeypatch, encoder):
         {"weighting": "upgrad"},
         {"weighting": "famo"},
         {"augmentation": "mixup"},
-        {"selection": "loss"},
+        {"hard_example_mining": "loss"},
         {"record_gradients": True},
         {"encoder": MLP((8,), norm="batch")},
         {"optimizer": torch.optim.LBFGS},
@@ -225,13 +225,15 @@ def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
 
 
 @pytest.mark.parametrize("n_estimators", [1, 3])
-@pytest.mark.parametrize("members", ["crossfit", "bootstrap", "all"])
-def test_small_data(n_estimators, members):
+@pytest.mark.parametrize("resampling", ["crossfit", "bootstrap", None])
+def test_small_data(n_estimators, resampling):
     X, Y = load_linnerud(return_X_y=True)
-    est = MultiTaskRegressor(n_estimators=n_estimators, members=members, random_state=0)
+    est = MultiTaskRegressor(
+        n_estimators=n_estimators, resampling=resampling, random_state=0
+    )
     est.fit(X, Y)
     assert est.predict(X).shape == (20, 3)
-    folds = n_estimators > 1 and members == "bootstrap"
+    folds = n_estimators > 1 and resampling == "bootstrap"
     assert hasattr(est, "validation_scores_") is folds
     assert hasattr(est, "oof_prediction_") is folds
 
@@ -251,6 +253,11 @@ def test_regression_and_both_kinds():
     intervals = est.predict_interval(X, coverage=0.8)
     low, high = intervals[0].T
     assert 0.75 < np.mean((low <= Y[:, 0]) & (Y[:, 0] <= high)) <= 1
+    assert intervals[3:] == [None, None]
+    sets = est.predict_set(X, coverage=0.8)
+    assert sets[:3] == [None] * 3
+    assert [s.shape for s in sets[3:]] == [(200, 2), (200, 3)]
+    assert 0.75 < np.mean(sets[3][np.arange(200), Y[:, 3].astype(int)]) <= 1
 
 
 def test_partial_fit_and_warm_start():
@@ -298,10 +305,19 @@ def test_attributes_without_folds_say_how_to_get_them():
     est = MultiTaskClassifier(n_estimators=1, max_iter=1).fit(X, Y)
     with pytest.raises(AttributeError, match=r"oof_prediction_ needs out-of-fold"):
         _ = est.oof_prediction_
-    with pytest.raises(ValueError, match="predict_interval needs out-of-fold"):
+    with pytest.raises(ValueError, match="predict_set needs out-of-fold"):
+        est.predict_set(X)
+    with pytest.raises(
+        ValueError, match=r"all tasks are of classification: use pr.*t\.$"
+    ):
         est.predict_interval(X)
+    one = MultiTaskRegressor(n_estimators=1, max_iter=1).fit(X, Y[:, 0])
+    with pytest.raises(
+        ValueError, match="the task is one of regression: use predict_i"
+    ):
+        one.predict_set(X)
     with pytest.raises(ValueError, match="'threshold' parameter needs out-of-fold"):
-        MultiTaskClassifier(threshold="f1", members="all").fit(X, Y)
+        MultiTaskClassifier(threshold="f1", resampling=None).fit(X, Y)
 
 
 def test_few_labels_of_a_task_warn_by_name():
@@ -339,8 +355,12 @@ def test_members_that_take_turns_look_at_held_out_rows_without_dropout(monkeypat
 
     of_each = MembersNet._outputs_of_each
     monkeypatch.setattr(MembersNet, "_outputs_of_each", twice(of_each))
-    settings = {**SETTINGS, "encoder": MLP((12,), dropout=0.5), "selection": "loss"}
-    est = MultiTaskClassifier(**settings, members="bootstrap").fit(X, Y)
+    settings = {
+        **SETTINGS,
+        "encoder": MLP((12,), dropout=0.5),
+        "hard_example_mining": "loss",
+    }
+    est = MultiTaskClassifier(**settings, resampling="bootstrap").fit(X, Y)
     assert not est.net_.stacked
     assert len(seen) == 4  # in each epoch
     assert all(seen)

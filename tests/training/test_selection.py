@@ -26,7 +26,7 @@ def entries(Z, y, k):
     return F.cross_entropy(Z, y.long(), reduction="none"), -margin
 
 
-def one_by_one(blocks, outputs, labels, weight, selection):
+def one_by_one(blocks, outputs, labels, weight, hard_example_mining):
     """Return each task's loss and weight over the labels kept, without packing."""
     losses, counts = [], []
     place = {}
@@ -45,10 +45,10 @@ def one_by_one(blocks, outputs, labels, weight, selection):
         start, stop = place[t]
         k = 0 if regression else max(stop - start, 2)
         loss, hardness = entries(outputs[present, start:stop], y, k)
-        hardness = hardness if selection.by == "margin" else loss
+        hardness = hardness if hard_example_mining.by == "margin" else loss
         order = hardness.argsort(descending=True)
         shares = (w[order] / w.sum()).cumsum(0)
-        n_kept = int((shares < selection.fraction - 1e-9).sum()) + 1
+        n_kept = int((shares < hard_example_mining.fraction - 1e-9).sum()) + 1
         kept = order[:n_kept].tolist()
         for c in [] if regression else y.unique():
             members = (y == c).nonzero().flatten()
@@ -69,11 +69,11 @@ def test_losses_and_gradients_are_those_of_the_labels_kept(
 ):
     counts = LAYOUTS[layout]
     blocks, outputs, labels, weight = draw(counts, missing, weighted)
-    selection = Selection(by, fraction)
+    hard_example_mining = Selection(by, fraction)
     targets = pack_targets(blocks, labels, weight, outputs.dtype, CPU)
     loss = PackedLoss(blocks, len(counts), "squared_error")
-    losses, kept = loss(outputs, targets, selection)
-    expected = one_by_one(blocks, outputs, labels, weight, selection)
+    losses, kept = loss(outputs, targets, hard_example_mining)
+    expected = one_by_one(blocks, outputs, labels, weight, hard_example_mining)
     torch.testing.assert_close((losses, kept), expected)
     grads = [torch.autograd.grad(x.sum(), outputs)[0] for x in (losses, expected[0])]
     torch.testing.assert_close(*grads)
@@ -123,7 +123,7 @@ def test_weights_count_labels_and_do_not_make_them_harder():
 def test_integer_weights_are_repeated_rows(layout, by):
     counts = LAYOUTS[layout]
     blocks, outputs, labels, _ = draw(counts, 0.2)
-    loss, selection = (
+    loss, hard_example_mining = (
         PackedLoss(blocks, len(counts), "squared_error"),
         Selection(by, 0.3),
     )
@@ -133,7 +133,8 @@ def test_integer_weights_are_repeated_rows(layout, by):
     rows = np.repeat(np.arange(N), times)
     repeated = pack_targets(blocks, [y[rows] for y in labels], None, outputs.dtype, CPU)
     torch.testing.assert_close(
-        loss(outputs, weighted, selection), loss(outputs[rows], repeated, selection)
+        loss(outputs, weighted, hard_example_mining),
+        loss(outputs[rows], repeated, hard_example_mining),
     )
 
 

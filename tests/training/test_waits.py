@@ -58,7 +58,7 @@ def test_what_reads_is_counted():
         {"sharing": "mmoe"},
         {"n_estimators": 2},
         {"augmentation": "mixup"},
-        {"selection": "loss"},
+        {"hard_example_mining": "loss"},
         {"record_gradients": True},
         {"relation": "graph"},
         *(

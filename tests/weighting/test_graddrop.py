@@ -55,9 +55,9 @@ def test_absent_tasks_and_zero_gradients_change_nothing():
 
 def test_it_has_no_choice_of_where_and_when():
     spec = GradDrop()
-    assert (spec.at, spec.every) == ("representation", 1)
+    assert (spec.gradient_at, spec.update_every) == ("representation", 1)
     assert set(spec.get_params()) == {"leak"}
-    with pytest.raises(ValueError, match="Invalid parameter 'every'"):
-        spec.set_params(every=2)
+    with pytest.raises(ValueError, match="Invalid parameter 'update_every'"):
+        spec.set_params(update_every=2)
     with pytest.raises(ValueError, match="'leak' parameter of GradDrop"):
         GradDrop(leak=1.1).validated()

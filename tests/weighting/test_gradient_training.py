@@ -55,11 +55,11 @@ def check(est, X):
 
 
 @specs
-@pytest.mark.parametrize("at", ["representation", "parameters"])
-@pytest.mark.parametrize("every", [1, 3])
-def test_labels_may_be_missing(spec, at, every):
-    if (at, every) != ("representation", 1):
-        spec = placed(spec, at=at, every=every)
+@pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
+@pytest.mark.parametrize("update_every", [1, 3])
+def test_labels_may_be_missing(spec, gradient_at, update_every):
+    if (gradient_at, update_every) != ("representation", 1):
+        spec = placed(spec, gradient_at=gradient_at, update_every=update_every)
     X, Y = sparse()
     est = MultiTaskRegressor(weighting=spec, **SETTINGS).fit(X, Y)
     check(est, X)

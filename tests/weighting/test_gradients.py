@@ -530,8 +530,8 @@ def test_modules_pickle_with_their_state(spec):
         (PCD(tau=1.5), "tau"),
         (PCD(decay=1.0), "decay"),
         (PCD(task=0.5), "task"),
-        (WEIGHTING["mgda"](at="heads"), "at"),
-        (WEIGHTING["pcgrad"](every=0), "every"),
+        (WEIGHTING["mgda"](gradient_at="heads"), "gradient_at"),
+        (WEIGHTING["pcgrad"](update_every=0), "update_every"),
     ],
     ids=repr,
 )

@@ -73,8 +73,8 @@ def test_without_the_primary_task_the_others_weigh_the_same(spec):
         (PrimaryTask(half_life=0), "'half_life' parameter of PrimaryTask"),
         (PrimaryTask(task=1.5), "'task' parameter of PrimaryTask"),
         (PrimaryTask(mode="cosine", half_life=3), "no use for half_life=3 with"),
-        (PrimaryTask(every=2), "no use for .* every=2 with mode='decay'"),
-        (PrimaryTask(at="parameters"), "no use for at='parameters'"),
+        (PrimaryTask(update_every=2), "no use for .* update_every=2 with mode='decay'"),
+        (PrimaryTask(gradient_at="parameters"), "no use for gradient_at='parameters'"),
     ],
     ids=repr,
 )
@@ -84,5 +84,5 @@ def test_bad_settings_are_refused(spec, match):
 
 
 def test_settings_of_a_mode_are_for_it():
-    PrimaryTask(mode="cosine", at="parameters", every=3).validated()
+    PrimaryTask(mode="cosine", gradient_at="parameters", update_every=3).validated()
     PrimaryTask(half_life=3).validated()

@@ -84,7 +84,7 @@ def _own_teacher(estimator: Any, job: Job) -> Any:
 
 
 def _own_labels(teacher: Any, job: Job) -> Tensor:
-    """Return the outputs of each member, of shape (n_estimators, n_samples, n_outputs)."""
+    """Return the outputs of each network, (n_estimators, n_samples, n_outputs)."""
     module, device = teacher.net_.module_, job.plan.device
     source = Source(job.data.X, module.input_dtype, device, False, module.inputs)
     return teacher.net_.outputs_of_each(source)  # type: ignore[no-any-return]

@@ -45,8 +45,8 @@ def crossfit_parts(
     counts = np.array([is_present(task).sum() for task in labels])
     if n_folds < n_estimators:
         warn_user(
-            f"n_estimators={n_estimators} is more than the {n} labelled rows: members share "
-            "folds of one row; use fewer.",
+            f"n_estimators={n_estimators} is more than the {n} labelled rows: members "
+            "share folds of one row; use fewer.",
         )
     elif counts.min() < n_folds:
         t = int(counts.argmin())

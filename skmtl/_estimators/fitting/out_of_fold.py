@@ -26,8 +26,9 @@ from skmtl.training import (
 
 #: How to have out-of-fold predictions, for errors.
 NEEDS_FOLDS = (
-    "out-of-fold predictions: fit with n_estimators of 2 or more and members='crossfit' "
-    "or 'bootstrap', on at least 50 labelled rows or with early_stopping=True"
+    "out-of-fold predictions: fit with n_estimators of 2 or more and "
+    "resampling='crossfit' or 'bootstrap', on at least 50 labelled rows or with "
+    "early_stopping=True"
 )
 
 
@@ -248,7 +249,7 @@ def _group_priors(job: Job, priors: Sequence[Any], choice: EpochChoice) -> Tenso
 
 
 def _means(job: Job, tasks: Sequence[int]) -> Tensor:
-    """Return the mean labels (n_estimators, len(tasks)) of what each member trains on."""
+    """Return mean labels (n_estimators, len(tasks)) of what each network trains on."""
     data, parts = job.data, job.parts or []
     means = torch.zeros(len(parts), len(tasks), dtype=torch.float64)
     for i, (train, _) in enumerate(parts):

@@ -91,7 +91,7 @@ class Plan:
         Where to compute.
     sampling : {"classes", "tasks"}, float or None
         What decides how often each row is drawn.
-    selection : Selection or None
+    hard_example_mining : Selection or None
         Which labels of a batch train.
     n_estimators : int
         Number of members; see `with_members`.
@@ -114,7 +114,7 @@ class Plan:
     optimizer_settings: dict[str, Any]
     device: torch.device
     sampling: str | float | None
-    selection: Selection | None
+    hard_example_mining: Selection | None
     n_estimators: int
     sparse: bool
     precision: str
@@ -137,9 +137,11 @@ class Plan:
                 f"The 'precision' parameter 'bf16' is not available on the device "
                 f"{device.type!r}: use 'float32'."
             )
-        relation, selection = estimator.relation, None
-        if estimator.selection is not None:
-            selection = Selection(estimator.selection, estimator.selection_fraction)
+        relation, hard_example_mining = estimator.relation, None
+        if estimator.hard_example_mining is not None:
+            hard_example_mining = Selection(
+                estimator.hard_example_mining, estimator.hard_example_fraction
+            )
         optimizer, settings = _optimizer(estimator.optimizer)
         n_estimators = 1 if estimator.n_estimators == "auto" else estimator.n_estimators
         _warn_of_unsaid("sharing", estimator.sharing, SHARING)
@@ -154,7 +156,7 @@ class Plan:
             settings,
             device,
             estimator.sampling,
-            selection,
+            hard_example_mining,
             n_estimators,
             False,
             precision,
@@ -199,9 +201,13 @@ def with_members(plan: Plan, estimator: Any, X: Any, n_rows: int, resume: bool) 
     plan = replace(plan, sparse=is_wide(X))
     if estimator.n_estimators != "auto":
         return plan
-    n_estimators = N_ESTIMATORS if n_rows < MANY_ROWS else min(N_ESTIMATORS, MANY_ROWS_MEMBERS)
+    n_estimators = (
+        N_ESTIMATORS if n_rows < MANY_ROWS else min(N_ESTIMATORS, MANY_ROWS_MEMBERS)
+    )
     n_estimators = min(n_estimators, SPARSE_MEMBERS) if plan.sparse else n_estimators
-    return replace(plan, n_estimators=estimator.n_estimators_ if resume else n_estimators)
+    return replace(
+        plan, n_estimators=estimator.n_estimators_ if resume else n_estimators
+    )
 
 
 def _backend(compile: bool | str, device: torch.device) -> str | None:
@@ -416,7 +422,7 @@ def _settings(
         "max_epochs": estimator.max_iter,
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
-        "selection": plan.selection,
+        "hard_example_mining": plan.hard_example_mining,
         "record_gradients": estimator.record_gradients,
         "optimizer": plan.optimizer,
         "device": str(plan.device),

@@ -110,7 +110,7 @@ def member_parts(
     alike: Part = (np.arange(n_rows), None)
     if one_pass:
         return [alike] * n_estimators
-    if estimator.members == "all":
+    if estimator.resampling is None:
         return [hold_out(estimator, data, random_state) or alike] * n_estimators
     before = getattr(estimator, "_parts_of_fit", None) if resume else None
     if before is not None and before[0] == n_rows:
@@ -118,7 +118,7 @@ def member_parts(
     asked = estimator.early_stopping is True or judged_by(estimator) is not None
     if asked:
         _check_two(n_rows)
-    if estimator.members == "bootstrap" and n_rows > 1:
+    if estimator.resampling == "bootstrap" and n_rows > 1:
         return bootstrap_parts(n_rows, n_estimators, random_state)
     if n_rows < SMALL and not asked:
         return [alike] * n_estimators

@@ -6,4 +6,6 @@ from skmtl._estimators.persistence.onnx_export import export_onnx as export_onnx
 from skmtl._estimators.persistence.save_load import load as load
 from skmtl._estimators.persistence.save_load import save as save
 from skmtl._estimators.persistence.skops_state import PortableState as PortableState
-from skmtl._estimators.persistence.skops_state import skops_types as skops_types
+from skmtl._estimators.persistence.skops_state import (
+    get_trusted_types as get_trusted_types,
+)

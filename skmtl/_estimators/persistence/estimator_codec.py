@@ -113,8 +113,10 @@ def _read_fitted(reader: Reader, estimator: Any, node: Node) -> None:
     vars(estimator).update(learned)
     targets, augmentation = estimator._targets, estimator.augmentation
     net = unpack_net(reader, node["net"], targets, augmentation)
-    if estimator.selection is not None:
-        net.selection = Selection(estimator.selection, estimator.selection_fraction)
+    if estimator.hard_example_mining is not None:
+        net.hard_example_mining = Selection(
+            estimator.hard_example_mining, estimator.hard_example_fraction
+        )
     estimator.net_ = net
 
 

@@ -186,7 +186,7 @@ def _build(
         targets=targets,
         task_names=targets.names,
         augmentation=resolve_augmentation(augmentation),
-        selection=None,
+        hard_example_mining=None,
         dtype=torch.float32,
         device="cpu",
         train_split=None,

@@ -85,7 +85,7 @@ def _asking() -> Iterator[None]:
         _ASKING.now = before
 
 
-def skops_types() -> list[str]:
+def get_trusted_types() -> list[str]:
     """Return the types of this package that a file of skops may hold.
 
     They are safe to trust: their states hold text and numbers only, and building them
@@ -100,7 +100,7 @@ def skops_types() -> list[str]:
     Examples
     --------
     >>> import skmtl
-    >>> skmtl.skops_types()[0]
+    >>> skmtl.get_trusted_types()[0]
     'skmtl._estimators.classifier.MultiTaskClassifier'
     """
     strategies = [

@@ -134,7 +134,7 @@ def scores(estimator: Any, X: Any, y: Any) -> Markup:
     if len(columns) == 1:
         return paragraph(
             "There are none: call report_html with X and y that training has not seen, "
-            "or fit with members='crossfit', which leaves out-of-fold predictions."
+            "or fit with resampling='crossfit', which leaves out-of-fold predictions."
         )
     measure = ["R²" if c is None else "accuracy" for c in targets.classes]
     table_columns = [targets.names, measure, *columns.values()]

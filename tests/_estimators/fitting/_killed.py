@@ -37,7 +37,7 @@ FITS = {
     ),
     "members at once": (
         MultiTaskClassifier(
-            **SETTINGS, n_estimators=3, members="bootstrap", weighting="dwa"
+            **SETTINGS, n_estimators=3, resampling="bootstrap", weighting="dwa"
         ),
         Y,
     ),

@@ -145,7 +145,10 @@ EQUAL = {
     "rlw": (classifier(weighting="rlw"), (X, MISSING)),
     "representation": (classifier(weighting=UPGrad()), (X, MISSING)),
     "several draws": (regressor(weighting=PCGrad()), (X, Z)),
-    "parameters": (classifier(weighting=UPGrad(at="parameters")), (X, MISSING)),
+    "parameters": (
+        classifier(weighting=UPGrad(gradient_at="parameters")),
+        (X, MISSING),
+    ),
     "gradients of columns": (
         regressor(weighting=UPGrad(), sharing="cross_stitch"),
         (X, Z),
@@ -168,11 +171,11 @@ EQUAL = {
     "teacher": (classifier(relation=Distillation()), (X, MISSING)),
     "scout": (classifier(sharing=AutoGrouped(n_groups=2), max_iter=1), (X, Y)),
     "members at once": (
-        classifier(n_estimators=3, members="bootstrap", early_stopping="auto"),
+        classifier(n_estimators=3, resampling="bootstrap", early_stopping="auto"),
         (X, MISSING),
     ),
     "members in turns": (
-        regressor(n_estimators=2, members="bootstrap", weighting="pcgrad"),
+        regressor(n_estimators=2, resampling="bootstrap", weighting="pcgrad"),
         (X, Z),
     ),
     "members by default": (
@@ -210,8 +213,8 @@ EQUAL = {
         (X, Z),
     ),
     "sampling": (classifier(sampling="classes"), (X, MISSING)),
-    "selection": (classifier(selection="margin"), (X, MISSING)),
-    "selection of values": (regressor(selection="loss"), (X, Z, WEIGHT)),
+    "hard_example_mining": (classifier(hard_example_mining="margin"), (X, MISSING)),
+    "selection of values": (regressor(hard_example_mining="loss"), (X, Z, WEIGHT)),
     "images": (
         MultiTaskClassifier(**{**SMALL, "encoder": "cnn", "max_iter": 1}),
         (IMAGES, Y),
@@ -225,7 +228,7 @@ ALIKE = {
     "dropout": (classifier(encoder=MLP((6,), dropout=0.5)), (X, MISSING)),
     "augmentation": (classifier(augmentation=["noise", "mixup"]), (X, MISSING)),
     "augmentation and selection": (
-        classifier(augmentation="mixup", selection="loss"),
+        classifier(augmentation="mixup", hard_example_mining="loss"),
         (X, Y),
     ),
     "statistics of batches": (
@@ -295,7 +298,7 @@ def check_checkpoints(folder):
     """The main process writes; a fit goes on to the last bit."""
     for name, settings in {
         "alone": {"early_stopping": True, "weighting": "rlw"},
-        "turns": {"n_estimators": 2, "members": "bootstrap", "weighting": "pcgrad"},
+        "turns": {"n_estimators": 2, "resampling": "bootstrap", "weighting": "pcgrad"},
     }.items():
         est = classifier(encoder=MLP((6,), dropout=0.5), max_iter=4, **settings)
         whole = fitted(est, X, MISSING)

@@ -49,7 +49,7 @@ from skorch.utils import freeze_parameter
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.metrics import multitask_scorer
+from skmtl.metrics import make_multitask_scorer
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -248,7 +248,7 @@ SCORINGS = {
     "name": "accuracy",
     "function": accuracy_score,
     "scorer": make_scorer(accuracy_score),
-    "of several tasks": multitask_scorer("accuracy"),
+    "of several tasks": make_multitask_scorer("accuracy"),
     "callable": accuracy_of_all,
     "none": None,
 }
@@ -273,7 +273,9 @@ def test_epoch_scoring_is_the_mean_over_tasks(scoring, n_estimators):
 @MEMBERS
 def test_scores_of_held_out_rows_are_by_networks_that_have_not_seen_them(n_estimators):
     score = EpochScoring("neg_log_loss", name="a", lower_is_better=False)
-    est = MultiTaskClassifier(**SETTINGS | {"n_estimators": n_estimators, "max_iter": 1})
+    est = MultiTaskClassifier(
+        **SETTINGS | {"n_estimators": n_estimators, "max_iter": 1}
+    )
     est.set_params(callbacks=[score], early_stopping=True, calibrate=False).fit(X, Y)
     (value,) = column(est, "a")
     if n_estimators > 1:
@@ -401,7 +403,9 @@ def test_training_goes_on_from_the_end_of_another(n_estimators, tmp_path):
 @MEMBERS
 def test_early_stopping_by_the_loss_of_a_task(n_estimators):
     stopping = EarlyStopping("valid_loss_long", patience=1, threshold=10)
-    est = fitted(stopping, n_estimators=n_estimators, max_iter=9, n_iter_no_change=np.inf)
+    est = fitted(
+        stopping, n_estimators=n_estimators, max_iter=9, n_iter_no_change=np.inf
+    )
     assert est.n_iter_ == 2
 
 
@@ -510,7 +514,10 @@ def test_every_member_follows_a_schedule_by_batch(weighting, n_estimators):
             seen.append([n.optimizer_.param_groups[0]["lr"] for n in nets])
 
     settings = {"n_estimators": n_estimators, "weighting": weighting}
-    settings |= {"n_iter_no_change": np.inf, "batch_size": 75 if n_estimators > 1 else 60}
+    settings |= {
+        "n_iter_no_change": np.inf,
+        "batch_size": 75 if n_estimators > 1 else 60,
+    }
     fitted(schedule, Watch(), **settings)
     assert all(len(set(rates)) == 1 for rates in seen)
     assert seen[-1][0] < 1e-5

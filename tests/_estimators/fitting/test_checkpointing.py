@@ -51,8 +51,8 @@ SMALL = {
     "n_iter_no_change": np.inf,
     "random_state": 0,
 }
-MEMBERS = {"n_estimators": 3, "members": "bootstrap"}
-TURNS = {"selection": "loss"}  # members that take turns
+MEMBERS = {"n_estimators": 3, "resampling": "bootstrap"}
+TURNS = {"hard_example_mining": "loss"}  # members that take turns
 
 
 def own_network(n_features):
@@ -133,11 +133,11 @@ CASES = {
     "stops early": {"early_stopping": True, "n_iter_no_change": 1, "tol": 0.05},
     "by a metric": {"validation_metric": "roc_auc", "validation_average": "min"},
     "sampling": {"sampling": "classes"},
-    "selection": {"selection": "margin"},
+    "hard_example_mining": {"hard_example_mining": "margin"},
     "mixup": {"augmentation": "mixup"},
     "noise": {"augmentation": ["noise", "mixup"]},
     "recorded gradients": {"record_gradients": True},
-    "gradients now and then": {"weighting": UPGrad(every=3)},
+    "gradients now and then": {"weighting": UPGrad(update_every=3)},
     "zero weight": {"task_weight": [1, 0, 2]},
     "auto_grouped": {"sharing": AutoGrouped(2, max_iter=2)},
     "batch norm": {"encoder": MLP((6,), norm="batch", dropout=0.2)},
@@ -154,8 +154,8 @@ STACKED = {
     "stacked with drops": {"n_iter_no_change": 2, "tol": 0.02},
     "stacked with dwa": {"weighting": "dwa", "n_iter_no_change": 2, "tol": 0.02},
     "stacked with uncertainty": {"weighting": "uncertainty", "n_iter_no_change": 2},
-    "crossfit": {"members": "crossfit", "early_stopping": True},
-    "alike": {"members": "all"},
+    "crossfit": {"resampling": "crossfit", "early_stopping": True},
+    "alike": {"resampling": None},
     "stacked by a metric": {"validation_metric": "roc_auc"},
     "stacked relation": {"relation": "task_covariance"},
     "stacked sampling": {"sampling": "tasks"},
@@ -415,7 +415,7 @@ def test_without_resume_a_fit_starts_anew(tmp_path, monkeypatch):
         {"sharing": AutoGrouped(2)},
         {"encoder": MLP((7,), dropout=0.2)},
         {"encoder": own_network},
-        {"weighting": UPGrad(every=2)},
+        {"weighting": UPGrad(update_every=2)},
         {"task_weight": [1, 1, 2]},
         {"callbacks": [Counting()]},
         {"callbacks": [Counting((1.0, 0.2))]},

@@ -110,12 +110,12 @@ SETTINGS = {
 CASES = {
     "classifier": (MultiTaskClassifier, {"threshold": "f1"}),
     "classifier, metric": (MultiTaskClassifier, {"validation_metric": "roc_auc"}),
-    "classifier, bootstrap": (MultiTaskClassifier, {"members": "bootstrap"}),
+    "classifier, bootstrap": (MultiTaskClassifier, {"resampling": "bootstrap"}),
     "regressor": (MultiTaskRegressor, {}),
     "regressor, turns": (MultiTaskRegressor, {"weighting": "upgrad"}),
     "regressor, bootstrap": (
         MultiTaskRegressor,
-        {"members": "bootstrap", "loss": "huber", "validation_metric": "r2"},
+        {"resampling": "bootstrap", "loss": "huber", "validation_metric": "r2"},
     ),
     "both": (MultiTaskEstimator, {"threshold": "balanced_accuracy"}),
     "both, no calibration": (MultiTaskEstimator, {"calibrate": False}),
@@ -180,7 +180,7 @@ def test_labels_do_not_change_predictions_of_their_own_rows(monkeypatch, case):
     X, Y = make_tasks(cls)
     est = cls(**SETTINGS | given).fit(X, Y)
     fold = est._parts_of_fit[1][1][1]
-    rows = fold[:1] if given.get("members") == "bootstrap" else fold
+    rows = fold[:1] if given.get("resampling") == "bootstrap" else fold
     other = fit_with_changed_labels(monkeypatch, cls(**SETTINGS | given), X, Y, rows)
     rest = np.setdiff1d(np.arange(len(X)), rows)
     differs = False
@@ -194,7 +194,12 @@ def test_labels_do_not_change_predictions_of_their_own_rows(monkeypatch, case):
         assert_array_equal(a, b)
 
 
-NOISE = {"n_estimators": 3, "max_iter": 25, "batch_size": 60, "learning_rate_init": 0.05}
+NOISE = {
+    "n_estimators": 3,
+    "max_iter": 25,
+    "batch_size": 60,
+    "learning_rate_init": 0.05,
+}
 
 
 def make_noise(cls, seed, n=60):
@@ -230,7 +235,7 @@ def test_noise_is_not_explained(cls):
     """Predicting the mean explains nothing, and what is learned from noise less."""
     metric = {"validation_metric": METRICS[cls]}
     shares = []
-    for seed, scheme in enumerate([{}, {}, {"members": "bootstrap"}, metric]):
+    for seed, scheme in enumerate([{}, {}, {"resampling": "bootstrap"}, metric]):
         X, Y = make_noise(cls, seed)
         est = cls(**SETTINGS | NOISE | scheme | {"random_state": seed})
         shares += explained(est.fit(X, Y), Y)

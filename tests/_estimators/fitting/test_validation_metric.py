@@ -137,7 +137,9 @@ def test_weights_count_in_the_metric():
     assert est.best_validation_score_ == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_estimators": 3}, {"early_stopping": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"n_estimators": 3}, {"early_stopping": True}]
+)
 def test_few_rows_are_held_out_where_a_metric_is_named(settings):
     plain = classifier(**settings).fit(X[:45], Y[:45])
     asked = classifier(**settings, validation_metric="accuracy").fit(X[:45], Y[:45])
@@ -146,11 +148,11 @@ def test_few_rows_are_held_out_where_a_metric_is_named(settings):
     assert len(asked.validation_scores_) == asked.n_iter_
 
 
-@pytest.mark.parametrize("members", ["crossfit", "bootstrap"])
-def test_members_stop_by_the_metric_stacked_or_in_turns(monkeypatch, members):
+@pytest.mark.parametrize("resampling", ["crossfit", "bootstrap"])
+def test_members_stop_by_the_metric_stacked_or_in_turns(monkeypatch, resampling):
     est = classifier(
         n_estimators=3,
-        members=members,
+        resampling=resampling,
         validation_metric="roc_auc_ovr",
         n_iter_no_change=3,
         precision="float64",

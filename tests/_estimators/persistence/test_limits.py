@@ -146,7 +146,7 @@ def test_other_bytes_than_those_of_bools():
 
 
 def test_labels_that_are_counted(tmp_path):
-    est = MultiTaskClassifier(**SMALL, n_estimators=2, members="crossfit")
+    est = MultiTaskClassifier(**SMALL, n_estimators=2, resampling="crossfit")
     skmtl.save(est.fit(X, Y), tmp_path / "model")
     document, tensors = read(tmp_path / "model")
     (name, *_) = (name for name in tensors if "_oof.labels.0" in name)

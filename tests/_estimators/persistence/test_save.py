@@ -130,17 +130,22 @@ def test_every_encoder_is_among_these_tests():
 
 # --------------------------------------------------------------- what an estimator has
 @pytest.mark.parametrize("weighting", ["equal", "upgrad"], ids=["stacked", "in turns"])
-@pytest.mark.parametrize("members", ["crossfit", "bootstrap"])
-def test_out_of_fold_predictions_slopes_and_thresholds(weighting, members, again):
+@pytest.mark.parametrize("resampling", ["crossfit", "bootstrap"])
+def test_out_of_fold_predictions_slopes_and_thresholds(weighting, resampling, again):
     X, Y = mixed_tasks()
     est = MultiTaskEstimator(
-        n_estimators=3, members=members, threshold="f1", weighting=weighting, **SMALL
+        n_estimators=3,
+        resampling=resampling,
+        threshold="f1",
+        weighting=weighting,
+        **SMALL,
     ).fit(X, Y)
     assert est.net_.slopes is not None
     twin = again(est)
     assert_alike(twin, est)
     assert twin.oof_score_ == est.oof_score_
     assert_alike(twin.predict_interval(X), est.predict_interval(X))
+    assert_alike(twin.predict_set(X), est.predict_set(X))
     assert twin.score(X, Y) == est.score(X, Y)
     assert_alike(
         twin.task_estimator("task0").predict_proba(X),
@@ -271,7 +276,10 @@ PARAMETERS = {
     "infinity": {"n_iter_no_change": np.inf},
     "class weight": {"class_weight": [{-1: 2.0}, None, {1: 0.5}]},
     "numbers of numpy": {"alpha": np.float32(0.1), "max_iter": np.int64(2)},
-    "selection": {"selection": "margin", "selection_fraction": 0.3},
+    "hard_example_mining": {
+        "hard_example_mining": "margin",
+        "hard_example_fraction": 0.3,
+    },
     "precision": {"precision": "bf16"},
     "float64": {"precision": "float64", "loss": "huber"},
     "gradients": {"record_gradients": True},

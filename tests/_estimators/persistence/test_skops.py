@@ -35,8 +35,8 @@ def again(estimator, own=()):
     """Store an estimator and load it, trusting the types of skmtl and some more."""
     stored = skops.io.dumps(estimator)
     unknown = skops.io.get_untrusted_types(data=stored)
-    assert set(unknown) <= {*skmtl.skops_types(), *own}
-    return skops.io.loads(stored, trusted=[*skmtl.skops_types(), *own])
+    assert set(unknown) <= {*skmtl.get_trusted_types(), *own}
+    return skops.io.loads(stored, trusted=[*skmtl.get_trusted_types(), *own])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_own_code_is_asked_for():
     ]
     assert_alike(again(est, own), est)
     with pytest.raises(UntrustedTypesFoundException, match=r"OwnEncoder.*own_noise"):
-        skops.io.loads(skops.io.dumps(est), trusted=skmtl.skops_types())
+        skops.io.loads(skops.io.dumps(est), trusted=skmtl.get_trusted_types())
 
 
 def test_requests_for_metadata_are_kept():
