@@ -31,16 +31,13 @@ def known() -> dict[str, type]:
         "relation": RELATION,
         "augmentation": {**AUGMENTATION},
         "estimator": ESTIMATORS,
-        "stage": {
-            cls.__name__: cls
-            for cls in (
-                Affine,
-                CategoryCodes,
-                OneHot,
-                SparseColumns,
-                TableStage,
-                ToNormal,
-            )
+        "stage": {  # names in files, whatever the classes are called
+            "category_codes": CategoryCodes,
+            "one_hot": OneHot,
+            "quantile_to_normal": ToNormal,
+            "sparse_columns": SparseColumns,
+            "standardization": Affine,
+            "table": TableStage,
         },
         "nn": {"ModuleList": torch.nn.ModuleList},
         "optim": {

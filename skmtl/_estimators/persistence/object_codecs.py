@@ -30,7 +30,11 @@ from skmtl.weighting._label_shift import Shift
 #: What every module of torch has beside its own attributes.
 OF_MODULES = set(vars(nn.Module()))
 #: Dataclasses that hold what an estimator has learned.
-RECORDS = {cls.__name__: cls for cls in (LabelCounts, OutOfFold, Shift)}
+RECORDS: dict[str, type] = {
+    "label_counts": LabelCounts,
+    "label_shift": Shift,
+    "out_of_fold": OutOfFold,
+}
 #: What makes tasks; the rest follows from it.
 OF_TARGETS = ("kinds", "names", "named", "one_d", "classes", "mean", "scale")
 
@@ -104,7 +108,8 @@ def _read_module(reader: Reader, node: Node) -> nn.Module:
 # ------------------------------------------------------------------ tasks and labels
 def _record(writer: Writer, value: Any, where: str) -> Node:
     own = {field.name: getattr(value, field.name) for field in fields(value)}
-    return {"class": type(value).__name__, "fields": pack_all(writer, own, where)}
+    (name,) = (name for name, cls in RECORDS.items() if cls is type(value))
+    return {"class": name, "fields": pack_all(writer, own, where)}
 
 
 def _read_record(reader: Reader, node: Node) -> Any:
