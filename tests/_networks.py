@@ -9,7 +9,7 @@ from sklearn.base import clone
 from torch import nn
 from torch.func import functional_call, stack_module_state
 
-from skmtl._data.targets import make_blocks
+from skmtl._data.targets import group_tasks
 from skmtl.encoder import (
     CNN,
     MLP,
@@ -115,7 +115,7 @@ def whole_network(sharing, encoder, seed, kinds=None, n_classes=None, relation=N
     """Return a network from inputs to outputs of five tasks of all kinds."""
     torch.manual_seed(seed)
     kinds = kinds or ["classification", "regression", *["classification"] * 3]
-    blocks = make_blocks(kinds, n_classes or [2, 0, 3, 4, 2])
+    blocks = group_tasks(kinds, n_classes or [2, 0, 3, 4, 2])
     prior = np.random.default_rng(0).normal(size=blocks[-1].stop)
     module = MultiTaskModule(
         sharing=sharing,

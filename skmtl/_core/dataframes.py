@@ -63,7 +63,7 @@ def wrap_frame(table: Any) -> Any:
     return nw.from_native(native, pass_through=True, allow_series=True)
 
 
-def column_names(table: Any) -> list[Any] | None:
+def get_column_names(table: Any) -> list[Any] | None:
     """Return the names of a DataFrame's columns; None of what has none."""
     if hasattr(table, "iloc"):  # pandas, whose names may be of any type
         return list(table.columns) if hasattr(table, "columns") else None

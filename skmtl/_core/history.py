@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Records:
+class TrainingHistory:
     """Losses, weights and gradients of each task by epoch; NaN where there are none.
 
     Attributes
@@ -34,7 +34,7 @@ class Records:
     best_epoch: int | None
 
     @classmethod
-    def of(cls, history: Iterable[Mapping[str, Any]], n_tasks: int) -> Self:
+    def from_skorch(cls, history: Iterable[Mapping[str, Any]], n_tasks: int) -> Self:
         """Read a history.
 
         Parameters
@@ -46,7 +46,7 @@ class Records:
 
         Returns
         -------
-        Records
+        TrainingHistory
             What it holds.
         """
         epochs = list(history)
@@ -78,10 +78,10 @@ def mean_cosines(cosines: Array) -> Array:
         Means over the pairs seen; NaN where there are none.
     """
     itself = np.eye(cosines.shape[-1], dtype=bool)
-    return mean_known(np.where(itself, np.nan, cosines), axis=-1)
+    return mean_of_known(np.where(itself, np.nan, cosines), axis=-1)
 
 
-def mean_known(values: Array, axis: int) -> Array:
+def mean_of_known(values: Array, axis: int) -> Array:
     """Return means over the values that are not NaN, without a warning.
 
     Parameters

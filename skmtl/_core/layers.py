@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from skmtl._core.module_copies import Skeletons, copy_structure
-from skmtl._core.random_source import generator
+from skmtl._core.module_copies import ModuleCopies, copy_structure
+from skmtl._core.random_source import get_generator
 
 
 class StackedLinear(nn.Module):
@@ -145,12 +145,12 @@ def detach_in_inference(parameter: Tensor) -> Tensor:
     return parameter if torch.is_grad_enabled() else parameter.detach()
 
 
-def merged(H: Tensor) -> Tensor:
+def merge_copies(H: Tensor) -> Tensor:
     """Put channels of copies side by side: (k, n, c, ...) to (n, k x c, ...)."""
     return H.transpose(0, 1).flatten(1, 2)
 
 
-def parted(H: Tensor, n_copies: int) -> Tensor:
+def split_copies(H: Tensor, n_copies: int) -> Tensor:
     """Undo ``merged``, which then costs no copy."""
     return H.unflatten(1, (n_copies, -1)).transpose(0, 1)
 
@@ -246,7 +246,7 @@ class StackedBatchNorm(nn.Module):
         """Normalise (n_copies, n, width), (n, width) of one copy or merged maps."""
         if H.ndim != 3:
             return self._norm(H)
-        return parted(self._norm(merged(H)), len(self.weight))
+        return split_copies(self._norm(merge_copies(H)), len(self.weight))
 
     def _norm(self, H: Tensor) -> Tensor:
         if self.training and H.numel() == H.shape[1]:
@@ -294,7 +294,7 @@ class Dropout(nn.Dropout):
             return super().forward(H)
         n = H.numel()
         bounds, n_drawn = (-(2**63), 2**63 - 1), -(-n // 8)  # eight bytes each
-        drawn = torch.randint(*bounds, (n_drawn,), generator=generator())
+        drawn = torch.randint(*bounds, (n_drawn,), generator=get_generator())
         try:
             drawn = drawn.view(torch.uint8)
         except RuntimeError:
@@ -384,7 +384,7 @@ class TokenBlock(nn.Module):
         return T + self.feed(T)  # type: ignore[no-any-return]
 
 
-class Stateless(nn.Module):
+class FunctionalModule(nn.Module):
     """A module evaluated with parameters that each call gives.
 
     It holds the buffers of the module and none of its parameters.
@@ -406,7 +406,7 @@ class Stateless(nn.Module):
         }
         self.hold(buffers)
         # Kept out of the module tree: skeletons have no weights of their own.
-        self._skeletons = Skeletons(copy_structure(module))
+        self._skeletons = ModuleCopies(copy_structure(module))
 
     @property
     def skeleton(self) -> nn.Module:

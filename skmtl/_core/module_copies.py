@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 
-class Skeletons:
+class ModuleCopies:
     """Copies of a module without weights, each for one call at a time.
 
     `torch.func.functional_call` puts parameters into a module for as long as it runs.
@@ -52,8 +52,8 @@ class Skeletons:
         if skeleton.training != self.module.training:
             skeleton.train(self.module.training)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Skeletons":
-        return Skeletons(copy.deepcopy(self.module, memo))
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ModuleCopies":
+        return ModuleCopies(copy.deepcopy(self.module, memo))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"module": self.module, "_unused": []}

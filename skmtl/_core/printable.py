@@ -9,7 +9,7 @@ ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
 BIDIRECTIONAL = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 
-def printable(value: Any) -> str:
+def escape_text(value: Any) -> str:
     r"""Return the text of a value with control characters escaped.
 
     Parameters
@@ -33,7 +33,7 @@ def printable(value: Any) -> str:
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
-def first_line(error: Exception) -> str:
+def get_first_line(error: Exception) -> str:
     """Return what an error says first, as `printable` text.
 
     Parameters
@@ -46,7 +46,7 @@ def first_line(error: Exception) -> str:
     str
         Its first line.
     """
-    return printable(str(error).strip().partition("\n")[0])
+    return escape_text(str(error).strip().partition("\n")[0])
 
 
 def _escaped(character: str) -> str:

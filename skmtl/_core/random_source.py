@@ -7,7 +7,7 @@ import torch
 _OF_THREAD = threading.local()
 
 
-def generator() -> torch.Generator | None:
+def get_generator() -> torch.Generator | None:
     """Return what to draw from on the CPU: every draw of training names it.
 
     Returns
@@ -20,7 +20,7 @@ def generator() -> torch.Generator | None:
     return getattr(_OF_THREAD, "generator", None)
 
 
-def draw_from(source: torch.Generator | None) -> None:
+def use_generator(source: torch.Generator | None) -> None:
     """Let the thread draw from a generator of its own, or from the global state.
 
     Parameters

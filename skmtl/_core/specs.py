@@ -35,7 +35,7 @@ class Spec(Validated, BaseEstimator):
 S = TypeVar("S", bound=Spec)
 
 
-def by_name(base: type[S], namespace: dict[str, Any]) -> dict[str, type[S]]:
+def build_registry(base: type[S], namespace: dict[str, Any]) -> dict[str, type[S]]:
     """Return the strategies found in a namespace, keyed and sorted by their names."""
     strategies = (
         value
@@ -47,7 +47,7 @@ def by_name(base: type[S], namespace: dict[str, Any]) -> dict[str, type[S]]:
     return {cls.name: cls for cls in sorted(strategies, key=lambda cls: cls.name)}
 
 
-def resolve(value: str | S, registry: dict[str, type[S]]) -> S:
+def resolve_spec(value: str | S, registry: dict[str, type[S]]) -> S:
     """Return the validated spec that a registry name or a spec stands for."""
     spec = registry[value]() if isinstance(value, str) else value
     return spec.validated()

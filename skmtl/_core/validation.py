@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import HasMethods, Options, RealNotInt
 
-from skmtl._core.dataframes import column_names, read_frame
+from skmtl._core.dataframes import get_column_names, read_frame
 from skmtl._core.options import Interval, StrOptions, suggest, validate_params
 
 __all__ = [
@@ -26,13 +26,13 @@ __all__ = [
     "check_sample_weight",
     "check_task_weight",
     "count_rows",
+    "divide_by_largest",
     "fill_masked",
+    "import_pandas",
     "match_tasks",
-    "near_one",
-    "over_largest",
-    "pandas_for",
-    "task_number",
-    "task_numbers",
+    "normalize_magnitude",
+    "resolve_task",
+    "resolve_tasks",
     "validate_params",
     "warn_user",
 ]
@@ -122,7 +122,7 @@ def check_sample_weight(
     sample_weight = read_frame(sample_weight, name)
     weight = _as_numbers(sample_weight, name)
     if weight.ndim == 2 and weight.shape[1] == n_tasks > 1:
-        order = match_tasks(column_names(sample_weight), task_names, name)
+        order = match_tasks(get_column_names(sample_weight), task_names, name)
         weight = weight if order is None else weight[:, order]
     if weight.shape not in [(n_samples,), (n_samples, n_tasks)]:
         raise ValueError(
@@ -141,7 +141,9 @@ def check_sample_weight(
     return weight.reshape(n_samples, -1)
 
 
-def near_one(values: NDArray[np.float64], usual: int = 0) -> NDArray[np.float64]:
+def normalize_magnitude(
+    values: NDArray[np.float64], usual: int = 0
+) -> NDArray[np.float64]:
     """Return numbers of which only proportions matter in units that all types hold.
 
     Parameters
@@ -161,7 +163,7 @@ def near_one(values: NDArray[np.float64], usual: int = 0) -> NDArray[np.float64]
     return np.ldexp(values, np.where(np.abs(exponent) < usual, 0, -exponent))
 
 
-def over_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def divide_by_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return weights over the largest, so that a common factor does not matter.
 
     Parameters
@@ -203,8 +205,8 @@ def count_rows(
     weight = np.where(n_labels > 0, weight, 0.0)
     exponents = np.frexp(weight.max(axis=0, initial=0.0))[1]
     if np.ptp(exponents) > MAX_SPREAD:  # over the largest, a task would have none
-        weight = near_one(weight)
-    weight = over_largest(weight.ravel())
+        weight = normalize_magnitude(weight)
+    weight = divide_by_largest(weight.ravel())
     positive = weight > 0
     if not positive.any():
         return weight.reshape(n_labels.shape)
@@ -265,7 +267,7 @@ def check_task_weight(
     return weight
 
 
-def task_number(task: Any, names: Sequence[Any], parameter: str) -> int:
+def resolve_task(task: Any, names: Sequence[Any], parameter: str) -> int:
     """Return the number of a task given by name or number."""
     names = list(names)
     if task in names:
@@ -278,12 +280,12 @@ def task_number(task: Any, names: Sequence[Any], parameter: str) -> int:
     )
 
 
-def task_numbers(
+def resolve_tasks(
     tasks: Iterable[Any], names: Sequence[Any], parameter: str
 ) -> list[int]:
     """Return the numbers of tasks given by name or number: all of them, each once."""
     names = list(names)
-    numbers = [task_number(task, names, parameter) for task in tasks]
+    numbers = [resolve_task(task, names, parameter) for task in tasks]
     counts = np.bincount(numbers, minlength=len(names))
     faults = [
         f"{verb} {[names[t] for t in np.flatnonzero(found)]}"
@@ -344,12 +346,12 @@ def match_tasks(
         if len(given) == len(known) and set(given) == set(known):
             column = {name: i for i, name in enumerate(given)}
             return [column[name] for name in known]
-    if list(names) == default_names(len(names)):
+    if list(names) == make_default_names(len(names)):
         return None
     raise ValueError(_other_tasks(given, names, table, part))
 
 
-def default_names(n_tasks: int) -> list[str]:
+def make_default_names(n_tasks: int) -> list[str]:
     """Return the names of tasks that were given none."""
     return [f"task{t}" for t in range(n_tasks)]
 
@@ -379,7 +381,7 @@ def _shown(names: Sequence[Any]) -> str:
     return f"{list(names)[:N_SHOWN]}{more}"
 
 
-def pandas_for(caller: str) -> Any:
+def import_pandas(caller: str) -> Any:
     """Return pandas, or say what needs it.
 
     Parameters

@@ -11,17 +11,17 @@ from sklearn import config_context
 from sklearn.preprocessing import OrdinalEncoder
 
 from skmtl._core.dataframes import (
-    column_names,
+    get_column_names,
     replace_columns,
     split_frame,
     wrap_frame,
 )
-from skmtl._data.labels import is_categorical, native_values
+from skmtl._data.labels import is_categorical, read_series
 
 NUMBERS = Real | Decimal | np.bool_
 
 
-class Categories:
+class CategoryEncoder:
     """Which columns of a table hold categories, and their codes.
 
     Attributes
@@ -49,15 +49,19 @@ class Categories:
 
         Returns
         -------
-        Categories or None
+        CategoryEncoder or None
             None where the table has no column of categories.
         """
-        columns = [i for i, s in enumerate(split_frame(X)) if _kind(s) == "categories"]
+        columns = [
+            i
+            for i, s in enumerate(split_frame(X))
+            if _infer_column_type(s) == "categories"
+        ]
         if not columns:
             return None
         self = cls()
         self.columns = columns
-        names = column_names(X)  # Python's own, where they are numbers
+        names = get_column_names(X)  # Python's own, where they are numbers
         self.names = [names[i] for i in columns] if names else []
         self.encoder = OrdinalEncoder(
             handle_unknown="use_encoded_value", unknown_value=-1
@@ -95,7 +99,7 @@ class Categories:
         ]
         return dict(zip(self.columns, known, strict=True))
 
-    def coded(self, X: Any) -> Any:
+    def transform(self, X: Any) -> Any:
         """Return a table with codes in place of categories.
 
         Parameters
@@ -129,13 +133,13 @@ class Categories:
             return labels
         labels = np.empty((len(X), len(self.columns)), dtype=object)
         for j, series in enumerate(split_frame(X, self.columns)):
-            values, mask = native_values(series)
+            values, mask = read_series(series)
             labels[:, j] = values.tolist()
             labels[slice(0) if mask is None else mask, j] = np.nan
         return labels
 
 
-def coded(X: Any, categories: Categories | None) -> Any:
+def encode_categories(X: Any, categories: CategoryEncoder | None) -> Any:
     """Return a table of numbers: codes for categories, floats for numbers in objects.
 
     A column without a value, whatever its type, is one of missing numbers.
@@ -144,7 +148,7 @@ def coded(X: Any, categories: Categories | None) -> Any:
     ----------
     X : DataFrame or array-like
         The table.
-    categories : Categories or None
+    categories : CategoryEncoder or None
         What fit has read of its columns.
 
     Returns
@@ -154,34 +158,34 @@ def coded(X: Any, categories: Categories | None) -> Any:
     """
     known = set() if categories is None else set(categories.columns)
     objects = {
-        i: _floats(series)
+        i: _read_floats(series)
         for i, series in enumerate(split_frame(X))
         if i not in known
         and not _is_numeric(series)
-        and (_kind(series) == "numbers" or _has_numbers(series))
+        and (_infer_column_type(series) == "numbers" or _has_numbers(series))
     }
     X = replace_columns(X, objects) if objects else X
-    return X if categories is None else categories.coded(X)
+    return X if categories is None else categories.transform(X)
 
 
-def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
+def check_column_types(X: Any, categories: CategoryEncoder | None, names: Any) -> None:
     """Refuse a table whose columns are categories where fit had numbers, or vice versa.
 
     Parameters
     ----------
     X : DataFrame or array-like
         The table.
-    categories : Categories or None
+    categories : CategoryEncoder or None
         What fit has read of its columns.
     names : array-like of str or None
         Names of the columns of fit; others are refused later.
     """
-    series, given = split_frame(X), column_names(X)
+    series, given = split_frame(X), get_column_names(X)
     if not series or (names is not None and list(names) != given):
         return
     labels = {} if categories is None else categories.labels()
     for i, (name, column) in enumerate(zip(given or [], series, strict=True)):
-        kind = _kind(column)
+        kind = _infer_column_type(column)
         if i not in labels and kind == "categories" and not _has_numbers(column):
             raise ValueError(
                 f"Column {name!r} of X holds categories, but held numbers when "
@@ -195,14 +199,14 @@ def check_kinds(X: Any, categories: Categories | None, names: Any) -> None:
             )
 
 
-def _kind(series: Any) -> str:
+def _infer_column_type(series: Any) -> str:
     """Return whether a column holds "categories" or "numbers"; refuse anything else."""
     if _is_numeric(series):
         return "numbers"
     typed = is_categorical(series)
     if typed and series.implementation.is_polars():  # which are strings in any case
         return "categories"
-    values, mask = native_values(_levels(series) if typed else series)
+    values, mask = read_series(_levels(series) if typed else series)
     present = values if mask is None else values[~mask]
     # As objects, dates in nanoseconds would be integers.
     dates = present.dtype.kind in "mM"
@@ -247,13 +251,13 @@ def _has_numbers(series: Any) -> bool:
 
 
 def _is_empty(series: Any) -> bool:
-    mask = native_values(series)[1]
+    mask = read_series(series)[1]
     return mask is not None and bool(mask.all())
 
 
-def _floats(series: Any) -> NDArray[np.float64]:
+def _read_floats(series: Any) -> NDArray[np.float64]:
     """Return numbers that come as objects, NaN where missing."""
-    values, mask = native_values(series)
+    values, mask = read_series(series)
     floats = values.astype(np.float64)
     if mask is not None:
         floats[mask] = np.nan

@@ -17,11 +17,15 @@ from skmtl._core.dataframes import read_frame
 from skmtl._core.validation import (
     check_sample_shape,
     fill_masked,
-    pandas_for,
+    import_pandas,
     warn_user,
 )
-from skmtl._data.categories import Categories, check_kinds, coded
-from skmtl._data.streamed_table import Streamed
+from skmtl._data.categories import (
+    CategoryEncoder,
+    check_column_types,
+    encode_categories,
+)
+from skmtl._data.streamed_table import StreamedTable
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder
@@ -37,14 +41,14 @@ DATES = (
 )
 
 
-def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
+def validate_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
     """Return inputs as one array of numbers, categories as codes.
 
     Parameters
     ----------
     estimator : estimator
         It takes note of columns where ``reset`` says so, and else knows them.
-    X : array-like, sparse matrix, DataFrame, Tensor or Streamed
+    X : array-like, sparse matrix, DataFrame, Tensor or StreamedTable
         Inputs as given by the user.
     encoder : Encoder
         Decides what they may be.
@@ -64,21 +68,23 @@ def read_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
             f"X has images of shape {tuple(X.shape[1:])}, which are read as (channels, "
             f"height, width): {CHANNELS_LAST}."
         )
-    table = _levels(X) if isinstance(X, Streamed) else X
+    table = _make_category_frame(X) if isinstance(X, StreamedTable) else X
     if reset:
-        estimator._categories = Categories.of(table)
+        estimator._categories = CategoryEncoder.of(table)
         _check_categories(estimator._categories, encoder)
     else:
         names = getattr(estimator, "feature_names_in_", None)
-        check_kinds(table, estimator._categories, names)
-    if isinstance(X, Streamed):  # its numbers are checked when they are read
+        check_column_types(table, estimator._categories, names)
+    if isinstance(X, StreamedTable):  # its numbers are checked when they are read
         validate_data(estimator, table, reset=reset, skip_check_array=True)
-        known = np.asarray(coded(table, estimator._categories), dtype=np.float64)
-        return X.read_as({j: known[:, j] for j in X.levels}, encoder.allow_nan)
+        known = np.asarray(
+            encode_categories(table, estimator._categories), dtype=np.float64
+        )
+        return X.with_codes({j: known[:, j] for j in X.levels}, encoder.allow_nan)
     try:
         return validate_data(
             estimator,
-            coded(X, estimator._categories),
+            encode_categories(X, estimator._categories),
             reset=reset,
             accept_sparse="csr",
             dtype=(np.float64, np.float32),
@@ -177,9 +183,9 @@ def check_form(X: Any) -> None:
         )
 
 
-def _levels(X: Streamed) -> Any:
+def _make_category_frame(X: StreamedTable) -> Any:
     """Return a DataFrame with all labels of columns of categories, zero for numbers."""
-    pd = pandas_for("open_table")
+    pd = import_pandas("open_table")
     n_rows = max(map(len, X.levels.values()), default=1)
     columns = [pd.Series(np.zeros(n_rows)) for _ in X.names]
     for j, labels in X.levels.items():
@@ -188,7 +194,7 @@ def _levels(X: Streamed) -> Any:
     return pd.concat(columns, axis=1, keys=X.names)
 
 
-def _check_categories(categories: Categories | None, encoder: Encoder) -> None:
+def _check_categories(categories: CategoryEncoder | None, encoder: Encoder) -> None:
     if categories is not None and not encoder.takes_categories:
         raise ValueError(
             f"The encoder {type(encoder).__name__} takes no columns of categories. Got "

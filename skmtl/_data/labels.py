@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from skmtl._core.dataframes import column_names, read_frame, split_frame, wrap_frame
-from skmtl._core.validation import default_names, match_tasks, warn_user
+from skmtl._core.dataframes import get_column_names, read_frame, split_frame, wrap_frame
+from skmtl._core.validation import make_default_names, match_tasks, warn_user
 
-Kind = Literal["classification", "regression"]
-KINDS: tuple[Kind, Kind] = ("classification", "regression")
+TaskType = Literal["classification", "regression"]
+TASK_TYPES: tuple[TaskType, TaskType] = ("classification", "regression")
 #: Most different whole numbers that are classes in any case.
 MOST_CODES = 10
 #: Most different whole numbers that are classes where they count 0, 1, 2, ...
@@ -27,7 +27,7 @@ N_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Column:
+class LabelColumn:
     """Labels of one task.
 
     Attributes
@@ -44,19 +44,19 @@ class Column:
     present: NDArray[np.bool_]
     categorical: bool = False
 
-    def restricted(self, keep: NDArray[np.bool_]) -> "Column":
+    def restricted(self, keep: NDArray[np.bool_]) -> "LabelColumn":
         """Return the column with the labels of some rows only."""
         values = self.values[keep[self.present]]
         return replace(self, values=values, present=self.present & keep)
 
 
 @dataclass(frozen=True)
-class Columns:
+class LabelTable:
     """All tasks' labels as given.
 
     Attributes
     ----------
-    columns : list of Column
+    columns : list of LabelColumn
         One per task.
     names : list of str or None
         Names of the tasks where y has them.
@@ -68,7 +68,7 @@ class Columns:
         Number of rows.
     """
 
-    columns: list[Column]
+    columns: list[LabelColumn]
     names: list[Any] | None
     one_d: bool
     dtype: np.dtype[Any] | None
@@ -77,13 +77,15 @@ class Columns:
     @property
     def task_names(self) -> list[Any]:
         """Names of the tasks, numbered where y has none."""
-        return self.names or default_names(len(self.columns))
+        return self.names or make_default_names(len(self.columns))
 
-    def with_columns(self, columns: list[Column]) -> "Columns":
+    def with_columns(self, columns: list[LabelColumn]) -> "LabelTable":
         """Return the same table with other labels."""
         return replace(self, columns=columns)
 
-    def aligned(self, names: Sequence[Any] | None, table: str = "y") -> "Columns":
+    def match_names(
+        self, names: Sequence[Any] | None, table: str = "y"
+    ) -> "LabelTable":
         """Return the columns in the order of known tasks, by name where both have some.
 
         Parameters
@@ -95,7 +97,7 @@ class Columns:
 
         Returns
         -------
-        Columns
+        LabelTable
             Named as the tasks.
         """
         if names is None:
@@ -109,7 +111,7 @@ class Columns:
         return np.column_stack([column.present for column in self.columns])
 
 
-def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
+def read_labels(y: Any, missing_label: Any = np.nan) -> LabelTable:
     """Split y into columns.
 
     Parameters
@@ -122,7 +124,7 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
 
     Returns
     -------
-    Columns
+    LabelTable
         The labels of each task.
     """
     if y is None:
@@ -132,7 +134,9 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
     names, raw, one_d, dtype = _split(y)
     if names is not None:
         _check_unique(names)
-    for name, (values, _) in zip(names or default_names(len(raw)), raw, strict=True):
+    for name, (values, _) in zip(
+        names or make_default_names(len(raw)), raw, strict=True
+    ):
         _check_single_values(values, name)
     columns = [_read(values, mask, missing_label) for values, mask in raw]
     for t, series in enumerate(split_frame(y) or [wrap_frame(y)]):
@@ -142,15 +146,15 @@ def read_columns(y: Any, missing_label: Any = np.nan) -> Columns:
         raise ValueError("y has no column: give at least one task.")
     if not len(columns[0].present):
         raise ValueError("y has no row: give at least one labelled sample.")
-    return Columns(columns, names, one_d, dtype, len(columns[0].present))
+    return LabelTable(columns, names, one_d, dtype, len(columns[0].present))
 
 
-def task_kinds(columns: Columns, task_types: Any) -> list[Kind]:
+def infer_task_types(columns: LabelTable, task_types: Any) -> list[TaskType]:
     """Return the kind of each task: as given, else as its labels show.
 
     Parameters
     ----------
-    columns : Columns
+    columns : LabelTable
         The labels.
     task_types : dict, sequence or None
         As in `skmtl.MultiTaskEstimator`.
@@ -170,23 +174,23 @@ def task_kinds(columns: Columns, task_types: Any) -> list[Kind]:
             )
         given = dict(zip(names, given, strict=True))
     for name, kind in given.items():
-        if name not in names or kind not in KINDS:
+        if name not in names or kind not in TASK_TYPES:
             raise ValueError(
-                f"The 'task_types' parameter must give one of {KINDS} for names "
+                f"The 'task_types' parameter must give one of {TASK_TYPES} for names "
                 f"among {names}. Got {name!r}: {kind!r}."
             )
     return [
-        given.get(name) or guess_kind(column)[0]
+        given.get(name) or guess_task_type(column)[0]
         for name, column in zip(names, columns.columns, strict=True)
     ]
 
 
-def guess_kind(column: Column) -> tuple[Kind, bool]:
+def guess_task_type(column: LabelColumn) -> tuple[TaskType, bool]:
     """Return the kind of task that labels show, and whether they leave no doubt.
 
     Parameters
     ----------
-    column : Column
+    column : LabelColumn
         The labels.
 
     Returns
@@ -218,12 +222,12 @@ def guess_kind(column: Column) -> tuple[Kind, bool]:
     return "regression", many and not numbered and typical < ENOUGH_LABELS
 
 
-def warn_unclear_kinds(columns: Columns, task_types: Any) -> None:
+def warn_unclear_task_types(columns: LabelTable, task_types: Any) -> None:
     """Warn of whole numbers that may be classes or quantities.
 
     Parameters
     ----------
-    columns : Columns
+    columns : LabelTable
         The labels.
     task_types : dict, sequence or None
         Kinds that the user gives.
@@ -231,7 +235,7 @@ def warn_unclear_kinds(columns: Columns, task_types: Any) -> None:
     if task_types is not None and not isinstance(task_types, dict):
         return
     guessed = {
-        name: guess_kind(column)
+        name: guess_task_type(column)
         for name, column in zip(columns.task_names, columns.columns, strict=True)
         if name not in (task_types or {})
     }
@@ -253,20 +257,20 @@ def _split(
     y: Any,
 ) -> tuple[list[Any] | None, list[_Raw], bool, np.dtype[Any] | None]:
     """Return names, (values, mask of what is missing) per column, one_d and dtype."""
-    names = column_names(y)
+    names = get_column_names(y)
     if names is not None:
-        return names, list(map(native_values, split_frame(y))), len(names) == 1, None
+        return names, list(map(read_series, split_frame(y))), len(names) == 1, None
     series = wrap_frame(y)
     if isinstance(series, nw.Series):
         name: Any = series.name
         unnamed = name is None or (isinstance(name, str) and not name)
-        return (None if unnamed else [name]), [native_values(series)], True, None
+        return (None if unnamed else [name]), [read_series(series)], True, None
     if issparse(y):
         y = y.toarray()
     elif hasattr(y, "detach"):  # a torch tensor
         y = y.detach().cpu().numpy()
     if not isinstance(y, np.ndarray):
-        y = _from_sequence(y)
+        y = _read_sequence(y)
     if y.ndim == 0:
         scalar = y.item()
         simple = isinstance(scalar, str | bool | int | float)
@@ -305,7 +309,7 @@ def _split_fields(
     return names, raw, len(names) == 1, None
 
 
-def _from_sequence(y: Any) -> NDArray[Any]:
+def _read_sequence(y: Any) -> NDArray[Any]:
     """Turn nested lists into an array that keeps the types of their values."""
     if hasattr(y, "__array__"):
         return np.asarray(y)
@@ -322,7 +326,7 @@ def _from_sequence(y: Any) -> NDArray[Any]:
             "each label with sklearn.preprocessing.MultiLabelBinarizer."
         )
     types = {type(value) for value in array.flat}
-    several = _types_of_several(array.ravel())
+    several = _find_collections(array.ravel())
     if several or len(types) > 1 or any(map(_is_missing, array.flat)):
         return array
     return np.asarray(y)
@@ -347,12 +351,12 @@ def _check_missing_label(missing_label: Any) -> None:
         )
 
 
-def native_values(series: Any) -> _Raw:
+def read_series(series: Any) -> _Raw:
     """Return the values of a column of narwhals and which are missing."""
     mask = series.is_null().to_native().to_numpy()
     present = series.drop_nulls() if mask.any() else series
     if series.implementation.is_polars() and series.dtype.is_nested():
-        present = _objects(present.to_list())  # without more axes
+        present = _make_objects(present.to_list())  # without more axes
     else:
         present = present.to_native().to_numpy()
     if not mask.any():
@@ -362,14 +366,14 @@ def native_values(series: Any) -> _Raw:
     return values, mask
 
 
-def _objects(values: list[Any]) -> NDArray[Any]:
+def _make_objects(values: list[Any]) -> NDArray[Any]:
     """Return an array with one object for each value, which may hold several."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
-def _types_of_several(values: NDArray[Any]) -> set[type]:
+def _find_collections(values: NDArray[Any]) -> set[type]:
     """Return the types of lists, sets, arrays and the like among objects."""
     kinds = {
         kind
@@ -391,7 +395,7 @@ def _check_single_values(values: NDArray[Any], name: Any) -> None:
     if values.ndim > 1 or values.dtype.kind == "V":
         kinds = {np.ndarray if values.ndim > 1 else tuple}
     elif values.dtype.kind == "O":
-        kinds = _types_of_several(values)
+        kinds = _find_collections(values)
     if kinds:
         raise ValueError(
             f"Task {name!r} must have one label in each row. Got several, as values of "
@@ -403,7 +407,7 @@ def _check_single_values(values: NDArray[Any], name: Any) -> None:
 
 def _read(
     values: NDArray[Any], missing: NDArray[np.bool_] | None, missing_label: Any
-) -> Column:
+) -> LabelColumn:
     present = np.ones(len(values), dtype=bool) if missing is None else ~missing
     kind = values.dtype.kind
     if kind == "f":
@@ -413,22 +417,22 @@ def _read(
     elif kind == "O":
         present &= ~np.frompyfunc(_is_missing, 1, 1)(values).astype(bool)
     if not _is_missing(missing_label):
-        present[present] = ~_equals(values[present], missing_label)
+        present[present] = ~_find_equal(values[present], missing_label)
     observed = values[present]
-    return Column(_natural(observed) if kind == "O" else observed, present)
+    return LabelColumn(_narrow_dtype(observed) if kind == "O" else observed, present)
 
 
-def _equals(values: NDArray[Any], label: Any) -> NDArray[np.bool_]:
+def _find_equal(values: NDArray[Any], label: Any) -> NDArray[np.bool_]:
     if values.dtype.kind == "O":
-        return np.frompyfunc(lambda v: _same_kind(v, label) and v == label, 1, 1)(
+        return np.frompyfunc(lambda v: _is_same_kind(v, label) and v == label, 1, 1)(
             values
         ).astype(bool)
-    if not len(values) or not _same_kind(values[0], label):
+    if not len(values) or not _is_same_kind(values[0], label):
         return np.zeros(len(values), dtype=bool)
     return values == label  # type: ignore[no-any-return]
 
 
-def _same_kind(value: Any, label: Any) -> bool:
+def _is_same_kind(value: Any, label: Any) -> bool:
     """Tell whether two labels can be equal: False is not 0, nor is a date a number."""
     kinds = (str, bytes, bool | np.bool_, np.datetime64, np.timedelta64)
     return all(isinstance(value, k) == isinstance(label, k) for k in kinds)  # type: ignore[arg-type]
@@ -443,7 +447,7 @@ def _is_missing(value: Any) -> bool:
     return isinstance(value, numbers) and value != value
 
 
-def _natural(values: NDArray[Any]) -> NDArray[Any]:
+def _narrow_dtype(values: NDArray[Any]) -> NDArray[Any]:
     """Give an object column the type that its values have; strings stay objects."""
     types = {type(value) for value in values}
     if all(issubclass(t, str) for t in types) or not types:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Positions = NDArray[np.integer[Any]]
+RowIndex = NDArray[np.integer[Any]]
 
 
-def position_type(n: int) -> type[np.signedinteger[Any]]:
+def choose_index_dtype(n: int) -> type[np.signedinteger[Any]]:
     """Return the smallest type that torch takes for the numbers of rows.
 
     Parameters
@@ -24,7 +24,7 @@ def position_type(n: int) -> type[np.signedinteger[Any]]:
     return np.int32 if n < 2**31 else np.int64
 
 
-def positions(chosen: ArrayLike) -> Positions:
+def find_rows(chosen: ArrayLike) -> RowIndex:
     """Return where a mask is true.
 
     Parameters
@@ -37,4 +37,4 @@ def positions(chosen: ArrayLike) -> Positions:
     ndarray of int
         Positions in ascending order.
     """
-    return np.flatnonzero(chosen).astype(position_type(np.size(chosen)))
+    return np.flatnonzero(chosen).astype(choose_index_dtype(np.size(chosen)))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from skmtl._data.row_index import Positions, position_type, positions
+from skmtl._data.row_index import RowIndex, choose_index_dtype, find_rows
 
 #: Parts of equal size into which numeric labels are cut.
 N_BINS = 4
@@ -15,7 +15,7 @@ N_BINS = 4
 
 def holdout_split(
     labels: Sequence[NDArray[Any]], fraction: float, random_state: RandomState
-) -> tuple[Positions, Positions]:
+) -> tuple[RowIndex, RowIndex]:
     """Split rows in two, stratified over several tasks as far as possible.
 
     Labels are served from the rarest to the most common: of the rows that carry one
@@ -44,7 +44,7 @@ def holdout_split(
     n = len(labels[0])
     n_held_out = min(max(round(fraction * n), 1), n - 1)
     order = random_state.permutation(n)
-    labelled = _carriers([_codes(task)[order] for task in labels])
+    labelled = _find_rows_per_label([_codes(task)[order] for task in labels])
     held_out = np.zeros(n, dtype=bool)
     unplaced = len(labelled)
     placed = np.full(n, unplaced, dtype=np.int32)  # rank of the label that placed a row
@@ -60,14 +60,14 @@ def holdout_split(
     held_out[rest[: n_held_out - int(held_out.sum())]] = True
     chosen = np.empty(n, dtype=bool)
     chosen[order] = held_out
-    return positions(~chosen), positions(chosen)
+    return find_rows(~chosen), find_rows(chosen)
 
 
-def _carriers(codes: Sequence[NDArray[Any]]) -> list[Positions]:
+def _find_rows_per_label(codes: Sequence[NDArray[Any]]) -> list[RowIndex]:
     """Return the rows that carry each label, the rarest label first."""
     carriers = []
     for task in codes:
-        rows = np.argsort(task, kind="stable").astype(position_type(len(task)))
+        rows = np.argsort(task, kind="stable").astype(choose_index_dtype(len(task)))
         counts = np.bincount(task[task >= 0])
         ends = np.cumsum([(task < 0).sum(), *counts])
         carriers += np.split(rows, ends)[1:-1]
@@ -79,11 +79,11 @@ def _codes(labels: NDArray[Any]) -> NDArray[Any]:
         return labels
     codes = np.full(len(labels), -1, dtype=np.int8)
     present = ~np.isnan(labels)
-    codes[present] = binned(labels[present], N_BINS)
+    codes[present] = bin_by_quantiles(labels[present], N_BINS)
     return codes
 
 
-def binned(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
+def bin_by_quantiles(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
     """Return the part of equal size that each number lies in.
 
     Parameters
@@ -134,15 +134,15 @@ def stratified_folds(
     """
     n = len(labels[0])
     order = random_state.permutation(n)
-    labelled = _carriers([_codes(task)[order] for task in labels])
+    labelled = _find_rows_per_label([_codes(task)[order] for task in labels])
     sizes = np.full(n_folds, n // n_folds)
     sizes[random_state.permutation(n_folds)[: n % n_folds]] += 1
-    folds = np.empty(n, dtype=position_type(n))
-    folds[order] = dealt(labelled, sizes, np.full(n_folds, 1 / n_folds))
+    folds = np.empty(n, dtype=choose_index_dtype(n))
+    folds[order] = deal_rows(labelled, sizes, np.full(n_folds, 1 / n_folds))
     return folds
 
 
-def dealt(
+def deal_rows(
     labelled: list[NDArray[Any]],
     sizes: NDArray[np.int64],
     shares: NDArray[np.float64],
@@ -169,7 +169,7 @@ def dealt(
         The part of each row.
     """
     n = int(sizes.sum())
-    part = np.full(n, -1, dtype=position_type(n))
+    part = np.full(n, -1, dtype=choose_index_dtype(n))
     room = np.array(sizes)
     for carriers in labelled:
         _place(part, carriers, shares, room, in_blocks)
@@ -188,12 +188,12 @@ def _place(
     taken = part[carriers]
     have = np.bincount(taken[taken >= 0], minlength=len(room))
     rows = carriers[taken < 0]
-    chosen = _places(len(rows), have, shares * len(carriers), room)
+    chosen = _assign_rows(len(rows), have, shares * len(carriers), room)
     part[rows] = np.sort(chosen) if in_blocks else chosen
     room -= np.bincount(chosen, minlength=len(room))
 
 
-def _places(
+def _assign_rows(
     n_rows: int,
     have: NDArray[np.int64],
     wanted: NDArray[np.float64],

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skmtl._data.row_index import Positions
+from skmtl._data.row_index import RowIndex
 
 #: Blocks that a window of rows is shuffled from.
 BLOCKS = 8
@@ -21,7 +21,7 @@ BLOCKS = 8
 LANES = 4
 
 
-class Piece(Protocol):
+class TablePart(Protocol):
     """Consecutive rows of a table that are read from their first on, as a row group.
 
     Attributes
@@ -39,12 +39,12 @@ class Piece(Protocol):
         """Return what tells the rows from others, without reading them."""
 
 
-class Blocks:
+class BlockReader:
     """Blocks of rows, of which some are kept in memory.
 
     Parameters
     ----------
-    pieces : sequence of Piece
+    pieces : sequence of TablePart
         All rows.
     n_columns : int
         Number of columns.
@@ -55,7 +55,7 @@ class Blocks:
     """
 
     def __init__(
-        self, pieces: Sequence[Piece], n_columns: int, dtype: Any, window: int
+        self, pieces: Sequence[TablePart], n_columns: int, dtype: Any, window: int
     ) -> None:
         self.pieces = list(pieces)
         self.n_columns = n_columns
@@ -86,7 +86,7 @@ class Blocks:
         vars(self).update(state)
         self._begin()
 
-    def take(self, rows: Positions) -> NDArray[Any]:
+    def take(self, rows: RowIndex) -> NDArray[Any]:
         """Return rows, given by their numbers; those of few blocks are cheap."""
         out = np.empty((len(rows), self.n_columns), self.dtype)
         of_row = self.of_rows(rows)
@@ -96,7 +96,7 @@ class Blocks:
                 out[here] = self._block(block)[rows[here] - self.starts[block]]
         return out
 
-    def of_rows(self, rows: Positions) -> NDArray[np.int64]:
+    def of_rows(self, rows: RowIndex) -> NDArray[np.int64]:
         """Return the block of each row."""
         return self.starts.searchsorted(rows, side="right") - 1
 
@@ -136,7 +136,7 @@ class Blocks:
                 self._open.popitem(last=False)
 
 
-class Streamed:
+class StreamedTable:
     """Rows of a table on disk, which stands for an array of shape (n, n_columns).
 
     Indexing returns some of the rows without reading them, ``numpy.asarray`` reads them
@@ -144,7 +144,7 @@ class Streamed:
 
     Parameters
     ----------
-    blocks : Blocks
+    blocks : BlockReader
         What reads.
     names : list of str
         Names of the columns.
@@ -163,10 +163,10 @@ class Streamed:
 
     def __init__(
         self,
-        blocks: Blocks,
+        blocks: BlockReader,
         names: list[str],
         levels: Mapping[int, list[Any]] = MappingProxyType({}),
-        rows: Positions | None = None,
+        rows: RowIndex | None = None,
         codes: Mapping[int, NDArray[np.float64]] = MappingProxyType({}),
         allow_nan: bool = True,
     ) -> None:
@@ -193,7 +193,7 @@ class Streamed:
         """Type of the numbers."""
         return self.blocks.dtype
 
-    def __getitem__(self, key: Any) -> Streamed:
+    def __getitem__(self, key: Any) -> StreamedTable:
         if isinstance(key, tuple):  # as scikit-learn asks for rows
             key, *rest = key
             if any(part is not Ellipsis and part != slice(None) for part in rest):
@@ -212,23 +212,23 @@ class Streamed:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("A table on disk is not an array: reading it copies.")
-        order = self.in_file_order(np.arange(len(self)))
+        order = self.sort_by_file(np.arange(len(self)))
         out = np.empty(self.shape, self.dtype if dtype is None else dtype)
         for start in range(0, len(order), self.blocks.size):
             part = order[start : start + self.blocks.size]
             out[part] = self.take(part)
         return out
 
-    def _with(self, **changes: Any) -> Streamed:
-        return Streamed(**{**vars(self), **changes})
+    def _with(self, **changes: Any) -> StreamedTable:
+        return StreamedTable(**{**vars(self), **changes})
 
-    def read_as(
+    def with_codes(
         self, codes: Mapping[int, NDArray[np.float64]], allow_nan: bool
-    ) -> Streamed:
+    ) -> StreamedTable:
         """Return the same rows with other codes of categories, refusing NaN or not."""
         return self._with(codes=codes, allow_nan=allow_nan)
 
-    def take(self, positions: Positions) -> NDArray[Any]:
+    def take(self, positions: RowIndex) -> NDArray[Any]:
         """Read some rows, given by their positions."""
         rows = positions if self.rows is None else self.rows[positions]
         X = self.blocks.take(rows)
@@ -239,24 +239,24 @@ class Streamed:
             self._check(X)
         return X
 
-    def in_file_order(self, positions: Positions) -> Positions:
+    def sort_by_file(self, positions: RowIndex) -> RowIndex:
         """Return positions in the order in which their rows stand in the table."""
         if self.rows is None:
             return np.sort(positions)
         return positions[self.rows[positions].argsort(kind="stable")]
 
-    def shuffled(
+    def shuffle(
         self,
-        positions: Positions,
+        positions: RowIndex,
         permutation: NDArray[np.int64],
         generator: torch.Generator | None,
-    ) -> Positions:
+    ) -> RowIndex:
         """Return positions in a random order in which rows are cheap to read.
 
         Parameters
         ----------
         positions : ndarray of int
-            Positions, some perhaps several times.
+            RowIndex, some perhaps several times.
         permutation : ndarray of int
             A random order of the table's pieces.
         generator : torch.Generator or None
@@ -267,7 +267,7 @@ class Streamed:
         ndarray of int
             The same positions, a window of several blocks after the other.
         """
-        positions = self.in_file_order(positions)
+        positions = self.sort_by_file(positions)
         rows = positions if self.rows is None else self.rows[positions]
         bounds = rows.searchsorted(np.append(self.blocks.starts, self.blocks.n_rows))
         order = self.blocks.order(permutation)

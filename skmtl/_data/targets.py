@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._data.labels import Column, Columns, Kind
+from skmtl._data.labels import LabelColumn, LabelTable, TaskType
 
 BlockKind = Literal["binary", "multiclass", "regression"]
 
@@ -38,7 +38,7 @@ UNSEEN = -2
 
 
 @dataclass(frozen=True)
-class Block(_Uncached):
+class OutputBlock(_Uncached):
     """Tasks of one kind, whose losses one call computes.
 
     Attributes
@@ -86,7 +86,9 @@ class Block(_Uncached):
         )
 
 
-def make_blocks(kinds: Sequence[Kind], n_classes: Sequence[int]) -> tuple[Block, ...]:
+def group_tasks(
+    kinds: Sequence[TaskType], n_classes: Sequence[int]
+) -> tuple[OutputBlock, ...]:
     """Group tasks that one call can serve.
 
     Class counts of a block differ by less than a factor of two, so that padding stays
@@ -100,11 +102,11 @@ def make_blocks(kinds: Sequence[Kind], n_classes: Sequence[int]) -> tuple[Block,
             groups.setdefault(("binary", 0), []).append(task)
         elif k > 2:
             groups.setdefault(("multiclass", (k - 1).bit_length()), []).append(task)
-    blocks: list[Block] = []
+    blocks: list[OutputBlock] = []
     start = 0
     for (form, _), tasks in groups.items():
         sizes = tuple(n_classes[t] if form == "multiclass" else 1 for t in tasks)
-        blocks.append(Block(form, tuple(tasks), sizes, start))  # type: ignore[arg-type]
+        blocks.append(OutputBlock(form, tuple(tasks), sizes, start))  # type: ignore[arg-type]
         start = blocks[-1].stop
     return tuple(blocks)
 
@@ -130,8 +132,8 @@ class Targets(_Uncached):
 
     def __init__(
         self,
-        columns: Columns,
-        kinds: Sequence[Kind],
+        columns: LabelTable,
+        kinds: Sequence[TaskType],
         weight: NDArray[np.float64] | None = None,
         classes: Sequence[NDArray[Any] | None] | None = None,
     ) -> None:
@@ -152,11 +154,11 @@ class Targets(_Uncached):
         for t, (column, kind) in enumerate(zip(columns.columns, kinds, strict=True)):
             if kind == "regression":
                 w = None if weight is None else weight[column.present, t]
-                values = numeric(column, self.names[t])
+                values = to_float(column, self.names[t])
                 check_labelled(values, self.names[t])
-                self.mean[t], self.scale[t] = _mean_scale(values, w)
+                self.mean[t], self.scale[t] = _fit_standardization(values, w)
         self.dtype = self._prediction_dtype()
-        self.blocks = make_blocks(kinds, self.n_classes)
+        self.blocks = group_tasks(kinds, self.n_classes)
 
     @property
     def n_tasks(self) -> int:
@@ -187,14 +189,14 @@ class Targets(_Uncached):
                 table[t, : len(classes)] = scalars if self.dtype == object else classes
         return table
 
-    def encode(self, columns: Columns) -> list[NDArray[Any]]:
+    def encode(self, columns: LabelTable) -> list[NDArray[Any]]:
         """Return codes (-1 for missing) or standardised values (NaN) of each task."""
         encoded: list[NDArray[Any]] = []
         for t, column in enumerate(columns.columns):
             classes = self.classes[t]
             if classes is None:
                 values = np.full(columns.n_samples, np.nan)
-                raw = numeric(column, self.names[t])
+                raw = to_float(column, self.names[t])
                 values[column.present] = self._standardised(raw, t)
             else:
                 values = np.full(columns.n_samples, MISSING, _code_dtype(len(classes)))
@@ -259,7 +261,7 @@ class Targets(_Uncached):
                 p = Z.sigmoid()
                 codes[:, block.tasks] = (p > 1 - p).numpy()
             elif block.kind == "multiclass":
-                codes[:, block.tasks] = padded(block, Z).argmax(dim=2).numpy()
+                codes[:, block.tasks] = pad_outputs(block, Z).argmax(dim=2).numpy()
         return codes
 
     def values(self, outputs: Tensor) -> NDArray[np.float64]:
@@ -306,19 +308,19 @@ class Targets(_Uncached):
         return np.dtype(object)
 
 
-def _block_probabilities(block: Block, Z: Tensor) -> Tensor:
+def _block_probabilities(block: OutputBlock, Z: Tensor) -> Tensor:
     if block.kind == "binary":
         p = Z.T.sigmoid()
         return torch.stack([1 - p, p], dim=2)
-    return padded(block, Z).transpose(0, 1).softmax(dim=2)
+    return pad_outputs(block, Z).transpose(0, 1).softmax(dim=2)
 
 
-def padded(block: Block, Z: Tensor, fill: float = -torch.inf) -> Tensor:
+def pad_outputs(block: OutputBlock, Z: Tensor, fill: float = -torch.inf) -> Tensor:
     """Return packed outputs of a block with an axis for its tasks.
 
     Parameters
     ----------
-    block : Block
+    block : OutputBlock
         Tasks of several classes.
     Z : Tensor of shape (..., sum of the tasks' sizes)
         Their outputs.
@@ -337,7 +339,7 @@ def padded(block: Block, Z: Tensor, fill: float = -torch.inf) -> Tensor:
     return Z.unflatten(-1, (-1, block.size))
 
 
-def unpadded(block: Block, Z: Tensor) -> Tensor:
+def unpad_outputs(block: OutputBlock, Z: Tensor) -> Tensor:
     """Undo ``padded``."""
     Z = Z.flatten(-2)
     if not block.ragged:
@@ -349,7 +351,9 @@ def _code_dtype(n_classes: int) -> type[np.signedinteger[Any]]:
     return np.int8 if n_classes < 128 else np.int32
 
 
-def _classes(column: Column, name: Any, declared: NDArray[Any] | None) -> NDArray[Any]:
+def _classes(
+    column: LabelColumn, name: Any, declared: NDArray[Any] | None
+) -> NDArray[Any]:
     """Return the sorted classes of a task, refusing what is no class label."""
     if declared is not None:
         return np.unique(np.asarray(declared))
@@ -392,7 +396,7 @@ def _floats(labels: NDArray[Any]) -> NDArray[Any]:
     return np.array([v for v in labels if isinstance(v, float | np.floating)], float)
 
 
-def numeric(column: Column, name: Any) -> NDArray[np.float64]:
+def to_float(column: LabelColumn, name: Any) -> NDArray[np.float64]:
     """Return a regression task's labels as numbers."""
     try:
         if column.values.dtype.kind in "mMc":
@@ -426,7 +430,7 @@ def check_finite(values: NDArray[Any], name: Any) -> None:
         )
 
 
-def _mean_scale(
+def _fit_standardization(
     values: NDArray[np.float64], weight: NDArray[np.float64] | None
 ) -> tuple[float, float]:
     # In units near one, where squares of huge or tiny numbers are finite and not 0.

@@ -11,11 +11,11 @@ from sklearn.utils import check_consistent_length
 from skmtl._core.validation import (
     check_sample_weight,
     count_rows,
-    over_largest,
+    divide_by_largest,
     warn_user,
 )
-from skmtl._data.labels import Columns
-from skmtl._data.row_index import Positions, positions
+from skmtl._data.labels import LabelTable
+from skmtl._data.row_index import RowIndex, find_rows
 from skmtl._data.targets import Targets
 
 #: One entry per task: None, "balanced" or {class: weight}.
@@ -23,7 +23,7 @@ ClassWeight = Sequence[Any]
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """Checked inputs with encoded labels.
 
     Attributes
@@ -43,7 +43,7 @@ class Data:
     X: Any
     labels: list[NDArray[Any]]
     weight: NDArray[np.float64] | None
-    rows: Positions
+    rows: RowIndex
     given_weight: NDArray[np.float64] | None = None
 
 
@@ -63,12 +63,12 @@ class LabelCounts:
     of_classes: list[NDArray[np.int64]]
 
     @classmethod
-    def of(cls, data: Data, targets: Targets) -> "LabelCounts":
+    def of(cls, data: TrainingData, targets: Targets) -> "LabelCounts":
         """Count the labels of the training data."""
         counts = [
-            np.bincount(labels[is_present(labels)], minlength=k)
+            np.bincount(labels[has_label(labels)], minlength=k)
             if k
-            else np.array([is_present(labels).sum()])
+            else np.array([has_label(labels).sum()])
             for labels, k in zip(data.labels, targets.n_classes, strict=True)
         ]
         return cls(data.X.shape[0], counts)
@@ -79,16 +79,16 @@ class LabelCounts:
         return LabelCounts(self.n_rows + other.n_rows, [a + b for a, b in pairs])
 
 
-def read_weighted(
-    X: Any, columns: Columns, sample_weight: Any, name: str = "sample_weight"
-) -> tuple[Columns, NDArray[np.float64] | None]:
+def apply_sample_weight(
+    X: Any, columns: LabelTable, sample_weight: Any, name: str = "sample_weight"
+) -> tuple[LabelTable, NDArray[np.float64] | None]:
     """Check lengths and weights; labels of weight zero count as missing.
 
     Parameters
     ----------
     X : ndarray or sparse matrix
         Inputs.
-    columns : Columns
+    columns : LabelTable
         Labels.
     sample_weight : array-like or None
         Weights as given by the user.
@@ -97,7 +97,7 @@ def read_weighted(
 
     Returns
     -------
-    columns : Columns
+    columns : LabelTable
         Labels that count.
     weight : ndarray of shape (n_samples, n_tasks) or None
         Weights of the labels as numbers of rows; see `count_rows`.
@@ -120,12 +120,12 @@ def read_weighted(
     return columns, np.broadcast_to(count_rows(given, n_labels), weight.shape)
 
 
-def check_not_transposed(columns: Columns, n_samples: int) -> None:
+def check_not_transposed(columns: LabelTable, n_samples: int) -> None:
     """Refuse labels with a row per task, as a list of arrays has.
 
     Parameters
     ----------
-    columns : Columns
+    columns : LabelTable
         Labels as given by the user.
     n_samples : int
         Number of rows of X.
@@ -139,20 +139,20 @@ def check_not_transposed(columns: Columns, n_samples: int) -> None:
         )
 
 
-def encode(
+def encode_labels(
     X: Any,
-    columns: Columns,
+    columns: LabelTable,
     weight: NDArray[np.float64] | None,
     targets: Targets,
     class_weight: ClassWeight | None = None,
-) -> Data:
+) -> TrainingData:
     """Encode labels, fold class weights into label weights, find the labelled rows.
 
     Parameters
     ----------
     X : ndarray or sparse matrix
         Inputs.
-    columns : Columns
+    columns : LabelTable
         Labels.
     weight : ndarray of shape (n_samples, n_tasks) or None
         Weights of the labels.
@@ -163,11 +163,11 @@ def encode(
 
     Returns
     -------
-    Data
+    TrainingData
         What training needs.
     """
     labels, given = targets.encode(columns), weight
-    rows = positions(columns.present().any(axis=1))
+    rows = find_rows(columns.present().any(axis=1))
     if class_weight is not None and any(entry is not None for entry in class_weight):
         weight = (
             np.ones((columns.n_samples, targets.n_tasks)) if weight is None else weight
@@ -180,13 +180,13 @@ def encode(
                 present = labels[t] >= 0
                 codes = labels[t][present]
                 per_class = _per_class(entry, classes, codes, weight[present, t])
-                weight[present, t] = multiplied(
+                weight[present, t] = multiply_weights(
                     weight[present, t],
                     per_class[codes],
                     "class_weight",
                     targets.names[t],
                 )
-    return Data(X, labels, weight, rows, given)
+    return TrainingData(X, labels, weight, rows, given)
 
 
 def _per_class(
@@ -204,12 +204,12 @@ def class_labels(classes: NDArray[Any]) -> list[Any]:
     return list(classes) if classes.dtype.kind in "mM" else classes.tolist()
 
 
-def check_some_weight(data: Data, targets: Targets) -> None:
+def check_some_weight(data: TrainingData, targets: Targets) -> None:
     """Refuse class weights that leave a task without a label that counts.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         The training data.
     targets : Targets
         The tasks.
@@ -225,12 +225,12 @@ def check_some_weight(data: Data, targets: Targets) -> None:
             )
 
 
-def warn_many_classes(data: Data, targets: Targets, task_types: Any) -> None:
+def warn_many_classes(data: TrainingData, targets: Targets, task_types: Any) -> None:
     """Warn of tasks with more classes than half their labels.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         The training data.
     targets : Targets
         The tasks.
@@ -240,7 +240,7 @@ def warn_many_classes(data: Data, targets: Targets, task_types: Any) -> None:
     if task_types is not None and not isinstance(task_types, dict):
         return
     for t, (name, k) in enumerate(zip(targets.names, targets.n_classes, strict=True)):
-        n_labels = np.count_nonzero(is_present(data.labels[t])) if k > 10 else 0
+        n_labels = np.count_nonzero(has_label(data.labels[t])) if k > 10 else 0
         many = n_labels > 20 and k > round(0.5 * n_labels)
         if many and name not in (task_types or {}):
             warn_user(
@@ -252,7 +252,7 @@ def warn_many_classes(data: Data, targets: Targets, task_types: Any) -> None:
             return
 
 
-def multiplied(
+def multiply_weights(
     weight: NDArray[np.float64],
     factors: NDArray[Any],
     parameter: str,
@@ -269,7 +269,7 @@ def multiplied(
     return product
 
 
-def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:
+def has_label(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which labels are not missing.
 
     Parameters
@@ -285,12 +285,12 @@ def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
-def count_labels(data: Data) -> list[int]:
+def count_labels(data: TrainingData) -> list[int]:
     """Return how many labels each task has.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         The training data.
 
     Returns
@@ -298,15 +298,15 @@ def count_labels(data: Data) -> list[int]:
     list of int
         One number per task.
     """
-    return [int(is_present(labels).sum()) for labels in data.labels]
+    return [int(has_label(labels).sum()) for labels in data.labels]
 
 
-def row_weight(data: Data, rows: Positions) -> NDArray[np.float64] | None:
+def sum_row_weights(data: TrainingData, rows: RowIndex) -> NDArray[np.float64] | None:
     """Return the weights of rows: each row has that of its heaviest label.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         The training data.
     rows : ndarray of int
         Which rows.
@@ -320,17 +320,17 @@ def row_weight(data: Data, rows: Positions) -> NDArray[np.float64] | None:
         return None
     weight = np.zeros(len(rows))
     for t, labels in enumerate(data.labels):
-        present = is_present(labels[rows])
+        present = has_label(labels[rows])
         np.maximum(weight, data.weight[rows, t] * present, out=weight)
     return weight
 
 
-def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
+def compute_prior_outputs(data: TrainingData, targets: Targets) -> NDArray[np.float64]:
     """Return the outputs of a model that knows only how often each class occurs.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         The training data.
     targets : Targets
         The tasks.
@@ -354,12 +354,12 @@ def prior_outputs(data: Data, targets: Targets) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-def _class_counts(data: Data, task: int, n_classes: int) -> NDArray[np.float64]:
+def _class_counts(data: TrainingData, task: int, n_classes: int) -> NDArray[np.float64]:
     """Return how often each class occurs, by weights of mean one."""
     present = data.labels[task] >= 0
     codes = data.labels[task][present]
     if data.weight is None:
         return np.bincount(codes, minlength=n_classes).astype(np.float64)
-    weight = over_largest(data.weight[present, task])
+    weight = divide_by_largest(data.weight[present, task])
     counts = np.bincount(codes, weights=weight, minlength=n_classes)
     return counts * np.count_nonzero(weight) / (counts.sum() or 1.0)

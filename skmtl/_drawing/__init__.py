@@ -11,7 +11,7 @@ from skmtl._drawing.matrix import (
     draw_usage,
     usage_size,
 )
-from skmtl._drawing.order import arranged
+from skmtl._drawing.order import order_tasks
 from skmtl._drawing.reliability import draw_reliability, reliability_size
 from skmtl._drawing.style import (
     GREY,
@@ -31,7 +31,6 @@ __all__ = [
     "HURTS",
     "LINES",
     "affinity_size",
-    "arranged",
     "candidates_size",
     "check_axes",
     "chosen_pairs",
@@ -49,6 +48,7 @@ __all__ = [
     "losses_size",
     "needs_matplotlib",
     "new_axes",
+    "order_tasks",
     "place_of",
     "reliability_size",
     "short_names",

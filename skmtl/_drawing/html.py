@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skmtl._core.printable import printable
+from skmtl._core.printable import escape_text
 
 #: What stands for nothing, and for a minus.
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
@@ -40,7 +40,7 @@ def text(value: Any) -> str:
         return DASH
     if isinstance(value, float | np.floating):
         return f"{value:#.4g}".replace("-", MINUS)
-    return escape(printable(value))
+    return escape(escape_text(value))
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
@@ -121,7 +121,7 @@ def paragraph(words: str) -> Markup:
     return Markup(f"<p>{text(words)}</p>\n")
 
 
-def joined(*parts: str) -> Markup:
+def join_markup(*parts: str) -> Markup:
     """Return pieces of HTML one after the other.
 
     Parameters

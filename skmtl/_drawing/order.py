@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 
-def arranged(
+def order_tasks(
     affinity: NDArray[np.float64], groups: Sequence[Sequence[int]] | None = None
 ) -> list[list[int]]:
     """Return groups of tasks in the order in which neighbours help each other most.

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from skmtl._core.printable import printable
+from skmtl._core.printable import escape_text
 
 #: Told apart also by those who see no red or no green; shapes and dashes go with them.
 HELPS, HURTS, GREY = "#0b5cad", "#b54708", "#8a919b"
@@ -157,7 +157,7 @@ def short_names(names: Sequence[Any], n_letters: int = N_LETTERS) -> list[str]:
     list of str
         The names.
     """
-    full = [printable(" ".join(str(name).split())) for name in names]
+    full = [escape_text(" ".join(str(name).split())) for name in names]
     cut = [_without_middle(name, n_letters) for name in full]
     count = Counter(cut)
     return [c if count[c] == 1 else f for c, f in zip(cut, full, strict=True)]

@@ -15,29 +15,33 @@ from torch import Tensor, nn
 from skmtl._core.atomic_file import replace_file, resolve_target
 from skmtl._core.dataframes import make_frame
 from skmtl._core.options import check_path
-from skmtl._core.validation import pandas_for
-from skmtl._data.labels import read_columns
-from skmtl._data.streamed_table import Streamed
-from skmtl._data.training_data import check_not_transposed, read_weighted
-from skmtl._estimators.conformal import Conformal, check_coverage
-from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, OutOfFold
-from skmtl._estimators.fitting.settings import threads
-from skmtl._estimators.parameter_counts import sharing_counts
-from skmtl._estimators.persistence import PortableState, Served, TaskOutput
+from skmtl._core.validation import import_pandas
+from skmtl._data.labels import read_labels
+from skmtl._data.streamed_table import StreamedTable
+from skmtl._data.training_data import apply_sample_weight, check_not_transposed
+from skmtl._estimators.conformal import CrossConformal, check_coverage
+from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, OutOfFoldPredictions
+from skmtl._estimators.fitting.settings import choose_n_threads
+from skmtl._estimators.parameter_counts import count_parameters
+from skmtl._estimators.persistence import InferenceModule, PortableState, TaskOutput
 from skmtl._estimators.report import report
 from skmtl._estimators.scores import task_scores
-from skmtl._estimators.task_view import TaskClassifier, TaskRegressor, settings_alone
-from skmtl._estimators.thresholds import thresholded_codes
+from skmtl._estimators.task_view import (
+    TaskClassifier,
+    TaskRegressor,
+    make_single_task_settings,
+)
+from skmtl._estimators.thresholds import predict_codes
 from skmtl.encoder import ENCODER, Encoder
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
 from skmtl.training import (
     AUGMENTATION,
-    Source,
+    InputSource,
     default_dtype,
     default_modes,
     has_foreign_modules,
-    n_threads,
+    use_n_threads,
 )
 from skmtl.weighting import WEIGHTING
 
@@ -127,11 +131,15 @@ class MultiTaskBase(PortableState):
         X = self._check_X(X, net.module__encoder, reset=False)
         dtype, stage = net.module_.input_dtype, net.module_.inputs
         device = next(net.module_.parameters()).device
-        with default_modes(), n_threads(threads(self, net)), self._default_dtype():
-            if not isinstance(X, Streamed):
-                return net.outputs(Source(X, dtype, device, False, stage))
-            order = X.in_file_order(np.arange(len(X)))
-            outputs = net.outputs(Source(X[order], dtype, device, resident=False))
+        with (
+            default_modes(),
+            use_n_threads(choose_n_threads(self, net)),
+            self._default_dtype(),
+        ):
+            if not isinstance(X, StreamedTable):
+                return net.outputs(InputSource(X, dtype, device, False, stage))
+            order = X.sort_by_file(np.arange(len(X)))
+            outputs = net.outputs(InputSource(X[order], dtype, device, resident=False))
             return outputs[torch.from_numpy(order.argsort())]
 
     def _default_dtype(self) -> AbstractContextManager[None]:
@@ -144,7 +152,7 @@ class MultiTaskBase(PortableState):
     def _codes(self, outputs: Tensor) -> NDArray[np.int64]:
         """Return the class that each task predicts, of shape (n_samples, n_tasks)."""
         if hasattr(self, "thresholds_"):
-            return thresholded_codes(self._targets, outputs, self.thresholds_)
+            return predict_codes(self._targets, outputs, self.thresholds_)
         return self._targets.codes(outputs)
 
     @property
@@ -178,7 +186,7 @@ class MultiTaskBase(PortableState):
         matrix, names = found.double().cpu().numpy(), self.task_names_
         if not self._targets.named:
             return matrix
-        return pandas_for("relation_").DataFrame(matrix, names, names)
+        return import_pandas("relation_").DataFrame(matrix, names, names)
 
     @property
     def groups_(self) -> list[list[Any]]:
@@ -192,7 +200,7 @@ class MultiTaskBase(PortableState):
             )
         return [[self.task_names_[task] for task in group] for group in groups]
 
-    def _out_of_fold(self, what: str) -> OutOfFold:
+    def _out_of_fold(self, what: str) -> OutOfFoldPredictions:
         check_is_fitted(self)
         if self._oof is None:
             raise AttributeError(f"{what} needs {NEEDS_FOLDS}.")
@@ -309,7 +317,7 @@ class MultiTaskBase(PortableState):
             )
         if oof is None:
             raise ValueError(f"{caller} needs {NEEDS_FOLDS}.")
-        conformal = Conformal.fit(targets, oof.outputs, oof.labels, oof.weight)
+        conformal = CrossConformal.fit(targets, oof.outputs, oof.labels, oof.weight)
         every = conformal.predict_regions(self._outputs(X), coverage)
         regions = [r if yes else None for r, yes in zip(every, wanted, strict=True)]
         return regions[0] if targets.one_d else regions
@@ -354,7 +362,7 @@ class MultiTaskBase(PortableState):
         if frame is not None:
             return frame
         index = X.index if hasattr(X, "iloc") else None
-        return pandas_for("predict_frame").DataFrame(named, index=index)
+        return import_pandas("predict_frame").DataFrame(named, index=index)
 
     def task_estimator(self, task: Any) -> TaskClassifier | TaskRegressor:
         """Return a fitted estimator of one task, for tools that know only one target.
@@ -374,7 +382,7 @@ class MultiTaskBase(PortableState):
         view = (
             TaskRegressor if self._targets.classes[number] is None else TaskClassifier
         )
-        alone = settings_alone(self, number)
+        alone = make_single_task_settings(self, number)
         return view(alone, self.task_names_[number])._bound(self, number)
 
     def prediction_module(self, task: Any = 0) -> nn.Module:
@@ -412,7 +420,7 @@ class MultiTaskBase(PortableState):
         check_is_fitted(self)
         number, net = self._task_number(task), self.net_
         with default_modes():
-            served = Served(net, self._targets, net.dtype)
+            served = InferenceModule(net, self._targets, net.dtype)
             return TaskOutput(served, number).eval()
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -448,10 +456,10 @@ class MultiTaskBase(PortableState):
     ) -> NDArray[np.float64]:
         """Return each task's accuracy or R², NaN where y has too few labels."""
         outputs = self._outputs(X)
-        columns = read_columns(y, self.missing_label)
+        columns = read_labels(y, self.missing_label)
         check_not_transposed(columns, len(outputs))
         columns = self._align_tasks(columns, self._targets)
-        columns, weight = read_weighted(outputs, columns, sample_weight)
+        columns, weight = apply_sample_weight(outputs, columns, sample_weight)
         codes = self._codes(outputs)
         return task_scores(self._targets, outputs, codes, columns, weight)
 
@@ -486,10 +494,10 @@ class MultiTaskBase(PortableState):
         heads         0       771    771       771
         total     68139       771  68910    205188
         """
-        pd = pandas_for("sharing_summary")
+        pd = import_pandas("sharing_summary")
         check_is_fitted(self)
         columns = ["shared", "per_task", "total", "separate"]
-        counts = sharing_counts(self.net_)
+        counts = count_parameters(self.net_)
         return pd.DataFrame.from_dict(counts, orient="index", columns=columns)
 
     def report_html(

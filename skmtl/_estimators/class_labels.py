@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skmtl._core.options import suggest
 from skmtl._core.validation import StrOptions
-from skmtl._data.labels import Columns, read_columns
+from skmtl._data.labels import LabelTable, read_labels
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import ClassWeight, class_labels
 
@@ -176,7 +176,7 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
         return None
     if y is None:
         return None
-    columns = read_columns(y, estimator.missing_label)
+    columns = read_labels(y, estimator.missing_label)
     if classes is None:
         if "classification" in estimator._kinds(columns):
             raise ValueError(
@@ -187,7 +187,7 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
     return _read_declared(estimator, classes, columns)
 
 
-def published_classes(estimator: Any, targets: Targets) -> None:
+def make_class_attributes(estimator: Any, targets: Targets) -> None:
     """Set ``classes_`` and ``n_classes_``.
 
     Parameters
@@ -207,7 +207,7 @@ def _asks_for_balance(class_weight: Any) -> bool:
     return "balanced" in ([entries] if isinstance(entries, str) else entries or [])
 
 
-def _read_declared(estimator: Any, classes: Any, columns: Columns) -> list[Any]:
+def _read_declared(estimator: Any, classes: Any, columns: LabelTable) -> list[Any]:
     """Return the labels of each task that a first call to partial_fit declares."""
     names = columns.task_names
     entries = _declared_entries(classes, names, columns.one_d)
@@ -257,7 +257,7 @@ def _check_declared(labels: Any, name: Any) -> None:
             f"{labels!r}: give one array per task, such as [[0, 1], [0, 1]] for two "
             "tasks of these classes."
         )
-    if not read_columns(np.array(values, dtype=object)).present().all():
+    if not read_labels(np.array(values, dtype=object)).present().all():
         raise ValueError(
             f"classes must be no missing labels. Got {labels!r} for task {name!r}: "
             "leave NaN and None out."

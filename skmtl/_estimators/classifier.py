@@ -12,8 +12,8 @@ from torch import nn
 
 from skmtl._core.options import fit_context
 from skmtl._core.validation import StrOptions
-from skmtl._data.labels import Columns
-from skmtl._data.targets import Kind, Targets
+from skmtl._data.labels import LabelTable
+from skmtl._data.targets import Targets, TaskType
 from skmtl._data.training_data import ClassWeight
 from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.class_labels import (
@@ -21,9 +21,9 @@ from skmtl._estimators.class_labels import (
     check_class_weight,
     check_declared_classes,
     class_weight_of_task,
-    published_classes,
+    make_class_attributes,
 )
-from skmtl._estimators.docstrings import shared_docs
+from skmtl._estimators.docstrings import fill_docstring
 from skmtl._estimators.task_view import TaskClassifier
 from skmtl._estimators.thresholds import SCORES
 from skmtl.encoder import Encoder
@@ -32,7 +32,7 @@ from skmtl.sharing import Sharing
 from skmtl.weighting import Weighting
 
 
-@shared_docs
+@fill_docstring
 class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     """Neural network for several classification tasks that share what they learn.
 
@@ -258,7 +258,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)
 
-    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
         return ["classification"] * len(columns.columns)
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
@@ -268,7 +268,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         return class_weight_of_task(self.class_weight, number, self._targets)
 
     def _publish_classes(self, targets: Targets) -> None:
-        published_classes(self, targets)
+        make_class_attributes(self, targets)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

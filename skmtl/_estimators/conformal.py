@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.validation import over_largest
+from skmtl._core.validation import divide_by_largest
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import is_present
+from skmtl._data.training_data import has_label
 
 
 def check_coverage(coverage: Any) -> None:
@@ -30,7 +30,7 @@ def check_coverage(coverage: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Conformal:
+class CrossConformal:
     r"""Cross-conformal prediction around the averaged prediction of the members.
 
     What an out-of-fold prediction misses its label by is the label's nonconformity:
@@ -102,17 +102,17 @@ class Conformal:
 
         Returns
         -------
-        Conformal
+        CrossConformal
             What makes regions for new rows.
         """
         scores, levels = [], []
         predicted = ~outputs.isnan().any(dim=1).numpy()
-        for t, score in enumerate(_nonconformity(targets, outputs, labels)):
+        for t, score in enumerate(_compute_nonconformity(targets, outputs, labels)):
             w = np.ones(len(score)) if weight is None else weight[:, t]
-            kept = predicted & is_present(labels[t]) & (w > 0)
+            kept = predicted & has_label(labels[t]) & (w > 0)
             order = np.argsort(score[kept])
             scores.append(score[kept][order])
-            levels.append(_levels(over_largest(w[kept][order])))
+            levels.append(_compute_levels(divide_by_largest(w[kept][order])))
         return cls(targets, scores, levels)
 
     def quantile(self, task: int, coverage: float) -> float:
@@ -164,7 +164,7 @@ class Conformal:
         return regions
 
 
-def _nonconformity(
+def _compute_nonconformity(
     targets: Targets, outputs: Tensor, labels: Sequence[NDArray[Any]]
 ) -> list[NDArray[np.floating[Any]]]:
     """Return what each label misses its prediction by; nonsense where it misses."""
@@ -179,7 +179,7 @@ def _nonconformity(
     return scores
 
 
-def _levels(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_levels(weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the share of all weight, the new label's included, up to each label."""
     total = weight.sum()
     new = (weight**2).sum() / total if len(weight) else 0.0

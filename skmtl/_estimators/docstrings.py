@@ -249,7 +249,7 @@ history_ : skorch.history.History
     through a record yields these, not the lists, so that loggers draw them."""
 
 
-def shared_docs(cls: C) -> C:
+def fill_docstring(cls: C) -> C:
     """Fill ``%(strategies)s`` and the other shared passages into a docstring."""
     cls.__doc__ = inspect.cleandoc(cls.__doc__ or "") % {
         "strategies": STRATEGIES,

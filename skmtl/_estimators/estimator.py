@@ -12,7 +12,13 @@ from torch import nn
 
 from skmtl._core.options import available_if, fit_context
 from skmtl._core.validation import StrOptions
-from skmtl._data.labels import KINDS, Columns, Kind, task_kinds, warn_unclear_kinds
+from skmtl._data.labels import (
+    TASK_TYPES,
+    LabelTable,
+    TaskType,
+    infer_task_types,
+    warn_unclear_task_types,
+)
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import ClassWeight
 from skmtl._estimators.base import MultiTaskBase
@@ -21,9 +27,9 @@ from skmtl._estimators.class_labels import (
     check_class_weight,
     check_declared_classes,
     class_weight_of_task,
-    published_classes,
+    make_class_attributes,
 )
-from skmtl._estimators.docstrings import shared_docs
+from skmtl._estimators.docstrings import fill_docstring
 from skmtl._estimators.thresholds import SCORES
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
@@ -39,7 +45,7 @@ def _has_classes(estimator: Any) -> bool:
     )
 
 
-@shared_docs
+@fill_docstring
 class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     """Neural network for tasks of both kinds: some classes, some numbers.
 
@@ -95,7 +101,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
 
     classes_: NDArray[Any] | list[NDArray[Any] | None]
     n_classes_: int | list[int]
-    task_types_: list[Kind]
+    task_types_: list[TaskType]
     thresholds_: NDArray[np.float64]
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **MultiTaskBase._parameter_constraints,
@@ -275,12 +281,12 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)
 
-    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
         given = self.task_types
         if given is None and classes is not None:
-            given = [KINDS[entry is None] for entry in classes]
-        kinds = task_kinds(columns, given)
-        warn_unclear_kinds(columns, given)
+            given = [TASK_TYPES[entry is None] for entry in classes]
+        kinds = infer_task_types(columns, given)
+        warn_unclear_task_types(columns, given)
         return kinds
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
@@ -290,7 +296,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         return class_weight_of_task(self.class_weight, number, self._targets)
 
     def _publish_classes(self, targets: Targets) -> None:
-        published_classes(self, targets)
+        make_class_attributes(self, targets)
         self.task_types_ = list(targets.kinds)
 
     def __sklearn_tags__(self) -> Any:

@@ -10,44 +10,52 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from skmtl._core.options import Validated, fit_context
-from skmtl._core.validation import check_task_weight, over_largest
-from skmtl._data.inputs import check_channels, check_form, read_inputs
-from skmtl._data.labels import Columns, read_columns
-from skmtl._data.targets import Kind, Targets
+from skmtl._core.validation import check_task_weight, divide_by_largest
+from skmtl._data.inputs import check_channels, check_form, validate_inputs
+from skmtl._data.labels import LabelTable, read_labels
+from skmtl._data.targets import Targets, TaskType
 from skmtl._data.training_data import (
     ClassWeight,
-    Data,
+    TrainingData,
+    apply_sample_weight,
     check_not_transposed,
     check_some_weight,
     count_labels,
-    encode,
-    read_weighted,
+    encode_labels,
     warn_many_classes,
 )
 from skmtl._estimators.fitted_attributes import Published, is_fitted_attribute
-from skmtl._estimators.fitting.accelerator import check_accelerator, processes_of
-from skmtl._estimators.fitting.callbacks import callbacks_of
-from skmtl._estimators.fitting.checkpointing import agreed, check_resume, checkpoints_of
-from skmtl._estimators.fitting.distillation import soft_labels, teach
-from skmtl._estimators.fitting.label_weights import reweighted, task_labels
-from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, out_of_fold
-from skmtl._estimators.fitting.run import Job
-from skmtl._estimators.fitting.settings import (
-    Plan,
-    explained_memory,
-    threads,
-    with_members,
+from skmtl._estimators.fitting.accelerator import check_accelerator, resolve_processes
+from skmtl._estimators.fitting.callbacks import make_callbacks
+from skmtl._estimators.fitting.checkpointing import (
+    agree_between_processes,
+    check_resume,
+    checkpoints_of,
 )
-from skmtl._estimators.fitting.splits import hold_out, judge_of, member_parts
-from skmtl._estimators.parameters import PARAMETERS
+from skmtl._estimators.fitting.distillation import attach_soft_labels, soft_labels
+from skmtl._estimators.fitting.label_weights import make_task_labels, reweight_labels
+from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, predict_out_of_fold
+from skmtl._estimators.fitting.run import TrainingRun
+from skmtl._estimators.fitting.settings import (
+    FitSettings,
+    choose_n_threads,
+    explained_memory,
+    resolve_n_estimators,
+)
+from skmtl._estimators.fitting.splits import (
+    make_validation_scorer,
+    split_members,
+    split_validation,
+)
+from skmtl._estimators.parameters import PARAMETER_CONSTRAINTS
 from skmtl.encoder import Encoder
 from skmtl.training import (
     MembersNet,
     check_augmentation,
     default_modes,
-    draws_alone,
-    n_threads,
     seeded,
+    use_n_threads,
+    uses_own_generator_only,
     warn_of_collapse,
 )
 
@@ -65,7 +73,7 @@ Validation = tuple[Any, Any, Any]
 class MultiTaskFit(Published, Validated, CallbackSupportMixin):
     """The part of the estimators that fits; see `MultiTaskClassifier`."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETERS
+    _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETER_CONSTRAINTS
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -149,10 +157,10 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         """
         before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
-            processes = processes_of(check_accelerator(self.accelerator))
+            processes = resolve_processes(check_accelerator(self.accelerator))
             with processes.quiet(), default_modes():
                 prepare = partial(self._prepare, *data, resume=resume, **options)
-                job = agreed(self, processes, prepare)
+                job = agree_between_processes(self, processes, prepare)
                 self._carry_out(job, before, data, options)
         except BaseException:
             for name in [k for k in vars(self) if is_fitted_attribute(k)]:
@@ -163,7 +171,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
 
     def _carry_out(
         self,
-        job: Job,
+        job: TrainingRun,
         before: dict[str, Any],
         data: tuple[Any, ...],
         options: dict[str, Any],
@@ -172,10 +180,10 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         checkpoints = checkpoints_of(self, job)
         with seeded(job.seed, job.plan.device) as turn:
             with explained_memory():
-                net = job.net(self)
-            with n_threads(threads(self, net)):
-                rows, checks = job.rows(net)
-                net.judging, net.checkpoints = job.judging(), checkpoints
+                net = job.build_net(self)
+            with use_n_threads(choose_n_threads(self, net)):
+                rows, checks = job.make_training_rows(net)
+                net.judging, net.checkpoints = job.make_validation_scores(), checkpoints
                 net.keeps_best = self.on_interrupt == "keep"
                 if isinstance(net, MembersNet):
                     net.choice = job.epoch_choice(checks)
@@ -183,15 +191,15 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
                 check_augmentation(net.augmentation, one)
                 if not job.resume:
                     before.clear()
-                teacher = teach(self, job, net, rows, data, options)
-                if torch.get_num_threads() == 1 and draws_alone(net):
+                teacher = attach_soft_labels(self, job, net, rows, data, options)
+                if torch.get_num_threads() == 1 and uses_own_generator_only(net):
                     turn.end()  # others may fit beside it
                 if job.targets.blocks:
                     net.train(rows, checks, 1 if job.one_pass else self.max_iter)
                 if job.targets.blocks and not job.one_pass:
                     warn_of_collapse(net, one)
                 threshold = getattr(self, "threshold", None)
-                oof = out_of_fold(net, job, rows, self.calibrate, threshold)
+                oof = predict_out_of_fold(net, job, rows, self.calibrate, threshold)
         self._publish(net, job)
         self._publish_oof(oof, job)
         self.__dict__.pop("teacher_", None)
@@ -210,16 +218,18 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         classes: Any = None,
         one_pass: bool = False,
         continues: bool = False,
-    ) -> Job:
+    ) -> TrainingRun:
         """Check everything before any training starts."""
-        plan = Plan.of(self)
+        plan = FitSettings.from_estimator(self)
         start = copy.deepcopy(random_state)
         seed = int(random_state.randint(2**31 - 1))
         encoder = plan.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
         plan.sharing.for_tasks(targets.names, count_labels(data))  # raises early
-        plan = with_members(plan, self, data.X, len(data.rows), resume)
-        task_weight = over_largest(check_task_weight(self.task_weight, targets.names))
+        plan = resolve_n_estimators(plan, self, data.X, len(data.rows), resume)
+        task_weight = divide_by_largest(
+            check_task_weight(self.task_weight, targets.names)
+        )
         if targets.active.any() and not task_weight[targets.active].any():
             raise ValueError(
                 "The 'task_weight' parameter leaves no task to train: give a positive "
@@ -228,20 +238,20 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         weighting = (
             self.net_.weighting
             if resume
-            else plan.weighting.for_labels(task_labels(data, targets))
+            else plan.weighting.for_labels(make_task_labels(data, targets))
         )
-        data = reweighted(data, weighting, targets)
+        data = reweight_labels(data, weighting, targets)
         trained = targets.active & (task_weight > 0)
         shape = data.X.shape[1:]
         valid_data = self._read_validation(valid, targets, encoder, shape, trained)
         if valid_data is not None:
-            valid_data = reweighted(valid_data, weighting, targets)
+            valid_data = reweight_labels(valid_data, weighting, targets)
         split, parts = None, None
         if plan.n_estimators > 1:
             fit = (self, plan, data, targets, random_state)
-            parts = member_parts(*fit, resume=resume, one_pass=one_pass)
+            parts = split_members(*fit, resume=resume, one_pass=one_pass)
         elif valid_data is None and not one_pass:
-            split = hold_out(self, data, random_state)
+            split = split_validation(self, data, random_state)
         held = parts is not None and parts[0][1] is not None
         stops = valid_data is not None or split is not None
         stops = stops or (held and self.early_stopping is not False)
@@ -250,13 +260,15 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         judge = None
         if not one_pass:
-            judge = judge_of(self, targets, trained, valid_data, data, split, parts)
+            judge = make_validation_scorer(
+                self, targets, trained, valid_data, data, split, parts
+            )
         several, data_given = parts is not None, (X, y, sample_weight)
-        callbacks = callbacks_of(
+        callbacks = make_callbacks(
             self, plan, len(data.rows), data_given, targets, stops, one_pass, several
         )
         taught = None if plan.teacher is None else soft_labels(plan.teacher, X, targets)
-        return Job(
+        return TrainingRun(
             plan=plan,
             weighting=weighting,
             seed=seed,
@@ -285,7 +297,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         resume: bool,
         classes: Any,
         encoder: Encoder,
-    ) -> tuple[Targets, Data]:
+    ) -> tuple[Targets, TrainingData]:
         """Validate and encode the training data."""
         check_form(X)
         if y is None:
@@ -294,18 +306,18 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
                 "the target y is None."
             )
         X = self._check_X(X, encoder, reset=not resume)
-        columns = read_columns(y, self.missing_label)
+        columns = read_labels(y, self.missing_label)
         check_not_transposed(columns, X.shape[0])
         if resume:
             columns = self._align_tasks(columns, self._targets)
-        columns, weight = read_weighted(X, columns, sample_weight)
+        columns, weight = apply_sample_weight(X, columns, sample_weight)
         targets = (
             self._targets
             if resume
             else Targets(columns, self._kinds(columns, classes), weight, classes)
         )
         class_weight = self._class_weight(targets)
-        data = encode(X, columns, weight, targets, class_weight)
+        data = encode_labels(X, columns, weight, targets, class_weight)
         if not len(data.rows):
             raise ValueError("y has no label that counts: every entry is missing.")
         if not resume and classes is None:
@@ -320,7 +332,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         encoder: Encoder,
         shape: tuple[int, ...],
         trained: NDArray[np.bool_],
-    ) -> Data | None:
+    ) -> TrainingData | None:
         X, y, sample_weight = valid
         if X is None and y is None:
             if sample_weight is not None:
@@ -334,11 +346,13 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
                 "it to 'auto' or True, or leave them out."
             )
         X = self._check_X(X, encoder, reset=False, expected=shape)
-        columns = read_columns(y, self.missing_label)
+        columns = read_labels(y, self.missing_label)
         check_not_transposed(columns, X.shape[0])
         columns = self._align_tasks(columns, targets, "y_val")
-        columns, weight = read_weighted(X, columns, sample_weight, "sample_weight_val")
-        data = encode(X, columns, weight, targets, self._class_weight(targets))
+        columns, weight = apply_sample_weight(
+            X, columns, sample_weight, "sample_weight_val"
+        )
+        data = encode_labels(X, columns, weight, targets, self._class_weight(targets))
         present = columns.present()
         if not present[:, trained | ~trained.any()].any():
             raise ValueError(
@@ -357,7 +371,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         """Return inputs as one array of numbers, categories as codes."""
         if not reset:
             check_channels(X, expected or self.net_.module__input_shape)
-        X = read_inputs(self, X, encoder, reset)
+        X = validate_inputs(self, X, encoder, reset)
         if not reset:
             expected = expected or self.net_.module__input_shape
             if X.shape[1:] != expected:
@@ -370,19 +384,19 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
-    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
         raise NotImplementedError
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return None
 
     def _align_tasks(
-        self, columns: Columns, targets: Targets, table: str = "y"
-    ) -> Columns:
+        self, columns: LabelTable, targets: Targets, table: str = "y"
+    ) -> LabelTable:
         """Return labels in the order of the tasks of fit."""
         if len(columns.columns) != targets.n_tasks:
             raise ValueError(
                 f"{table} has {len(columns.columns)} tasks, but {type(self).__name__} "
                 f"was fitted on {targets.n_tasks}: {targets.names}."
             )
-        return columns.aligned(targets.names, table)
+        return columns.match_names(targets.names, table)

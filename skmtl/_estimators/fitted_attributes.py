@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import LabelCounts
-from skmtl._estimators.fitting.out_of_fold import OutOfFold
-from skmtl._estimators.fitting.run import Job
+from skmtl._estimators.fitting.out_of_fold import OutOfFoldPredictions
+from skmtl._estimators.fitting.run import TrainingRun
 from skmtl._estimators.thresholds import tune_thresholds
 from skmtl.training import MultiTaskNet
 
@@ -35,10 +35,10 @@ class Published:
     net_: MultiTaskNet
     teacher_: Any
     _targets: Targets
-    _oof: OutOfFold | None
+    _oof: OutOfFoldPredictions | None
     _label_counts: LabelCounts
 
-    def _publish(self, net: MultiTaskNet, job: Job) -> None:
+    def _publish(self, net: MultiTaskNet, job: TrainingRun) -> None:
         """Set the fitted attributes."""
         net.strip(list(self.callbacks or []), keep_optimizer=job.one_pass)
         targets = job.targets
@@ -53,7 +53,7 @@ class Published:
             counts = self._label_counts.plus(counts)
         self._label_counts = counts
 
-    def _publish_oof(self, oof: OutOfFold | None, job: Job) -> None:
+    def _publish_oof(self, oof: OutOfFoldPredictions | None, job: TrainingRun) -> None:
         """Keep what members say of the training rows that they have not seen."""
         self._oof = oof
         self._parts_of_fit = None if oof is None else (len(job.data.rows), job.parts)

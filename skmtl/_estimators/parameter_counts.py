@@ -11,7 +11,7 @@ from skmtl.encoder import EncoderModule
 from skmtl.training import Members, MultiTaskModule, MultiTaskNet, seeded
 
 
-def sharing_counts(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
+def count_parameters(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     """Return the numbers of parameters of every layer, and of all together.
 
     Parameters

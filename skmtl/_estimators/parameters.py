@@ -19,7 +19,7 @@ from skmtl.weighting import WEIGHTING, Weighting
 #: Number of torch threads that may be asked for, on any machine.
 MOST_THREADS = 1024
 #: Constraints in scikit-learn's form.
-PARAMETERS: dict[str, Any] = {
+PARAMETER_CONSTRAINTS: dict[str, Any] = {
     "sharing": [StrOptions(set(SHARING)), Sharing],
     "encoder": [StrOptions(set(ENCODER)), Encoder, callable],
     "weighting": [StrOptions(set(WEIGHTING)), Weighting],

@@ -11,10 +11,10 @@ from torch import nn
 
 from skmtl._core.options import fit_context
 from skmtl._core.validation import StrOptions
-from skmtl._data.labels import Columns
-from skmtl._data.targets import Kind
+from skmtl._data.labels import LabelTable
+from skmtl._data.targets import TaskType
 from skmtl._estimators.base import MultiTaskBase
-from skmtl._estimators.docstrings import shared_docs
+from skmtl._estimators.docstrings import fill_docstring
 from skmtl._estimators.task_view import TaskRegressor
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
@@ -23,7 +23,7 @@ from skmtl.training import REGRESSION_LOSSES
 from skmtl.weighting import Weighting
 
 
-@shared_docs
+@fill_docstring
 class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
     """Neural network for several numeric targets that share what they learn.
 
@@ -180,5 +180,5 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
 
         def task_estimator(self, task: Any) -> TaskRegressor: ...
 
-    def _kinds(self, columns: Columns, classes: Any = None) -> list[Kind]:
+    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
         return ["regression"] * len(columns.columns)

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._data.labels import Columns
-from skmtl._data.targets import Targets, numeric
-from skmtl.metrics._core import Comparison, metrics_of
+from skmtl._data.labels import LabelTable
+from skmtl._data.targets import Targets, to_float
+from skmtl.metrics._core import Evaluation, metrics_of
 
 #: How estimators score tasks, as scikit-learn's do.
 METRICS = {"classification": "accuracy", "regression": "r2"}
@@ -16,7 +16,7 @@ def task_scores(
     targets: Targets,
     outputs: Tensor,
     codes: NDArray[np.int64],
-    columns: Columns,
+    columns: LabelTable,
     weight: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
     """Return each task's accuracy or R².
@@ -29,7 +29,7 @@ def task_scores(
         Packed outputs of the model.
     codes : ndarray of int of shape (n_samples, n_tasks)
         The classes that it predicts.
-    columns : Columns
+    columns : LabelTable
         True labels; one that training never saw counts as an error.
     weight : ndarray of shape (n_samples, n_tasks) or None
         Weights of the labels.
@@ -44,8 +44,8 @@ def task_scores(
         columns.columns, targets.classes, targets.names, strict=True
     ):
         if classes is None and column.present.any():
-            numeric(column, name)
-    compared = Comparison(
+            to_float(column, name)
+    compared = Evaluation(
         columns, lambda _: predicted, targets.kinds, targets.classes, weight
     )
     return compared.scores(metrics_of(METRICS, columns, targets.kinds))

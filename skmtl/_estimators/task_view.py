@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from skmtl._estimators.base import MultiTaskBase
 
 
-def settings_alone(estimator: Any, number: int) -> Any:
+def make_single_task_settings(estimator: Any, number: int) -> Any:
     """Return an unfitted copy of an estimator, with the settings of one of its tasks.
 
     Parameters

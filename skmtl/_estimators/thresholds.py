@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
-from skmtl._core.validation import over_largest
+from skmtl._core.validation import divide_by_largest
 from skmtl._data.targets import Targets
 
 #: Scores of one class that averages are made of.
@@ -133,12 +133,12 @@ def tune_thresholds(
             kept = (labels[t] >= 0) & ~np.isnan(p) & (w > 0)
             codes = labels[t][kept]
             if len(np.unique(codes)) == 2:
-                own = over_largest(w[kept])
-                thresholds[t] = _best_cut(codes, p[kept], own, score)
+                own = divide_by_largest(w[kept])
+                thresholds[t] = _find_best_threshold(codes, p[kept], own, score)
     return thresholds
 
 
-def thresholded_codes(
+def predict_codes(
     targets: Targets, outputs: Tensor, thresholds: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """Return the predicted class of each task, cut at thresholds where there are any.
@@ -179,14 +179,14 @@ def _second_class(
     ]
 
 
-def _best_cut(
+def _find_best_threshold(
     codes: NDArray[Any],
     p: NDArray[np.float64],
     weight: NDArray[np.float64],
     score: str,
 ) -> float:
     cuts = _candidates(codes, p, weight)
-    values = score_confusions(score, _confusions(codes, p, weight, cuts))
+    values = score_confusions(score, _count_confusions(codes, p, weight, cuts))
     best = cuts[values >= values.max() - 1e-12]
     return float(best[np.argmin(abs(best - 0.5))])
 
@@ -211,7 +211,7 @@ def _candidates(
     return np.union1d((values[:-1] + values[1:])[rises] / 2, 0.5)
 
 
-def _confusions(
+def _count_confusions(
     codes: NDArray[Any],
     p: NDArray[np.float64],
     weight: NDArray[np.float64],

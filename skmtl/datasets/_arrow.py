@@ -18,7 +18,7 @@ READ_ROWS = 2**17
 MOST_LEVELS = 2**16
 
 
-class Rows:
+class ArrowRows:
     """Consecutive rows of a table: row groups of files, or a slice.
 
     Parameters
@@ -127,7 +127,7 @@ class FilePart:
 
 
 @dataclass(frozen=True)
-class Slice:
+class TableSlice:
     """Rows of a table that is in memory, or mapped to it.
 
     Attributes
@@ -159,7 +159,7 @@ class Slice:
         return [mark or _sliced(self.table, self.start, self.stop), self.start]
 
 
-class Opened:
+class ArrowTable:
     """A table that is open.
 
     Parameters
@@ -180,7 +180,7 @@ class Opened:
         return list(self.schema.names)
 
     @classmethod
-    def of(cls, table: Any, format: str) -> Opened:
+    def of(cls, table: Any, format: str) -> ArrowTable:
         """Open a file, a folder, or what is open."""
         try:
             import pyarrow
@@ -202,12 +202,12 @@ class Opened:
             f"{type(table).__name__}."
         )
 
-    def parts(self, size: int) -> Iterator[FilePart | Slice]:
+    def parts(self, size: int) -> Iterator[FilePart | TableSlice]:
         """Yield all parts, slices of some size."""
         if not hasattr(self.table, "get_fragments"):
             n_rows = len(self.table)
             for start in range(0, n_rows, size):
-                yield Slice(self.table, start, min(start + size, n_rows))
+                yield TableSlice(self.table, start, min(start + size, n_rows))
             return
         for fragment in self.table.get_fragments():
             if hasattr(fragment, "split_by_row_group"):
@@ -305,13 +305,13 @@ def _of_size(batches: Iterable[Any], size: int) -> Iterator[Any]:
 
 
 def pieces_of(
-    opened: Opened, names: list[str], dtype: Any, levels: dict[str, Any], size: int
-) -> list[Rows]:
+    opened: ArrowTable, names: list[str], dtype: Any, levels: dict[str, Any], size: int
+) -> list[ArrowRows]:
     """Return pieces of a table, small parts together.
 
     Parameters
     ----------
-    opened : Opened
+    opened : ArrowTable
         The table.
     names : list of str
         Columns to read.
@@ -336,7 +336,7 @@ def pieces_of(
         if part.n_rows:
             groups[-1].append(part)
             n_rows += part.n_rows
-    return [Rows(parts, names, dtype, levels) for parts in groups if parts]
+    return [ArrowRows(parts, names, dtype, levels) for parts in groups if parts]
 
 
 def categories_of(schema: Any, names: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from skmtl._core.validation import SEQUENCES, task_numbers
+from skmtl._core.validation import SEQUENCES, resolve_tasks
 
 #: Numbers of tasks and correlations where nothing is said of them.
 N_TASKS = 4
@@ -118,7 +118,7 @@ def _group_of_task(groups: Any, n_tasks: int | None) -> NDArray[np.int64]:
     given = sum(map(len, groups)) if nested else len(groups)
     n = given if n_tasks is None else n_tasks
     if nested and given:
-        numbers = task_numbers(_flat(groups), range(n), what)
+        numbers = resolve_tasks(_flat(groups), range(n), what)
         group = np.empty(n, dtype=np.int64)
         group[numbers] = np.repeat(np.arange(len(groups)), list(map(len, groups)))
         return group

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-from skmtl._core.validation import pandas_for
-from skmtl._data.streamed_table import BLOCKS, Blocks, Streamed
-from skmtl.datasets._arrow import Opened, categories_of, pieces_of, type_of
+from skmtl._core.validation import import_pandas
+from skmtl._data.streamed_table import BLOCKS, BlockReader, StreamedTable
+from skmtl.datasets._arrow import ArrowTable, categories_of, pieces_of, type_of
 
 
 def open_table(
@@ -79,7 +79,7 @@ def open_table(
             "The 'shuffle_window' parameter must be a positive number of rows. Got "
             f"{shuffle_window!r}."
         )
-    opened = Opened.of(table, format)
+    opened = ArrowTable.of(table, format)
     targets = [targets] if isinstance(targets, str) else list(targets)
     names = _names(opened.names, targets, features)
     categories = categories_of(opened.schema, names)
@@ -88,12 +88,12 @@ def open_table(
     known = opened.levels(categories)
     pieces = pieces_of(opened, names, dtype, known, -(-window // BLOCKS))
     levels = {names.index(name): own.to_pylist() for name, own in known.items() if own}
-    X = Streamed(Blocks(pieces, len(names), dtype, window), names, levels)
+    X = StreamedTable(BlockReader(pieces, len(names), dtype, window), names, levels)
     if not len(X):
         raise ValueError(f"The table has no row. Got {table!r}.")
     if not targets:
         return X, None
-    pandas_for("open_table")
+    import_pandas("open_table")
     return X, opened.labels(targets)
 
 

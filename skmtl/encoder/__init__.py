@@ -1,6 +1,6 @@
 """What turns one sample into features: the ``encoder`` parameter."""
 
-from skmtl._core.specs import by_name
+from skmtl._core.specs import build_registry
 from skmtl.encoder._base import Encoder as Encoder
 from skmtl.encoder._base import EncoderModule as EncoderModule
 from skmtl.encoder._cnn import CNN as CNN
@@ -14,4 +14,6 @@ from skmtl.encoder._piecewise_linear_embedding import (
 )
 
 #: Encoders that a string can name.
-ENCODER = by_name(Encoder, {k: v for k, v in globals().items() if k != "ModuleEncoder"})
+ENCODER = build_registry(
+    Encoder, {k: v for k, v in globals().items() if k != "ModuleEncoder"}
+)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skmtl._core.activations import ACTIVATIONS
 from skmtl._core.image_shape import CHANNELS_LAST, has_channels_last
-from skmtl._core.layers import StackedConv2d, merged, parted
+from skmtl._core.layers import StackedConv2d, merge_copies, split_copies
 from skmtl._core.validation import Interval, StrOptions
 from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._inputs import InputStage, TrainingInputs
@@ -188,10 +188,10 @@ class _Convolution(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, X: Tensor) -> Tensor:
-        H: Tensor = self.layers(merged(X) if X.ndim == 5 else X)
+        H: Tensor = self.layers(merge_copies(X) if X.ndim == 5 else X)
         if self.n_copies == 1:
             return H
-        return parted(H, self.n_copies)  # (n_copies, n, c, h, w)
+        return split_copies(H, self.n_copies)  # (n_copies, n, c, h, w)
 
 
 def _convolution(

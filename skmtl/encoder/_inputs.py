@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
-from skmtl._data.row_index import Positions
-from skmtl._data.streamed_table import Streamed
+from skmtl._data.row_index import RowIndex
+from skmtl._data.streamed_table import StreamedTable
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class TrainingInputs:
 
     Parameters
     ----------
-    X : ndarray, sparse matrix or Streamed of shape (n_samples, ...)
+    X : ndarray, sparse matrix or StreamedTable of shape (n_samples, ...)
         Inputs of all rows; columns of categories hold codes: zero for an unknown
         category, NaN for a missing one.
     rows : ndarray of int
@@ -88,7 +88,7 @@ class TrainingInputs:
     """
 
     X: Any
-    rows: Positions
+    rows: RowIndex
     weight: Array | None = None
     n_categories: tuple[int, ...] = ()
     names: Mapping[int, Any] = field(default_factory=dict)
@@ -193,8 +193,8 @@ class TrainingInputs:
         drawn = total.searchsorted(places, side="right")
         return self._read(self.rows[drawn.clip(max=len(total) - 1)])
 
-    def _read(self, rows: Positions) -> Any:
-        if isinstance(self.X, Streamed):
+    def _read(self, rows: RowIndex) -> Any:
+        if isinstance(self.X, StreamedTable):
             return self.X.take(rows)
         return sum_entries(self.X[rows]) if issparse(self.X) else self.X[rows]
 
@@ -215,7 +215,7 @@ class TrainingInputs:
         Yields
         ------
         ndarray of shape (n_sample, n_block)
-            Columns, dense; one without any number is zero.
+            LabelTable, dense; one without any number is zero.
         """
         X = self.sample()
         X = X.tocsc() if issparse(X) else X

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import stack_module_state
 
-from skmtl._core.layers import Stateless
+from skmtl._core.layers import FunctionalModule
 from skmtl.encoder._base import Encoder, EncoderModule
 
 
@@ -98,7 +98,7 @@ class _Stacked(EncoderModule):
         # Names of stacked parameters hold dots, which torch refuses: number them.
         self._names = list(parameters)
         self.parameters_ = nn.ParameterList(p.detach() for p in parameters.values())
-        self.network = Stateless(modules[0])
+        self.network = FunctionalModule(modules[0])
         self.network.hold(buffers)
         self.n_copies = len(modules)
         self.width = width

@@ -63,7 +63,7 @@ class Scaler(InputStage):
         return X * root * root
 
 
-class Affine(Scaler):
+class Standardization(Scaler):
     """Subtract, divide and keep within bounds.
 
     Parameters
@@ -97,7 +97,7 @@ class Affine(Scaler):
         return Z.clamp(-BOUND, BOUND).to(self.factor.dtype)
 
 
-class ToNormal(Scaler):
+class QuantileToNormal(Scaler):
     """Give columns a normal distribution by their ranks, as `QuantileTransformer` does.
 
     Unlike there, rows that share the smallest or the largest number of a column are
@@ -369,7 +369,7 @@ def _nothing_to_learn(least: float) -> ValueError:
     )
 
 
-def fit_images(inputs: TrainingInputs) -> Affine:
+def fit_images(inputs: TrainingInputs) -> Standardization:
     """Learn to scale each channel of images to mean 0 and variance 1.
 
     Parameters
@@ -379,7 +379,7 @@ def fit_images(inputs: TrainingInputs) -> Affine:
 
     Returns
     -------
-    Affine
+    Standardization
         The stage.
     """
     scaler, largest = StandardScaler(), np.zeros(inputs.shape[0])
@@ -400,7 +400,7 @@ def fit_images(inputs: TrainingInputs) -> Affine:
 
 def _standard(
     inputs: TrainingInputs, numeric: NDArray[np.int64], exponents: NDArray[np.int64]
-) -> Affine:
+) -> Standardization:
     scaler = StandardScaler(with_mean=not issparse(inputs.X))
     with np.errstate(invalid="ignore"):  # of columns without a number
         for X, weight in inputs.chunks(exponents):
@@ -413,7 +413,7 @@ def _standard(
 
 def _robust(
     inputs: TrainingInputs, numeric: NDArray[np.int64], exponents: NDArray[np.int64]
-) -> Affine:
+) -> Standardization:
     blocks = list(inputs.blocks(numeric, exponents[numeric]))
     quartiles = [np.nanquantile(block, (0.25, 0.5, 0.75), axis=0) for block in blocks]
     low, center, high = np.concatenate(quartiles, axis=1).astype(np.float64)
@@ -427,7 +427,7 @@ def _robust(
 
 def _quantile(
     inputs: TrainingInputs, numeric: NDArray[np.int64], exponents: NDArray[np.int64]
-) -> ToNormal:
+) -> QuantileToNormal:
     blocks = [
         QuantileTransformer(n_quantiles=min(1000, len(block)), subsample=None)
         .fit(block)
@@ -435,7 +435,7 @@ def _quantile(
         for block in inputs.blocks(numeric, exponents[numeric])
     ]
     usual, unusual = _parted(exponents[numeric])
-    return ToNormal(np.ldexp(np.concatenate(blocks), usual[:, None]), unusual)
+    return QuantileToNormal(np.ldexp(np.concatenate(blocks), usual[:, None]), unusual)
 
 
 SCALERS = {"quantile": _quantile, "robust": _robust, "standard": _standard}
@@ -457,13 +457,13 @@ def _affine(
     scale: Array,
     varies: NDArray[np.bool_],
     exponents: NDArray[np.int64],
-) -> Affine:
+) -> Standardization:
     usual, unusual = _parted(exponents)
     center = np.ldexp(np.nan_to_num(center, nan=0.0), usual)  # NaN of empty columns
     scale = np.ldexp(scale, usual)
     # How far a constant lies from zero tells more of its scale than nothing does.
     scale = np.where(varies, scale, np.maximum(1, np.abs(center)))
-    return Affine(center, np.where(scale > SMALL, scale, 1.0), unusual)
+    return Standardization(center, np.where(scale > SMALL, scale, 1.0), unusual)
 
 
 def _parted(

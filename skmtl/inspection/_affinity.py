@@ -6,11 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._core.dataframes import column_names
-from skmtl._core.validation import task_numbers
-from skmtl._drawing import arranged, short_names
+from skmtl._core.dataframes import get_column_names
+from skmtl._core.validation import resolve_tasks
+from skmtl._drawing import order_tasks, short_names
 from skmtl.inspection._frames import read_affinity
-from skmtl.sharing._task_grouping import best_groups
+from skmtl.sharing._task_grouping import find_task_groups
 
 
 class AffinityDisplay:
@@ -43,7 +43,7 @@ class AffinityDisplay:
         caller = f"{cls.__name__}.from_affinity"
         where = f"The 'affinity' parameter of {caller}"
         names, matrix = read_affinity(affinity, where)
-        if column_names(affinity) is None:
+        if get_column_names(affinity) is None:
             names = [f"task{t}" for t in names]
         if np.isinf(matrix).any():
             raise ValueError(
@@ -54,7 +54,7 @@ class AffinityDisplay:
 
     def _arranged(self) -> tuple[list[int], list[int], NDArray[np.float64], list[str]]:
         """Return order, sizes of groups, and matrix and names in that order."""
-        blocks = arranged(self.affinity, self.groups)
+        blocks = order_tasks(self.affinity, self.groups)
         order = [task for block in blocks for task in block]
         names = short_names([self.task_names[t] for t in order])
         sizes = [len(block) for block in blocks]
@@ -87,11 +87,11 @@ def read_groups(
     if isinstance(groups, str) and groups == "auto":
         known = np.nan_to_num(affinity)
         np.fill_diagonal(known, 0)
-        return best_groups(known, None)
+        return find_task_groups(known, None)
     where = f"The 'groups' parameter of {caller}"
     if isinstance(groups, str) or any(isinstance(g, str | int) for g in groups):
         raise ValueError(
             f"{where} must be 'auto', None or a list of lists of tasks. Got {groups!r}."
         )
-    numbers = iter(task_numbers([t for g in groups for t in g], names, where))
+    numbers = iter(resolve_tasks([t for g in groups for t in g], names, where))
     return [[next(numbers) for _ in group] for group in groups]

@@ -4,7 +4,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._core.history import Records
+from skmtl._core.history import TrainingHistory
 from skmtl.inspection._estimators import before_last, multitask
 
 
@@ -34,7 +34,7 @@ def fitted(estimator: Any, caller: str, X: Any = None) -> tuple[Any, Any]:
     return last, None if X is None else before_last(estimator, X)
 
 
-def read_records(estimator: Any, caller: str) -> tuple[Records, list[Any]]:
+def read_records(estimator: Any, caller: str) -> tuple[TrainingHistory, list[Any]]:
     """Return what the training of an estimator tells, and the tasks' names.
 
     Parameters
@@ -46,7 +46,7 @@ def read_records(estimator: Any, caller: str) -> tuple[Records, list[Any]]:
 
     Returns
     -------
-    records : Records
+    records : TrainingHistory
         Losses, weights and gradients by epoch.
     names : list
         Names of the tasks.
@@ -57,5 +57,5 @@ def read_records(estimator: Any, caller: str) -> tuple[Records, list[Any]]:
             f"{caller} needs an estimator that has trained, but no task had anything "
             "to learn: give y a task with more than one class."
         )
-    records = Records.of(estimator.history_, estimator.n_tasks_)
+    records = TrainingHistory.from_skorch(estimator.history_, estimator.n_tasks_)
     return records, estimator.task_names_

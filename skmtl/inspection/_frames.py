@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._core.dataframes import column_names, make_frame
+from skmtl._core.dataframes import get_column_names, make_frame
 from skmtl._core.validation import fill_masked
 
 
@@ -66,7 +66,7 @@ def read_affinity(affinity: Any, where: str) -> tuple[list[Any], NDArray[np.floa
             f"{where} must have one row and one column per task. Got shape "
             f"{matrix.shape}."
         )
-    given = column_names(affinity)
+    given = get_column_names(affinity)
     names = list(range(len(matrix))) if given is None else given
     if hasattr(affinity, "iloc") and list(affinity.index) != names:
         raise ValueError(

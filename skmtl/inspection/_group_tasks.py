@@ -7,7 +7,7 @@ import numpy as np
 
 from skmtl._core.validation import Interval, StrOptions, validate_params
 from skmtl.inspection._frames import read_affinity
-from skmtl.sharing._task_grouping import best_groups
+from skmtl.sharing._task_grouping import find_task_groups
 
 WHERE = "The 'affinity' parameter of group_tasks"
 
@@ -87,7 +87,7 @@ def group_tasks(affinity: Any, n_groups: Any = "auto") -> list[list[Any]]:
             "The 'n_groups' parameter of group_tasks must be at most the number of "
             f"tasks, {len(matrix)}. Got {n_groups}."
         )
-    groups = best_groups(matrix, None if n_groups == "auto" else int(n_groups))
+    groups = find_task_groups(matrix, None if n_groups == "auto" else int(n_groups))
     return [[names[t] for t in group] for group in groups]
 
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
 from skmtl._core.validation import Interval, StrOptions, validate_params, warn_user
-from skmtl._data.labels import read_columns, task_kinds, warn_unclear_kinds
+from skmtl._data.labels import infer_task_types, read_labels, warn_unclear_task_types
 from skmtl._data.targets import Targets
 from skmtl.inspection._frames import framer
 from skmtl.inspection._permutation import p_values
-from skmtl.relation._label_dependence import N_BINS, check_method, dependence
+from skmtl.relation._label_dependence import N_BINS, check_method, measure_dependence
 
 METHODS = {"mutual_information", "kl", "correlation", "cooccurrence"}
 #: Pairs of tasks that a warning names, at most.
@@ -143,15 +143,15 @@ def label_dependence(
     >>> (result.p_value < 0.05)[0].tolist()
     [False, True, False]
     """
-    columns = read_columns(Y, missing_label)
-    targets = Targets(columns, task_kinds(columns, task_types))
-    warn_unclear_kinds(columns, task_types)
+    columns = read_labels(Y, missing_label)
+    targets = Targets(columns, infer_task_types(columns, task_types))
+    warn_unclear_task_types(columns, task_types)
     names, n_classes = targets.names, targets.n_classes
     check_method(
         method, names, targets.classes, "The 'method' parameter of label_dependence"
     )
     labels = targets.encode(columns)
-    value, n_rows = dependence(labels, n_classes, method, n_bins)
+    value, n_rows = measure_dependence(labels, n_classes, method, n_bins)
     too_few = n_rows < min_rows
     if too_few.any():
         _warn_of_few_rows(too_few, names, min_rows)

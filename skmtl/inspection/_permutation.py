@@ -8,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from skmtl.relation._label_dependence import (
-    Joint,
+    ContingencyTables,
     correlation,
     is_present,
     kl_divergence,
@@ -60,7 +60,7 @@ def p_values(
             for _ in range(n_permutations)
         )
     else:
-        joint = Joint.of(labels, n_classes, n_bins)
+        joint = ContingencyTables.from_labels(labels, n_classes, n_bins)
         found = _strength(joint, method)[None]
         draw = swapped if method == "kl" else redrawn
         by_chance = (
@@ -76,7 +76,7 @@ def p_values(
     return p
 
 
-def _strength(joint: Joint, method: str) -> Array:
+def _strength(joint: ContingencyTables, method: str) -> Array:
     """Return what is the larger the stronger the dependence is."""
     if method == "mutual_information":
         return mutual_information(joint)
@@ -94,14 +94,14 @@ def _portions(n: int, size: int) -> Iterator[int]:
         yield min(at_once, n - start)
 
 
-def redrawn(joint: Joint, n: int, rng: Generator) -> Joint:
+def redrawn(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
     """Draw tables as they are when the labels of common rows are shuffled.
 
     Such tables have the margins of the observed ones and hypergeometric cells.
 
     Parameters
     ----------
-    joint : Joint
+    joint : ContingencyTables
         The observed tables.
     n : int
         How many to draw of each.
@@ -110,7 +110,7 @@ def redrawn(joint: Joint, n: int, rng: Generator) -> Joint:
 
     Returns
     -------
-    Joint
+    ContingencyTables
         The tables, with counts of shape (n, n_levels, n_levels); none of a task with
         itself.
     """
@@ -135,15 +135,15 @@ def redrawn(joint: Joint, n: int, rng: Generator) -> Joint:
             counts[:, row[:, None], column] = drawn
             lacking[..., seconds] -= drawn
             left[:, firsts[:, None], column] -= drawn
-    return Joint(counts + counts.swapaxes(1, 2), joint.sizes)
+    return ContingencyTables(counts + counts.swapaxes(1, 2), joint.sizes)
 
 
-def swapped(joint: Joint, n: int, rng: Generator) -> Joint:
+def swapped(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
     """Draw tables as they are when each row swaps its two labels or does not.
 
     Parameters
     ----------
-    joint : Joint
+    joint : ContingencyTables
         The observed tables, of tasks with the same classes.
     n : int
         How many to draw of each.
@@ -152,7 +152,7 @@ def swapped(joint: Joint, n: int, rng: Generator) -> Joint:
 
     Returns
     -------
-    Joint
+    ContingencyTables
         The tables, with counts of shape (n, n_levels, n_levels).
     """
     n_tasks, size = len(joint.sizes), int(joint.sizes[0])
@@ -165,7 +165,7 @@ def swapped(joint: Joint, n: int, rng: Generator) -> Joint:
     cells = new.reshape(n, *joint.counts.shape).astype(np.float64)
     above = joint.of_task[:, None] < joint.of_task
     cells = np.where(above, cells, cells.swapaxes(1, 2))  # each pair has one table
-    return Joint(cells, joint.sizes)
+    return ContingencyTables(cells, joint.sizes)
 
 
 def shuffled(labels: Sequence[NDArray[Any]], rng: Generator) -> list[NDArray[Any]]:

@@ -15,10 +15,10 @@ from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state
 
-from skmtl._core.history import mean_known
-from skmtl._core.specs import resolve
-from skmtl._core.validation import Interval, pandas_for, validate_params
-from skmtl._data.labels import read_columns
+from skmtl._core.history import mean_of_known
+from skmtl._core.specs import resolve_spec
+from skmtl._core.validation import Interval, import_pandas, validate_params
+from skmtl._data.labels import read_labels
 from skmtl._data.stratification import stratified_folds
 from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
@@ -27,7 +27,7 @@ from skmtl.metrics._core import metrics_of
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.metrics._one_task import check_kind
 from skmtl.metrics._responses import Responses
-from skmtl.model_selection._confidence_interval import corrected_interval
+from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.sharing import SHARING, Independent
 
 #: What shares nothing.
@@ -96,15 +96,15 @@ class SharingGain:
         """
         low, high = self.interval.T
         columns = {
-            "shared": mean_known(self.scores, 0),
-            "independent": mean_known(self.independent_scores, 0),
+            "shared": mean_of_known(self.scores, 0),
+            "independent": mean_of_known(self.independent_scores, 0),
             "gain": self.gain,
             "low": low,
             "high": high,
             "helps": self.helps,
             "hurts": self.hurts,
         }
-        return pandas_for("to_frame").DataFrame(columns, index=self.task_names)
+        return import_pandas("to_frame").DataFrame(columns, index=self.task_names)
 
     def __repr__(self) -> str:
         low, high = self.delta_m_interval
@@ -214,7 +214,7 @@ def sharing_gain(
     ['Weight', 'Waist', 'Pulse']
     """
     last = multitask(estimator, "sharing_gain")
-    if type(resolve(last.sharing, SHARING)) is Independent:
+    if type(resolve_spec(last.sharing, SHARING)) is Independent:
         raise ValueError(
             "The 'sharing' parameter of the estimator must not be 'independent', which "
             "it is compared with: give one that shares, such as 'hard'."
@@ -242,7 +242,7 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
             "The 'greater_is_better' parameter of sharing_gain must be True where "
             f"'scoring' is a name. Got {scoring!r}, of which greater is better."
         )
-    columns = read_columns(Y, last.missing_label)
+    columns = read_labels(Y, last.missing_label)
     kinds = last._kinds(columns)
     metrics = metrics_of(scoring, columns, kinds)
     for metric, kind, column, name in zip(
@@ -279,7 +279,7 @@ def _splits(
         yield from check_cv(cv).split(X, Y)
         return
     n_folds = 5 if cv is None else int(cv)
-    columns = read_columns(Y, last.missing_label)
+    columns = read_labels(Y, last.missing_label)
     if n_folds > columns.n_samples:
         raise ValueError(
             "The 'cv' parameter of sharing_gain must be at most the number of rows, "
@@ -335,9 +335,12 @@ def _compared(
         np.array([run.scores for run in runs]) for runs in (shared, independent)
     )
     gains = sign * (scores - baseline)  # (n_splits, n_tasks)
-    mean, interval = mean_known(gains, 0), corrected_interval(gains, ratio, confidence)
+    mean, interval = (
+        mean_of_known(gains, 0),
+        compute_corrected_interval(gains, ratio, confidence),
+    )
     relative = relative_gains(scores, baseline, sign > 0)
-    overall = mean_known(relative.T, 0)[:, None]  # (n_splits, 1)
+    overall = mean_of_known(relative.T, 0)[:, None]  # (n_splits, 1)
     return SharingGain(
         task_names=shared[0].task_names,
         scores=scores,
@@ -346,8 +349,8 @@ def _compared(
         interval=interval,
         helps=interval[:, 0] > 0,
         hurts=interval[:, 1] < 0,
-        delta_m=float(mean_known(mean_known(relative, 0), 0)),
-        delta_m_interval=corrected_interval(overall, ratio, confidence)[0],
+        delta_m=float(mean_of_known(mean_of_known(relative, 0), 0)),
+        delta_m_interval=compute_corrected_interval(overall, ratio, confidence)[0],
         seconds=float(np.mean([run.seconds for run in shared])),
         independent_seconds=float(np.mean([run.seconds for run in independent])),
         n_parameters=shared[0].n_parameters,

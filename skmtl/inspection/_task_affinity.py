@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._core.validation import Interval, StrOptions, pandas_for, validate_params
+from skmtl._core.validation import Interval, StrOptions, import_pandas, validate_params
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._estimators import multitask
 from skmtl.inspection._frames import framer
@@ -155,7 +155,7 @@ def _recorded(last: MultiTaskBase, method: str) -> Any:
     cosines, names = _mean_cosines(last), last.task_names_
     if not last._targets.named:
         return cosines
-    return pandas_for("task_affinity").DataFrame(cosines, names, names)
+    return import_pandas("task_affinity").DataFrame(cosines, names, names)
 
 
 def _seen(look: Lookahead, last: MultiTaskBase) -> Array:

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._core.validation import task_number
+from skmtl._core.validation import resolve_task
 from skmtl._drawing import (
     check_axes,
     draw_losses,
@@ -134,7 +134,7 @@ class TrainingCurveDisplay:
         shown = list(range(len(self.task_names)))
         if tasks is not None:
             where = f"The 'tasks' parameter of {caller}"
-            shown = [task_number(task, self.task_names, where) for task in tasks]
+            shown = [resolve_task(task, self.task_names, where) for task in tasks]
         check_axes(ax)
         if ax is None:
             ax = new_axes(*losses_size(len(shown)))

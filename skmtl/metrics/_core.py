@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
 from skmtl._core.validation import check_sample_weight, warn_user
-from skmtl._data.labels import KINDS, Columns, Kind, task_kinds
+from skmtl._data.labels import TASK_TYPES, LabelTable, TaskType, infer_task_types
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._one_task import check_kind, score_task
 from skmtl.metrics._predictions import Prediction, on_labelled
@@ -25,12 +25,12 @@ HARMLESS = "y_pred contains classes not in y_true"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Evaluation:
     """Labels of several tasks, what was predicted, and what is known of the tasks.
 
     Attributes
     ----------
-    columns : Columns
+    columns : LabelTable
         The labels that count.
     answer : callable
         Returns the predictions of all tasks that a metric asks for.
@@ -42,18 +42,18 @@ class Comparison:
         Weights of the labels.
     """
 
-    columns: Columns
+    columns: LabelTable
     answer: Answer
-    kinds: Sequence[Kind | None]
+    kinds: Sequence[TaskType | None]
     classes: Sequence[NDArray[Any] | None]
     weight: Array | None
 
     @classmethod
-    def of(
+    def from_labels(
         cls,
-        columns: Columns,
+        columns: LabelTable,
         answer: Answer,
-        kinds: Sequence[Kind | None],
+        kinds: Sequence[TaskType | None],
         classes: Sequence[NDArray[Any] | None],
         sample_weight: Any,
     ) -> Self:
@@ -78,7 +78,7 @@ class Comparison:
         counts = present if self.weight is None else present * self.weight
         return counts.sum(axis=0).astype(np.float64)
 
-    def only(self, tasks: Sequence[int]) -> "Comparison":
+    def only(self, tasks: Sequence[int]) -> "Evaluation":
         """Return the comparison of some tasks.
 
         Parameters
@@ -88,7 +88,7 @@ class Comparison:
 
         Returns
         -------
-        Comparison
+        Evaluation
             Of these tasks, in this order.
         """
 
@@ -97,7 +97,7 @@ class Comparison:
             return [every[t] for t in tasks]
 
         columns, names = self.columns, self.names
-        return Comparison(
+        return Evaluation(
             replace(
                 columns,
                 columns=[columns.columns[t] for t in tasks],
@@ -122,7 +122,7 @@ class Comparison:
         ndarray of shape (n_tasks,)
             NaN for a task whose labels do not define its metric.
         """
-        columns, names, notes = self.columns.columns, self.names, _Notes()
+        columns, names, notes = self.columns.columns, self.names, _CollectedWarnings()
         for metric, kind, column, name in zip(
             metrics, self.kinds, columns, names, strict=True
         ):
@@ -150,7 +150,7 @@ def _asked(metrics: Sequence[Metric]) -> Iterable[tuple[tuple[str, ...], Metric]
 
 
 def metrics_of(
-    metric: Any, columns: Columns, kinds: Sequence[Kind | None]
+    metric: Any, columns: LabelTable, kinds: Sequence[TaskType | None]
 ) -> list[Metric]:
     """Return the metric of each task.
 
@@ -158,7 +158,7 @@ def metrics_of(
     ----------
     metric : str, callable, scorer or dict
         One for all tasks, or one by name, number or kind of task.
-    columns : Columns
+    columns : LabelTable
         The labels.
     kinds : sequence of {"classification", "regression"} or None
         Kind of each task; None where its labels are to tell.
@@ -173,12 +173,16 @@ def metrics_of(
         return [as_metric(metric)] * len(names)
     given = {key: as_metric(value) for key, value in metric.items()}
     told = {name: kind for name, kind in zip(names, kinds, strict=True) if kind}
-    keys = list(zip(names, range(len(names)), task_kinds(columns, told), strict=True))
-    unknown = set(given) - set(KINDS) - {key for of_task in keys for key in of_task}
+    keys = list(
+        zip(names, range(len(names)), infer_task_types(columns, told), strict=True)
+    )
+    unknown = (
+        set(given) - set(TASK_TYPES) - {key for of_task in keys for key in of_task}
+    )
     if unknown:
         raise ValueError(
             "The 'metric' parameter must give metrics for names or numbers of tasks, "
-            f"which are {names}, or for {KINDS}. Got {sorted(unknown, key=str)}."
+            f"which are {names}, or for {TASK_TYPES}. Got {sorted(unknown, key=str)}."
         )
     for name, number, kind in keys:
         if name != number and {name, number} <= given.keys():
@@ -226,7 +230,7 @@ def _check_weight(metric: Metric, weight: Array | None) -> None:
         )
 
 
-class _Notes:
+class _CollectedWarnings:
     """What metrics warn of, said once for all tasks."""
 
     def __init__(self) -> None:

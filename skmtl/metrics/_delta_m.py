@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmtl._core.dataframes import column_names
-from skmtl._core.history import mean_known
+from skmtl._core.dataframes import get_column_names
+from skmtl._core.history import mean_of_known
 from skmtl._core.validation import fill_masked, match_tasks
 
 Array = NDArray[np.float64]
@@ -83,12 +83,12 @@ def delta_m(
             f"each of the {new.shape[1]} tasks. Got {greater_is_better!r}."
         )
     gains = relative_gains(new, old, better)
-    return float(mean_known(mean_known(gains, 0), 0))
+    return float(mean_of_known(mean_of_known(gains, 0), 0))
 
 
 def _task_names(scores: Any) -> list[Any] | None:
     """Return the names that a DataFrame or a pandas Series has for tasks."""
-    names = column_names(scores)
+    names = get_column_names(scores)
     series = names is None and hasattr(scores, "iloc")
     return list(scores.index) if series else names
 
@@ -109,6 +109,6 @@ def relative_gains(scores: Array, baseline: Array, greater_is_better: Any) -> Ar
         NaN for tasks in which the baseline scores zero.
     """
     gains = np.where(greater_is_better, 1, -1) * (scores - baseline)
-    scale = abs(mean_known(baseline, 0))
+    scale = abs(mean_of_known(baseline, 0))
     relative: Array = gains / np.where(scale > 0, scale, np.nan)
     return relative

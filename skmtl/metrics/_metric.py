@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from skmtl._core.options import suggest
-from skmtl._data.labels import Kind
+from skmtl._data.labels import TaskType
 
 #: Means over rows, which any labels define; others compare classes with each other.
 ROW_MEANS = (
@@ -51,7 +51,7 @@ class Metric:
     sign: int
     responses: tuple[str, ...]
     kwargs: Mapping[str, Any]
-    kind: Kind | None
+    kind: TaskType | None
 
     @property
     def of_labels(self) -> bool:
@@ -196,7 +196,7 @@ def loss_name(metric: Any) -> str | None:
     return known.name if known and known.sign < 0 else None
 
 
-def kind_of(function: Callable[..., float]) -> Kind | None:
+def kind_of(function: Callable[..., float]) -> TaskType | None:
     """Return which tasks a function of scikit-learn is for, None for others."""
     module = getattr(function, "__module__", None) or ""
     if not module.startswith("sklearn.metrics."):

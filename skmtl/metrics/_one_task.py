@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from skmtl._core.validation import over_largest
-from skmtl._data.labels import Kind
+from skmtl._core.validation import divide_by_largest
+from skmtl._data.labels import TaskType
 from skmtl.metrics._metric import Metric, metric_names
 
 Array = NDArray[Any]
@@ -53,7 +53,7 @@ def score_task(
     kwargs = dict(metric.kwargs)
     if weight is not None:
         if metric.kind is not None:  # products of weights may overflow
-            weight = over_largest(weight)
+            weight = divide_by_largest(weight)
         kwargs["sample_weight"] = weight
     if metric.kind == "regression" and predicted.ndim == 2:
         predicted = _one_column(predicted, name)
@@ -273,7 +273,7 @@ def _codes(labels: Array, classes: Array) -> Array:
     return np.searchsorted(classes, labels).astype(dtype)
 
 
-def check_kind(metric: Metric, kind: Kind | None, true: Array, name: Any) -> None:
+def check_kind(metric: Metric, kind: TaskType | None, true: Array, name: Any) -> None:
     """Refuse metrics of classification for regression, and the other way round.
 
     Parameters

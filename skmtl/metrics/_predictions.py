@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._core.validation import fill_masked
-from skmtl._data.labels import Column, Columns, read_columns
+from skmtl._data.labels import LabelColumn, LabelTable, read_labels
 
 #: Labels, values or scores of one per row; scores of classes; nothing for the task.
-Prediction = Column | NDArray[Any] | None
+Prediction = LabelColumn | NDArray[Any] | None
 
 
-def read_predictions(y_pred: Any, columns: Columns) -> list[Prediction]:
+def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
     """Split predictions into those of each task.
 
     Parameters
@@ -22,7 +22,7 @@ def read_predictions(y_pred: Any, columns: Columns) -> list[Prediction]:
         Shape (n_samples,) or (n_samples, n_tasks); or a list with an entry for each
         task, of shape (n_samples,) or (n_samples, n_classes), or None; or, for one
         task, shape (n_samples, n_classes).
-    columns : Columns
+    columns : LabelTable
         The true labels.
 
     Returns
@@ -37,22 +37,22 @@ def read_predictions(y_pred: Any, columns: Columns) -> list[Prediction]:
             _entry(given, name, columns)
             for given, name in zip(y_pred, names, strict=True)
         ]
-    table = read_columns(y_pred)
+    table = read_labels(y_pred)
     if len(names) == 1 and len(table.columns) > 1:
         return [_entry(y_pred, names[0], columns)]
     _check_number(len(table.columns), names)
     _check_length(table.n_samples, columns)
-    return list(table.aligned(names, "y_pred").columns)
+    return list(table.match_names(names, "y_pred").columns)
 
 
-def on_labelled(prediction: Prediction, column: Column, name: Any) -> NDArray[Any]:
+def on_labelled(prediction: Prediction, column: LabelColumn, name: Any) -> NDArray[Any]:
     """Return the predictions for the rows that have a label.
 
     Parameters
     ----------
-    prediction : Column or ndarray of shape (n_samples, n_classes)
+    prediction : LabelColumn or ndarray of shape (n_samples, n_classes)
         Predictions of a task.
-    column : Column
+    column : LabelColumn
         Its labels.
     name : object
         Its name.
@@ -68,7 +68,7 @@ def on_labelled(prediction: Prediction, column: Column, name: Any) -> NDArray[An
             "for each task."
         )
     rows = column.present
-    if not isinstance(prediction, Column):
+    if not isinstance(prediction, LabelColumn):
         return prediction if rows.all() else prediction[rows]
     known = prediction.present
     if known.all():
@@ -81,7 +81,7 @@ def on_labelled(prediction: Prediction, column: Column, name: Any) -> NDArray[An
     return prediction.restricted(rows).values
 
 
-def _is_per_task(y_pred: Any, columns: Columns) -> bool:
+def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:
     """Tell a list with an entry per task from a table."""
     if getattr(y_pred, "ndim", 2) == 3:
         return True
@@ -103,12 +103,12 @@ def _shape(entry: Any) -> tuple[int, ...]:
     return (len(entry), *_shape(entry[0])) if nested else ()
 
 
-def _entry(given: Any, name: Any, columns: Columns) -> Prediction:
+def _entry(given: Any, name: Any, columns: LabelTable) -> Prediction:
     """Return the predictions of one task."""
     if given is None:
         return None
     if len(_shape(given)) < 2:
-        column = read_columns(given).columns[0]
+        column = read_labels(given).columns[0]
         _check_length(len(column.present), columns)
         return column
     scores = np.asarray(fill_masked(given))
@@ -122,7 +122,7 @@ def _entry(given: Any, name: Any, columns: Columns) -> Prediction:
     return scores
 
 
-def _check_length(n_samples: int, columns: Columns) -> None:
+def _check_length(n_samples: int, columns: LabelTable) -> None:
     if n_samples != columns.n_samples:
         raise ValueError(
             "y_true and y_pred must have the same number of rows. Got "

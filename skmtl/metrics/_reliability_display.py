@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
-from skmtl._core.validation import task_number
-from skmtl._data.labels import Columns, read_columns
+from skmtl._core.validation import resolve_task
+from skmtl._data.labels import LabelTable, read_labels
 from skmtl._drawing import (
     check_axes,
     draw_reliability,
@@ -18,7 +18,7 @@ from skmtl._drawing import (
 )
 from skmtl.metrics._one_task import known_classes
 from skmtl.metrics._predictions import on_labelled, read_predictions
-from skmtl.metrics._responses import estimator_classes, read_labels
+from skmtl.metrics._responses import estimator_classes, read_task_labels
 from skmtl.metrics._task_scores import classes_of
 
 Array = NDArray[np.float64]
@@ -143,7 +143,7 @@ class ReliabilityDisplay:
                 f"{caller} needs an estimator with predict_proba, which "
                 f"{type(estimator).__name__} does not have."
             )
-        columns = read_labels(estimator, y, missing_label)
+        columns = read_task_labels(estimator, y, missing_label)
         classes = estimator_classes(estimator, len(columns.columns))
         proba = estimator.predict_proba(X)
         return cls._of(columns, proba, classes, n_bins, strategy).plot(ax, tasks=tasks)
@@ -193,7 +193,7 @@ class ReliabilityDisplay:
             If it is open which classes the probabilities are of.
         """
         needs_matplotlib(f"{cls.__name__}.from_predictions")
-        columns = read_columns(y_true, missing_label)
+        columns = read_labels(y_true, missing_label)
         of_tasks = classes_of(classes, len(columns.columns))
         display = cls._of(columns, y_prob, of_tasks, n_bins, strategy)
         return display.plot(ax, tasks=tasks)
@@ -201,7 +201,7 @@ class ReliabilityDisplay:
     @classmethod
     def _of(
         cls,
-        columns: Columns,
+        columns: LabelTable,
         proba: Any,
         classes: Sequence[NDArray[Any] | None],
         n_bins: int,
@@ -251,7 +251,7 @@ class ReliabilityDisplay:
         shown = list(range(len(self.task_names)))
         if tasks is not None:
             where = f"The 'tasks' parameter of {caller}"
-            shown = [task_number(task, self.task_names, where) for task in tasks]
+            shown = [resolve_task(task, self.task_names, where) for task in tasks]
         check_axes(ax)
         if ax is None:
             ax = new_axes(*reliability_size(len(shown)))

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from skmtl._core.printable import printable
-from skmtl._core.validation import over_largest, pandas_for, validate_params
-from skmtl._data.labels import Kind, task_kinds
-from skmtl.metrics._core import Comparison, metrics_of
+from skmtl._core.printable import escape_text
+from skmtl._core.validation import divide_by_largest, import_pandas, validate_params
+from skmtl._data.labels import TaskType, infer_task_types
+from skmtl.metrics._core import Evaluation, metrics_of
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._predictions import Prediction
 from skmtl.metrics._responses import Responses
@@ -55,9 +55,9 @@ class MultiTaskReport:
         shown["missing"] = [f"{100 * share:.3g} %" for share in self.frame["missing"]]
         shown = shown.map(_text)
         means = self.mean.map(_text).to_frame("mean over tasks").T
-        shown = pandas_for("multitask_report").concat([shown, means]).fillna("")
+        shown = import_pandas("multitask_report").concat([shown, means]).fillna("")
         shown.index, shown.columns = (
-            [printable(name) for name in axis] for axis in shown.axes
+            [escape_text(name) for name in axis] for axis in shown.axes
         )
         return shown
 
@@ -139,7 +139,7 @@ def multitask_report(
     Pulse            regression      20     0 %  0.075       0.000
     mean over tasks                              0.297       0.000
     """
-    pd = pandas_for("multitask_report")
+    pd = import_pandas("multitask_report")
     compared = Responses(estimator, X).compared(y, sample_weight, missing_label)
     check_some_labels(compared.columns)
     compared = _with_kinds(compared)
@@ -160,14 +160,14 @@ def multitask_report(
     return MultiTaskReport(pd.DataFrame(columns, index=compared.names))
 
 
-def _with_kinds(compared: Comparison) -> Comparison:
+def _with_kinds(compared: Evaluation) -> Evaluation:
     """Tell the kinds by the labels where the estimator does not."""
     pairs = zip(compared.names, compared.kinds, strict=True)
     told = {name: kind for name, kind in pairs if kind is not None}
-    return replace(compared, kinds=task_kinds(compared.columns, told))
+    return replace(compared, kinds=infer_task_types(compared.columns, told))
 
 
-def _usual(estimator: Any, kinds: Sequence[Kind | None]) -> list[str]:
+def _usual(estimator: Any, kinds: Sequence[TaskType | None]) -> list[str]:
     """Return the names of metrics that suit the estimator."""
     names = list(OF_LABELS)
     if hasattr(estimator, "predict_proba"):
@@ -175,7 +175,7 @@ def _usual(estimator: Any, kinds: Sequence[Kind | None]) -> list[str]:
     return [name for name in names if as_metric(name).kind in kinds]
 
 
-def _scores(compared: Comparison, metric: Any) -> Array:
+def _scores(compared: Evaluation, metric: Any) -> Array:
     """Return the score of each task, NaN for those that the metric is not for."""
     chosen = metrics_of(metric, compared.columns, compared.kinds)
     fits = [
@@ -188,7 +188,7 @@ def _scores(compared: Comparison, metric: Any) -> Array:
     return scores
 
 
-def _constant(compared: Comparison) -> Comparison:
+def _constant(compared: Evaluation) -> Evaluation:
     """Return the comparison with what predicts best without inputs."""
     columns, X = compared.columns, np.zeros((compared.columns.n_samples, 1))
     models: list[Any] = []
@@ -197,7 +197,7 @@ def _constant(compared: Comparison) -> Comparison:
         model = DummyRegressor() if regression else DummyClassifier(strategy="prior")
         rows = column.present
         weight = compared.weight
-        w = None if weight is None else over_largest(weight[rows, t])
+        w = None if weight is None else divide_by_largest(weight[rows, t])
         models.append(model.fit(X[rows], column.values, w) if rows.any() else None)
 
     def answer(metric: Metric) -> list[Prediction]:

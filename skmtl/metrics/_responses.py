@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_regressor
 
-from skmtl._data.labels import KINDS, Columns, Kind, read_columns
-from skmtl.metrics._core import Answer, Comparison
+from skmtl._data.labels import TASK_TYPES, LabelTable, TaskType, read_labels
+from skmtl.metrics._core import Answer, Evaluation
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._predictions import Prediction, read_predictions
 
@@ -29,7 +29,7 @@ class Responses:
         self._X = X
         self._given: dict[str, Any] = {}
 
-    def compared(self, y: Any, sample_weight: Any, missing_label: Any) -> Comparison:
+    def compared(self, y: Any, sample_weight: Any, missing_label: Any) -> Evaluation:
         """Return the labels of the inputs with what the estimator predicts.
 
         Parameters
@@ -43,17 +43,17 @@ class Responses:
 
         Returns
         -------
-        Comparison
+        Evaluation
             The comparison.
         """
-        columns = read_labels(self.estimator, y, missing_label)
+        columns = read_task_labels(self.estimator, y, missing_label)
         n_tasks = len(columns.columns)
         kinds = _kinds(self.estimator, n_tasks)
         classes = estimator_classes(self.estimator, n_tasks)
         answer = self._answer(columns)
-        return Comparison.of(columns, answer, kinds, classes, sample_weight)
+        return Evaluation.from_labels(columns, answer, kinds, classes, sample_weight)
 
-    def _answer(self, columns: Columns) -> Answer:
+    def _answer(self, columns: LabelTable) -> Answer:
         split: dict[str, Sequence[Prediction]] = {}
 
         def predictions(metric: Metric) -> Sequence[Prediction]:
@@ -82,7 +82,7 @@ class Responses:
         return self._given[method]
 
 
-def read_labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
+def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
     """Return labels in the order of the estimator's tasks, and named as they are.
 
     Parameters
@@ -96,17 +96,17 @@ def read_labels(estimator: Any, y: Any, missing_label: Any) -> Columns:
 
     Returns
     -------
-    Columns
+    LabelTable
         The labels.
     """
     last = innermost(estimator)
     if missing_label is None:
         missing_label = getattr(last, "missing_label", np.nan)
-    columns = read_columns(y, missing_label)
+    columns = read_labels(y, missing_label)
     names = getattr(last, "task_names_", None)
     if names is None or len(names) != len(columns.columns):
         return columns
-    return columns.aligned(names)
+    return columns.match_names(names)
 
 
 def estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
@@ -135,16 +135,16 @@ def estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]
     return [np.asarray(classes)] if alone else [None] * n_tasks
 
 
-def _kinds(estimator: Any, n_tasks: int) -> list[Kind | None]:
+def _kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
     """Return the kind of each task, None where the estimator does not tell."""
     kinds = getattr(innermost(estimator), "task_types_", None)
     if kinds is not None and len(kinds) == n_tasks:
         return list(kinds)
     if hasattr(estimator, "__sklearn_tags__"):
         if is_classifier(estimator):
-            return [KINDS[0]] * n_tasks
+            return [TASK_TYPES[0]] * n_tasks
         if is_regressor(estimator):
-            return [KINDS[1]] * n_tasks
+            return [TASK_TYPES[1]] * n_tasks
     return [None] * n_tasks
 
 

@@ -12,7 +12,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 
-from skmtl._core.validation import task_number, validate_params
+from skmtl._core.validation import resolve_task, validate_params
 from skmtl.metrics._average import AVERAGE, averaged
 from skmtl.metrics._core import metrics_of, warn_undefined
 from skmtl.metrics._metric import as_metric, loss_name
@@ -85,7 +85,7 @@ class MultiTaskScorer(BaseEstimator):
         metrics = metrics_of(self.metric, compared.columns, compared.kinds)
         if self.task is not None:
             where = "The 'task' parameter of make_multitask_scorer"
-            number = task_number(self.task, compared.names, where)
+            number = resolve_task(self.task, compared.names, where)
             compared, metrics = compared.only([number]), [metrics[number]]
         check_some_labels(compared.columns)
         scores = compared.scores(metrics)

@@ -7,9 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._core.validation import validate_params
-from skmtl._data.labels import KINDS, Columns, Kind, read_columns, task_kinds
+from skmtl._data.labels import (
+    TASK_TYPES,
+    LabelTable,
+    TaskType,
+    infer_task_types,
+    read_labels,
+)
 from skmtl.metrics._average import AVERAGE, averaged
-from skmtl.metrics._core import Comparison, metrics_of, warn_undefined
+from skmtl.metrics._core import Evaluation, metrics_of, warn_undefined
 from skmtl.metrics._predictions import read_predictions
 
 #: Constraint of the ``metric`` parameter.
@@ -116,12 +122,12 @@ def task_scores(
     >>> task_scores(Y, P, "roc_auc", average="macro")
     0.625
     """
-    columns = read_columns(y_true, missing_label)
+    columns = read_labels(y_true, missing_label)
     predictions = read_predictions(y_pred, columns)
     of_tasks = classes_of(classes, len(columns.columns))
     kinds = _kinds(columns, classes, of_tasks, task_types)
     metrics = metrics_of(metric, columns, kinds)
-    compared = Comparison.of(
+    compared = Evaluation.from_labels(
         columns, lambda _: predictions, kinds, of_tasks, sample_weight
     )
     check_some_labels(compared.columns)
@@ -162,16 +168,16 @@ def classes_of(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
 
 
 def _kinds(
-    columns: Columns, classes: Any, of_tasks: Sequence[Any], task_types: Any
-) -> Sequence[Kind | None]:
+    columns: LabelTable, classes: Any, of_tasks: Sequence[Any], task_types: Any
+) -> Sequence[TaskType | None]:
     """Return the kinds of the tasks that the user has told."""
     names = columns.task_names
-    kinds: list[Kind | None] = [None] * len(names)
+    kinds: list[TaskType | None] = [None] * len(names)
     if classes is not None:
-        kinds = [KINDS[c is None] for c in of_tasks]
+        kinds = [TASK_TYPES[c is None] for c in of_tasks]
     if task_types is None:
         return kinds
-    given = task_kinds(columns, task_types)
+    given = infer_task_types(columns, task_types)
     if not isinstance(task_types, Mapping):
         return given
     return [
@@ -180,12 +186,12 @@ def _kinds(
     ]
 
 
-def check_some_labels(columns: Columns) -> None:
+def check_some_labels(columns: LabelTable) -> None:
     """Refuse labels that are all missing.
 
     Parameters
     ----------
-    columns : Columns
+    columns : LabelTable
         The labels.
     """
     if not any(column.present.any() for column in columns.columns):

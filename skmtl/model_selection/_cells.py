@@ -25,7 +25,7 @@ from skmtl.metrics._responses import Responses, innermost
 Array = NDArray[np.float64]
 
 
-class Cell(NamedTuple):
+class FitResult(NamedTuple):
     """What came out of a fit.
 
     Attributes
@@ -46,7 +46,7 @@ class Cell(NamedTuple):
     n_parameters: float
 
 
-class Failure(NamedTuple):
+class FitFailure(NamedTuple):
     """A fit that failed.
 
     Attributes
@@ -68,7 +68,7 @@ def run_cell(
     metric: Any,
     missing_label: Any,
     identity: Any,  # noqa: ARG001 - what is kept is found by it
-) -> Cell:
+) -> FitResult:
     """Fit a copy of an estimator to some rows and score it on others.
 
     Parameters
@@ -91,7 +91,7 @@ def run_cell(
 
     Returns
     -------
-    Cell
+    FitResult
         Scores, times and size.
     """
     fitted = seeded(estimator, seed)
@@ -111,7 +111,7 @@ def run_cell(
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         compared = Responses(fitted, X_test).compared(y_test, None, missing_label)
         scores = compared.scores(metrics_of(metric, compared.columns, compared.kinds))
-    return Cell(scores, fit_seconds, predict_seconds, _n_parameters(fitted))
+    return FitResult(scores, fit_seconds, predict_seconds, _n_parameters(fitted))
 
 
 def seeded(estimator: Any, seed: int) -> Any:
@@ -141,7 +141,9 @@ def _n_parameters(fitted: Any) -> float:
     return float(sum(p.numel() for p in last.module_.parameters()))
 
 
-def attempt(run: Callable[..., Cell], *args: Any, strict: bool) -> Cell | Failure:
+def try_fit(
+    run: Callable[..., FitResult], *args: Any, strict: bool
+) -> FitResult | FitFailure:
     """Run a cell; an error is returned, or raised where one is strict.
 
     Parameters
@@ -155,7 +157,7 @@ def attempt(run: Callable[..., Cell], *args: Any, strict: bool) -> Cell | Failur
 
     Returns
     -------
-    Cell or Failure
+    FitResult or FitFailure
         What came out.
     """
     try:
@@ -163,10 +165,10 @@ def attempt(run: Callable[..., Cell], *args: Any, strict: bool) -> Cell | Failur
     except Exception as error:
         if strict:
             raise
-        return Failure("".join(format_exception_only(error)).strip())
+        return FitFailure("".join(format_exception_only(error)).strip())
 
 
-def kept(memory: Any, X: Any, y: Any) -> Callable[..., Cell]:
+def get_cached_fit(memory: Any, X: Any, y: Any) -> Callable[..., FitResult]:
     """Return `run_cell` such that finished cells are kept.
 
     Parameters

@@ -10,14 +10,14 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
 from skmtl._core.validation import HasMethods, Interval, StrOptions, validate_params
-from skmtl._data.labels import read_columns
+from skmtl._data.labels import read_labels
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.metrics import MultiTaskScorer
 from skmtl.metrics._metric import as_metric
 from skmtl.model_selection._candidates import last_step, read_candidates
-from skmtl.model_selection._cells import Cell, Failure, attempt, kept
+from skmtl.model_selection._cells import FitFailure, FitResult, get_cached_fit, try_fit
 from skmtl.model_selection._comparison import SharingComparison
-from skmtl.model_selection._folding import splitter
+from skmtl.model_selection._folding import check_multitask_cv
 from skmtl.model_selection._gathered import gathered, tell_failures, warn_undefined
 
 #: The score of each kind of task where none is chosen.
@@ -154,7 +154,9 @@ def compare_sharing(
     missing = getattr(teller, "missing_label", np.nan)
     rng = check_random_state(random_state)
     repeats = _repeats(cv, n_repeats)
-    folds = [splitter(cv, teller, rng, grouped=groups is not None) for _ in repeats]
+    folds = [
+        check_multitask_cv(cv, teller, rng, grouped=groups is not None) for _ in repeats
+    ]
     splits = [pair for fold in folds for pair in fold.split(X, y, groups)]
     seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
     calls = [
@@ -162,9 +164,9 @@ def compare_sharing(
         for (train, test), seed in zip(splits, seeds, strict=True)
         for estimator in candidates.values()
     ]
-    run, strict = kept(memory, X, y), error_score == "raise"
+    run, strict = get_cached_fit(memory, X, y), error_score == "raise"
     cells = _all_cells(run, calls, strict, n_jobs, verbose)
-    names, tasks = list(candidates), read_columns(y, missing).task_names
+    names, tasks = list(candidates), read_labels(y, missing).task_names
     tell_failures(cells, names)
     found = gathered(cells, len(names), len(tasks), np.nan if strict else error_score)
     warn_undefined(found["scores"], tasks)
@@ -175,16 +177,16 @@ def compare_sharing(
 
 
 def _all_cells(
-    run: Callable[..., Cell],
+    run: Callable[..., FitResult],
     calls: list[tuple[Any, ...]],
     strict: bool,
     n_jobs: int | None,
     verbose: int,
-) -> list[Cell | Failure]:
+) -> list[FitResult | FitFailure]:
     """Run all cells, under a bar that shows how many are done."""
-    jobs = [delayed(attempt)(run, *args, strict=strict) for args in calls]
+    jobs = [delayed(try_fit)(run, *args, strict=strict) for args in calls]
     with tqdm(desc="fits", total=len(jobs), disable=not verbose) as bar:
-        cells: list[Cell | Failure] = _Told(bar, n_jobs)(jobs)
+        cells: list[FitResult | FitFailure] = _Told(bar, n_jobs)(jobs)
         bar.update(len(jobs) - bar.n)  # the last may be here before it is told of
     return cells
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._core.history import mean_known
-from skmtl._core.validation import pandas_for
+from skmtl._core.history import mean_of_known
+from skmtl._core.validation import import_pandas
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.model_selection._comparison_text import as_html, as_text
-from skmtl.model_selection._confidence_interval import corrected_interval
+from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class SharingComparison:
     @property
     def mean_scores(self) -> Array:
         """Mean scores over tasks and splits."""
-        return mean_known(self._over_tasks(self.scores), axis=1)
+        return mean_of_known(self._over_tasks(self.scores), axis=1)
 
     @property
     def mean_scores_interval(self) -> Array:
@@ -103,7 +103,7 @@ class SharingComparison:
     @property
     def task_gains(self) -> Array:
         """Mean relative difference of each task's score to the baseline's."""
-        return mean_known(self._relative_gains(), axis=1)
+        return mean_of_known(self._relative_gains(), axis=1)
 
     @property
     def task_gains_interval(self) -> Array:
@@ -113,7 +113,7 @@ class SharingComparison:
     @property
     def delta_m(self) -> Array:
         """Mean over tasks of the relative differences."""
-        return mean_known(self._over_tasks(self._relative_gains()), axis=1)
+        return mean_of_known(self._over_tasks(self._relative_gains()), axis=1)
 
     @property
     def delta_m_interval(self) -> Array:
@@ -146,7 +146,7 @@ class SharingComparison:
             - "fit_seconds", "predict_seconds": medians over splits;
             - "n_parameters": number of trained parameters.
         """
-        pd = pandas_for("to_frame")
+        pd = import_pandas("to_frame")
         mean = "mean of tasks" if "mean" in self.task_names else "mean"
         rows = [[*self.task_names, mean]] * len(self.names)
         index = pd.MultiIndex.from_tuples(
@@ -182,7 +182,7 @@ class SharingComparison:
     def _columns(self) -> dict[str, Array]:
         """Return the columns of the table, of shape (n_candidates, n_tasks + 1)."""
         of_tasks, overall = mean_ranks(self.scores)
-        score = mean_known(self.scores, axis=1)
+        score = mean_of_known(self.scores, axis=1)
         bounds = self._task_intervals(self.scores)
         low, high = np.moveaxis(bounds, -1, 0)
         gain_low, gain_high = np.moveaxis(self.task_gains_interval, -1, 0)
@@ -212,17 +212,17 @@ class SharingComparison:
 
     def _over_tasks(self, values: Array) -> Array:
         """Return means over tasks, of shape (n_candidates, n_splits)."""
-        return mean_known(values, axis=2)
+        return mean_of_known(values, axis=2)
 
     def _interval(self, values: Array) -> Array:
         """Return the intervals of values of shape (n_candidates, n_splits)."""
-        return corrected_interval(values.T, self.test_ratio, self.confidence)
+        return compute_corrected_interval(values.T, self.test_ratio, self.confidence)
 
     def _task_intervals(self, values: Array) -> Array:
         """Return the intervals of values of shape (n_candidates, n_splits, n_tasks)."""
         k, _, n_tasks = values.shape
         flat = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
-        ends = corrected_interval(flat, self.test_ratio, self.confidence)
+        ends = compute_corrected_interval(flat, self.test_ratio, self.confidence)
         return ends.reshape(k, n_tasks, 2)
 
 

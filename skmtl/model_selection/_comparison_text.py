@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from skmtl._drawing import short_names
-from skmtl._drawing.html import joined, paragraph, table
+from skmtl._drawing.html import join_markup, paragraph, table
 
 
 def as_text(comparison: Any) -> str:
@@ -57,7 +57,7 @@ def as_html(comparison: Any) -> str:
         [name, *(scores[i, t] for i in ranked)] for t, name in enumerate(c.task_names)
     ]
     return str(
-        joined(
+        join_markup(
             table(_title(c), header, rows),
             *map(paragraph, _difference(c)),
             table("Score of each task", ["", *(c.names[i] for i in ranked)], tasks),

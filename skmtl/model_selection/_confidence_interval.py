@@ -4,12 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from skmtl._core.history import mean_known
+from skmtl._core.history import mean_of_known
 
 Array = NDArray[np.float64]
 
 
-def corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
+def compute_corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
     """Return confidence intervals of means over splits that share training rows.
 
     Parameters
@@ -28,7 +28,7 @@ def corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
     """
     n = (~np.isnan(values)).sum(axis=0)
     several = n > 1
-    mean = mean_known(values, axis=0)
+    mean = mean_of_known(values, axis=0)
     squares = np.nansum((values - mean) ** 2, axis=0)
     n = np.where(several, n, 2)
     variance = np.where(several, squares / (n - 1), np.nan)

@@ -27,7 +27,7 @@ from skmtl._core.validation import (
     validate_params,
     warn_user,
 )
-from skmtl._data.labels import read_columns
+from skmtl._data.labels import read_labels
 from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
 from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
 
@@ -133,7 +133,7 @@ def cross_val_predict(
             f"estimator has. Got {method!r}, which {type(estimator).__name__} has not."
         )
     X, y, groups = indexable(X, y, groups)
-    names = read_columns(y).task_names
+    names = read_labels(y).task_names
     params = {} if params is None else params
     splitter = multitask_cv(cv, params.get("groups") if groups is None else groups)
     split_params, fit_params = _routed(estimator, splitter, groups, params)

@@ -15,7 +15,7 @@ from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
 N_FOLDS = 5
 
 
-def splitter(
+def check_multitask_cv(
     cv: Any, estimator: Any, random_state: RandomState, *, grouped: bool
 ) -> Any:
     """Return what splits rows.

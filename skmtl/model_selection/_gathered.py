@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
-from skmtl._core.history import mean_known
-from skmtl._core.printable import printable
+from skmtl._core.history import mean_of_known
+from skmtl._core.printable import escape_text
 from skmtl._core.validation import warn_user
-from skmtl.model_selection._cells import Cell, Failure
+from skmtl.model_selection._cells import FitFailure, FitResult
 
 Array = NDArray[np.float64]
 
@@ -18,19 +18,21 @@ Array = NDArray[np.float64]
 N_LETTERS = 300
 
 
-def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None:
+def tell_failures(
+    cells: Sequence[FitResult | FitFailure], names: Sequence[str]
+) -> None:
     """Warn of fits that failed, and refuse to go on where all have.
 
     Parameters
     ----------
-    cells : sequence of Cell or Failure
+    cells : sequence of FitResult or FitFailure
         All candidates of the first split, then those of the second.
     names : sequence of str
         Names of the candidates.
     """
     reasons: dict[tuple[str, str], int] = {}
     for i, cell in enumerate(cells):
-        if isinstance(cell, Failure):
+        if isinstance(cell, FitFailure):
             key = names[i % len(names)], _shortened(cell.reason)
             reasons[key] = reasons.get(key, 0) + 1
     if not reasons:
@@ -38,7 +40,7 @@ def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None
     failed, told = (
         sum(reasons.values()),
         "\n".join(
-            f"{printable(name)} ({count} times): {reason}"
+            f"{escape_text(name)} ({count} times): {reason}"
             for (name, reason), count in reasons.items()
         ),
     )
@@ -53,20 +55,23 @@ def tell_failures(cells: Sequence[Cell | Failure], names: Sequence[str]) -> None
 
 def _shortened(words: str) -> str:
     """Return printable words, without their middle where they are many."""
-    words = "\n".join(map(printable, words.split("\n")))
+    words = "\n".join(map(escape_text, words.split("\n")))
     if len(words) <= N_LETTERS:
         return words
     return f"{words[: N_LETTERS // 2]} … {words[-N_LETTERS // 2 :]}"
 
 
 def gathered(
-    cells: Sequence[Cell | Failure], n_candidates: int, n_tasks: int, error_score: float
+    cells: Sequence[FitResult | FitFailure],
+    n_candidates: int,
+    n_tasks: int,
+    error_score: float,
 ) -> dict[str, Array]:
     """Return what cells hold, by candidate.
 
     Parameters
     ----------
-    cells : sequence of Cell or Failure
+    cells : sequence of FitResult or FitFailure
         All candidates of the first split, then those of the second.
     n_candidates : int
         Number of candidates.
@@ -80,8 +85,8 @@ def gathered(
     dict of ndarray
         Arrays of a `SharingComparison`.
     """
-    failed = Cell(np.full(n_tasks, error_score), np.nan, np.nan, np.nan)
-    rows = [failed if isinstance(cell, Failure) else cell for cell in cells]
+    failed = FitResult(np.full(n_tasks, error_score), np.nan, np.nan, np.nan)
+    rows = [failed if isinstance(cell, FitFailure) else cell for cell in cells]
     scores, fit, predict, size = (
         np.array(values, dtype=np.float64)
         .reshape(-1, n_candidates, *shape)
@@ -94,7 +99,7 @@ def gathered(
         "scores": scores,
         "fit_seconds": fit,
         "predict_seconds": predict,
-        "n_parameters": mean_known(size, axis=1),
+        "n_parameters": mean_of_known(size, axis=1),
     }
 
 

@@ -10,9 +10,9 @@ from scipy.sparse import csr_array, vstack
 from sklearn.model_selection._split import GroupsConsumerMixin, _BaseKFold
 from sklearn.utils import check_array, check_random_state
 
-from skmtl.model_selection._label_matrix import summed_by
+from skmtl.model_selection._label_matrix import sum_by_group
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
-from skmtl.model_selection._swap_search import exchanged, scaled
+from skmtl.model_selection._swap_search import improve_by_swaps, scaled
 
 
 class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold):
@@ -86,7 +86,7 @@ class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold)
                 f"the number of groups: {len(found)}."
             )
         labels = self._labels(y, self.n_splits)
-        table = summed_by(labels.table, group)
+        table = sum_by_group(labels.table, group)
         warn_of_rare(labels, table, self.n_splits, "folds groups")
         rng = check_random_state(self.random_state) if self.shuffle else RandomState(0)
         order = rng.permutation(len(found)) if self.shuffle else np.arange(len(found))
@@ -129,4 +129,4 @@ def group_folds(
     table = vstack([table, csr_array(table.shape)], format="csr")
     part = np.append(fold, np.arange(n_groups) % n_folds)
     shares = np.full(n_folds, 1 / n_folds)
-    return exchanged(table, part, shares, random_state)[:n_groups]
+    return improve_by_swaps(table, part, shares, random_state)[:n_groups]

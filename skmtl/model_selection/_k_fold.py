@@ -13,10 +13,10 @@ from sklearn.model_selection._split import (
 )
 from sklearn.utils import check_random_state
 
-from skmtl._data.stratification import dealt
-from skmtl.model_selection._label_matrix import carriers
+from skmtl._data.stratification import deal_rows
+from skmtl.model_selection._label_matrix import find_rows_per_label
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
-from skmtl.model_selection._swap_search import exchanged
+from skmtl.model_selection._swap_search import improve_by_swaps
 
 
 class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold):
@@ -105,8 +105,10 @@ class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold)
         table, shares = labels.table[order], np.full(k, 1 / k)
         sizes = n // k + (np.arange(k) < n % k)
         fold = np.empty(n, dtype=np.int64)
-        dealt_fold = dealt(carriers(table), sizes, shares, in_blocks=not self.shuffle)
-        fold[order] = exchanged(table, dealt_fold, shares, rng)
+        dealt_fold = deal_rows(
+            find_rows_per_label(table), sizes, shares, in_blocks=not self.shuffle
+        )
+        fold[order] = improve_by_swaps(table, dealt_fold, shares, rng)
         for number in range(k):
             yield fold == number
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, triu
 
 
-def label_table(codes: Sequence[NDArray[Any]]) -> csr_array:
+def make_label_matrix(codes: Sequence[NDArray[Any]]) -> csr_array:
     """Return the labels of all rows.
 
     Parameters
@@ -67,7 +67,7 @@ def pair_table(table: csr_array, weight: float) -> csr_array:
     return csr_array((weights, (row, column)), shape=(n, len(first)))
 
 
-def carriers(table: csr_array) -> list[NDArray[np.int32]]:
+def find_rows_per_label(table: csr_array) -> list[NDArray[np.int32]]:
     """Return the rows that carry each label, the rarest label first.
 
     Parameters
@@ -84,7 +84,7 @@ def carriers(table: csr_array) -> list[NDArray[np.int32]]:
     return sorted(np.split(columns.indices, columns.indptr[1:-1]), key=len)
 
 
-def summed_by(table: csr_array, groups: NDArray[np.int64]) -> csr_array:
+def sum_by_group(table: csr_array, groups: NDArray[np.int64]) -> csr_array:
     """Return how often each group carries each label.
 
     Parameters

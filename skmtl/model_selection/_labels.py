@@ -10,17 +10,17 @@ from scipy.sparse import csr_array, hstack
 
 from skmtl._core.validation import warn_user
 from skmtl._data.labels import (
-    KINDS,
-    Column,
-    Columns,
-    Kind,
-    read_columns,
-    task_kinds,
-    warn_unclear_kinds,
+    TASK_TYPES,
+    LabelColumn,
+    LabelTable,
+    TaskType,
+    infer_task_types,
+    read_labels,
+    warn_unclear_task_types,
 )
-from skmtl._data.stratification import binned
-from skmtl._data.targets import numeric
-from skmtl.model_selection._label_matrix import label_table, pair_table
+from skmtl._data.stratification import bin_by_quantiles
+from skmtl._data.targets import to_float
+from skmtl.model_selection._label_matrix import make_label_matrix, pair_table
 
 #: Parts of equal size into which splitters cut numeric labels by default.
 N_BINS = 10
@@ -66,10 +66,10 @@ class Stratified:
                 "The 'n_bins' parameter must be an integer of at least 1. "
                 f"Got {n_bins!r} instead."
             )
-        if isinstance(task_types, str) and task_types not in KINDS:
+        if isinstance(task_types, str) and task_types not in TASK_TYPES:
             raise ValueError(
-                f"The 'task_types' parameter must be one of {KINDS}, or one of them "
-                f"for each task. Got {task_types!r} instead."
+                f"The 'task_types' parameter must be one of {TASK_TYPES}, or one of "
+                f"them for each task. Got {task_types!r} instead."
             )
         self.order = order
         self.n_bins = n_bins
@@ -78,24 +78,24 @@ class Stratified:
 
     def _labels(self, y: Any, n_parts: int) -> Labels:
         """Read labels of which each of some parts is to get its share."""
-        columns = read_columns(y, self.missing_label)
+        columns = read_labels(y, self.missing_label)
         n_tasks = len(columns.columns)
         one = isinstance(self.task_types, str)
         given = [self.task_types] * n_tasks if one else self.task_types
-        kinds = task_kinds(columns, given)
-        warn_unclear_kinds(columns, given)
+        kinds = infer_task_types(columns, given)
+        warn_unclear_task_types(columns, given)
         codes, classes = _encoded(columns, kinds, self.n_bins, n_parts)
-        table = label_table(codes)
+        table = make_label_matrix(codes)
         if self.order == 2:
             minor = [np.where(c == np.bincount(c).argmax(), -1, c) for c in codes]
             # So light that they do not outweigh the labels that they are made of.
-            pairs = pair_table(label_table(minor), 1 / n_tasks)
+            pairs = pair_table(make_label_matrix(minor), 1 / n_tasks)
             table = csr_array(hstack([table, pairs], format="csr"))
         return Labels(table, classes)
 
 
 def _encoded(
-    columns: Columns, kinds: list[Kind], n_bins: int, n_parts: int
+    columns: LabelTable, kinds: list[TaskType], n_bins: int, n_parts: int
 ) -> tuple[list[NDArray[np.int64]], list[tuple[Any, Any] | None]]:
     """Return the codes of each task, and what all codes stand for."""
     codes, classes = [], []
@@ -126,10 +126,12 @@ def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
     return codes, list(number)
 
 
-def _binned(column: Column, name: Any, n_bins: int, n_parts: int) -> NDArray[np.int64]:
+def _binned(
+    column: LabelColumn, name: Any, n_bins: int, n_parts: int
+) -> NDArray[np.int64]:
     """Cut numbers into parts of which each fold can have some."""
-    values = numeric(column, name)
-    return binned(values, max(1, min(n_bins, len(values) // n_parts)))
+    values = to_float(column, name)
+    return bin_by_quantiles(values, max(1, min(n_bins, len(values) // n_parts)))
 
 
 def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, studentized_range
 
-from skmtl._core.history import mean_known
+from skmtl._core.history import mean_of_known
 
 Array = NDArray[np.float64]
 
@@ -43,7 +43,9 @@ def mean_ranks(scores: Array) -> tuple[Array, Array]:
         Means over splits and tasks.
     """
     ranks = split_ranks(scores)
-    return mean_known(ranks, axis=1), mean_known(ranks.reshape(len(ranks), -1), axis=1)
+    return mean_of_known(ranks, axis=1), mean_of_known(
+        ranks.reshape(len(ranks), -1), axis=1
+    )
 
 
 def critical_difference(scores: Array, ratio: float, confidence: float) -> float:

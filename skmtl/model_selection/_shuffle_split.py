@@ -14,10 +14,10 @@ from sklearn.model_selection._split import (
 from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import _num_samples
 
-from skmtl._data.stratification import dealt
-from skmtl.model_selection._label_matrix import carriers
+from skmtl._data.stratification import deal_rows
+from skmtl.model_selection._label_matrix import find_rows_per_label
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
-from skmtl.model_selection._swap_search import exchanged
+from skmtl.model_selection._swap_search import improve_by_swaps
 
 
 class MultiTaskStratifiedShuffleSplit(
@@ -99,8 +99,11 @@ class MultiTaskStratifiedShuffleSplit(
         for _ in range(self.n_splits):
             order = rng.permutation(n)
             table = labels.table[order]
-            part = exchanged(
-                table, dealt(carriers(table), sizes, sizes / n), sizes / n, rng
+            part = improve_by_swaps(
+                table,
+                deal_rows(find_rows_per_label(table), sizes, sizes / n),
+                sizes / n,
+                rng,
             )
             yield order[part == 0], order[part == 1]
 

@@ -15,7 +15,7 @@ MAX_TRIALS, PATIENCE = 5000, 200
 MAX_DENSE = 2000
 
 
-def exchanged(
+def improve_by_swaps(
     table: csr_array,
     part: NDArray[np.int64],
     shares: NDArray[np.float64],

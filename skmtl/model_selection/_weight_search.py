@@ -16,10 +16,10 @@ from sklearn.utils import check_random_state
 
 from skmtl._core.options import fit_context
 from skmtl._core.validation import HasMethods, Interval, StrOptions
-from skmtl._data.labels import Columns, read_columns
+from skmtl._data.labels import LabelTable, read_labels
 from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection._candidates import last_step
-from skmtl.model_selection._folding import splitter
+from skmtl.model_selection._folding import check_multitask_cv
 
 #: Candidates by default: so many that they are halved three times.
 AUTO_POWER = 3
@@ -188,7 +188,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
             If the estimator has no such parameters, or y a single task.
         """
         last, prefix = self._last()
-        columns = read_columns(y, getattr(last, "missing_label", np.nan))
+        columns = read_labels(y, getattr(last, "missing_label", np.nan))
         n_tasks = len(columns.columns)
         if n_tasks < 2:
             raise ValueError(
@@ -201,7 +201,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         search = self._halving(
             {parameter: self._weights(n_tasks, rng)},
             **self._rounds(last, prefix, columns),
-            cv=splitter(self.cv, self.estimator, rng, grouped=grouped),
+            cv=check_multitask_cv(self.cv, self.estimator, rng, grouped=grouped),
             random_state=int(rng.randint(2**31 - 1)),
         ).fit(X, y, **params)
         for name, value in vars(search).items():
@@ -266,7 +266,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         drawn = random_state.dirichlet(np.ones(n_tasks), self._n_candidates() - 1)
         return [[1.0] * n_tasks, *(n_tasks * drawn).tolist()]
 
-    def _rounds(self, last: Any, prefix: str, columns: Columns) -> dict[str, Any]:
+    def _rounds(self, last: Any, prefix: str, columns: LabelTable) -> dict[str, Any]:
         """Return what rounds spend, so that the last one spends all there is."""
         most, least = columns.n_samples, LEAST_ROWS
         resource = self.resource

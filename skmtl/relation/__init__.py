@@ -1,6 +1,6 @@
 """How tasks inform each other beyond sharing: the ``relation`` parameter."""
 
-from skmtl._core.specs import by_name
+from skmtl._core.specs import build_registry
 from skmtl.relation._base import Relation as Relation
 from skmtl.relation._base import RelationModule as RelationModule
 from skmtl.relation._base import TaskTable as TaskTable
@@ -14,4 +14,4 @@ from skmtl.relation._task_covariance import TaskCovariance as TaskCovariance
 from skmtl.relation._trace_norm import TraceNorm as TraceNorm
 
 #: Relations that a string can name.
-RELATION = by_name(Relation, globals())
+RELATION = build_registry(Relation, globals())

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._core.dataframes import column_names
-from skmtl._core.validation import fill_masked, task_numbers, warn_user
-from skmtl.relation._label_dependence import N_BINS, check_method, dependence, ratio
+from skmtl._core.dataframes import get_column_names
+from skmtl._core.validation import fill_masked, resolve_tasks, warn_user
+from skmtl.relation._label_dependence import (
+    N_BINS,
+    check_method,
+    measure_dependence,
+    safe_divide,
+)
 
 #: What weights can be estimated by.
 ESTIMATES = ("correlation", "cooccurrence", "kl", "mutual_information")
@@ -56,7 +61,7 @@ def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
         )
 
 
-def given(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
+def read_adjacency(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
     """Return weights that a user gives, in the order of the tasks.
 
     Parameters
@@ -79,18 +84,18 @@ def given(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
             f"{parameter} must have a row and a column for each of the {len(names)} "
             f"tasks. Got shape {A.shape}."
         )
-    given = column_names(adjacency)
+    given = get_column_names(adjacency)
     if given is None:
         return A
     # Rows of frames that do not name them, as those of polars, stand as columns do.
     axes = (getattr(adjacency, "index", given), given)
-    rows, columns = (task_numbers(axis, names, parameter) for axis in axes)
+    rows, columns = (resolve_tasks(axis, names, parameter) for axis in axes)
     aligned = np.empty_like(A)
     aligned[np.ix_(rows, columns)] = A
     return aligned
 
 
-def estimated(
+def estimate_adjacency(
     method: str,
     names: Sequence[Any],
     classes: Sequence[NDArray[Any] | None],
@@ -122,7 +127,7 @@ def estimated(
     """
     check_method(method, names, classes, parameter)
     n_classes = np.array([0 if c is None else len(c) for c in classes])
-    value, n_rows = dependence(labels, n_classes.tolist(), method)
+    value, n_rows = measure_dependence(labels, n_classes.tolist(), method)
     others = ~np.eye(len(value), dtype=bool)
     if len(value) > 1 and not n_rows[others].any():
         warn_user(
@@ -157,15 +162,15 @@ def _unbiased(
     )
     free = np.maximum(n_levels - 1, 1)
     if method == "correlation":
-        bias = ratio(np.maximum.outer(free, free), n_rows - 1)
+        bias = safe_divide(np.maximum.outer(free, free), n_rows - 1)
         corrected: Array = np.sqrt(np.maximum(value**2 - bias, 0))
         return np.copysign(corrected, value)
-    bias = ratio(np.outer(free, free), 2 * n_rows)
+    bias = safe_divide(np.outer(free, free), 2 * n_rows)
     unbiased: Array = np.sqrt(-np.expm1(-2 * np.maximum(value - bias, 0)))
     return unbiased
 
 
-def aligned_outputs(
+def match_outputs(
     task_of_output: NDArray[np.int64], classes: Sequence[NDArray[Any] | None] | None
 ) -> NDArray[np.bool_]:
     """Tell which outputs of tasks mean the same.

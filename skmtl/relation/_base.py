@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from skmtl._core.specs import Spec
 from skmtl._core.validation import Interval, StrOptions
-from skmtl.relation._adjacency import check_weights, estimated, given
-from skmtl.relation._label_dependence import is_present, ratio
+from skmtl.relation._adjacency import check_weights, estimate_adjacency, read_adjacency
+from skmtl.relation._label_dependence import is_present, safe_divide
 
 #: What soft labels add to losses; see `Relation.soft_loss`.
 SoftLoss = Callable[[str, Tensor, Tensor], Tensor]
@@ -285,9 +285,9 @@ class GraphRelation(Relation):
         if source is None:
             return 1 - np.eye(tasks.n_tasks)
         if not isinstance(source, str):
-            return given(source, tasks.names, where)
+            return read_adjacency(source, tasks.names, where)
         args = tasks.names, tasks.classes, tasks.labels
-        return estimated(source, *args, where, self.threshold)
+        return estimate_adjacency(source, *args, where, self.threshold)
 
     def known_weights(self, n_tasks: int) -> NDArray[np.float64]:
         """Return what is known of the weights; all are neighbours alike without labels.
@@ -307,7 +307,7 @@ class GraphRelation(Relation):
         source, where = self.source
         if source is None or isinstance(source, str):
             return 1 - np.eye(n_tasks)
-        return given(source, range(n_tasks), where)
+        return read_adjacency(source, range(n_tasks), where)
 
     def looped(self, A: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return weights with self loops, where there are to be any.
@@ -324,6 +324,6 @@ class GraphRelation(Relation):
         """
         own = 1.0
         if isinstance(self.source[0], str) and self.source[0] == "cooccurrence":
-            A = self.neighbor_weight * ratio(A, A.sum(axis=1, keepdims=True))
+            A = self.neighbor_weight * safe_divide(A, A.sum(axis=1, keepdims=True))
             own -= self.neighbor_weight
         return A + own * np.eye(len(A)) if self.self_loops else A

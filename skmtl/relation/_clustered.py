@@ -11,7 +11,13 @@ from torch import Tensor
 
 from skmtl._core.validation import Interval
 from skmtl.relation._base import RelationModule
-from skmtl.relation._weights import Layout, Penalty, PenaltyModule, quadratic, spectrum
+from skmtl.relation._weights import (
+    Penalty,
+    PenaltyModule,
+    WeightLayout,
+    quadratic,
+    spectrum,
+)
 
 #: What is added to squared singular values, as a share of their mean: rounding.
 ROUNDING = 1e-6
@@ -112,7 +118,7 @@ class _Clustered(PenaltyModule):
     apart: Tensor
 
     def __init__(
-        self, layout: Layout, scale: float, n_clusters: int, eta: float
+        self, layout: WeightLayout, scale: float, n_clusters: int, eta: float
     ) -> None:
         super().__init__(layout, scale)
         self.n_clusters = n_clusters

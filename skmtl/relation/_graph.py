@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skmtl._core.activations import ACTIVATIONS
 from skmtl._core.validation import Interval, StrOptions
-from skmtl.relation._adjacency import ESTIMATES, aligned_outputs
+from skmtl.relation._adjacency import ESTIMATES, match_outputs
 from skmtl.relation._base import GraphRelation, RelationModule
 from skmtl.relation._convolution import FeatureGraph, HeadGraph, NodeWeights
 
@@ -171,7 +171,7 @@ class TaskGraph(GraphRelation):
         """Build the layers."""
         A = torch.from_numpy(self.looped(self.known_weights(n_tasks)))
         owner = torch.arange(n_tasks) if self.owner_ is None else self.owner_
-        seen = torch.from_numpy(aligned_outputs(owner.numpy(), self.classes_))
+        seen = torch.from_numpy(match_outputs(owner.numpy(), self.classes_))
         weights = NodeWeights(self.kind, A, self.normalization, owner, seen, width)
         args = self.n_layers, self.residual, self.propagate_weight
         if self.owner_ is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from skmtl._core.validation import StrOptions
 from skmtl.relation._adjacency import ESTIMATES
 from skmtl.relation._base import GraphRelation, RelationModule
-from skmtl.relation._weights import Layout, Penalty, PenaltyModule, quadratic
+from skmtl.relation._weights import Penalty, PenaltyModule, WeightLayout, quadratic
 
 
 class GraphLaplacian(Penalty, GraphRelation):
@@ -104,7 +104,7 @@ class _GraphLaplacian(PenaltyModule):
     adjacency: Tensor
     laplacian: Tensor
 
-    def __init__(self, layout: Layout, scale: float, A: Tensor) -> None:
+    def __init__(self, layout: WeightLayout, scale: float, A: Tensor) -> None:
         super().__init__(layout, scale)
         A = layout.alike * (A + A.T) / 2
         A = A.fill_diagonal_(0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
-from skmtl._core.validation import near_one
+from skmtl._core.validation import normalize_magnitude
 
 #: Bins of equal size into which numeric labels are cut where classes are needed.
 N_BINS = 5
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Joint:
+class ContingencyTables:
     """Joint tables of the labels of all pairs of tasks, side by side.
 
     Every pair counts the rows where both have a label. The levels, which are classes
@@ -40,12 +40,12 @@ class Joint:
     sizes: NDArray[np.int64]
 
     @classmethod
-    def of(
+    def from_labels(
         cls,
         labels: Sequence[NDArray[Any]],
         n_classes: Sequence[int],
         n_bins: int = N_BINS,
-    ) -> Joint:
+    ) -> ContingencyTables:
         """Count the labels of all pairs of tasks in one product.
 
         Parameters
@@ -60,7 +60,7 @@ class Joint:
 
         Returns
         -------
-        Joint
+        ContingencyTables
             The tables.
         """
         pairs = list(zip(labels, n_classes, strict=True))
@@ -97,7 +97,7 @@ class Joint:
         """What the counts were on average if labels were independent."""
         rows = self.margins[..., self.of_task]  # (..., n_levels, n_levels)
         n = self.n_rows[..., self.of_task[:, None], self.of_task]
-        return ratio(rows * rows.swapaxes(-1, -2), n)
+        return safe_divide(rows * rows.swapaxes(-1, -2), n)
 
     def pair_sums(self, cells: Array) -> Array:
         """Return the sum over the cells of each pair's table."""
@@ -160,18 +160,20 @@ def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
-def ratio(a: Array, b: Array) -> Array:
+def safe_divide(a: Array, b: Array) -> Array:
     """Return a / b, and zero where b is zero."""
     a, b = np.broadcast_arrays(a, b)
     return np.divide(a, b, out=np.zeros(a.shape), where=b > 0)
 
 
-def mutual_information(joint: Joint) -> Array:
+def mutual_information(joint: ContingencyTables) -> Array:
     """Return the divergence of the joint distribution from independent labels."""
-    return ratio(joint.pair_sums(rel_entr(joint.counts, joint.expected)), joint.n_rows)
+    return safe_divide(
+        joint.pair_sums(rel_entr(joint.counts, joint.expected)), joint.n_rows
+    )
 
 
-def kl_divergence(joint: Joint) -> Array:
+def kl_divergence(joint: ContingencyTables) -> Array:
     """Return the divergence of each task's labels from each other's, in common rows.
 
     All tasks must have the same classes.
@@ -181,25 +183,25 @@ def kl_divergence(joint: Joint) -> Array:
     P = joint.margins.reshape(shape).swapaxes(-1, -2)  # (..., of task, beside, class)
     Q = P.swapaxes(-2, -3)
     Q = np.where((Q == 0) & (P > 0), 0.5, Q)  # what Q lacks counts as half a label
-    P, Q = (ratio(Z, Z.sum(axis=-1, keepdims=True)) for Z in (P, Q))
+    P, Q = (safe_divide(Z, Z.sum(axis=-1, keepdims=True)) for Z in (P, Q))
     divergence: Array = rel_entr(P, Q).sum(axis=-1)
     return divergence
 
 
-def positives(joint: Joint) -> tuple[Array, Array]:
+def positives(joint: ContingencyTables) -> tuple[Array, Array]:
     """Return counts of both, and of the first task's, second classes in common rows."""
     second = joint.starts + 1
     both = joint.counts[..., second[:, None], second]  # (..., n_tasks, n_tasks)
     return both, joint.margins[..., second, :]
 
 
-def cramers_v(joint: Joint) -> Array:
+def cramers_v(joint: ContingencyTables) -> Array:
     """Return the association of the labels of each pair, from 0 to 1."""
     deviation = (joint.counts - joint.expected) ** 2
-    squared = joint.pair_sums(ratio(deviation, joint.expected))
+    squared = joint.pair_sums(safe_divide(deviation, joint.expected))
     present = np.add.reduceat(joint.margins > 0, joint.starts, axis=-2, dtype=float)
     dimensions = np.minimum(present, present.swapaxes(-1, -2)) - 1
-    return np.sqrt(np.minimum(ratio(squared, joint.n_rows * dimensions), 1))
+    return np.sqrt(np.minimum(safe_divide(squared, joint.n_rows * dimensions), 1))
 
 
 def correlation(labels: Sequence[NDArray[Any]], n_classes: Sequence[int]) -> Array:
@@ -229,7 +231,7 @@ def correlation(labels: Sequence[NDArray[Any]], n_classes: Sequence[int]) -> Arr
     value[np.ix_(simple, simple)] = numbers.pearson()
     if several:
         classes = [labels[t] for t in several]
-        joint = Joint.of(classes, [n_classes[t] for t in several])
+        joint = ContingencyTables.from_labels(classes, [n_classes[t] for t in several])
         value[np.ix_(several, several)] = cramers_v(joint)
         ratios = numbers.correlation_ratio(np.column_stack(classes), joint.sizes)
         value[np.ix_(several, simple)] = ratios
@@ -259,7 +261,7 @@ class _Numbers:
         present = np.column_stack([is_present(z) for z in labels])
         values = np.where(present, np.column_stack(labels), 0)
         # The scale is no matter, but squares of what is far out would overflow.
-        values = near_one(values.astype(np.float64))
+        values = normalize_magnitude(values.astype(np.float64))
         return cls(values, present.astype(np.float64))
 
     def pearson(self) -> Array:
@@ -267,10 +269,10 @@ class _Numbers:
         V, M = self.values, self.present
         n = M.T @ M  # (n_tasks, n_tasks)
         total, squares = V.T @ M, (V**2).T @ M
-        covariance = V.T @ V - ratio(total * total.T, n)
+        covariance = V.T @ V - safe_divide(total * total.T, n)
         variance = _variance(total, squares, n)
         scale = np.sqrt(variance)
-        return np.clip(ratio(covariance, scale * scale.T), -1, 1)
+        return np.clip(safe_divide(covariance, scale * scale.T), -1, 1)
 
     def correlation_ratio(self, codes: NDArray[Any], sizes: NDArray[Any]) -> Array:
         """Return the ratios of tasks of several classes with these."""
@@ -281,20 +283,22 @@ class _Numbers:
         parts = [hot.T @ stack[rows] for rows, hot in one_hot(codes, sizes)]
         n, total, squares = np.split(np.sum(parts, axis=0), 3, axis=1)
         starts = np.cumsum(sizes) - sizes
-        between = np.add.reduceat(ratio(total**2, n), starts)  # (several, n_tasks)
+        between = np.add.reduceat(
+            safe_divide(total**2, n), starts
+        )  # (several, n_tasks)
         n, total, squares = (np.add.reduceat(Z, starts) for Z in (n, total, squares))
-        explained = between - ratio(total**2, n)
+        explained = between - safe_divide(total**2, n)
         variance = _variance(total, squares, n)
-        return np.sqrt(np.clip(ratio(explained, variance), 0, 1))
+        return np.sqrt(np.clip(safe_divide(explained, variance), 0, 1))
 
 
 def _variance(total: Array, squares: Array, n: Array) -> Array:
     """Return sums of squares around the mean; what is only rounding is zero."""
-    variance = squares - ratio(total**2, n)
+    variance = squares - safe_divide(total**2, n)
     return np.where(variance > 1e-12 * squares, variance, 0)
 
 
-def dependence(
+def measure_dependence(
     labels: Sequence[NDArray[Any]],
     n_classes: Sequence[int],
     method: str,
@@ -325,7 +329,7 @@ def dependence(
         M = np.column_stack([is_present(z) for z in labels]).astype(np.float64)
         value, n_rows = correlation(labels, n_classes), M.T @ M
     else:
-        joint = Joint.of(labels, n_classes, n_bins)
+        joint = ContingencyTables.from_labels(labels, n_classes, n_bins)
         n_rows = joint.n_rows
         if method == "mutual_information":
             value = mutual_information(joint)
@@ -333,7 +337,7 @@ def dependence(
             value = kl_divergence(joint)
         else:
             both, n_rows = positives(joint)
-            value = ratio(both, n_rows)
+            value = safe_divide(both, n_rows)
     return np.where(n_rows > 0, value, np.nan), n_rows
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skmtl._core.activations import ACTIVATIONS
 from skmtl._core.validation import Interval, StrOptions
-from skmtl.relation._adjacency import aligned_outputs
+from skmtl.relation._adjacency import match_outputs
 from skmtl.relation._base import GraphRelation, RelationModule, TaskTable
 from skmtl.relation._convolution import OutputGraph, normalized
 
@@ -138,7 +138,7 @@ class LabelGraph(GraphRelation):
         """Return weights between outputs: estimated ones, or those of their tasks."""
         if self.weights_ is None or not isinstance(self.adjacency, str):
             between = A[np.ix_(owner, owner)]
-            return np.where(aligned_outputs(owner, self.classes_), between, 0)
+            return np.where(match_outputs(owner, self.classes_), between, 0)
         place = owner.argsort(kind="stable").argsort()  # A has the order of tasks
         return np.where(owner[:, None] != owner, A[np.ix_(place, place)], 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from skmtl.relation._base import RelationModule
-from skmtl.relation._weights import Layout, Penalty, PenaltyModule
+from skmtl.relation._weights import Penalty, PenaltyModule, WeightLayout
 
 
 class MeanRegularized(Penalty):
@@ -62,7 +62,7 @@ class MeanRegularized(Penalty):
 class _MeanRegularized(PenaltyModule):
     mean: Tensor
 
-    def __init__(self, layout: Layout, scale: float) -> None:
+    def __init__(self, layout: WeightLayout, scale: float) -> None:
         super().__init__(layout, scale)
         alike = layout.alike
         self.register_buffer("mean", alike / alike.sum(dim=1, keepdim=True))

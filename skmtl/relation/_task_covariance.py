@@ -10,7 +10,13 @@ from torch import Tensor
 
 from skmtl._core.validation import Interval
 from skmtl.relation._base import RelationModule
-from skmtl.relation._weights import Layout, Penalty, PenaltyModule, quadratic, spectrum
+from skmtl.relation._weights import (
+    Penalty,
+    PenaltyModule,
+    WeightLayout,
+    quadratic,
+    spectrum,
+)
 
 
 class TaskCovariance(Penalty):
@@ -105,7 +111,7 @@ class _TaskCovariance(PenaltyModule):
     penalised: Tensor
 
     def __init__(
-        self, layout: Layout, scale: float, ridge: float, shrinkage: float
+        self, layout: WeightLayout, scale: float, ridge: float, shrinkage: float
     ) -> None:
         super().__init__(layout, scale)
         self.ridge = ridge

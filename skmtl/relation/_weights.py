@@ -53,13 +53,13 @@ class Penalty(Relation):
         spec.owner_ = task_of_output
         return spec
 
-    def _layout(self, n_tasks: int) -> Layout:
+    def _layout(self, n_tasks: int) -> WeightLayout:
         """Return where weights stand; tasks have one output where it is not known."""
         owner = torch.arange(n_tasks) if self.owner_ is None else self.owner_
-        return Layout(owner, n_tasks)
+        return WeightLayout(owner, n_tasks)
 
 
-class Layout:
+class WeightLayout:
     """Where the weights of outputs stand in the matrix of the tasks' weights.
 
     Parameters
@@ -99,7 +99,7 @@ class PenaltyModule(RelationModule):
 
     Parameters
     ----------
-    layout : Layout
+    layout : WeightLayout
         How the matrix is made.
     scale : float
         Weight of the measure in the loss. With zero, nothing is added.
@@ -107,7 +107,7 @@ class PenaltyModule(RelationModule):
 
     place: Tensor
 
-    def __init__(self, layout: Layout, scale: float) -> None:
+    def __init__(self, layout: WeightLayout, scale: float) -> None:
         super().__init__()
         self.n_tasks, self.n_groups = layout.n_tasks, layout.n_groups
         self.register_buffer("place", layout.place)

@@ -1,6 +1,6 @@
 """Which parameters tasks share: the ``sharing`` parameter."""
 
-from skmtl._core.specs import by_name
+from skmtl._core.specs import build_registry
 from skmtl.sharing._adapter import Adapter as Adapter
 from skmtl.sharing._adatt import AdaTT as AdaTT
 from skmtl.sharing._additive import Additive as Additive
@@ -24,4 +24,4 @@ from skmtl.sharing._soft import Soft as Soft
 from skmtl.sharing._task_token import TaskToken as TaskToken
 
 #: Sharing strategies that a string can name.
-SHARING = by_name(Sharing, globals())
+SHARING = build_registry(Sharing, globals())

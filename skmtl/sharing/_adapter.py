@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmtl._core.layers import Stateless, detach_in_inference
+from skmtl._core.layers import FunctionalModule, detach_in_inference
 from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import HardModule
@@ -119,7 +119,7 @@ class _Adapter(SharingModule):
             bound = 1 / math.sqrt(n_inputs)  # as torch.nn.Linear starts
             self.A.append(nn.init.uniform_(A, -bound, bound))
             self.B.append(torch.zeros(self.n_tasks, n_outputs, rank))
-        self.network = Stateless(columns)
+        self.network = FunctionalModule(columns)
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
         shared = map(detach_in_inference, self.shared)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule
-from skmtl.sharing._experts import Levels, StackedGate, pooled
+from skmtl.sharing._experts import Levels, StackedGate, pool_positions
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder
@@ -110,7 +110,7 @@ class _AdaTT(SharingModule):
             G = gate(Z)  # (tasks, n, tasks * n_experts)
             W = G + self._native_weights(level).unsqueeze(1)
             H = torch.einsum("tne,ne...->tn...", W, experts)
-            Z = pooled(H)
+            Z = pool_positions(H)
         return H, experts, G
 
     def _native_weights(self, level: int) -> Tensor:

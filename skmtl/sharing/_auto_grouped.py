@@ -13,7 +13,7 @@ from sklearn.base import clone
 from skmtl._core.validation import Interval, StrOptions
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._grouped import Grouped
-from skmtl.sharing._task_grouping import best_groups
+from skmtl.sharing._task_grouping import find_task_groups
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder
@@ -82,7 +82,7 @@ class AutoGrouped(Sharing):
         """Return the spec with the groups that tasks fall into."""
         n_groups = None if self.n_groups == "auto" else int(self.n_groups)
         found: Self = clone(self)
-        found.groups_ = best_groups(np.nan_to_num(affinity), n_groups)
+        found.groups_ = find_task_groups(np.nan_to_num(affinity), n_groups)
         return found
 
     def build(

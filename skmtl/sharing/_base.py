@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skmtl._core.specs import Spec
 
 if TYPE_CHECKING:
-    from skmtl._data.targets import Block
+    from skmtl._data.targets import OutputBlock
     from skmtl.encoder import Encoder
 
 
@@ -156,12 +156,12 @@ class SharingModule(nn.Module):
         gates = self.gates(X)
         return None if gates is None else on_one_expert(gates)
 
-    def coupling(self, blocks: Sequence[Block]) -> nn.Module | None:
+    def coupling(self, blocks: Sequence[OutputBlock]) -> nn.Module | None:
         """Return what lets outputs of tasks enter those of others, or None.
 
         Parameters
         ----------
-        blocks : sequence of Block
+        blocks : sequence of OutputBlock
             Layout of the outputs.
 
         Returns

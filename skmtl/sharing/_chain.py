@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._core.validation import SEQUENCES, Interval, StrOptions, task_numbers
+from skmtl._core.validation import SEQUENCES, Interval, StrOptions, resolve_tasks
 from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import HardModule
 
 if TYPE_CHECKING:
-    from skmtl._data.targets import Block
+    from skmtl._data.targets import OutputBlock
     from skmtl.encoder import Encoder, EncoderModule
 
 
@@ -81,7 +81,7 @@ class Chain(Sharing):
         elif isinstance(order, str) and order == "label_count":
             order = sorted(range(len(names)), key=lambda t: -n_labels[t])
         elif not isinstance(order, str):
-            order = task_numbers(order, names, "The 'order' parameter of Chain")
+            order = resolve_tasks(order, names, "The 'order' parameter of Chain")
         return clone(self).set_params(order=order)  # type: ignore[no-any-return]
 
     def build(
@@ -100,7 +100,7 @@ class _Chain(HardModule):
         self.orders = orders
         self.n_stages = n_stages
 
-    def coupling(self, blocks: Sequence[Block]) -> nn.Module | None:
+    def coupling(self, blocks: Sequence[OutputBlock]) -> nn.Module | None:
         several = sum(len(block.tasks) for block in blocks) > 1
         return _Links(blocks, self.orders, self.n_stages) if several else None
 
@@ -110,7 +110,9 @@ class _Links(nn.Module):
     order_logits: Tensor | None
     seen: Tensor
 
-    def __init__(self, blocks: Sequence[Block], orders: Any, n_stages: int) -> None:
+    def __init__(
+        self, blocks: Sequence[OutputBlock], orders: Any, n_stages: int
+    ) -> None:
         super().__init__()
         self.blocks = blocks
         self.register_buffer("orders", torch.tensor(orders))
@@ -139,7 +141,7 @@ class _Links(nn.Module):
             Z = torch.baddbmm(start, torch.cat(parts, dim=2), links)
         return torch.einsum("r,rno->no", self.order_weights, Z)
 
-    def _phi(self, i: int, block: Block, Z: Tensor) -> Tensor:
+    def _phi(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
         Z = Z[:, :, block.start : block.stop]
         if block.kind == "regression":
             return Z

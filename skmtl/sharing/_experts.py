@@ -112,12 +112,12 @@ class Levels(nn.Module):
                 yield from steps[i].parameters()
 
 
-def pooled(H: Tensor) -> Tensor:
+def pool_positions(H: Tensor) -> Tensor:
     """Average (k, n, channels, ...) over positions; leave (k, n, width) as it is."""
     return H if H.ndim == 3 else H.flatten(3).mean(dim=-1)
 
 
-def mixture(G: Tensor, own: Tensor | None, shared: Tensor | None) -> Tensor:
+def mix_experts(G: Tensor, own: Tensor | None, shared: Tensor | None) -> Tensor:
     """Mix own experts of gates and experts that all gates see.
 
     Parameters

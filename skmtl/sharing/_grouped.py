@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from skmtl._core.validation import SEQUENCES, task_numbers
+from skmtl._core.validation import SEQUENCES, resolve_tasks
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Grouped(Sharing):
         """Return the spec with groups of task numbers."""
         groups = [names] if self.groups is None else self.groups
         tasks = (task for group in groups for task in group)
-        numbers = task_numbers(tasks, names, "The 'groups' parameter of Grouped")
+        numbers = resolve_tasks(tasks, names, "The 'groups' parameter of Grouped")
         ends = np.cumsum([len(group) for group in groups])
         parts = np.split(np.array(numbers), ends[:-1])
         numbered: Self = clone(self).set_params(groups=[p.tolist() for p in parts])

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skmtl._core.random_source import generator
+from skmtl._core.random_source import get_generator
 from skmtl._core.validation import Interval
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 
@@ -132,7 +132,7 @@ class _LearnedBranching(MixtureModule):
         """Return one row per reader that is one at its parent and else zero."""
         logits = self.scale * choice
         if self.training:
-            uniform = torch.empty_like(logits).uniform_(generator=generator())
+            uniform = torch.empty_like(logits).uniform_(generator=get_generator())
             uniform = uniform.clamp_min(torch.finfo(logits.dtype).tiny)
             logits = logits - (-uniform.log()).log()  # Gumbel noise
         parents = torch.arange(logits.shape[1], device=logits.device)

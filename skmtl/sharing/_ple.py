@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skmtl._core.validation import Interval
 from skmtl.sharing._base import Sharing, SharingModule, on_one_expert
-from skmtl.sharing._experts import Levels, StackedGate, mixture, pooled
+from skmtl.sharing._experts import Levels, StackedGate, mix_experts, pool_positions
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder
@@ -129,11 +129,11 @@ class _PLE(SharingModule):
             if self.shared is not None:
                 shared = self.shared(level, H_s).transpose(0, 1)  # (n, n_shared, ...)
             G = gate(Z)  # (tasks, n, n_own + n_shared)
-            H = mixture(G, own, shared)  # (tasks, n, ...)
+            H = mix_experts(G, own, shared)  # (tasks, n, ...)
             if level < len(self.shared_gate):
-                H_s = mixture(self.shared_gate[level](Z_s), own, shared)
-                Z_s = pooled(H_s)
-            Z = pooled(H)
+                H_s = mix_experts(self.shared_gate[level](Z_s), own, shared)
+                Z_s = pool_positions(H_s)
+            Z = pool_positions(H)
         return H, shared, G
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
-from skmtl._core.validation import near_one
+from skmtl._core.validation import normalize_magnitude
 
 #: Up to this many tasks, all groupings are searched.
 N_EXACT = 12
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 Groups = NDArray[np.int64]  # the group of each task
 
 
-def best_groups(affinity: Array, n_groups: int | None) -> list[list[int]]:
+def find_task_groups(affinity: Array, n_groups: int | None) -> list[list[int]]:
     """Return the best groups of tasks.
 
     Parameters
@@ -36,12 +36,16 @@ def best_groups(affinity: Array, n_groups: int | None) -> list[list[int]]:
     mutual = affinity / 2 + affinity.T / 2  # in every score, both directions count
     np.fill_diagonal(mutual, 0)
     # The scale is no matter, but squares of huge numbers would overflow.
-    mutual = near_one(mutual.ravel()).reshape(mutual.shape)
-    groups = _found(mutual) if n_groups is None else _given(mutual, n_groups)
+    mutual = normalize_magnitude(mutual.ravel()).reshape(mutual.shape)
+    groups = (
+        _search_grouping(mutual)
+        if n_groups is None
+        else _find_fixed_grouping(mutual, n_groups)
+    )
     return sorted(np.flatnonzero(groups == g).tolist() for g in np.unique(groups))
 
 
-def _given(mutual: Array, n_groups: int) -> Groups:
+def _find_fixed_grouping(mutual: Array, n_groups: int) -> Groups:
     """Return the grouping with the highest affinity of tasks with their groups."""
     if len(mutual) > N_EXACT:
         groups: Groups = _cuts(mutual)[len(mutual) - n_groups]
@@ -50,7 +54,7 @@ def _given(mutual: Array, n_groups: int) -> Groups:
     return _best_partition(within / np.maximum(size - 1, 1), n_groups)
 
 
-def _found(mutual: Array) -> Groups:
+def _search_grouping(mutual: Array) -> Groups:
     """Return the grouping that tells best which affinities are high, if one does."""
     n_tasks = len(mutual)
     groups = np.zeros(n_tasks, dtype=np.int64)

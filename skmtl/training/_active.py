@@ -11,7 +11,7 @@ from skmtl.training._members import Members, StackedWeighting
 from skmtl.weighting import WeightingModule
 
 
-class Active:
+class ActiveMembers:
     """The members that still train, as views of the first of all.
 
     All of them stay in one place, whole, for callbacks to see; members that stop are

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skmtl._core.random_source import generator
-from skmtl._core.specs import Spec, resolve
+from skmtl._core.random_source import get_generator
+from skmtl._core.specs import Spec, resolve_spec
 from skmtl._core.validation import Interval
-from skmtl.training._batches import Batch, BlockTarget, Rows
+from skmtl.training._batches import Batch, BlockTarget, TrainingRows
 
 
 class Augmentation(Spec):
@@ -102,7 +102,7 @@ class Flip(Augmentation):
         """Mirror some images."""
         shape = len(X), 1, 1, 1
         drawn = torch.empty(shape, device=X.device, dtype=torch.float32)
-        mirrored = drawn.uniform_(generator=generator()) < 0.5
+        mirrored = drawn.uniform_(generator=get_generator()) < 0.5
         return torch.where(mirrored, X.flip(-1), X)
 
 
@@ -137,7 +137,7 @@ class Crop(Augmentation):
         n, _, height, width = X.shape
         a, b = math.ceil(self.padding * height), math.ceil(self.padding * width)
         windows = F.pad(X, (b, b, a, a)).unfold(2, height, 1).unfold(3, width, 1)
-        source = generator()
+        source = get_generator()
         top = torch.randint(2 * a + 1, (n,), device=X.device, generator=source)
         left = torch.randint(2 * b + 1, (n,), device=X.device, generator=source)
         return windows[torch.arange(n, device=X.device), :, top, left]
@@ -177,7 +177,7 @@ class Noise(Augmentation):
         Z = X / unit
         center = Z.nanmean(axes, keepdim=True)
         spread = (Z - center).square().nanmean(axes, keepdim=True).sqrt() * unit
-        noise = torch.empty_like(X).normal_(generator=generator())
+        noise = torch.empty_like(X).normal_(generator=get_generator())
         return X.addcmul(spread, noise, value=self.scale)
 
 
@@ -222,7 +222,7 @@ class Mixup(Augmentation):
     def batch(self, X: Tensor, y: list[BlockTarget]) -> Batch:
         """Mix every row with another; its labels become those of both."""
         share = self._shares(X)
-        other = torch.randperm(len(X), device=X.device, generator=generator())
+        other = torch.randperm(len(X), device=X.device, generator=get_generator())
         mixed = X[other].lerp(X, share.reshape(-1, *[1] * (X.ndim - 1)))
         return mixed, [_of_both(labels, w, share, other) for labels, w in y]
 
@@ -230,7 +230,7 @@ class Mixup(Augmentation):
         """Return the larger share of each pair, of shape (n,)."""
         # Beta as a ratio of gammas G(alpha) = G(alpha + 1) U^(1 / alpha), of which the
         # logarithms are taken: for small alpha both gammas underflow.
-        shape, source = X.new_full((2, len(X)), self.alpha + 1), generator()
+        shape, source = X.new_full((2, len(X)), self.alpha + 1), get_generator()
         gamma = torch._standard_gamma(shape, generator=source)
         uniform_logs = -torch.empty_like(shape).exponential_(generator=source)
         tiny = torch.finfo(shape.dtype).tiny
@@ -300,7 +300,7 @@ def _resolved(entry: Any) -> Augmentation:
     if isinstance(entry, Augmentation) or (
         isinstance(entry, str) and entry in AUGMENTATION
     ):
-        return resolve(entry, AUGMENTATION)
+        return resolve_spec(entry, AUGMENTATION)
     if callable(entry):
         return Function(entry)
     raise ValueError(
@@ -309,14 +309,16 @@ def _resolved(entry: Any) -> Augmentation:
     )
 
 
-def check_augmentation(augmentation: Sequence[Augmentation], rows: Rows) -> None:
+def check_augmentation(
+    augmentation: Sequence[Augmentation], rows: TrainingRows
+) -> None:
     """Try augmentations on two rows of the training data, before training.
 
     Parameters
     ----------
     augmentation : sequence of Augmentation
         What is tried.
-    rows : Rows
+    rows : TrainingRows
         The training data.
 
     Raises

@@ -10,20 +10,20 @@ from torch import Tensor
 
 from skmtl._core.validation import warn_user
 from skmtl.training._gradients import TaskGradients
-from skmtl.training._module import MultiTaskModule, Trace
-from skmtl.training._processes import ALONE, Processes
+from skmtl.training._module import ForwardPass, MultiTaskModule
+from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.training._runtime import reusable_graphs
-from skmtl.training._tally import GradientTally
+from skmtl.training._tally import EpochGradients
 from skmtl.weighting import (
     GradientCombiningModule,
     GradientWeightingModule,
     Weighting,
     WeightingModule,
 )
-from skmtl.weighting._gramian_solvers import LOWEST_SUM
+from skmtl.weighting._gramian_solvers import MIN_RELATIVE_SUM
 
 
-class Balance:
+class TaskBalancer:
     """Goes back from the tasks' losses with the weights that a weighting gives them.
 
     Weights sum to the number of tasks present in a batch, so that the learning rate
@@ -52,12 +52,12 @@ class Balance:
         spec: Weighting,
         task_weight: Tensor,
         record_gradients: bool,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.module = module
         self.processes = processes
         self.weighting = weighting
-        self.weigh(task_weight)
+        self.set_task_weight(task_weight)
         self.name = type(spec).__name__
         self.update_every = getattr(spec, "update_every", 1)
         self.gradients = self._task_gradients(spec, record_gradients)
@@ -67,7 +67,7 @@ class Balance:
         self._raw = torch.ones_like(task_weight)
         self.begin_epoch()
 
-    def weigh(self, task_weight: Tensor) -> None:
+    def set_task_weight(self, task_weight: Tensor) -> None:
         """Set the fixed factors of the weights.
 
         Parameters
@@ -106,7 +106,7 @@ class Balance:
 
     def begin_epoch(self) -> None:
         """Forget what the epoch before has recorded."""
-        self._seen = GradientTally()
+        self._seen = EpochGradients()
         self._weights: list[Tensor] = []
 
     def end_epoch(self, losses: NDArray[np.float64]) -> dict[str, Any]:
@@ -157,13 +157,13 @@ class Balance:
         return self._rescaled(self.weighting(losses, present), present)
 
     def backward(
-        self, trace: Trace, losses: Tensor, counts: Tensor | None
+        self, trace: ForwardPass, losses: Tensor, counts: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Give every parameter its gradient.
 
         Parameters
         ----------
-        trace : Trace
+        trace : ForwardPass
             A forward pass.
         losses : Tensor of shape (n_tasks,)
             Mean loss of each task.
@@ -204,7 +204,7 @@ class Balance:
     def _by_gradients(
         self,
         gradients: TaskGradients,
-        trace: Trace,
+        trace: ForwardPass,
         losses: Tensor,
         counts: Tensor | None,
         penalty: Tensor | None,
@@ -257,7 +257,7 @@ class Balance:
         """
         left = weights * self.task_weight
         left = left if present is None else left.where(present, 0)
-        usable = left.sum() > LOWEST_SUM * left.abs().sum()
+        usable = left.sum() > MIN_RELATIVE_SUM * left.abs().sum()
         return torch.where(usable, weights, torch.ones_like(weights))
 
     def _rescaled(self, weights: Tensor, present: Tensor | None) -> Tensor:

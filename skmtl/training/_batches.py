@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor
 
-from skmtl._core.validation import near_one
-from skmtl._data.row_index import Positions, position_type
-from skmtl._data.streamed_table import Streamed
-from skmtl._data.targets import Block
+from skmtl._core.validation import normalize_magnitude
+from skmtl._data.row_index import RowIndex, choose_index_dtype
+from skmtl._data.streamed_table import StreamedTable
+from skmtl._data.targets import OutputBlock
 from skmtl.encoder import InputStage
-from skmtl.training._processes import ALONE, Processes
+from skmtl.training._processes import SINGLE_PROCESS, Processes
 
 #: Largest exponent of weights whose sums and products any type holds.
 MAX_EXPONENT = 53
@@ -23,7 +23,7 @@ BlockTarget = tuple[Tensor, Tensor | None]
 Batch = tuple[Tensor, list[BlockTarget]]
 
 
-class Source:
+class InputSource:
     """Rows of X as tensors of the compute type on the compute device.
 
     Arrays in memory become one tensor, without a copy where type and order allow it,
@@ -33,7 +33,7 @@ class Source:
 
     Parameters
     ----------
-    X : ndarray, sparse matrix in CSR form or Streamed, of shape (n, ...)
+    X : ndarray, sparse matrix in CSR form or StreamedTable, of shape (n, ...)
         The samples.
     dtype : torch.dtype
         Compute type.
@@ -59,8 +59,8 @@ class Source:
         self.dtype = dtype
         self.device = device
         self.n_samples = X.shape[0]
-        self.data: NDArray[Any] | csr_array | csr_matrix | Streamed | Tensor = X
-        self.streamed = X if isinstance(X, Streamed) else None
+        self.data: NDArray[Any] | csr_array | csr_matrix | StreamedTable | Tensor = X
+        self.streamed = X if isinstance(X, StreamedTable) else None
         plain = not issparse(X) and self.streamed is None
         if resident and plain and X.flags.writeable and not is_memmap(X):
             tensor = torch.from_numpy(np.ascontiguousarray(X)).to(dtype)
@@ -78,7 +78,7 @@ class Source:
             return self._sent(self.data[start:stop])
         return self._to_tensor(self._select(slice(start, stop)))
 
-    def _select(self, rows: Positions | slice) -> Any:
+    def _select(self, rows: RowIndex | slice) -> Any:
         data: Any = self.data
         if issparse(data):
             part = data[rows]
@@ -123,12 +123,12 @@ def _fits(tensor: Tensor, device: torch.device) -> bool:
     return tensor.nbytes < free // 2
 
 
-class Rows(torch.utils.data.Dataset[Batch]):
+class TrainingRows(torch.utils.data.Dataset[Batch]):
     """Some rows of the data with their packed targets.
 
     Parameters
     ----------
-    source : Source
+    source : InputSource
         The samples.
     targets : list of (Tensor of shape (N, n_block_tasks), Tensor or None)
         Labels and weights of each block of tasks for all samples of the source.
@@ -149,9 +149,9 @@ class Rows(torch.utils.data.Dataset[Batch]):
 
     def __init__(
         self,
-        source: Source,
+        source: InputSource,
         targets: Sequence[BlockTarget],
-        index: Positions | None = None,
+        index: RowIndex | None = None,
         odds: NDArray[np.float64] | None = None,
     ) -> None:
         self.source = source
@@ -161,11 +161,11 @@ class Rows(torch.utils.data.Dataset[Batch]):
         self.soft: tuple[Tensor, Tensor] | None = None
         self.teacher = 0
 
-    def subset(self, rows: Positions) -> "Rows":
+    def subset(self, rows: RowIndex) -> "TrainingRows":
         """Return some of these rows, given by their positions."""
         index = torch.from_numpy(rows)
         kept = index if self.index is None else self.index[index]
-        return Rows(self.source, self.targets, kept.numpy())
+        return TrainingRows(self.source, self.targets, kept.numpy())
 
     def __len__(self) -> int:
         return self.source.n_samples if self.index is None else len(self.index)
@@ -179,9 +179,9 @@ class Rows(torch.utils.data.Dataset[Batch]):
         streamed = self.source.streamed
         if streamed is None:
             return index
-        return torch.from_numpy(streamed.in_file_order(index.numpy()))
+        return torch.from_numpy(streamed.sort_by_file(index.numpy()))
 
-    def first(self, n: int) -> "Rows":
+    def first(self, n: int) -> "TrainingRows":
         """Return the first rows."""
         return self.subset(np.arange(min(n, len(self))))
 
@@ -222,7 +222,7 @@ class Batches:
 
     Parameters
     ----------
-    rows : Rows
+    rows : TrainingRows
         The data.
     batch_size : int
         Rows per batch.
@@ -234,10 +234,10 @@ class Batches:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: TrainingRows,
         batch_size: int,
         generator: torch.Generator | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
@@ -278,9 +278,9 @@ class Batches:
             return order
         pieces = self.pieces() if pieces is None else pieces
         args = order.numpy(), pieces.numpy(), self.generator  # type: ignore[union-attr]
-        shuffled = streamed.shuffled(*args)
+        shuffled = streamed.shuffle(*args)
         # There are many, and several members may each have an order.
-        small = position_type(streamed.blocks.n_rows)
+        small = choose_index_dtype(streamed.blocks.n_rows)
         return torch.from_numpy(shuffled.astype(small, copy=False))
 
     def pieces(self) -> Tensor | None:
@@ -315,7 +315,7 @@ def sizes(n_rows: int, batch_size: int, n_processes: int = 1) -> list[int]:
     return [*sizes[:-2], batch_size + rest] if joins else sizes
 
 
-def on_device(index: Tensor, rows: Rows) -> Tensor:
+def on_device(index: Tensor, rows: TrainingRows) -> Tensor:
     """Return numbers of samples where they are used: once, not per batch."""
     source = rows.source
     if isinstance(source.data, Tensor):
@@ -324,7 +324,7 @@ def on_device(index: Tensor, rows: Rows) -> Tensor:
 
 
 def pack_targets(
-    blocks: Sequence[Block],
+    blocks: Sequence[OutputBlock],
     labels: Sequence[NDArray[Any]],
     weight: NDArray[np.float64] | None,
     dtype: torch.dtype,
@@ -340,7 +340,9 @@ def pack_targets(
         present = ~np.isnan(y) if block.kind == "regression" else y >= 0
         w: Tensor | None = None
         if weight is not None:
-            W = near_one(weight[:, block.tasks] * present, usual=MAX_EXPONENT)
+            W = normalize_magnitude(
+                weight[:, block.tasks] * present, usual=MAX_EXPONENT
+            )
             w = torch.from_numpy(W).to(device, dtype)
         elif not present.all():
             w = torch.from_numpy(present).to(device)

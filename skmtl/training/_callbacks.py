@@ -9,7 +9,7 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from tqdm.auto import tqdm
 
-from skmtl._core.printable import printable
+from skmtl._core.printable import escape_text
 from skmtl._core.validation import warn_user
 
 #: What a bar shows, which may be within an epoch.
@@ -191,7 +191,7 @@ class Progress(Callback):
         losses = epoch["train_losses"]
         named = list(zip(net.task_names, losses, strict=True))
         for name, loss in named[: self.n_shown]:
-            shown[printable(name)] = f"{loss:.4f}"
+            shown[escape_text(name)] = f"{loss:.4f}"
         if len(losses) > self.n_shown:
             shown["..."] = f"{len(losses) - self.n_shown} more"
         for name, better in (("valid_score", max), ("valid_loss", min)):

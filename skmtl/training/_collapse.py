@@ -5,7 +5,7 @@ import torch
 from skmtl._core.validation import warn_user
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import SharingModule
-from skmtl.training._batches import Rows
+from skmtl.training._batches import TrainingRows
 from skmtl.training._members import Members
 from skmtl.training._net import MultiTaskNet
 
@@ -15,7 +15,7 @@ N_ROWS = 1024
 N_NAMES = 3
 
 
-def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
+def warn_of_collapse(net: MultiTaskNet, rows: TrainingRows) -> None:
     """Warn once, by name, of tasks whose gate has collapsed onto one expert.
 
     Of several members, all must have done so.
@@ -24,7 +24,7 @@ def warn_of_collapse(net: MultiTaskNet, rows: Rows) -> None:
     ----------
     net : MultiTaskNet
         A net after training.
-    rows : Rows
+    rows : TrainingRows
         Its training data.
     """
     module = net.module_

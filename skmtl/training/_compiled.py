@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
-from skmtl.training._module import MultiTaskModule, Trace
+from skmtl.training._module import ForwardPass, MultiTaskModule
 from skmtl.training._runtime import reusable_graphs
 
 
@@ -102,9 +102,9 @@ def compiling(backend: str | None) -> Iterator[None]:
         yield
 
 
-def tracing(
+def compile_forward(
     backend: str | None, task_by_task: bool
-) -> Callable[[MultiTaskModule, Tensor], Trace]:
+) -> Callable[[MultiTaskModule, Tensor], ForwardPass]:
     """Return what makes the trace of a module.
 
     Parameters
@@ -121,10 +121,12 @@ def tracing(
     """
     if backend is None:
         return MultiTaskModule.trace
-    return compiled(MultiTaskModule.trace, Parted(backend) if task_by_task else backend)
+    return compiled(
+        MultiTaskModule.trace, PartitionedBackend(backend) if task_by_task else backend
+    )
 
 
-class Parted:
+class PartitionedBackend:
     """Compiles a graph in parts that end where it has outputs.
 
     What is compiled at once has no gradients of one output at another. Part by part, a

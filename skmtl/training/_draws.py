@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from skmtl._core.layers import Dropout, Stateless
+from skmtl._core.layers import Dropout, FunctionalModule
 from skmtl.training._augmentation import Function
 from skmtl.training._callbacks import SklearnCallbacks
 from skmtl.training._lookahead import Lookahead
@@ -25,7 +25,7 @@ DRAWING = (
 FOREIGN = (Function, Lookahead, SklearnCallbacks)
 
 
-def draws_alone(net: MultiTaskNet) -> bool:
+def uses_own_generator_only(net: MultiTaskNet) -> bool:
     """Tell whether all of a net's training draws from the thread's own generator.
 
     Parameters
@@ -77,7 +77,7 @@ def _modules(module: nn.Module) -> Iterator[nn.Module]:
     """Yield all modules, those too that are run with parameters of others."""
     for part in module.modules():
         yield part
-        if isinstance(part, Stateless):
+        if isinstance(part, FunctionalModule):
             yield from _modules(part.skeleton)
 
 

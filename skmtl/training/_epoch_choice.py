@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._data.row_index import Positions
-from skmtl._data.targets import Block
-from skmtl.training._batches import Rows
-from skmtl.training._refine import MANY_ROWS, averaged
+from skmtl._data.row_index import RowIndex
+from skmtl._data.targets import OutputBlock
+from skmtl.training._batches import TrainingRows
+from skmtl.training._refine import MANY_ROWS, average_networks
 
 #: Parts into which groups are put to fit slopes and thresholds, at most.
 N_PARTS = 8
@@ -33,7 +33,7 @@ class EpochChoice:
 
     Parameters
     ----------
-    rows : sequence of Rows
+    rows : sequence of TrainingRows
         Held-out rows of each network.
 
     Attributes
@@ -48,7 +48,7 @@ class EpochChoice:
         Chosen epoch of each group, from 1 on; zero before there is any.
     """
 
-    def __init__(self, rows: Sequence[Rows]) -> None:
+    def __init__(self, rows: Sequence[TrainingRows]) -> None:
         self.parts = rows
         self.rows = [r.numbers().cpu().numpy() for r in rows]
         self.group, self.members = group_rows(self.rows, rows[0].source.n_samples)
@@ -112,12 +112,12 @@ class EpochChoice:
         place = torch.from_numpy(index).to(Z.device)
         kept.index_copy_(0, place, Z.index_select(0, place))
 
-    def outputs(self, blocks: Sequence[Block]) -> Tensor:
+    def outputs(self, blocks: Sequence[OutputBlock]) -> Tensor:
         """Return the predictions at the chosen epochs, and forget them.
 
         Parameters
         ----------
-        blocks : sequence of Block
+        blocks : sequence of OutputBlock
             Layout of the outputs.
 
         Returns
@@ -133,7 +133,7 @@ class EpochChoice:
         return Z
 
     def sample(
-        self, epoch: int, blocks: Sequence[Block]
+        self, epoch: int, blocks: Sequence[OutputBlock]
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Return the predictions of an epoch for a sample of all held-out rows.
 
@@ -141,7 +141,7 @@ class EpochChoice:
         ----------
         epoch : int
             An epoch that some group has chosen.
-        blocks : sequence of Block
+        blocks : sequence of OutputBlock
             Layout of the outputs.
 
         Returns
@@ -212,7 +212,7 @@ def _are_rows(values: Any, sizes: list[int], n_outputs: int) -> bool:
 
 
 def group_rows(
-    rows: Sequence[Positions], n_samples: int
+    rows: Sequence[RowIndex], n_samples: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """Group samples by the sets of rows that they belong to.
 
@@ -246,7 +246,7 @@ def average_rows(
     values: Sequence[Tensor | None],
     rows: Sequence[NDArray[Any]],
     n_samples: int,
-    blocks: Sequence[Block],
+    blocks: Sequence[OutputBlock],
 ) -> Tensor:
     """Average what several networks predict for some samples each.
 
@@ -258,7 +258,7 @@ def average_rows(
         Which samples they are.
     n_samples : int
         Number of samples.
-    blocks : sequence of Block
+    blocks : sequence of OutputBlock
         Layout of the outputs.
 
     Returns
@@ -285,7 +285,7 @@ def _average(
     pairs: list[tuple[Tensor, NDArray[Any]]],
     part: slice,
     like: Tensor,
-    blocks: Sequence[Block],
+    blocks: Sequence[OutputBlock],
 ) -> Tensor:
     every = like.new_zeros(len(pairs), *like.shape)
     share = like.new_zeros(every.shape[:2])
@@ -294,4 +294,4 @@ def _average(
         place = torch.from_numpy(r[index] - part.start).long()
         every[i, place] = Z[torch.from_numpy(index).to(Z.device)].cpu()
         share[i, place] = 1.0
-    return averaged(every, blocks, share / share.sum(dim=0))
+    return average_networks(every, blocks, share / share.sum(dim=0))

@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skmtl.training._module import MultiTaskModule, Trace
-from skmtl.training._processes import ALONE, Processes
+from skmtl.training._module import ForwardPass, MultiTaskModule
+from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.weighting import GradientCombiningModule
 
 #: Numbers in the seeds of one batched backward pass; more tasks than fit take turns.
@@ -36,7 +36,7 @@ class TaskGradients:
     """
 
     def __init__(
-        self, module: MultiTaskModule, at: str, processes: Processes = ALONE
+        self, module: MultiTaskModule, at: str, processes: Processes = SINGLE_PROCESS
     ) -> None:
         self.module = module
         self.at = at
@@ -46,12 +46,14 @@ class TaskGradients:
         self.own = [p for p in module.parameters() if p not in shared]
         self._batched = True
 
-    def gramian(self, trace: Trace, D: Tensor) -> tuple[Tensor, list[Tensor] | None]:
+    def gramian(
+        self, trace: ForwardPass, D: Tensor
+    ) -> tuple[Tensor, list[Tensor] | None]:
         """Return inner products of the tasks' gradients, and gradients if they exist.
 
         Parameters
         ----------
-        trace : Trace
+        trace : ForwardPass
             A forward pass.
         D : Tensor of shape (n, n_outputs)
             Gradient of the sum of losses at the outputs.
@@ -74,12 +76,12 @@ class TaskGradients:
             gramian = _products([self.at_features(trace, D)])
         return self.processes.total(gramian), None  # rows are those of one process
 
-    def at_features(self, trace: Trace, D: Tensor) -> Tensor:
+    def at_features(self, trace: ForwardPass, D: Tensor) -> Tensor:
         """Return the tasks' gradients at shared features.
 
         Parameters
         ----------
-        trace : Trace
+        trace : ForwardPass
             A forward pass with shared features.
         D : Tensor of shape (n, n_outputs)
             Gradient of the sum of losses at the outputs.
@@ -96,13 +98,13 @@ class TaskGradients:
         return gradients
 
     def at_parameters(
-        self, trace: Trace, D: Tensor, tasks: Tensor | None = None
+        self, trace: ForwardPass, D: Tensor, tasks: Tensor | None = None
     ) -> list[Tensor]:
         """Return the tasks' gradients at shared parameters.
 
         Parameters
         ----------
-        trace : Trace
+        trace : ForwardPass
             A forward pass.
         D : Tensor of shape (n, n_outputs)
             Gradient of the sum of losses at the outputs.
@@ -170,7 +172,7 @@ class TaskGradients:
 
     def backward(
         self,
-        trace: Trace,
+        trace: ForwardPass,
         D: Tensor,
         penalty: Tensor | None,
         weights: Tensor,
@@ -181,7 +183,7 @@ class TaskGradients:
 
         Parameters
         ----------
-        trace : Trace
+        trace : ForwardPass
             A forward pass.
         D : Tensor of shape (n, n_outputs)
             Gradient of the sum of losses at the outputs.
@@ -211,7 +213,7 @@ class TaskGradients:
 
     def backward_combined(
         self,
-        trace: Trace,
+        trace: ForwardPass,
         D: Tensor,
         penalty: Tensor | None,
         own_weights: Tensor,
@@ -222,7 +224,7 @@ class TaskGradients:
 
         Parameters
         ----------
-        trace : Trace
+        trace : ForwardPass
             A forward pass.
         D : Tensor of shape (n, n_outputs)
             Gradient of the sum of losses at the outputs.

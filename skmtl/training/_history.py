@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from skorch.history import History
 from skorch.utils import open_file_like
 
-from skmtl._core.printable import printable
+from skmtl._core.printable import escape_text
 
 #: Lists with a number per task, and the names under which loggers find the numbers.
 OF_TASKS = {
@@ -121,7 +121,7 @@ class TaskHistory(History):  # type: ignore[misc]
     def __init__(
         self, records: Iterable[Mapping[str, Any]] = (), names: Iterable[Any] = ()
     ) -> None:
-        self.positions = {printable(name): t for t, name in enumerate(names)}
+        self.positions = {escape_text(name): t for t, name in enumerate(names)}
         super().__init__(EpochRecord(self.positions, _plain(r)) for r in records)
 
     def new_epoch(self) -> None:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from skmtl._core.history import mean_known
-from skmtl._data.row_index import Positions
-from skmtl.training._batches import Rows
-from skmtl.training._processes import ALONE, Processes
+from skmtl._core.history import mean_of_known
+from skmtl._data.row_index import RowIndex
+from skmtl.training._batches import TrainingRows
+from skmtl.training._processes import SINGLE_PROCESS, Processes
 
 Array = NDArray[np.float64]
 
@@ -24,19 +24,19 @@ class Judge(Protocol):
     def metrics(self) -> Any:
         """How it scores; None where by losses."""
 
-    def scores(self, losses: Array, outputs: Tensor, rows: Positions) -> Array:
+    def scores(self, losses: Array, outputs: Tensor, rows: RowIndex) -> Array:
         """Return the scores of the tasks on some rows, the greater the better."""
 
     def worth(self, scores: Array) -> float:
         """Return the one number that decides."""
 
 
-class Judging:
+class ValidationScores:
     """The last scores of one network, or of every member.
 
     Parameters
     ----------
-    judge : Judge
+    judge : ValidationScorer
         Scores tasks.
     n_estimators : int
         Number of networks.
@@ -49,11 +49,11 @@ class Judging:
         self.scores = np.full((n_estimators, n_tasks), np.nan)
         self.worth = np.full(n_estimators, np.nan)
 
-    def see(
+    def update(
         self,
         losses: Array,
         outputs: Sequence[Tensor] | Tensor,
-        rows: Sequence[Rows],
+        rows: Sequence[TrainingRows],
         numbers: Sequence[int] | NDArray[np.intp],
     ) -> dict[str, Any]:
         """Score those that train; return what to record.
@@ -64,7 +64,7 @@ class Judging:
             Their mean losses.
         outputs : sequence of Tensor of shape (n_rows, n_outputs)
             What each says of its held-out rows; more rows at the end do not count.
-        rows : sequence of Rows
+        rows : sequence of TrainingRows
             The held-out rows of each.
         numbers : sequence of int
             Numbers of those that train.
@@ -78,7 +78,7 @@ class Judging:
             index = own.numbers().cpu().numpy()
             self.scores[i] = self.judge.scores(L, Z[: len(index)], index)
             self.worth[i] = self.judge.worth(self.scores[i])
-        means = mean_known(self.scores, axis=0)
+        means = mean_of_known(self.scores, axis=0)
         worth = float(self.worth.mean())
         return {"valid_score": worth, "valid_scores": means.tolist()}
 
@@ -119,7 +119,7 @@ class TaskStopping(Callback):
             net.stop_tasks(self.stopped_[i], i)
 
 
-class Stopped:
+class FrozenParameters:
     """Parameters that stopped tasks have to themselves, as they were.
 
     Such are the slices, on the first axis of a parameter, that outputs of stopped tasks
@@ -142,7 +142,7 @@ class Stopped:
         outputs: Tensor,
         parameters: Sequence[Tensor],
         of_stopped: Tensor,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         trained = [p for p in parameters if p.requires_grad]
         theirs, others = (
@@ -175,7 +175,7 @@ class Stopped:
     @classmethod
     def of_state(
         cls, parameters: Sequence[Tensor], state: Sequence[tuple[int, Tensor, Tensor]]
-    ) -> "Stopped":
+    ) -> "FrozenParameters":
         """Return what `state` was called of, for a network like that one.
 
         Parameters
@@ -187,10 +187,10 @@ class Stopped:
 
         Returns
         -------
-        Stopped
+        FrozenParameters
             What is kept.
         """
-        stopped: Stopped = object.__new__(cls)
+        stopped: FrozenParameters = object.__new__(cls)
         stopped.kept = [(parameters[i], index, values) for i, index, values in state]
         return stopped
 

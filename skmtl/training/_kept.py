@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 from skmtl.encoder._sparse import SparseInputs
 from skmtl.training._history import TaskHistory
 from skmtl.training._predicting import PredictingNet
-from skmtl.training._processes import ALONE, Processes
+from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.training._scoring import score_all_tasks
 
 #: How many times the learning rate weights of sparse columns have, and their ``eps``.
@@ -42,7 +42,7 @@ class KeptNet(PredictingNet):
         "keeps_best",
         "checkpoints",
     )
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     training_dtype: Any
     optimizer_: Any
     task_weight: Any

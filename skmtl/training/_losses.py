@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skmtl._data.targets import Block
+from skmtl._data.targets import OutputBlock
 from skmtl.relation._base import SoftLoss
 from skmtl.training._batches import BlockTarget
-from skmtl.training._processes import ALONE, Processes
-from skmtl.training._selection import Selection
+from skmtl.training._processes import SINGLE_PROCESS, Processes
+from skmtl.training._selection import HardExampleSelection
 
 REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
     "absolute_error": F.l1_loss,
@@ -28,7 +28,7 @@ class PackedLoss(nn.Module):
 
     Parameters
     ----------
-    blocks : sequence of Block
+    blocks : sequence of OutputBlock
         Layout of the outputs.
     n_tasks : int
         Number of tasks.
@@ -42,7 +42,7 @@ class PackedLoss(nn.Module):
 
     def __init__(
         self,
-        blocks: Sequence[Block],
+        blocks: Sequence[OutputBlock],
         n_tasks: int,
         regression_loss: str,
         soft_loss: SoftLoss | None = None,
@@ -63,8 +63,8 @@ class PackedLoss(nn.Module):
         self,
         outputs: Tensor,
         targets: Sequence[BlockTarget],
-        hard_example_mining: Selection | None = None,
-        processes: Processes = ALONE,
+        hard_example_mining: HardExampleSelection | None = None,
+        processes: Processes = SINGLE_PROCESS,
     ) -> tuple[Tensor, Tensor | None]:
         """Return each task's loss and the weight of its labels in the batch.
 
@@ -77,7 +77,7 @@ class PackedLoss(nn.Module):
             Labels and weights of each block; after them soft labels of all outputs, of
             shape (..., n, n_outputs), and their weights, of shape (..., n, 1), where a
             teacher has made some.
-        hard_example_mining : Selection or None, default=None
+        hard_example_mining : HardExampleSelection or None, default=None
             Which labels count, for one network; None for all of them.
         processes : Processes, default=ALONE
             Those that have the rows of the batch. Going back from the losses leads to
@@ -106,7 +106,7 @@ class PackedLoss(nn.Module):
         self,
         outputs: Tensor,
         targets: Sequence[BlockTarget],
-        hard_example_mining: Selection | None,
+        hard_example_mining: HardExampleSelection | None,
         processes: Processes,
     ) -> tuple[Tensor, Tensor | None]:
         """Return losses and weights of labels."""
@@ -135,13 +135,13 @@ class PackedLoss(nn.Module):
             counts.append(w.sum(dim=-2).expand_as(parts[-1]))
         return self._by_task(parts, outputs), self._by_task(counts, outputs)
 
-    def _of_block(self, i: int, block: Block, Z: Tensor) -> Tensor:
+    def _of_block(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
         """Return a block's outputs, with an axis of classes where it has some."""
         if len(self.blocks) > 1:  # slicing all outputs would still cost a copy
             Z = Z[..., block.start : block.stop]
         return self._logits(i, block, Z) if block.kind == "multiclass" else Z
 
-    def _logits(self, i: int, block: Block, Z: Tensor) -> Tensor:
+    def _logits(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
         """Return one logit per class, of shape (..., n, n_block_tasks, n_classes)."""
         if block.ragged:  # outputs that no task has can never be chosen
             n_columns = len(block.sizes) * block.size
@@ -149,7 +149,7 @@ class PackedLoss(nn.Module):
             Z = wide.index_copy(-1, getattr(self, f"columns_{i}"), Z)
         return Z.reshape(*Z.shape[:-1], -1, block.size)
 
-    def _entries(self, block: Block, Z: Tensor, y: Tensor) -> Tensor:
+    def _entries(self, block: OutputBlock, Z: Tensor, y: Tensor) -> Tensor:
         """Return the loss of every entry of a block, (..., n, n_block_tasks)."""
         if block.kind == "regression":
             return self.regression_loss(Z, y, reduction="none")
@@ -160,7 +160,7 @@ class PackedLoss(nn.Module):
         Z, y_flat = Z.flatten(0, -2), y.reshape(-1).long()
         return F.cross_entropy(Z, y_flat, reduction="none").view_as(y)
 
-    def _taught(self, i: int, block: Block, Z: Tensor, S: Tensor) -> Tensor:
+    def _taught(self, i: int, block: OutputBlock, Z: Tensor, S: Tensor) -> Tensor:
         """Return what soft labels add to every entry of a block."""
         return self.soft_loss(block.kind, Z, self._of_block(i, block, S))  # type: ignore[misc]
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skmtl.encoder import Encoder, EncoderModule
-from skmtl.training._module import Heads, MultiTaskModule, StagedModule
-from skmtl.training._stack import Stack
+from skmtl.training._module import Heads, ModuleWithInputs, MultiTaskModule
+from skmtl.training._stack import StackedModules
 from skmtl.weighting import WeightingModule
 
 
-class Members(StagedModule):
+class Members(ModuleWithInputs):
     """Networks that are averaged, on what one input stage makes of the inputs.
 
     Parameters
@@ -41,7 +41,7 @@ class Members(StagedModule):
         for module in modules:
             module.inputs = None if stacked else self.inputs
         self.penalised = modules[0].penalty() is not None
-        self.stack = Stack(modules, changing="relation.") if stacked else None
+        self.stack = StackedModules(modules, changing="relation.") if stacked else None
         self.separate = None if stacked else nn.ModuleList(modules)
         joins = encoder is not None and stacked and modules[0].hard_shared
         self._encoder_spec = encoder if joins else None
@@ -218,7 +218,7 @@ class StackedWeighting(WeightingModule):
 
     def __init__(self, modules: Sequence[WeightingModule]) -> None:
         super().__init__()
-        self.stack = Stack(modules, changing="")
+        self.stack = StackedModules(modules, changing="")
         own_loss = type(modules[0]).own_loss
         self.has_own_loss = own_loss is not WeightingModule.own_loss
 
@@ -249,7 +249,7 @@ class StackedWeighting(WeightingModule):
                 state[f"module.{name}"].copy_(value)
 
 
-def joined(
+def try_stacking(
     modules: Sequence[MultiTaskModule], encoder: Encoder, input_shape: tuple[int, ...]
 ) -> Members | None:
     """Return networks that are computed at once, where a trial goes well.

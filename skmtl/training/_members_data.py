@@ -10,7 +10,7 @@ from skmtl.training._batches import (
     Batch,
     Batches,
     BlockTarget,
-    Rows,
+    TrainingRows,
     on_device,
     sizes,
 )
@@ -81,16 +81,16 @@ class MemberBatches:
         return sizes(n_rows, self.batch_size, self.processes.n)
 
 
-class Checks:
+class HeldOutBatches:
     """What is held out of every member.
 
     Parameters
     ----------
-    rows : sequence of Rows
+    rows : sequence of TrainingRows
         The rows of each member.
     """
 
-    def __init__(self, rows: Sequence[Rows]) -> None:
+    def __init__(self, rows: Sequence[TrainingRows]) -> None:
         self.parts = rows
         self.rows = rows[0]
         own = [r.numbers() for r in rows]
@@ -109,12 +109,12 @@ class Checks:
             return targets
         return [(y, self._masked(y, w)) for y, w in targets]
 
-    def of(self, members: Iterable[int]) -> "Checks":
+    def of(self, members: Iterable[int]) -> "HeldOutBatches":
         """Return what is held out of some members."""
         members = list(members)
         if members == list(range(len(self.parts))):
             return self  # with what it has looked up
-        return Checks([self.parts[i] for i in members])
+        return HeldOutBatches([self.parts[i] for i in members])
 
     def labels(self, part: slice) -> list[BlockTarget]:
         """Return labels and weights of some of the rows of each member."""

@@ -10,17 +10,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.history import mean_known
-from skmtl.training._active import Active
+from skmtl._core.history import mean_of_known
+from skmtl.training._active import ActiveMembers
 from skmtl.training._compiled import compiled
 from skmtl.training._epoch_choice import EpochChoice
 from skmtl.training._judging import TaskStopping
-from skmtl.training._members import Members, StackedWeighting, joined
-from skmtl.training._members_data import Checks, MemberBatches
+from skmtl.training._members import Members, StackedWeighting, try_stacking
+from skmtl.training._members_data import HeldOutBatches, MemberBatches
 from skmtl.training._members_predicting import PredictingMembers
-from skmtl.training._module import Trace
+from skmtl.training._module import ForwardPass
 from skmtl.training._net import MultiTaskNet
-from skmtl.training._refine import MANY_ROWS, Slopes, fitted_slopes, refined
+from skmtl.training._refine import (
+    MANY_ROWS,
+    Temperatures,
+    apply_temperatures,
+    fit_temperatures,
+)
 from skmtl.training._scoring import ScoringRows, reads_batches, steps_by_batch
 from skmtl.weighting import GradientWeightingModule
 
@@ -58,7 +63,7 @@ class MembersNet(PredictingMembers):
     #: Whether members are stacked, and their encoders joined; None finds out.
     arrangement: tuple[bool, bool] | None = None
     #: What each member trains on and what is held out of it, while they train.
-    _own: tuple[MemberBatches, Checks | None] | None = None
+    _own: tuple[MemberBatches, HeldOutBatches | None] | None = None
     of_training = (
         *PredictingMembers.of_training,
         "_run",
@@ -75,7 +80,7 @@ class MembersNet(PredictingMembers):
 
     def __init__(self, *args: Any, priors: Sequence[Any], **kwargs: Any) -> None:
         self.priors = priors
-        self.slopes: Slopes | None = None
+        self.slopes: Temperatures | None = None
         super().__init__(*args, **kwargs)
 
     # ------------------------------------------------------------------ building
@@ -91,7 +96,7 @@ class MembersNet(PredictingMembers):
             stacked, joins = self.arrangement
             members = Members(modules, stacked, encoder if joins else None)
         elif self._may_stack():
-            members = joined(modules, encoder, self.module__input_shape)
+            members = try_stacking(modules, encoder, self.module__input_shape)
         self.module_ = members or Members(modules, stacked=False)
         self.stacked = self.module_.stack is not None
         return self
@@ -156,9 +161,9 @@ class MembersNet(PredictingMembers):
 
         Parameters
         ----------
-        rows : list of Rows
+        rows : list of TrainingRows
             Training data of each member.
-        valid : list of Rows or None
+        valid : list of TrainingRows or None
             Validation data of each member.
         epochs : int
             Number of passes at most.
@@ -230,7 +235,7 @@ class MembersNet(PredictingMembers):
         """Keep what every step needs."""
         prior = torch.tensor(np.stack(self.priors), device=self.device)
         self._priors = prior.to(self.dtype).unsqueeze(1)  # (members, 1, outputs)
-        self.active = Active(self.module_, self.weighting_)
+        self.active = ActiveMembers(self.module_, self.weighting_)
         self._own = None
         if self.stacked:
             super()._constants()
@@ -258,7 +263,7 @@ class MembersNet(PredictingMembers):
         if training:
             parts = [super(MembersNet, self).get_iterator(r, True) for r in dataset]
             return MemberBatches(parts)  # type: ignore[arg-type]
-        return Checks(dataset)
+        return HeldOutBatches(dataset)
 
     def _epoch(self, batches: Any, checks: Any) -> None:
         """Train for an epoch, and look at what is held out."""
@@ -302,12 +307,14 @@ class MembersNet(PredictingMembers):
             self.history[-1]["solver_failures"] = failures
         self.weights_ = torch.stack([torch.as_tensor(n.weights_) for n in self._alone])
 
-    def _traced(self, X: Tensor) -> Trace:
+    def _traced(self, X: Tensor) -> ForwardPass:
         with self._precision():
             outputs = self._run(X)
-        return Trace(outputs.float() if self.autocast else outputs, None, False, None)
+        return ForwardPass(
+            outputs.float() if self.autocast else outputs, None, False, None
+        )
 
-    def _validate(self, checks: Checks) -> None:
+    def _validate(self, checks: HeldOutBatches) -> None:
         """Record the losses of held-out rows."""
         losses, Z, slopes = self._refined_losses(checks)
         self._check_finite(losses)
@@ -317,8 +324,8 @@ class MembersNet(PredictingMembers):
         if self.judging is not None:
             parts = [checks.parts[i] for i in some]
             priors = self._priors[self.active.numbers]
-            Z_refined = refined(Z, slopes, self.criterion_.blocks, priors)
-            record = self.judging.see(losses[some], Z_refined[some], parts, numbers)
+            Z_refined = apply_temperatures(Z, slopes, self.criterion_.blocks, priors)
+            record = self.judging.update(losses[some], Z_refined[some], parts, numbers)
             self.history[-1].update(record)
             self.member_losses = -self.judging.worth
         if self.choice is not None:
@@ -327,7 +334,7 @@ class MembersNet(PredictingMembers):
         if self._batches_read:
             self._show_held_out(checks)
 
-    def _show_held_out(self, checks: Checks) -> None:
+    def _show_held_out(self, checks: HeldOutBatches) -> None:
         """Let callbacks see what is held out of each member as batches of its net."""
         for i in self.active.numbers[self._trains].tolist():
             net, n_batches = self._alone[i], len(self._alone[i].history[-1]["batches"])
@@ -343,17 +350,17 @@ class MembersNet(PredictingMembers):
         self.stop_training_ |= bool(self.done.all())
 
     def _refined_losses(
-        self, checks: Checks
-    ) -> tuple[NDArray[np.float64], Tensor, Slopes]:
+        self, checks: HeldOutBatches
+    ) -> tuple[NDArray[np.float64], Tensor, Temperatures]:
         """Return losses (n_estimators, n_tasks), refined outputs and slopes."""
         Z = self._outputs_of_each(checks, self._run, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))
-        slopes = fitted_slopes(Z[:, few], checks.labels(few), blocks, priors)
+        slopes = fit_temperatures(Z[:, few], checks.labels(few), blocks, priors)
         sums, known = Z.new_zeros(()), Z.new_zeros(())
         for start in range(0, Z.shape[1], MANY_ROWS):
             part = slice(start, start + MANY_ROWS)
-            Z_refined = refined(Z[:, part], slopes, blocks, priors)
+            Z_refined = apply_temperatures(Z[:, part], slopes, blocks, priors)
             losses, counts = self.criterion_(Z_refined, checks.labels(part))
             if counts is None:
                 counts = torch.full_like(losses, Z[0, part].shape[0])
@@ -369,7 +376,7 @@ class MembersNet(PredictingMembers):
         every = self._losses_of_members.setdefault(prefix, np.empty(shape))
         every[self.active.numbers[self._trains]] = losses[self._trains]
         self.member_losses = _mean_known(every, self.task_weight > 0)
-        means = mean_known(every, axis=0)
+        means = mean_of_known(every, axis=0)
         super()._record(prefix, means, float(self.member_losses.mean()))
 
     @property
@@ -384,7 +391,7 @@ class MembersNet(PredictingMembers):
 
     def _check_last(self, rows: Any) -> None:
         """Look at the losses once more: the last step may have been the one too far."""
-        checks = Checks([r.first(self.batch_size) for r in rows])
+        checks = HeldOutBatches([r.first(self.batch_size) for r in rows])
         self._check_finite(self._refined_losses(checks)[0])
 
     # ---------------------------------------------------------------------- state

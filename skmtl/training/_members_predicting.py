@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skmtl.training._batches import Rows, Source
+from skmtl.training._batches import InputSource, TrainingRows
 from skmtl.training._epoch_choice import EpochChoice
-from skmtl.training._members_data import Checks
+from skmtl.training._members_data import HeldOutBatches
 from skmtl.training._net import MultiTaskNet
-from skmtl.training._processes import ALONE, Processes
-from skmtl.training._refine import Slopes, averaged, refined
+from skmtl.training._processes import SINGLE_PROCESS, Processes
+from skmtl.training._refine import Temperatures, apply_temperatures, average_networks
 from skmtl.training._scoring import ScoringRows, SelectedRows
 
 
@@ -27,7 +27,7 @@ class PredictingMembers(MultiTaskNet):
     """
 
     priors: Sequence[Any]
-    slopes: Slopes | None
+    slopes: Temperatures | None
 
     @property
     def n_estimators(self) -> int:
@@ -41,21 +41,21 @@ class PredictingMembers(MultiTaskNet):
         self.predict_held_out(choice)
         return choice.outputs(self.criterion_.blocks)[rows.rows.numbers()]
 
-    def outputs(self, source: Source | SelectedRows) -> Tensor:
+    def outputs(self, source: InputSource | SelectedRows) -> Tensor:
         """Return packed outputs of the mean prediction, (n, n_outputs), on the CPU."""
         outputs, blocks = super().outputs(source), self.criterion_.blocks
         if self.slopes is None:
             return outputs
         prior = torch.from_numpy(self.module__prior).to(outputs).unsqueeze(0)
-        return refined(outputs, self.slopes, blocks, prior)
+        return apply_temperatures(outputs, self.slopes, blocks, prior)
 
-    def outputs_of_each(self, source: Source) -> Tensor:
+    def outputs_of_each(self, source: InputSource) -> Tensor:
         """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
-        every = Checks([Rows(source, [])] * self.n_estimators)
+        every = HeldOutBatches([TrainingRows(source, [])] * self.n_estimators)
         return self._outputs_of_each(every, self.module_.each())
 
     def _predicted(self, X: Tensor) -> Tensor:
-        return averaged(self.module_(X).to(self.dtype), self.criterion_.blocks)
+        return average_networks(self.module_(X).to(self.dtype), self.criterion_.blocks)
 
     def _rows_at_once(self, device: torch.device) -> int:
         return max(64, super()._rows_at_once(device) // self.n_estimators)
@@ -69,7 +69,7 @@ class PredictingMembers(MultiTaskNet):
             It knows which rows are held out of which member.
         """
         Z = self._outputs_of_each(
-            Checks(choice.parts), self.module_.each(), self.processes
+            HeldOutBatches(choice.parts), self.module_.each(), self.processes
         )
         choice.see(dict(enumerate(Z)), None)
 
@@ -80,9 +80,9 @@ class PredictingMembers(MultiTaskNet):
 
     def _outputs_of_each(
         self,
-        checks: Checks,
+        checks: HeldOutBatches,
         run: Callable[[Tensor], Tensor],
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
         """Return the outputs of members for their held-out rows."""
         self._stop_training()
@@ -96,7 +96,7 @@ class PredictingMembers(MultiTaskNet):
         return processes.gathered(Z, dim=1)
 
     def _outputs_at(
-        self, source: Source, index: Tensor, run: Callable[[Tensor], Tensor]
+        self, source: InputSource, index: Tensor, run: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """Return the outputs of each member for samples of its own."""
         with torch.no_grad(), self._precision():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skmtl._core.layers import detach_in_inference
-from skmtl._data.targets import Block
+from skmtl._data.targets import OutputBlock
 from skmtl.encoder import Encoder, InputStage
 from skmtl.encoder._sparse import DIM, SparseInputs
 from skmtl.relation import Relation, RelationModule
@@ -19,7 +19,7 @@ from skmtl.sharing._hard import HardModule
 from skmtl.training._runtime import default_modes
 
 
-class Trace(NamedTuple):
+class ForwardPass(NamedTuple):
     """A forward pass, with what is needed to go back task by task.
 
     Attributes
@@ -41,7 +41,7 @@ class Trace(NamedTuple):
     mixing: Tensor | None
 
 
-class StagedModule(nn.Module):
+class ModuleWithInputs(nn.Module):
     """Base class of what has ``heads``, and ``inputs`` that raw inputs go through."""
 
     inputs: InputStage | None
@@ -64,7 +64,7 @@ class StagedModule(nn.Module):
         return heads.weight.dtype  # type: ignore[no-any-return]
 
 
-class MultiTaskModule(StagedModule):
+class MultiTaskModule(ModuleWithInputs):
     """Maps a batch of inputs to the packed outputs of all tasks.
 
     Parameters
@@ -79,7 +79,7 @@ class MultiTaskModule(StagedModule):
         Shape of one raw sample.
     n_tasks : int
         Number of tasks.
-    blocks : sequence of Block
+    blocks : sequence of OutputBlock
         Layout of the outputs.
     prior : ndarray of shape (n_outputs,)
         Outputs before anything is learned from the inputs.
@@ -98,7 +98,7 @@ class MultiTaskModule(StagedModule):
         relation: Relation | None,
         input_shape: tuple[int, ...],
         n_tasks: int,
-        blocks: Sequence[Block],
+        blocks: Sequence[OutputBlock],
         prior: NDArray[np.float64],
         task_names: Sequence[Any] | None = None,
         n_labels: Sequence[int] | None = None,
@@ -137,7 +137,7 @@ class MultiTaskModule(StagedModule):
         """Return outputs of shape (n, n_outputs)."""
         return self.trace(X).outputs
 
-    def trace(self, X: Tensor) -> Trace:
+    def trace(self, X: Tensor) -> ForwardPass:
         """Return outputs together with the features that tasks share."""
         (X, linear), sharing, mixing = self.read(self.staged(X)), self.sharing, None
         shared: Tensor | None
@@ -146,7 +146,7 @@ class MultiTaskModule(StagedModule):
             if self._mixes_outputs:
                 outputs = self.heads.mixed(mixing, shared)
                 outputs = self._coupled(outputs, linear)
-                return Trace(outputs, shared, self._plain, mixing)
+                return ForwardPass(outputs, shared, self._plain, mixing)
             features = mixing @ shared
         else:
             features, shared, mixing = sharing.traced(X)
@@ -160,7 +160,7 @@ class MultiTaskModule(StagedModule):
             self.heads(features, self.head_weight() if self.makes_heads else None),
             linear,
         )
-        return Trace(outputs, shared, heads_only, mixing)
+        return ForwardPass(outputs, shared, heads_only, mixing)
 
     @property
     def hard_shared(self) -> bool:
@@ -300,7 +300,7 @@ class Heads(nn.Module):
 
     Parameters
     ----------
-    blocks : sequence of Block
+    blocks : sequence of OutputBlock
         Layout of the outputs.
     n_tasks : int
         Number of tasks.
@@ -316,7 +316,7 @@ class Heads(nn.Module):
 
     def __init__(
         self,
-        blocks: Sequence[Block],
+        blocks: Sequence[OutputBlock],
         n_tasks: int,
         width: int,
         prior: NDArray[np.float64],

@@ -11,30 +11,30 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback, LRScheduler, PrintLog
 from torch import Tensor
 
-from skmtl._core.random_source import generator
+from skmtl._core.random_source import get_generator
 from skmtl._data.targets import Targets
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import Augmentation, augmented
-from skmtl.training._balance import Balance
-from skmtl.training._batches import Batch, Batches, BlockTarget, Rows
+from skmtl.training._balance import TaskBalancer
+from skmtl.training._batches import Batch, Batches, BlockTarget, TrainingRows
 from skmtl.training._callbacks import (
     Progress,
     asked_by_callback,
     keep_best,
 )
-from skmtl.training._compiled import compiling, tracing
-from skmtl.training._judging import Judging, Stopped
+from skmtl.training._compiled import compile_forward, compiling
+from skmtl.training._judging import FrozenParameters, ValidationScores
 from skmtl.training._kept import KeptNet
-from skmtl.training._module import Trace
-from skmtl.training._processes import ALONE, Processes
+from skmtl.training._module import ForwardPass
+from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.training._scoring import (
     ScoringRows,
     heard_step,
     hears_batches,
     reads_batches,
 )
-from skmtl.training._selection import Selection
-from skmtl.training._tally import Tally
+from skmtl.training._selection import HardExampleSelection
+from skmtl.training._tally import EpochLosses
 
 #: Batches between two looks at the losses of an epoch that is under way.
 CHECK_EVERY = 128
@@ -62,7 +62,7 @@ class MultiTaskNet(KeptNet):
         Fixed weights; zero for a task that has nothing to learn.
     augmentation : sequence of Augmentation
         What changes training batches at random.
-    hard_example_mining : Selection or None
+    hard_example_mining : HardExampleSelection or None
         Which labels of training batches count.
     record_gradients : bool
         Whether to record gradients that the weighting does not ask for.
@@ -81,13 +81,13 @@ class MultiTaskNet(KeptNet):
 
     Attributes
     ----------
-    judging : Judging or None
+    judging : ValidationScores or None
         What scores held-out rows, where something else than their loss decides.
     checkpoints : Checkpoints or None
         What writes the state of training to files.
     """
 
-    judging: Judging | None = None
+    judging: ValidationScores | None = None
     checkpoints: Any = None
     #: Whether Ctrl-C ends training with the best epoch so far.
     keeps_best = False
@@ -95,7 +95,7 @@ class MultiTaskNet(KeptNet):
     number = 0
     #: Outputs of tasks that stop with the next step, and what such tasks keep.
     _stops: Tensor | None = None
-    _stopped: Stopped | None = None
+    _stopped: FrozenParameters | None = None
     #: What the network says of held-out rows in an epoch, batch by batch.
     _said: list[Tensor]
     #: Whether callbacks look at inputs and labels of batches.
@@ -113,12 +113,12 @@ class MultiTaskNet(KeptNet):
         task_names: list[Any],
         task_weight: NDArray[np.float64],
         augmentation: Sequence[Augmentation],
-        hard_example_mining: Selection | None,
+        hard_example_mining: HardExampleSelection | None,
         record_gradients: bool,
         dtype: torch.dtype,
         autocast: bool,
         weight_decay: float,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
         backend: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -144,9 +144,9 @@ class MultiTaskNet(KeptNet):
 
         Parameters
         ----------
-        rows : Rows
+        rows : TrainingRows
             Training data.
-        valid : Rows or None
+        valid : TrainingRows or None
             Validation data.
         epochs : int
             Number of passes at most.
@@ -209,7 +209,7 @@ class MultiTaskNet(KeptNet):
         if self.judging is not None and checks is not None:
             epoch, said = self.history[-1], torch.cat(self._said)
             losses = np.array([epoch["valid_losses"]])
-            epoch.update(self.judging.see(losses, [said], [checks.rows], [0]))
+            epoch.update(self.judging.update(losses, [said], [checks.rows], [0]))
             self._said = []
 
     def _check_last(self, rows: Any) -> None:
@@ -225,7 +225,7 @@ class MultiTaskNet(KeptNet):
         """Return batches by slicing, in a new order or draw each epoch of training."""
         if isinstance(dataset, ScoringRows):
             dataset = dataset.rows
-        if not isinstance(dataset, Rows):
+        if not isinstance(dataset, TrainingRows):
             return super().get_iterator(dataset, training)  # type: ignore[no-any-return]
         if not training:
             n_rows = max(self.batch_size, 4096)
@@ -233,7 +233,7 @@ class MultiTaskNet(KeptNet):
         of_orders = None
         if self.iterator_train__shuffle or dataset.odds is not None:
             of_orders = torch.Generator()
-            seed = torch.randint(2**62, (), generator=generator())
+            seed = torch.randint(2**62, (), generator=get_generator())
             of_orders.manual_seed(int(seed))
         return Batches(dataset, self.batch_size, of_orders, self.processes)
 
@@ -250,7 +250,7 @@ class MultiTaskNet(KeptNet):
             return
         if self.module_.training is not training:
             self._set_training(training)
-        tally = Tally(self.task_weight > 0)
+        tally = EpochLosses(self.task_weight > 0)
         if training:
             self._balance.begin_epoch()
             self.processes.begin_pass(len(self.history), self.number)
@@ -340,7 +340,7 @@ class MultiTaskNet(KeptNet):
             trace = self._traced(X)
         if self._stops is not None:
             known = trace.outputs, list(self.module_.parameters()), self._stops
-            self._stopped = Stopped(*known, self.processes)
+            self._stopped = FrozenParameters(*known, self.processes)
             self._stops = None
         losses, counts = self._losses(trace.outputs, y)
         weights, penalty = self._balance.backward(trace, losses, counts)
@@ -372,7 +372,9 @@ class MultiTaskNet(KeptNet):
         if not weight.any():
             self.stop_training_ = True
             return
-        self._balance.weigh(torch.from_numpy(weight).to(self.device, self.dtype))
+        self._balance.set_task_weight(
+            torch.from_numpy(weight).to(self.device, self.dtype)
+        )
         of = torch.from_numpy(stopped).to(self.device)
         self._stops = of[self.module_.heads.task_of_output]
 
@@ -416,7 +418,7 @@ class MultiTaskNet(KeptNet):
         losses, counts = self.criterion_(y_pred, y_true)
         return self._balance.weights(losses, counts) @ losses
 
-    def _traced(self, X: Tensor) -> Trace:
+    def _traced(self, X: Tensor) -> ForwardPass:
         with self._precision():
             trace = self._trace(self.module_, X)
         return trace._replace(outputs=trace.outputs.float()) if self.autocast else trace
@@ -424,7 +426,7 @@ class MultiTaskNet(KeptNet):
     def _constants(self) -> None:
         """Keep what every step needs: fixed weights on the device, who listens."""
         weight = torch.from_numpy(self.task_weight).to(self.device, self.dtype)
-        self._balance = Balance(
+        self._balance = TaskBalancer(
             self.module_,
             self.weighting_,
             self.weighting,
@@ -432,7 +434,7 @@ class MultiTaskNet(KeptNet):
             self.record_gradients,
             self.processes,
         )
-        self._trace = tracing(self.backend, self._balance.gradients is not None)
+        self._trace = compile_forward(self.backend, self._balance.gradients is not None)
         self._parameters = [
             p for g in self.optimizer_.param_groups for p in g["params"]
         ]

@@ -11,7 +11,7 @@ from skorch.utils import to_numpy, to_tensor
 from torch import Tensor
 
 from skmtl._data.targets import Targets
-from skmtl.training._batches import Source
+from skmtl.training._batches import InputSource
 from skmtl.training._scoring import ScoringRows, SelectedRows
 
 #: Rows per forward pass of a prediction: their activations stay in the cache.
@@ -50,12 +50,12 @@ class PredictingNet(NeuralNet):
             return nullcontext()
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
-    def outputs(self, source: Source | SelectedRows) -> Tensor:
+    def outputs(self, source: InputSource | SelectedRows) -> Tensor:
         """Return the packed outputs of all rows, of shape (n, n_outputs), on the CPU.
 
         Parameters
         ----------
-        source : Source
+        source : InputSource
             The samples.
         """
         n = source.n_samples
@@ -123,12 +123,14 @@ class PredictingNet(NeuralNet):
         if isinstance(X, ScoringRows):
             return self._outputs_of_rows(X)
         X, device = to_numpy(X), torch.device(self.device)
-        return self.outputs(Source(X, self.module_.input_dtype, device, resident=False))
+        return self.outputs(
+            InputSource(X, self.module_.input_dtype, device, resident=False)
+        )
 
     def _outputs_of_rows(self, rows: ScoringRows) -> Tensor:
         return self.outputs(SelectedRows(rows.rows.source, rows.rows.numbers()))
 
-    def outputs_of_each(self, source: Source) -> Tensor:
+    def outputs_of_each(self, source: InputSource) -> Tensor:
         """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
         return self.outputs(source).unsqueeze(0)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from skmtl.training._runtime import Stream, initial_seed
+from skmtl.training._runtime import SideStream, initial_seed
 
 
 class Processes:
@@ -127,7 +127,7 @@ class Processes:
         return nullcontext()
 
 
-class SeveralProcesses(Processes):
+class AccelerateProcesses(Processes):
     """Processes that Accelerate connects.
 
     Parameters
@@ -143,7 +143,7 @@ class SeveralProcesses(Processes):
         self.rank = int(accelerator.process_index)
         self.is_main = bool(accelerator.is_main_process)
         self.device = accelerator.device
-        self._own: Stream | None = None
+        self._own: SideStream | None = None
 
     def share(self, rows: Tensor, dim: int = 0) -> Tensor:
         """Return the part of a batch's rows that this process takes."""
@@ -263,7 +263,7 @@ class SeveralProcesses(Processes):
         """Let what processes draw for themselves begin anew, by some numbers."""
         entropy = np.random.SeedSequence([initial_seed(), *numbers, self.rank])
         seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self._own = Stream(seed, self.device)
+        self._own = SideStream(seed, self.device)
 
     def own_draws(self) -> AbstractContextManager[None]:
         """Draw what differs between processes."""
@@ -279,7 +279,7 @@ class SeveralProcesses(Processes):
 
 
 #: A training in one process.
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 def _import_what_would_keep_the_group() -> None:

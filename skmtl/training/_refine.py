@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skmtl._data.targets import Block, padded, unpadded
+from skmtl._data.targets import OutputBlock, pad_outputs, unpad_outputs
 from skmtl.training._batches import BlockTarget
 
 #: Bounds of the slopes, which the best of them rarely reach.
@@ -19,15 +19,15 @@ N_STEPS = 8
 MANY_ROWS = 2**17
 
 #: One slope for all classification tasks and one for all of regression.
-Slopes = tuple[Tensor, Tensor]
+Temperatures = tuple[Tensor, Tensor]
 
 
-def fitted_slopes(
+def fit_temperatures(
     outputs: Tensor,
     targets: Sequence[BlockTarget],
-    blocks: Sequence[Block],
+    blocks: Sequence[OutputBlock],
     prior: Tensor,
-) -> Slopes:
+) -> Temperatures:
     r"""Return the slopes that make outputs fit best.
 
     The slope a scales what outputs add to the prior,
@@ -40,7 +40,7 @@ def fitted_slopes(
         Packed outputs of one network, or of several on axes before the rows.
     targets : sequence of (Tensor of shape (..., n, n_block_tasks), Tensor or None)
         Labels and weights of each block.
-    blocks : sequence of Block
+    blocks : sequence of OutputBlock
         Layout of the outputs.
     prior : Tensor of shape (..., 1, n_outputs) or (..., n, n_outputs)
         Outputs of a model that has learned nothing.
@@ -68,8 +68,8 @@ def fitted_slopes(
     return a, _least_squares(outputs, targets, blocks, prior, ones)
 
 
-def refined(
-    outputs: Tensor, slopes: Slopes, blocks: Sequence[Block], prior: Tensor
+def apply_temperatures(
+    outputs: Tensor, slopes: Temperatures, blocks: Sequence[OutputBlock], prior: Tensor
 ) -> Tensor:
     """Return outputs drawn towards the prior.
 
@@ -79,7 +79,7 @@ def refined(
         Packed outputs.
     slopes : (Tensor of shape (...), Tensor of shape (...))
         Slopes of classification and of regression.
-    blocks : sequence of Block
+    blocks : sequence of OutputBlock
         Layout of the outputs.
     prior : Tensor of shape (..., 1, n_outputs)
         Outputs of a model that has learned nothing.
@@ -96,8 +96,8 @@ def refined(
     return prior + torch.where(numbers, b, a) * (outputs - prior)
 
 
-def averaged(
-    outputs: Tensor, blocks: Sequence[Block], share: Tensor | None = None
+def average_networks(
+    outputs: Tensor, blocks: Sequence[OutputBlock], share: Tensor | None = None
 ) -> Tensor:
     """Return outputs that stand for mean probabilities and mean values.
 
@@ -105,7 +105,7 @@ def averaged(
     ----------
     outputs : Tensor of shape (n_estimators, n, n_outputs)
         Packed outputs of several networks.
-    blocks : sequence of Block
+    blocks : sequence of OutputBlock
         Layout of the outputs.
     share : Tensor of shape (n_estimators, n) or None, default=None
         How much each network counts in each row; None where all count the same.
@@ -127,7 +127,7 @@ def averaged(
             yes, no = F.logsigmoid(Z), F.logsigmoid(-Z)
             parts.append(_log_mean(yes, share) - _log_mean(no, share))
         else:
-            logs = unpadded(block, padded(block, Z).log_softmax(dim=-1))
+            logs = unpad_outputs(block, pad_outputs(block, Z).log_softmax(dim=-1))
             parts.append(_log_mean(logs, share))
     return torch.cat(parts, dim=1)
 
@@ -146,7 +146,7 @@ def _shares(y: Tensor, w: Tensor | None, dtype: torch.dtype) -> Tensor:
 def _least_squares(
     outputs: Tensor,
     targets: Sequence[BlockTarget],
-    blocks: Sequence[Block],
+    blocks: Sequence[OutputBlock],
     prior: Tensor,
     ones: Tensor,
 ) -> Tensor:
@@ -166,7 +166,12 @@ class _LogLoss:
     """Derivatives of the log-loss of a block by the slope."""
 
     def __init__(
-        self, block: Block, outputs: Tensor, prior: Tensor, y: Tensor, w: Tensor | None
+        self,
+        block: OutputBlock,
+        outputs: Tensor,
+        prior: Tensor,
+        y: Tensor,
+        w: Tensor | None,
     ) -> None:
         span = slice(block.start, block.stop)
         self.block = block
@@ -175,8 +180,8 @@ class _LogLoss:
         self.share = _shares(y, w, outputs.dtype)
         self.y = y
         if block.kind == "multiclass":
-            self.prior = padded(block, self.prior)
-            self.added = padded(block, self.added, 0.0)
+            self.prior = pad_outputs(block, self.prior)
+            self.added = pad_outputs(block, self.added, 0.0)
 
     def derivatives(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first and the second for slopes of shape (...)."""

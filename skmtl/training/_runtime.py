@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch._functorch.config
 
-from skmtl._core.random_source import draw_from, generator
+from skmtl._core.random_source import get_generator, use_generator
 
 #: Who has it may change what belongs to the process: random states, the default type.
 _PROCESS = threading.RLock()
@@ -67,7 +67,7 @@ def is_forked() -> bool:
 
 
 @contextmanager
-def n_threads(n: int | None) -> Iterator[None]:
+def use_n_threads(n: int | None) -> Iterator[None]:
     """Run with some number of torch threads; None leaves it as it is.
 
     Forked processes have one.
@@ -107,7 +107,7 @@ def default_modes() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             modes.enter_context(torch.device("cpu"))
         if _FORKED:
-            modes.enter_context(n_threads(1))
+            modes.enter_context(use_n_threads(1))
         yield
 
 
@@ -134,7 +134,7 @@ def reusable_graphs() -> AbstractContextManager[None]:
     return torch._functorch.config.patch(donated_buffer=False)  # type: ignore[no-any-return, attr-defined]
 
 
-class Turn:
+class RandomStateLease:
     """A thread's turn with the global random states.
 
     Parameters
@@ -154,11 +154,11 @@ class Turn:
         source = torch.Generator()
         source.set_state(torch.get_rng_state())
         self._states.close()
-        draw_from(source)
+        use_generator(source)
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[Turn]:
+def seeded(seed: int, device: torch.device) -> Iterator[RandomStateLease]:
     """Seed the global random states, and bring back what they were.
 
     Those states belong to the process, so threads take turns. Meanwhile, new tensors
@@ -171,14 +171,14 @@ def seeded(seed: int, device: torch.device) -> Iterator[Turn]:
     device : torch.device
         Device whose state is borrowed beside the CPU's.
     """
-    before = generator()
+    before = get_generator()
     try:
         with ExitStack() as states:
             states.enter_context(_borrowed(seed, device))
-            draw_from(None)
-            yield Turn(states)
+            use_generator(None)
+            yield RandomStateLease(states)
     finally:
-        draw_from(before)
+        use_generator(before)
 
 
 @contextmanager
@@ -212,10 +212,10 @@ def _seed_global(seed: int) -> None:
 
 def initial_seed() -> int:
     """Return the seed of what training draws from, however much has been drawn."""
-    return int((generator() or torch.default_generator).initial_seed())
+    return int((get_generator() or torch.default_generator).initial_seed())
 
 
-class Stream:
+class SideStream:
     """Random numbers beside those of the training.
 
     Parameters
@@ -229,7 +229,7 @@ class Stream:
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
         self._generator: torch.Generator | None = None
-        if generator() is not None:
+        if get_generator() is not None:
             self._generator = torch.Generator().manual_seed(seed)
             return
         common = random_states(device)
@@ -240,13 +240,13 @@ class Stream:
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
         """Draw from here instead of where training does."""
-        common = generator()
+        common = get_generator()
         if self._generator is not None:
-            draw_from(self._generator)
+            use_generator(self._generator)
             try:
                 yield
             finally:
-                draw_from(common)
+                use_generator(common)
             return
         states = random_states(self.device)
         set_random_states(self._states, self.device)
@@ -270,7 +270,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
     dict
         The states.
     """
-    own = generator()
+    own = get_generator()
     if own is not None:
         return {"torch": own.get_state()}
     states = {
@@ -293,7 +293,7 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
     device : torch.device
         The device that was named then.
     """
-    own = generator()
+    own = get_generator()
     if own is not None:
         own.set_state(states["torch"])
         return

@@ -21,11 +21,11 @@ from skorch.callbacks import (
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from skmtl._data.row_index import positions
+from skmtl._data.row_index import find_rows
 from skmtl._data.targets import Targets
 from skmtl.metrics import make_multitask_scorer
-from skmtl.training._batches import BlockTarget, Rows, Source
-from skmtl.training._tally import Tally
+from skmtl.training._batches import BlockTarget, InputSource, TrainingRows
+from skmtl.training._tally import EpochLosses
 
 #: What skorch's scoring without a name takes: the score of the estimators.
 DEFAULT = {"classification": "accuracy", "regression": "r2"}
@@ -40,7 +40,7 @@ class ScoringRows(Dataset):  # type: ignore[misc]
 
     Parameters
     ----------
-    parts : Rows or list of Rows
+    parts : TrainingRows or list of TrainingRows
         The rows of the network, or of each member.
     targets : Targets
         The tasks.
@@ -49,7 +49,10 @@ class ScoringRows(Dataset):  # type: ignore[misc]
     """
 
     def __init__(
-        self, parts: Rows | list[Rows], targets: Targets, held_out: bool = False
+        self,
+        parts: TrainingRows | list[TrainingRows],
+        targets: Targets,
+        held_out: bool = False,
     ) -> None:
         self.parts = parts if isinstance(parts, list) else [parts]
         self.targets = targets
@@ -57,7 +60,7 @@ class ScoringRows(Dataset):  # type: ignore[misc]
         self.held_out = held_out and not self._alike
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> TrainingRows:
         """All rows, each once."""
         first = self.parts[0]
         if self._alike:
@@ -65,7 +68,7 @@ class ScoringRows(Dataset):  # type: ignore[misc]
         used = np.zeros(first.source.n_samples, dtype=bool)
         for part in self.parts:
             used[slice(None) if part.index is None else part.index.numpy()] = True
-        return Rows(first.source, first.targets, positions(used))
+        return TrainingRows(first.source, first.targets, find_rows(used))
 
     @property
     def X(self) -> "ScoringRows":
@@ -92,13 +95,13 @@ class SelectedRows:
 
     Parameters
     ----------
-    source : Source
+    source : InputSource
         The samples.
     index : Tensor of int of shape (n,)
         Which of them.
     """
 
-    def __init__(self, source: Source, index: Tensor) -> None:
+    def __init__(self, source: InputSource, index: Tensor) -> None:
         self.source = source
         self.index = index
         self.n_samples = len(index)
@@ -301,7 +304,7 @@ def heard_step(
     heard = LabelledBatch.of(batch, net.targets) if net._batches_read else batch
     net.notify("on_batch_begin", batch=heard, training=training)
     step: dict[str, Any] = step_fn(batch)
-    tally, n_rows = Tally(net.task_weight > 0), step["y_pred"].shape[-2]
+    tally, n_rows = EpochLosses(net.task_weight > 0), step["y_pred"].shape[-2]
     tally.add(step["losses"], step["counts"], n_rows)
     tally.flush()
     net.history.record_batch(f"{prefix}_loss", tally.mean())

@@ -6,12 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skmtl._data.targets import Block
-from skmtl.training._processes import ALONE, Processes
+from skmtl._data.targets import OutputBlock
+from skmtl.training._processes import SINGLE_PROCESS, Processes
 
 
 @dataclass(frozen=True)
-class Selection:
+class HardExampleSelection:
     """The labels of each task in a batch from which it learns most.
 
     Attributes
@@ -29,18 +29,18 @@ class Selection:
     @torch.no_grad()
     def kept(
         self,
-        block: Block,
+        block: OutputBlock,
         Z: Tensor,
         y: Tensor,
         w: Tensor,
         loss: Tensor,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
         """Tell which labels are kept: all that are no easier than the last to keep.
 
         Parameters
         ----------
-        block : Block
+        block : OutputBlock
             The tasks.
         Z : Tensor of shape (n, n_block_tasks) or (n, n_block_tasks, n_classes)
             Outputs; one logit per class in a block of several classes.
@@ -64,7 +64,7 @@ class Selection:
         return processes.over_all(kept, Z, y, w, loss)
 
     def _kept(
-        self, block: Block, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
+        self, block: OutputBlock, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
     ) -> Tensor:
         # Of two classes, and in regression, the order of margins is that of losses.
         by_margin = self.by == "margin" and block.kind == "multiclass"

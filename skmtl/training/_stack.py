@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from skmtl._core.module_copies import Skeletons
+from skmtl._core.module_copies import ModuleCopies
 
 
-class Stack(nn.Module):
+class StackedModules(nn.Module):
     """Modules alike but for their weights, evaluated at once.
 
     It holds one of them, whose parameters have the modules on a new first axis.
@@ -50,7 +50,7 @@ class Stack(nn.Module):
         first_buffers = dict(modules[0].named_buffers())
         memo |= {id(first_buffers[name]): buffers[name] for name in self._own}
         self._called = _Called(copy.deepcopy(modules[0], memo))
-        self._skeletons = Skeletons(self._called)
+        self._skeletons = ModuleCopies(self._called)
         self._squeezed: set[str] = set()
 
     @property
@@ -147,7 +147,7 @@ class Stack(nn.Module):
         memo = self._memo(lambda name, t: self._part(name, t, i).clone())
         return copy.deepcopy(self.together, memo)
 
-    def first(self, n: int) -> "Stack":
+    def first(self, n: int) -> "StackedModules":
         """Return the first modules, on the same memory."""
         stack = copy.deepcopy(self, self._memo(lambda _, t: t[:n]))
         stack.n_modules = n

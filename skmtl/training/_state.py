@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from skmtl.training._batches import Batches
-from skmtl.training._judging import Stopped
+from skmtl.training._judging import FrozenParameters
 from skmtl.training._members_data import MemberBatches
 from skmtl.training._members_net import MembersNet
 from skmtl.training._net import MultiTaskNet
@@ -123,11 +123,11 @@ def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
     net.module_.load_state_dict(state["module"])
     net.weighting_.load_state_dict(state["weighting"])
     net.optimizer_.load_state_dict(state["optimizer"])
-    net._balance.weigh(state["balance"]["task_weight"])
+    net._balance.set_task_weight(state["balance"]["task_weight"])
     _set_attributes(net._balance, OF_BALANCE, state["balance"])
     if "stopped" in state:
         parameters = list(net.module_.parameters())
-        net._stopped = Stopped.of_state(parameters, state["stopped"])
+        net._stopped = FrozenParameters.of_state(parameters, state["stopped"])
 
 
 def _attributes(owner: Any, names: Iterable[str]) -> dict[str, Any]:

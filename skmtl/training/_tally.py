@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Tally:
+class EpochLosses:
     """Mean losses of the tasks over an epoch, of one network or of several.
 
     Losses of batches are kept on the device and added up many at a time: neither a
@@ -54,7 +54,7 @@ class Tally:
         )
 
 
-class GradientTally:
+class EpochGradients:
     """Mean norms and cosines of the tasks' gradients over an epoch, on the device."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """How task losses are balanced: the ``weighting`` parameter."""
 
-from skmtl._core.specs import by_name
+from skmtl._core.specs import build_registry
 from skmtl.weighting._aligned_mtl import AlignedMTL as AlignedMTL
 from skmtl.weighting._base import GradientCombiningModule as GradientCombiningModule
 from skmtl.weighting._base import GradientWeighting as GradientWeighting
@@ -37,4 +37,4 @@ from skmtl.weighting._upgrad import UPGrad as UPGrad
 from skmtl.weighting._uw_so import UWSO as UWSO
 
 #: Weightings that a string can name.
-WEIGHTING = by_name(Weighting, globals())
+WEIGHTING = build_registry(Weighting, globals())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skmtl._core.specs import Spec
 from skmtl._core.validation import Interval, StrOptions
-from skmtl.weighting._gramian_solvers import solved
+from skmtl.weighting._gramian_solvers import solve_or_equal
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,9 @@ class SolverModule(GradientWeightingModule):
         self, gramian: Tensor, losses: Tensor, present: Tensor | None
     ) -> Tensor:
         """Return the tasks' weights; absent tasks are those whose rows are zero."""
-        weights, failed = solved(self.solve, gramian.to("cpu", torch.float64).numpy())
+        weights, failed = solve_or_equal(
+            self.solve, gramian.to("cpu", torch.float64).numpy()
+        )
         if failed:
             self.failures += 1
         return torch.from_numpy(weights).to(losses, non_blocking=True)

@@ -13,7 +13,7 @@ from skmtl.weighting._base import (
     GradientWeightingModule,
     SolverModule,
 )
-from skmtl.weighting._gramian_solvers import root, shortest
+from skmtl.weighting._gramian_solvers import factor_gramian, minimize_norm
 
 
 class CAGrad(GradientWeighting):
@@ -77,14 +77,14 @@ class _CAGrad(SolverModule):
         radius = self.c * np.sqrt((mean @ gramian @ mean).clip(min=0))
         if radius < 1e-7:  # of the gradients' lengths: there is nothing to move
             return mean
-        R, slopes = root(gramian) / radius, gramian @ mean / radius**2
+        R, slopes = factor_gramian(gramian) / radius, gramian @ mean / radius**2
 
         def inside(level: float) -> float:  # zero where the nearest is on the ball
-            return shortest(R, level - slopes)[1] - 0.5
+            return minimize_norm(R, level - slopes)[1] - 0.5
 
         lowest = slopes.min()
         highest = (slopes + np.sqrt(gramian.diagonal()) / radius).min()
         highest += 0.01 * (highest - lowest)
         level = brentq(inside, lowest, highest, xtol=1e-15 * (highest - lowest))
-        u, rho = shortest(R, level - slopes)
+        u, rho = minimize_norm(R, level - slopes)
         return mean + u / rho  # type: ignore[no-any-return]

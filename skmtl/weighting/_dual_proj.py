@@ -10,7 +10,7 @@ from skmtl.weighting._base import (
     GradientWeightingModule,
     SolverModule,
 )
-from skmtl.weighting._gramian_solvers import onto_dual_cone
+from skmtl.weighting._gramian_solvers import project_to_dual_cone
 
 
 class DualProj(GradientWeighting):
@@ -55,7 +55,7 @@ class _DualProj(SolverModule):
         from torchjd.aggregation import DualProjWeighting
 
         # It takes any callable as projector.
-        self.weighting = DualProjWeighting(projector=onto_dual_cone)  # type: ignore[arg-type]
+        self.weighting = DualProjWeighting(projector=project_to_dual_cone)  # type: ignore[arg-type]
 
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
         return self.weighting(torch.from_numpy(gramian)).numpy()  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from skmtl.weighting._base import (
     GradientWeightingModule,
     SolverModule,
 )
-from skmtl.weighting._gramian_solvers import NOISE, root, unit
+from skmtl.weighting._gramian_solvers import NOISE, factor_gramian, normalize_gramian
 
 
 class FairGrad(GradientWeighting):
@@ -85,8 +85,8 @@ class FairShares(SolverModule):
 
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
         """Solve C v = a v^-p for unit gradients, where w = v / |g|."""
-        cosines, norms = unit(gramian)
-        R = root(cosines)  # rounding errors can make cosines indefinite
+        cosines, norms = normalize_gramian(gramian)
+        R = factor_gramian(cosines)  # rounding errors can make cosines indefinite
         C = R.T @ R + NOISE * np.eye(len(R))
         p, a = self.power, norms ** (self.power - 1)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skmtl._core.random_source import generator
+from skmtl._core.random_source import get_generator
 from skmtl._core.validation import Interval
 from skmtl.weighting._base import GradientCombiningModule, GradientWeighting
 
@@ -63,7 +63,7 @@ class _GradDrop(GradientCombiningModule):
     def combine(self, gradients: Tensor, present: Tensor | None) -> Tensor:
         rising = gradients.clamp(min=0).sum(dim=0)  # n, ...
         falling = gradients.clamp(max=0).sum(dim=0)  # n, ...
-        draw = torch.empty_like(rising).uniform_(generator=generator())
+        draw = torch.empty_like(rising).uniform_(generator=get_generator())
         draw = draw * (rising - falling)  # P below: rising's share
         kept = torch.where(draw < rising, rising, falling)
         return torch.lerp(kept, rising + falling, self.leak)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.random_source import generator
+from skmtl._core.random_source import get_generator
 from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     GradientWeighting,
@@ -87,7 +87,7 @@ class _GradVac(SolverModule):
         turned = np.eye(n)  # row i: coefficients of what g_i has become
         inner = gramian.copy()  # [i, j]: its inner product with g_j
         usual = self.usual.to("cpu", torch.float64).numpy().copy()
-        drawn = torch.rand(n, n, dtype=torch.float32, generator=generator())
+        drawn = torch.rand(n, n, dtype=torch.float32, generator=get_generator())
         orders = drawn.argsort().numpy()
         for others in orders.T:  # each task meets its next one
             pair = tasks, tasks[others]

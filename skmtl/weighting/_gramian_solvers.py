@@ -20,10 +20,10 @@ NOISE = 1e-6
 #: Gradients shorter than this share of the longest count as zero.
 SHORTEST = 1e-10
 #: Weights whose sum is below this share of the sum of their sizes cannot be rescaled.
-LOWEST_SUM = 0.1
+MIN_RELATIVE_SUM = 0.1
 
 
-def solved(
+def solve_or_equal(
     solve: Callable[[Array, NDArray[Any]], Array], gramian: Array
 ) -> tuple[Array, bool]:
     """Return weights that sum to the number of tasks, and whether the solver failed.
@@ -51,7 +51,9 @@ def solved(
         with np.errstate(all="ignore"):
             found = solve(own, tasks)
             total = found.sum()
-            usable = total > LOWEST_SUM * np.abs(found).sum()  # not where one is NaN
+            usable = (
+                total > MIN_RELATIVE_SUM * np.abs(found).sum()
+            )  # not where one is NaN
     except (ArithmeticError, RuntimeError, ValueError):
         return weights, True
     if usable:
@@ -59,19 +61,19 @@ def solved(
     return weights, not usable
 
 
-def unit(gramian: Array) -> tuple[Array, Array]:
+def normalize_gramian(gramian: Array) -> tuple[Array, Array]:
     """Return the cosines of gradients and their norms."""
     norms = np.sqrt(gramian.diagonal())
     return gramian / np.outer(norms, norms), norms
 
 
-def root(gramian: Array) -> Array:
+def factor_gramian(gramian: Array) -> Array:
     """Return R with R.T @ R = G."""
     eigenvalues, vectors = np.linalg.eigh(gramian)
     return np.sqrt(eigenvalues.clip(min=0))[:, None] * vectors.T  # type: ignore[no-any-return]
 
 
-def shortest(R: Array, bounds: Array) -> tuple[Array, float]:
+def minimize_norm(R: Array, bounds: Array) -> tuple[Array, float]:
     """Return multipliers of the shortest x with R.T @ x >= bounds.
 
     This is least distance programming [1]_: x = R @ u / rho, with u that one problem
@@ -92,7 +94,7 @@ def shortest(R: Array, bounds: Array) -> tuple[Array, float]:
     return u, 1 - bounds @ u
 
 
-def onto_dual_cone(U: Tensor, gramian: Tensor) -> Tensor:
+def project_to_dual_cone(U: Tensor, gramian: Tensor) -> Tensor:
     """Return the combinations nearest to given ones that no gradient opposes.
 
     Each row u becomes the v >= u with the least v.T @ G @ v; this is a projector as
@@ -106,8 +108,8 @@ def onto_dual_cone(U: Tensor, gramian: Tensor) -> Tensor:
     gramian : Tensor of shape (n_tasks, n_tasks)
         Inner products of the gradients.
     """
-    cosines, norms = unit(gramian.numpy())
-    R = root(cosines)
+    cosines, norms = normalize_gramian(gramian.numpy())
+    R = factor_gramian(cosines)
     V = np.atleast_2d(U.numpy() * norms)
     V = np.stack([v + nnls(R, -R @ v)[0] for v in V]) / norms
     return torch.from_numpy(V.reshape(U.shape))

@@ -10,7 +10,7 @@ from skmtl.weighting._base import (
     GradientWeightingModule,
     SolverModule,
 )
-from skmtl.weighting._gramian_solvers import NOISE, unit
+from skmtl.weighting._gramian_solvers import NOISE, normalize_gramian
 
 
 class IMTLG(GradientWeighting):
@@ -53,5 +53,5 @@ class EqualProjections(SolverModule):
 
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
         """Solve for unit gradients: the least squares answer where there is none."""
-        cosines, norms = unit(gramian)
+        cosines, norms = normalize_gramian(gramian)
         return np.linalg.pinv(cosines, NOISE, hermitian=True).sum(axis=1) / norms  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from skmtl._core.validation import SEQUENCES
 
 
 @dataclass(frozen=True)
-class Shift:
+class LabelShift:
     """How one task's labels differ from a target distribution.
 
     Attributes
@@ -35,12 +35,12 @@ class Shift:
     half: float
 
     @classmethod
-    def none(cls) -> Shift:
+    def identity(cls) -> LabelShift:
         """Return that of a single value."""
         return cls(np.ones(1), np.ones(1), None, 0.0)
 
     @classmethod
-    def of(cls, task: Any, P: NDArray[np.float64]) -> Shift:
+    def from_labels(cls, task: Any, P: NDArray[np.float64]) -> LabelShift:
         """Return that of a task's labels, which may be none."""
         edges = None
         if task.classes is None:
@@ -73,7 +73,7 @@ class Shift:
         return label_ratios
 
 
-def label_shifts(tasks: Sequence[Any], target: Any, n_bins: int) -> list[Shift]:
+def label_shifts(tasks: Sequence[Any], target: Any, n_bins: int) -> list[LabelShift]:
     """Compare the labels of each task with a target distribution.
 
     Parameters
@@ -87,12 +87,12 @@ def label_shifts(tasks: Sequence[Any], target: Any, n_bins: int) -> list[Shift]:
 
     Returns
     -------
-    list of Shift
+    list of LabelShift
         One per task.
     """
     entries = _entries(target, [task.name for task in tasks])
     return [
-        Shift.of(task, _distribution(task, entry, n_bins))
+        LabelShift.from_labels(task, _distribution(task, entry, n_bins))
         for task, entry in zip(tasks, entries, strict=True)
     ]
 

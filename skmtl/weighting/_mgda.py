@@ -11,7 +11,7 @@ from skmtl.weighting._base import (
     GradientWeightingModule,
     SolverModule,
 )
-from skmtl.weighting._gramian_solvers import root
+from skmtl.weighting._gramian_solvers import factor_gramian
 
 
 class MGDA(GradientWeighting):
@@ -58,5 +58,5 @@ class MGDA(GradientWeighting):
 class _MGDA(SolverModule):
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
         n = len(gramian)
-        A = np.vstack([root(gramian), np.ones(n)])
+        A = np.vstack([factor_gramian(gramian), np.ones(n)])
         return nnls(A, np.eye(n + 1)[n])[0]  # type: ignore[no-any-return]

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor
 
-from skmtl._core.validation import Interval, task_number
+from skmtl._core.validation import Interval, resolve_task
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
     SolverModule,
     TaskLabels,
 )
-from skmtl.weighting._gramian_solvers import NOISE, root, shortest
+from skmtl.weighting._gramian_solvers import NOISE, factor_gramian, minimize_norm
 
 
 class PCD(GradientWeighting):
@@ -81,12 +81,12 @@ class PCD(GradientWeighting):
     def for_labels(self, tasks: Sequence[TaskLabels]) -> "PCD":
         """Find the number of the primary task."""
         names = [task.name for task in tasks]
-        number = task_number(self.task, names, "The 'task' parameter of PCD")
+        number = resolve_task(self.task, names, "The 'task' parameter of PCD")
         return clone(self).set_params(task=number)  # type: ignore[no-any-return]
 
     def build(self, n_tasks: int) -> GradientWeightingModule:
         """Build the solver."""
-        task = task_number(self.task, range(n_tasks), "The 'task' parameter of PCD")
+        task = resolve_task(self.task, range(n_tasks), "The 'task' parameter of PCD")
         return _PCD(n_tasks, task, self.tau, self.decay)
 
 
@@ -121,7 +121,7 @@ class _PCD(SolverModule):
         scales = 1 / np.sqrt(usual / usual.mean() * gramian.diagonal().mean())
         gramian = gramian * np.outer(scales, scales)
         owed = self.tau * gramian.diagonal() - gramian[primary][0]
-        u, rho = shortest(root(gramian)[:, ~primary], owed[~primary])
+        u, rho = minimize_norm(factor_gramian(gramian)[:, ~primary], owed[~primary])
         weights = primary.astype(np.float64)
         if rho > NOISE:  # else no direction keeps all promises
             weights[~primary] = u / rho

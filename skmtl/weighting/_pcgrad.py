@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skmtl._core.random_source import generator
+from skmtl._core.random_source import get_generator
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
@@ -54,7 +54,7 @@ class _PCGrad(SolverModule):
         rows, squares = np.arange(n), gramian.diagonal()
         projected = np.eye(n)  # row i: coefficients of what is left of g_i
         inner = gramian.copy()  # [i, j]: inner product of what is left of g_i with g_j
-        drawn = torch.rand(n, n, dtype=torch.float32, generator=generator())
+        drawn = torch.rand(n, n, dtype=torch.float32, generator=get_generator())
         orders = drawn.argsort().numpy()
         for others in orders.T:  # each task meets its next one
             opposes = (inner[rows, others] < 0) & (others != rows)

@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor
 
-from skmtl._core.validation import Interval, StrOptions, task_number
+from skmtl._core.validation import Interval, StrOptions, resolve_task
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,
@@ -102,13 +102,13 @@ class PrimaryTask(Weighting):
     def for_labels(self, tasks: Sequence[TaskLabels]) -> "PrimaryTask":
         """Find the number of the primary task."""
         names = [task.name for task in tasks]
-        number = task_number(self.task, names, "The 'task' parameter of PrimaryTask")
+        number = resolve_task(self.task, names, "The 'task' parameter of PrimaryTask")
         return clone(self).set_params(task=number)  # type: ignore[no-any-return]
 
     def build(self, n_tasks: int) -> WeightingModule:
         """Build the schedule or the gate."""
         where = "The 'task' parameter of PrimaryTask"
-        task = task_number(self.task, range(n_tasks), where)
+        task = resolve_task(self.task, range(n_tasks), where)
         if self.mode == "cosine":
             return _Cosine(task)
         return _Decay(n_tasks, task, 10 if self.half_life is None else self.half_life)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skmtl._core.random_source import generator
+from skmtl._core.random_source import get_generator
 from skmtl.weighting._base import Weighting, WeightingModule, softmax_of_present
 
 
@@ -36,5 +36,5 @@ class RLW(Weighting):
 
 class _RLW(WeightingModule):
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        logits = torch.empty_like(losses).normal_(generator=generator())
+        logits = torch.empty_like(losses).normal_(generator=get_generator())
         return softmax_of_present(logits, present)

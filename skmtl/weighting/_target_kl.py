@@ -13,7 +13,7 @@ from sklearn.base import clone
 from skmtl._core.validation import Interval, StrOptions
 from skmtl.weighting._base import TaskLabels, Weighting, WeightingModule
 from skmtl.weighting._equal import _Fixed
-from skmtl.weighting._label_shift import Shift, label_shifts
+from skmtl.weighting._label_shift import LabelShift, label_shifts
 
 
 class TargetKL(Weighting):
@@ -83,7 +83,7 @@ class TargetKL(Weighting):
     }
 
     #: What `for_labels` found; nothing in a spec that saw no labels.
-    shifts_: Sequence[Shift] = ()
+    shifts_: Sequence[LabelShift] = ()
 
     def __init__(
         self,
@@ -131,12 +131,13 @@ class TargetKL(Weighting):
         """Build the constant weights; equal ones where no labels were seen."""
         scale = 0.0 if self.mode == "examples" else 1 / self.temperature
         return _TargetKL(
-            self.shifts_ or [Shift.none()] * n_tasks, -scale if self.inverse else scale
+            self.shifts_ or [LabelShift.identity()] * n_tasks,
+            -scale if self.inverse else scale,
         )
 
 
 class _TargetKL(_Fixed):
-    def __init__(self, shifts: Sequence[Shift], scale: float) -> None:
+    def __init__(self, shifts: Sequence[LabelShift], scale: float) -> None:
         divergences = torch.tensor([s.divergence for s in shifts], dtype=torch.float64)
         super().__init__((scale * divergences).softmax(dim=0))
         self.register_buffer("divergences", divergences)

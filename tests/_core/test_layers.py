@@ -12,8 +12,8 @@ from skmtl._core.layers import (
     StackedConv2d,
     StackedLayerNorm,
     StackedLinear,
-    merged,
-    parted,
+    merge_copies,
+    split_copies,
 )
 from tests._networks import randomised
 
@@ -75,7 +75,7 @@ def test_linear_of_no_input_is_its_bias():
 def test_convolution_is_torch_s_for_each_copy(k, seen_by_all, kernel_size, padding):
     stacked = randomised(StackedConv2d(k, 2, 4, kernel_size, padding).double(), 0)
     X = batch(N, 2, 5, 6) if seen_by_all else batch(k, N, 2, 5, 6)
-    out = parted(stacked(X if seen_by_all else merged(X)), k)
+    out = split_copies(stacked(X if seen_by_all else merge_copies(X)), k)
     for copy in range(k):
         conv = nn.Conv2d(2, 4, kernel_size, padding=padding).double()
         with torch.no_grad():
@@ -96,11 +96,11 @@ def test_convolution_starts_as_torch_s_does():
 
 def test_merging_and_parting_undo_each_other_without_a_copy():
     H = batch(N, 6, 4, 5)
-    parts = parted(H, K)
+    parts = split_copies(H, K)
     assert parts.shape == (K, N, 2, 4, 5)
     assert torch.equal(parts[1], H[:, 2:4])
-    assert torch.equal(merged(parts), H)
-    assert merged(parts).data_ptr() == H.data_ptr()
+    assert torch.equal(merge_copies(parts), H)
+    assert merge_copies(parts).data_ptr() == H.data_ptr()
 
 
 @pytest.mark.parametrize("k", COPIES)
@@ -138,7 +138,7 @@ def test_batch_norm_is_torch_s_for_each_copy(k, training):
 def test_norms_of_feature_maps_are_torch_s_for_each_copy(k, stacked, norm):
     stacked = randomised(stacked(k, 6).double(), 0)
     H = batch(k, N, 6, 4, 3)
-    out = parted(stacked(merged(H)), k)
+    out = split_copies(stacked(merge_copies(H)), k)
     for copy in range(k):
         own = norm(6).double()
         with torch.no_grad():

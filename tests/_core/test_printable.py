@@ -9,7 +9,7 @@ import pytest
 
 import skmtl
 from skmtl import MultiTaskClassifier
-from skmtl._core.printable import printable
+from skmtl._core.printable import escape_text
 from skmtl._estimators.persistence.file_format import read, write
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
@@ -49,7 +49,7 @@ def estimator():
     ],
 )
 def test_control_characters_are_escaped(value, text):
-    assert printable(value) == text
+    assert escape_text(value) == text
 
 
 def test_progress_bars_and_reports(estimator, capsys):

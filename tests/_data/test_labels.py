@@ -13,17 +13,17 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 
 from skmtl import MultiTaskEstimator
-from skmtl._data.labels import read_columns
+from skmtl._data.labels import read_labels
 
 TODAY = np.datetime64("2026-01-01")
 
 
 def values_of(y, missing_label=np.nan):
-    return [c.values.tolist() for c in read_columns(y, missing_label).columns]
+    return [c.values.tolist() for c in read_labels(y, missing_label).columns]
 
 
 def present_of(y, missing_label=np.nan):
-    return [c.present.tolist() for c in read_columns(y, missing_label).columns]
+    return [c.present.tolist() for c in read_labels(y, missing_label).columns]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def present_of(y, missing_label=np.nan):
     ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
 )
 def test_one_column_keeps_its_type(y, kind, values):
-    columns = read_columns(y)
+    columns = read_labels(y)
     (column,) = columns.columns
     assert columns.one_d
     assert column.values.dtype.kind == kind
@@ -112,7 +112,7 @@ def test_one_column_keeps_its_type(y, kind, values):
     ids=lambda y: f"{type(y).__name__}-{getattr(y, 'dtype', '')}",
 )
 def test_every_missing_marker_counts_as_absent(y):
-    (column,) = read_columns(y).columns
+    (column,) = read_labels(y).columns
     assert column.present.tolist() == [True, False, True]
     assert column.values.tolist() == [1, 3]
     assert column.values.dtype.kind in "if"
@@ -151,7 +151,7 @@ def test_strings_may_be_missing(y):
     ids=lambda y: f"{type(y).__name__}-{getattr(y, 'dtype', '')}",
 )
 def test_bools_may_be_missing_and_stay_bools(y):
-    (column,) = read_columns(y).columns
+    (column,) = read_labels(y).columns
     assert column.values.dtype == bool
     assert column.values.tolist() == [True, False]
 
@@ -167,7 +167,7 @@ def test_bools_may_be_missing_and_stay_bools(y):
     ids=["numpy", "pandas", "polars", "object"],
 )
 def test_dates_may_be_missing(y):
-    (column,) = read_columns(y).columns
+    (column,) = read_labels(y).columns
     assert column.present.tolist() == [True, False, True]
     assert column.values[0] == TODAY
 
@@ -253,7 +253,7 @@ def test_columns_of_a_frame_keep_their_own_types():
             "float": [0.5, np.nan, 1.5],
         }
     )
-    columns = read_columns(y)
+    columns = read_labels(y)
     assert columns.names == list(y.columns)
     assert [c.values.dtype.kind for c in columns.columns] == list("iibOiif")
     assert columns.columns[4].values.tolist() == [7, 9]
@@ -264,7 +264,7 @@ def test_columns_of_a_polars_frame_keep_their_own_types():
     y = pl.DataFrame(
         {"a": [0, None, 2], "b": ["x", "y", None], "c": [True, None, False]}
     )
-    columns = read_columns(y)
+    columns = read_labels(y)
     assert columns.task_names == ["a", "b", "c"]
     assert [c.values.tolist() for c in columns.columns] == [
         [0, 2],
@@ -276,17 +276,17 @@ def test_columns_of_a_polars_frame_keep_their_own_types():
 @pytest.mark.parametrize("as_type", [list, lambda y: np.array(y, dtype=object)])
 def test_columns_of_rows_that_mix_kinds_keep_their_own_types(as_type):
     y = as_type([[0, "a", True, 0.5], [None, "b", False, None], [2, None, None, 1.5]])
-    assert [c.values.dtype.kind for c in read_columns(y).columns] == list("iObf")
+    assert [c.values.dtype.kind for c in read_labels(y).columns] == list("iObf")
     assert values_of(y) == [[0, 2], ["a", "b"], [True, False], [0.5, 1.5]]
 
 
 def test_lists_that_mix_numbers_keep_ints_and_bools():
     y = [[True, 3, 0.5], [False, 4, 1.5]]
-    assert [c.values.dtype.kind for c in read_columns(y).columns] == list("bif")
+    assert [c.values.dtype.kind for c in read_labels(y).columns] == list("bif")
 
 
 def test_a_column_that_mixes_ints_and_floats_is_float():
-    (column,) = read_columns(np.array([1, 2.5, np.int8(3)], dtype=object)).columns
+    (column,) = read_labels(np.array([1, 2.5, np.int8(3)], dtype=object)).columns
     assert column.values.dtype == np.float64
 
 
@@ -319,7 +319,7 @@ def test_an_array_without_any_mask_is_complete():
     ids=lambda y: type(y).__name__,
 )
 def test_two_columns_of_any_container(y):
-    columns = read_columns(y)
+    columns = read_labels(y)
     assert [c.values.tolist() for c in columns.columns] == [[0, 1], [1, 0]]
     assert all(c.values.ndim == 1 for c in columns.columns)
 
@@ -348,14 +348,14 @@ def test_two_columns_of_any_container(y):
     ],
 )
 def test_task_names_come_from_columns(y, names):
-    assert read_columns(y).task_names == names
+    assert read_labels(y).task_names == names
 
 
 @pytest.mark.parametrize("columns", [["a", "b", "a"], [0, 1, 0]])
 def test_duplicate_names_are_refused(columns):
     y = pd.DataFrame(np.zeros((2, 3)), columns=columns)
     with pytest.raises(ValueError, match=r"must be unique\. Got \['?.'?\] more than"):
-        read_columns(y)
+        read_labels(y)
 
 
 @pytest.mark.parametrize(
@@ -381,11 +381,11 @@ def test_duplicate_names_are_refused(columns):
 )
 def test_what_is_no_table_of_labels_is_refused(y, message):
     with pytest.raises(ValueError, match=message):
-        read_columns(y)
+        read_labels(y)
 
 
 def test_restricted_keeps_the_labels_of_some_rows():
-    (column,) = read_columns([1, None, 3, 4]).columns
+    (column,) = read_labels([1, None, 3, 4]).columns
     kept = column.restricted(np.array([True, True, False, True]))
     assert_array_equal(kept.values, [1, 4])
     assert_array_equal(kept.present, [True, False, False, True])
@@ -394,7 +394,7 @@ def test_restricted_keeps_the_labels_of_some_rows():
 def test_reading_changes_nothing_in_y():
     y = np.ma.array([[1.0, np.nan], [3.0, -1.0]], mask=[[True, False], [False] * 2])
     before = y.copy()
-    read_columns(y, -1)
+    read_labels(y, -1)
     assert_array_equal(y.data, before.data)
     assert_array_equal(y.mask, before.mask)
 
@@ -433,7 +433,7 @@ SEVERAL = {
 def test_cells_that_hold_several_values_are_refused(case):
     y, kind = SEVERAL[case]
     with pytest.raises(ValueError, match="MultiLabelBinarizer") as error:
-        read_columns(y)
+        read_labels(y)
     assert str(error.value) == (
         "Task 'task0' must have one label in each row. Got several, as values of type "
         f"{kind}: make a column of 0 and 1 for each label with "
@@ -445,19 +445,19 @@ def test_cells_that_hold_several_values_are_refused(case):
 def test_a_column_of_several_values_is_named(convert):
     y = convert({"size": [1, 0, 1, 0], "tags": TAGS})
     with pytest.raises(ValueError, match="Task 'tags' must have one label"):
-        read_columns(y)
+        read_labels(y)
 
 
 def test_rows_of_any_number_of_labels_are_refused():
     with pytest.raises(ValueError, match="MultiLabelBinarizer"):
-        read_columns(TAGS)
+        read_labels(TAGS)
 
 
 def test_arrays_without_axes_are_single_values():
     y = [torch.tensor(1), torch.tensor(0), torch.tensor(1)]
-    assert read_columns(y).columns[0].values.tolist() == [1, 0, 1]
+    assert read_labels(y).columns[0].values.tolist() == [1, 0, 1]
     y = [np.array("a"), np.array("b"), None]
-    assert read_columns(y).columns[0].values.tolist() == ["a", "b"]
+    assert read_labels(y).columns[0].values.tolist() == ["a", "b"]
 
 
 def test_fields_of_a_structured_array_are_tasks():
@@ -466,17 +466,17 @@ def test_fields_of_a_structured_array_are_tasks():
         dtype=[("event", bool), ("time", float)],
     )
     for given in (y, y.view(np.recarray)):
-        columns = read_columns(given)
+        columns = read_labels(given)
         assert columns.names == ["event", "time"]
         assert not columns.one_d
         event, time = columns.columns
         assert event.values.tolist() == [True, False, True]
         assert time.values.tolist() == [1.5, 2.5]
     masked = np.ma.MaskedArray(y, mask=[(True, False), (False, False), (False, True)])
-    event, time = read_columns(masked).columns
+    event, time = read_labels(masked).columns
     assert event.present.tolist() == [False, True, True]
     assert time.present.tolist() == [True, True, False]
-    single = read_columns(y[["event"]])
+    single = read_labels(y[["event"]])
     assert single.one_d
     assert single.names == ["event"]
 

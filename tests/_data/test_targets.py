@@ -13,8 +13,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import accuracy_score, r2_score
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.labels import read_columns
-from skmtl._data.targets import Targets, make_blocks
+from skmtl._data.labels import read_labels
+from skmtl._data.targets import Targets, group_tasks
 from skmtl.encoder import MLP
 
 PLAIN = MLP((16,), dropout=0, numeric_embedding=None)
@@ -526,7 +526,7 @@ def test_one_numeric_column_behaves_as_in_any_regressor(y):
 def test_blocks_hold_tasks_whose_class_counts_differ_by_less_than_a_factor_of_two():
     kinds = ["classification"] * 7 + ["regression"] * 2
     counts = [2, 3, 10, 300, 1, 16, 2, 0, 0]
-    blocks = make_blocks(kinds, counts)
+    blocks = group_tasks(kinds, counts)
     assert [(b.kind, b.tasks, b.sizes) for b in blocks] == [
         ("binary", (0, 6), (1, 1)),
         ("multiclass", (1,), (3,)),
@@ -543,7 +543,7 @@ def test_blocks_hold_tasks_whose_class_counts_differ_by_less_than_a_factor_of_tw
 
 def test_codes_and_values_go_there_and_back():
     y = pd.DataFrame({"a": ["x", None, "z", "y"], "b": [1.0, 2.0, np.nan, 6.0]})
-    columns = read_columns(y)
+    columns = read_labels(y)
     targets = Targets(columns, ["classification", "regression"])
     codes, values = targets.encode(columns)
     assert codes.tolist() == [0, -1, 2, 1]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.labels import guess_kind, read_columns
+from skmtl._data.labels import guess_task_type, read_labels
 from skmtl.encoder import MLP
 from skmtl.inspection import label_dependence
 from skmtl.model_selection import MultiTaskStratifiedKFold
@@ -59,7 +59,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_kinds_that_labels_show(case):
     y, kind, clear = CASES[case]
-    found = guess_kind(read_columns(y).columns[0])
+    found = guess_task_type(read_labels(y).columns[0])
     assert found == (kind, found[1] if clear is None else clear)
 
 

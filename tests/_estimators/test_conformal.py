@@ -9,14 +9,14 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.naive_bayes import GaussianNB
 
-from skmtl._data.labels import read_columns
+from skmtl._data.labels import read_labels
 from skmtl._data.targets import Targets
-from skmtl._estimators.conformal import Conformal, check_coverage
+from skmtl._estimators.conformal import CrossConformal, check_coverage
 
 
 def regression(y):
     """Return the targets and labels of regression tasks."""
-    columns = read_columns(np.asarray(y, dtype=float))
+    columns = read_labels(np.asarray(y, dtype=float))
     targets = Targets(columns, ["regression"] * len(columns.columns))
     return targets, targets.encode(columns)
 
@@ -29,7 +29,7 @@ def standardised(targets, values):
 
 def classification(y):
     """Return the targets and labels of classification tasks."""
-    columns = read_columns(y)
+    columns = read_labels(y)
     targets = Targets(columns, ["classification"] * len(columns.columns))
     return targets, targets.encode(columns)
 
@@ -39,7 +39,7 @@ def off_by(errors, weight=None):
     targets, encoded = regression(errors)
     outputs = standardised(targets, np.zeros(len(errors)))
     weight = None if weight is None else np.asarray(weight, dtype=float)[:, None]
-    return Conformal.fit(targets, outputs, encoded, weight)
+    return CrossConformal.fit(targets, outputs, encoded, weight)
 
 
 def test_the_quantile_by_hand():
@@ -63,7 +63,9 @@ def test_intervals_are_in_the_units_of_the_targets():
     y = np.column_stack([1000 + 50 * rng.randn(99), rng.rand(99)])
     errors = np.column_stack([np.arange(1, 100), np.arange(1, 100) / 1000])
     targets, labels = regression(y)
-    conformal = Conformal.fit(targets, standardised(targets, y - errors), labels, None)
+    conformal = CrossConformal.fit(
+        targets, standardised(targets, y - errors), labels, None
+    )
     new = np.array([[1000.0, 0.5], [900.0, 0.1]])
     first, second = conformal.predict_regions(standardised(targets, new), 0.9)
     assert_allclose(first, [[910, 1090], [810, 990]])
@@ -75,7 +77,7 @@ def test_too_few_labels_give_intervals_without_end():
     targets, labels = regression(y)
     outputs = standardised(targets, np.zeros((5, 2)))
     outputs[:2] = torch.nan
-    conformal = Conformal.fit(targets, outputs, labels, None)
+    conformal = CrossConformal.fit(targets, outputs, labels, None)
     assert [len(scores) for scores in conformal.scores] == [3, 0]
     some, none = conformal.predict_regions(outputs[2:], 0.75)
     assert_allclose(some, [[-4, 4]] * 3, atol=1e-12)
@@ -96,7 +98,7 @@ def test_sets_by_hand():
     proba = np.repeat((1 - truth[:, None]) / 2, 3, axis=1)
     proba[np.arange(9), np.arange(9) % 3] = truth
     targets, labels = classification(y)
-    conformal = Conformal.fit(targets, logits(proba), labels, None)
+    conformal = CrossConformal.fit(targets, logits(proba), labels, None)
     new = logits([[0.7, 0.25, 0.05], [0.34, 0.33, 0.33], [0.45, 0.45, 0.1]])
     (half,) = conformal.predict_regions(new, 0.45)  # nonconformity up to 0.5
     assert_array_equal(half, [[1, 0, 0], [1, 0, 0], [1, 1, 0]])
@@ -110,7 +112,7 @@ def test_sets_by_hand():
 def test_binary_sets_are_in_the_order_of_the_classes():
     targets, labels = classification(np.array(["ham", "spam"] * 10))
     p = torch.tensor([0.2, 0.8] * 10, dtype=torch.float64)
-    conformal = Conformal.fit(targets, torch.logit(p)[:, None], labels, None)
+    conformal = CrossConformal.fit(targets, torch.logit(p)[:, None], labels, None)
     new = torch.logit(torch.tensor([[0.1], [0.9], [0.6]], dtype=torch.float64))
     (sets,) = conformal.predict_regions(new, 0.9)
     assert_array_equal(sets, [[True, False], [False, True], [False, True]])
@@ -122,7 +124,7 @@ def test_a_task_of_one_class_and_one_without_prediction_keep_all_classes():
     outputs = torch.zeros(30, 2, dtype=torch.float64)
     outputs[:2] = torch.nan
     outputs[2:, 1] = torch.tensor([-3.0, 3.0] * 14)
-    conformal = Conformal.fit(targets, outputs, labels, None)
+    conformal = CrossConformal.fit(targets, outputs, labels, None)
     one, none, some = conformal.predict_regions(outputs[2:], 0.9)
     assert_array_equal(one, np.ones((28, 1), dtype=bool))
     assert_array_equal(none, np.ones((28, 2), dtype=bool))
@@ -133,7 +135,7 @@ def test_tasks_of_both_kinds_have_regions_of_their_own():
     """Missing labels of one task change nothing for the other."""
     size = np.arange(1.0, 41)
     color = np.array(["red", "green"] * 20, dtype=object)
-    columns = read_columns(np.column_stack([size.astype(object), color]))
+    columns = read_labels(np.column_stack([size.astype(object), color]))
     targets = Targets(columns, ["regression", "classification"])
     labels = targets.encode(columns)
     start = {block.tasks[0]: block.start for block in targets.blocks}
@@ -145,7 +147,7 @@ def test_tasks_of_both_kinds_have_regions_of_their_own():
     for missing in ([], np.arange(10)):
         labels[1] = labels[1].copy()
         labels[1][missing] = -1
-        conformal = Conformal.fit(targets, outputs, labels, None)
+        conformal = CrossConformal.fit(targets, outputs, labels, None)
         interval, classes = conformal.predict_regions(outputs[20:], 0.9)
         assert_allclose(interval, size[20:, None] - 2 + [-2, 2], rtol=1e-5)
         assert_array_equal(classes, np.eye(2)[[1, 0] * 10])
@@ -154,7 +156,7 @@ def test_tasks_of_both_kinds_have_regions_of_their_own():
 def test_only_tasks_of_one_class():
     targets, labels = classification(np.zeros((5, 2)))
     outputs = torch.zeros(5, 0)
-    conformal = Conformal.fit(targets, outputs, labels, None)
+    conformal = CrossConformal.fit(targets, outputs, labels, None)
     for classes in conformal.predict_regions(outputs, 0.5):
         assert_array_equal(classes, np.ones((5, 1), dtype=bool))
 
@@ -189,9 +191,9 @@ def test_a_weight_of_zero_removes_a_label():
     weight = (np.arange(30) % 3 > 0).astype(float)
     targets, labels = regression(errors)
     outputs = standardised(targets, np.zeros(30))
-    some = Conformal.fit(targets, outputs, labels, weight[:, None])
+    some = CrossConformal.fit(targets, outputs, labels, weight[:, None])
     rows = np.flatnonzero(weight)
-    alone = Conformal.fit(targets, outputs[rows], [labels[0][rows]], None)
+    alone = CrossConformal.fit(targets, outputs[rows], [labels[0][rows]], None)
     assert_array_equal(some.scores[0], alone.scores[0])
     assert_allclose(some.levels[0], alone.levels[0])
 
@@ -217,7 +219,7 @@ def test_numbers_of_real_rows_are_held(coverage):
         targets, labels = regression(y_train)
         out_of_fold = cross_val_predict(model, X_train, y_train, cv=8)
         outputs = standardised(targets, out_of_fold)
-        conformal = Conformal.fit(targets, outputs, labels, None)
+        conformal = CrossConformal.fit(targets, outputs, labels, None)
         new = standardised(targets, model.predict(X_test))
         low, high = conformal.predict_regions(new, coverage)[0].T
         held.append(np.mean((low <= y_test) & (y_test <= high)))
@@ -238,7 +240,7 @@ def test_classes_of_real_rows_are_held_by_small_sets(coverage):
         out_of_fold = cross_val_predict(
             model, X_train, y_train, cv=8, method="predict_proba"
         )
-        conformal = Conformal.fit(targets, logits(out_of_fold), labels, None)
+        conformal = CrossConformal.fit(targets, logits(out_of_fold), labels, None)
         (sets,) = conformal.predict_regions(
             logits(model.predict_proba(X_test)), coverage
         )

@@ -14,8 +14,8 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.utils import check_random_state
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.training_data import Data
-from skmtl._estimators.fitting.sampling import Odds
+from skmtl._data.training_data import TrainingData
+from skmtl._estimators.fitting.sampling import SamplingWeights
 from skmtl.encoder import MLP
 
 N = 200
@@ -87,10 +87,10 @@ def rows_seen(y, batch_size=50, **kwargs):
 def odds(labels, sampling, n_classes=(2, 3), weight=None, rows=None, trained=None):
     labels = [np.asarray(task) for task in labels]
     n = len(labels[0])
-    data = Data(np.zeros((n, 1)), labels, weight, np.arange(n))
+    data = TrainingData(np.zeros((n, 1)), labels, weight, np.arange(n))
     rows = np.arange(n) if rows is None else rows
     trained = np.ones(len(labels), bool) if trained is None else np.array(trained)
-    return Odds(data, rows, n_classes, sampling, trained).of(data)
+    return SamplingWeights(data, rows, n_classes, sampling, trained).of(data)
 
 
 APART = [np.array([0] * 6 + [1] * 2 + [-1] * 2), np.array([-1] * 8 + [0, 2])]

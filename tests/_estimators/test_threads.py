@@ -25,11 +25,16 @@ from torch import nn
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._estimators.fitting.settings import threads
+from skmtl._estimators.fitting.settings import choose_n_threads
 from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, AutoGrouped, LearnedBranching, TaskToken
-from skmtl.training import AUGMENTATION, MultiTaskNet, draws_alone, n_threads
+from skmtl.training import (
+    AUGMENTATION,
+    MultiTaskNet,
+    use_n_threads,
+    uses_own_generator_only,
+)
 from skmtl.weighting import WEIGHTING, Equal
 
 NUMPY_STATE = np.random.mtrand._rand
@@ -196,7 +201,7 @@ def said(monkeypatch):
     found = []
 
     def spy(net):
-        found.append(draws_alone(net))
+        found.append(uses_own_generator_only(net))
         return found[-1]
 
     monkeypatch.setattr("skmtl._estimators.fit.draws_alone", spy)
@@ -399,13 +404,13 @@ def test_a_thread_that_begins_beside_others_keeps_its_number_of_torch_threads(n)
     before, seen = torch.get_num_threads(), []
 
     def work():
-        with n_threads(n):
+        with use_n_threads(n):
             seen.append(torch.get_num_threads())
         seen.append(torch.get_num_threads())
 
     torch.set_num_threads(2)
     try:
-        with ThreadPoolExecutor(1) as pool, n_threads(1):
+        with ThreadPoolExecutor(1) as pool, use_n_threads(1):
             pool.submit(work).result()
         assert seen == [n or 2, 2]
         with ThreadPoolExecutor(1) as pool:
@@ -453,8 +458,8 @@ def test_a_forked_process_fits_and_predicts_on_one_thread(tmp_path):
 def test_no_more_threads_are_used_than_there_are_cpus(monkeypatch):
     monkeypatch.setattr("skmtl._estimators.fitting.settings.cpu_count", lambda: 3)
     est = classifier(n_threads=1024, max_iter=1).fit(X, Y)
-    assert threads(est, est.net_) == 3
-    assert threads(est.set_params(n_threads=2), est.net_) == 2
+    assert choose_n_threads(est, est.net_) == 3
+    assert choose_n_threads(est.set_params(n_threads=2), est.net_) == 2
 
 
 # What is left behind

@@ -14,12 +14,12 @@ from sklearn.metrics import f1_score, get_scorer, get_scorer_names
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from skmtl._data.labels import read_columns
+from skmtl._data.labels import read_labels
 from skmtl._data.targets import Targets
 from skmtl._estimators.thresholds import (
     SCORES,
+    predict_codes,
     score_confusions,
-    thresholded_codes,
     tune_thresholds,
 )
 
@@ -31,7 +31,7 @@ PROBA = PROBA[:, 1]
 
 def binary(y):
     """Return the targets and labels of binary tasks."""
-    columns = read_columns(y)
+    columns = read_labels(y)
     targets = Targets(columns, ["classification"] * len(columns.columns))
     return targets, targets.encode(columns)
 
@@ -137,7 +137,7 @@ def test_the_second_class_is_the_positive_one():
     assert tuned(words, p) == pytest.approx(0.25)
     assert tuned(words[::-1], p) != pytest.approx(0.25)
     targets, _ = binary(words)
-    codes = thresholded_codes(targets, logits(p), np.array([0.25]))
+    codes = predict_codes(targets, logits(p), np.array([0.25]))
     assert targets.classes[0][codes[:, 0]].tolist() == ["ham", "ham", "spam", "spam"]
 
 
@@ -159,7 +159,7 @@ def test_rows_without_label_or_prediction_do_not_count():
 def test_each_task_has_its_own_cut():
     y = np.array([[0, 0, 2], [0, 0, 1], [1, 1, 0], [1, 0, 1], [1, 1, 2]], dtype=float)
     y = np.column_stack([y, np.arange(5) / 4])
-    columns = read_columns(y)
+    columns = read_labels(y)
     targets = Targets(columns, ["classification"] * 3 + ["regression"])
     outputs = torch.zeros(5, 6, dtype=torch.float64)
     p = np.array([[0.1, 0.1], [0.2, 0.2], [0.4, 0.8], [0.6, 0.4], [0.7, 0.9]])
@@ -167,7 +167,7 @@ def test_each_task_has_its_own_cut():
     labels = targets.encode(columns)
     thresholds = tune_thresholds(targets, outputs, labels, None, "f1")
     assert_array_equal(np.isnan(thresholds), [False, False, True, True])
-    codes = thresholded_codes(targets, outputs, thresholds)
+    codes = predict_codes(targets, outputs, thresholds)
     assert_array_equal(codes[:, :2], y[:, :2])
     assert_array_equal(codes[:, 2:], targets.codes(outputs)[:, 2:])
 
@@ -177,7 +177,7 @@ def test_without_both_classes_there_is_no_cut():
     outputs = logits([0.1, np.nan, 0.4, 0.8])
     thresholds = tune_thresholds(targets, outputs, labels, None, "f1")
     assert np.isnan(thresholds).all()
-    codes = thresholded_codes(targets, outputs, thresholds)
+    codes = predict_codes(targets, outputs, thresholds)
     assert_array_equal(codes, targets.codes(outputs))
     weight = np.array([[1.0], [0.0]])
     targets, labels = binary([0, 1])
@@ -190,7 +190,7 @@ def test_without_both_classes_there_is_no_cut():
 def test_a_cut_at_a_half_is_the_most_probable_class(dtype):
     targets, _ = binary([0, 1])
     outputs = torch.linspace(-1e-6, 1e-6, 101, dtype=dtype)[:, None]
-    codes = thresholded_codes(targets, outputs, np.array([0.5]))
+    codes = predict_codes(targets, outputs, np.array([0.5]))
     assert_array_equal(codes, targets.codes(outputs))
     assert 0 < codes.sum() < 101
 

@@ -85,7 +85,7 @@ def reading(folder, rounds):
     from datasets import load_dataset
 
     from skmtl.datasets import open_table
-    from skmtl.training import Rows, Source
+    from skmtl.training import InputSource, TrainingRows
     from skmtl.training._batches import Batches
 
     table = folder / "reading"
@@ -95,8 +95,10 @@ def reading(folder, rounds):
 
     def ours():
         X, _ = open_table(table, TARGETS, shuffle_window=WINDOW)
-        source = Source(X, torch.float32, torch.device("cpu"))
-        batches = Batches(Rows(source, []), BATCH, torch.Generator().manual_seed(0))
+        source = InputSource(X, torch.float32, torch.device("cpu"))
+        batches = Batches(
+            TrainingRows(source, []), BATCH, torch.Generator().manual_seed(0)
+        )
         return sum(len(X) for X, _ in batches)
 
     def theirs():

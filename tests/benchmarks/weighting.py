@@ -46,7 +46,7 @@ from torchjd.autogram import Engine
 from torchjd.autojac import jac_to_grad, mtl_backward
 
 from skmtl.weighting import WEIGHTING
-from skmtl.weighting._gramian_solvers import onto_dual_cone
+from skmtl.weighting._gramian_solvers import project_to_dual_cone
 
 N_CLASSES, BATCH = 4, 256
 #: Steps whose cost has a target, in terms of the plain step.
@@ -95,7 +95,7 @@ Backward = Callable[[Tensor, list[Tensor]], None]
 
 
 def project(U: Tensor, gramian: Tensor) -> Tensor:
-    return onto_dual_cone(U.double(), gramian.double()).to(U)
+    return project_to_dual_cone(U.double(), gramian.double()).to(U)
 
 
 def from_torchjd(name: str, kind: str = "") -> Any:

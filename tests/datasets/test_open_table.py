@@ -14,7 +14,7 @@ from pyarrow import dataset, feather, parquet
 from sklearn.model_selection import GridSearchCV, train_test_split
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.streamed_table import BLOCKS, Blocks, Streamed
+from skmtl._data.streamed_table import BLOCKS, BlockReader, StreamedTable
 from skmtl.datasets import open_table
 from skmtl.encoder import MLP
 from skmtl.model_selection import MultiTaskStratifiedShuffleSplit
@@ -277,7 +277,9 @@ class Counted:
 def counted(sizes, window):
     reads, starts = [], np.cumsum([0, *sizes[:-1]])
     pieces = [Counted(int(s), n, reads) for s, n in zip(starts, sizes, strict=True)]
-    return Streamed(Blocks(pieces, 2, np.float64, window), ["row", "week"]), reads
+    return StreamedTable(
+        BlockReader(pieces, 2, np.float64, window), ["row", "week"]
+    ), reads
 
 
 @pytest.mark.parametrize("sizes", [[1000], [130] * 10, [7, 800, 1, 90, 333], [16] * 60])
@@ -290,7 +292,7 @@ def test_an_epoch_reads_each_block_once(sizes):
     for _ in range(2):
         reads.clear()
         pieces = torch.randperm(len(sizes), generator=generator).numpy()
-        order = X.shuffled(everything, pieces, generator)
+        order = X.shuffle(everything, pieces, generator)
         orders.append(order)
         assert_array_equal(np.sort(order), everything)
         for start in range(0, len(order), 10):
@@ -307,7 +309,7 @@ def test_windows_mix_rows_of_several_pieces():
     X, _ = counted([160] * 8, 128)
     generator = torch.Generator().manual_seed(0)
     pieces = torch.randperm(8, generator=generator).numpy()
-    first = X.shuffled(np.arange(len(X)), pieces, generator)[:128]
+    first = X.shuffle(np.arange(len(X)), pieces, generator)[:128]
     assert len(np.unique(first // 160)) == 4
     assert (np.diff(first) < 0).any()
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._core.history import Records, mean_cosines
+from skmtl._core.history import TrainingHistory, mean_cosines
 from skmtl._drawing import HELPS, HURTS, short_names
 from skmtl.inspection import (
     GateUsageDisplay,
@@ -412,13 +412,13 @@ def test_epochs_without_records_are_nan():
             "train_gradient_cosines": [[1.0, -0.5], [-0.5, 1.0]],
         },
     ]
-    records = Records.of(history, n_tasks=2)
+    records = TrainingHistory.from_skorch(history, n_tasks=2)
     assert records.best_epoch == 2
     assert np.isnan(records.valid_losses[0]).all()
     np.testing.assert_array_equal(
         mean_cosines(records.cosines), [[np.nan, np.nan], [-0.5, -0.5]]
     )
-    empty = Records.of([], n_tasks=2)
+    empty = TrainingHistory.from_skorch([], n_tasks=2)
     assert empty.best_epoch is None
     assert empty.cosines.shape == (0, 2, 2)
 

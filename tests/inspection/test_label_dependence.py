@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 import skmtl.relation._label_dependence
 from skmtl.inspection import label_dependence
 from skmtl.inspection._permutation import redrawn, swapped
-from skmtl.relation._label_dependence import Joint, correlation
+from skmtl.relation._label_dependence import ContingencyTables, correlation
 
 METHODS = ["mutual_information", "kl", "correlation", "cooccurrence"]
 SYMMETRIC = ["mutual_information", "correlation"]
@@ -285,7 +285,7 @@ def test_p_value_of_a_correlation_is_close_to_that_of_pearsons_test():
 def joint():
     frame = LABELS[["three", "five", "two"]]
     codes = [frame[name].fillna(-1).to_numpy().astype(int) for name in frame]
-    return Joint.of(codes, [3, 5, 2])
+    return ContingencyTables.from_labels(codes, [3, 5, 2])
 
 
 def test_drawn_tables_keep_the_margins_and_vary_around_independence():
@@ -307,7 +307,7 @@ def test_drawn_tables_keep_the_margins_and_vary_around_independence():
 
 def test_swapped_tables_keep_rows_whose_labels_are_equal():
     codes = [np.array([0, 0, 1, 2, 2, 1, -1]), np.array([0, 1, 1, 0, 0, 2, 1])]
-    observed = Joint.of(codes, [3, 3])
+    observed = ContingencyTables.from_labels(codes, [3, 3])
     drawn = swapped(observed, 50, np.random.default_rng(0))
     pair, other = drawn.counts[:, :3, 3:], drawn.counts[:, 3:, :3]
     assert_array_equal(pair, other.swapaxes(1, 2))

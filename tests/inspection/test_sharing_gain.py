@@ -16,7 +16,7 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
 from skmtl.inspection._sharing_gain import _compared, _Run
-from skmtl.model_selection._confidence_interval import corrected_interval
+from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.sharing import Grouped
 from tests._networks import SAME_STEPS, Prepared, table
 from tests.relation.test_all import Mixing
@@ -30,7 +30,7 @@ def regressor(**settings):
 
 def test_interval_has_the_corrected_variance():
     values = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
-    low, high = corrected_interval(values, ratio=0.5, confidence=0.9).T
+    low, high = compute_corrected_interval(values, ratio=0.5, confidence=0.9).T
     half = student_t.ppf(0.95, 2) * np.sqrt((1 / 3 + 0.5) * 1.0)
     np.testing.assert_allclose(low, [2 - half, 5])
     np.testing.assert_allclose(high, [2 + half, 5])
@@ -40,7 +40,7 @@ def test_interval_is_over_the_splits_that_say_something():
     values = np.array(
         [[1.0, np.nan, np.nan], [np.nan, 7.0, np.nan], [3.0, np.nan, np.nan]]
     )
-    interval = corrected_interval(values, ratio=0.25, confidence=0.95)
+    interval = compute_corrected_interval(values, ratio=0.25, confidence=0.95)
     half = student_t.ppf(0.975, 1) * np.sqrt((1 / 2 + 0.25) * 2.0)
     np.testing.assert_allclose(interval[0], [2 - half, 2 + half])
     assert np.isnan(interval[1:]).all()
@@ -101,7 +101,7 @@ def test_scores_are_those_of_both_models_on_the_same_rows():
             np.testing.assert_allclose(scores[i], expected)
     differences = gain.scores - gain.independent_scores
     np.testing.assert_allclose(gain.gain, differences.mean(axis=0))
-    expected = corrected_interval(differences, ratio=0.5, confidence=0.95)
+    expected = compute_corrected_interval(differences, ratio=0.5, confidence=0.95)
     np.testing.assert_allclose(gain.interval, expected)
     n = 4 * 8 + 8
     assert gain.n_parameters == n + 3 * 9

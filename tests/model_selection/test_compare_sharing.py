@@ -29,9 +29,9 @@ from skmtl.model_selection import (
     compare_sharing,
 )
 from skmtl.model_selection._candidates import read_candidates
-from skmtl.model_selection._cells import kept
+from skmtl.model_selection._cells import get_cached_fit
 from skmtl.model_selection._compare import SCORING
-from skmtl.model_selection._confidence_interval import corrected_interval
+from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 from skmtl.sharing import MMoE
 from tests._networks import SAME_STEPS, table
@@ -191,7 +191,7 @@ def test_gains_ranks_and_intervals_of_known_scores():
     # Split by split: -0.2 and 0, -0.4 and 0, -0.6 alone.
     assert found.delta_m[2] == pytest.approx(np.mean([-0.1, -0.2, -0.6]))
     gains = np.array([[-0.2], [-0.4], [-0.6]])
-    expected = corrected_interval(gains, 0.25, 0.95)[0]
+    expected = compute_corrected_interval(gains, 0.25, 0.95)[0]
     np.testing.assert_allclose(found.task_gains_interval[2, 0], expected)
     # Where the third has no score, on the last split of the second task, it is last.
     np.testing.assert_allclose(
@@ -205,7 +205,7 @@ def test_mean_scores_are_means_over_tasks_and_splits():
     found = comparison(scores)
     np.testing.assert_allclose(found.mean_scores, scores.mean(axis=(1, 2)))
     over_tasks = scores.mean(axis=2)
-    expected = corrected_interval(over_tasks.T, 0.25, 0.95)
+    expected = compute_corrected_interval(over_tasks.T, 0.25, 0.95)
     np.testing.assert_allclose(found.mean_scores_interval, expected)
 
 
@@ -269,7 +269,7 @@ def test_the_table_holds_all_that_is_known():
     )
     np.testing.assert_allclose(
         frame.xs("t0", level="task")[["score_low", "score_high"]],
-        corrected_interval(found.scores[:, :, 0].T, 0.25, 0.95),
+        compute_corrected_interval(found.scores[:, :, 0].T, 0.25, 0.95),
     )
     np.testing.assert_allclose(frame.loc["b", "rank"], 1)
     np.testing.assert_allclose(frame.loc["b", "fit_seconds"], 5)  # of 4, 5 and 6
@@ -556,7 +556,7 @@ def test_jobs_give_the_same_answers_and_can_be_sent_to_processes(tmp_path, memor
     with parallel_config("threading"):
         two = compare_sharing(candidates, X, Z, n_jobs=2, **settings)
     np.testing.assert_array_equal(one.scores, two.scores)
-    run = kept(memory and str(tmp_path / memory), X, Z)
+    run = get_cached_fit(memory and str(tmp_path / memory), X, Z)
     args = Ridge(), X, Z, np.arange(40), np.arange(40, 60), 0, SCORING, np.nan
     sent = pickle.loads(pickle.dumps(run))
     np.testing.assert_array_equal(sent(*args).scores, run(*args).scores)

@@ -12,7 +12,7 @@ from skmtl.model_selection import (
     MultiTaskStratifiedGroupKFold,
     MultiTaskStratifiedKFold,
 )
-from skmtl.model_selection._folding import splitter
+from skmtl.model_selection._folding import check_multitask_cv
 
 KINDS = {"a": "regression"}
 
@@ -30,7 +30,7 @@ KINDS = {"a": "regression"}
 def test_labels_are_read_as_the_estimator_reads_them(
     estimator, missing_label, task_types, grouped
 ):
-    found = splitter(3, estimator, np.random.RandomState(0), grouped=grouped)
+    found = check_multitask_cv(3, estimator, np.random.RandomState(0), grouped=grouped)
     expected = MultiTaskStratifiedGroupKFold if grouped else MultiTaskStratifiedKFold
     assert type(found) is expected
     assert found.get_n_splits() == 3
@@ -42,6 +42,6 @@ def test_labels_are_read_as_the_estimator_reads_them(
 
 def test_five_folds_are_the_default_and_a_splitter_stays_what_it_is():
     rng = np.random.RandomState(0)
-    assert splitter(None, Ridge(), rng, grouped=False).get_n_splits() == 5
+    assert check_multitask_cv(None, Ridge(), rng, grouped=False).get_n_splits() == 5
     folds = KFold(4)
-    assert splitter(folds, Ridge(), rng, grouped=False) is folds
+    assert check_multitask_cv(folds, Ridge(), rng, grouped=False) is folds

@@ -6,8 +6,12 @@ from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 
 from skmtl.model_selection import _swap_search as _exchange
-from skmtl.model_selection._label_matrix import label_table, pair_table, summed_by
-from skmtl.model_selection._swap_search import exchanged, scaled
+from skmtl.model_selection._label_matrix import (
+    make_label_matrix,
+    pair_table,
+    sum_by_group,
+)
+from skmtl.model_selection._swap_search import improve_by_swaps, scaled
 
 
 def chi_square(table, part, shares):
@@ -30,16 +34,18 @@ def random_case(seed, shares):
 def test_one_swap_that_is_there_is_found():
     table = csr_array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     part = np.array([0, 0, 1, 1])
-    new = exchanged(table, part, np.array([0.5, 0.5]), np.random.RandomState(0))
+    new = improve_by_swaps(table, part, np.array([0.5, 0.5]), np.random.RandomState(0))
     assert sorted(new[:2]) == sorted(new[2:]) == [0, 1]
 
 
 def test_what_is_even_stays_as_it_is():
-    table = label_table([np.arange(60) // 10, np.arange(60) % 2])
+    table = make_label_matrix([np.arange(60) // 10, np.arange(60) % 2])
     part = np.arange(60) // 2 % 5
     shares = np.full(5, 0.2)
     assert chi_square(table, part, shares) == 0
-    assert_array_equal(exchanged(table, part, shares, np.random.RandomState(0)), part)
+    assert_array_equal(
+        improve_by_swaps(table, part, shares, np.random.RandomState(0)), part
+    )
 
 
 @pytest.mark.parametrize("shares", [np.full(3, 1 / 3), np.array([0.7, 0.2, 0.1])])
@@ -50,7 +56,7 @@ def test_sizes_stay_and_the_sum_falls_to_where_no_swap_lowers_it(
     monkeypatch.setattr(_exchange, "MAX_DENSE", max_dense)
     monkeypatch.setattr(_exchange, "N_CANDIDATES", 90)
     table, part = random_case(0, shares)
-    new = exchanged(table, part, shares, np.random.RandomState(0))
+    new = improve_by_swaps(table, part, shares, np.random.RandomState(0))
     assert_array_equal(np.bincount(new), np.bincount(part))
     reached = chi_square(table, new, shares)
     assert reached < 0.2 * chi_square(table, part, shares)
@@ -64,9 +70,11 @@ def test_sizes_stay_and_the_sum_falls_to_where_no_swap_lowers_it(
 def test_sparse_and_dense_candidates_give_the_same_swaps(monkeypatch):
     shares = np.full(3, 1 / 3)
     table, part = random_case(1, shares)
-    dense = exchanged(table, part, shares, np.random.RandomState(0))
+    dense = improve_by_swaps(table, part, shares, np.random.RandomState(0))
     monkeypatch.setattr(_exchange, "MAX_DENSE", 0)
-    assert_array_equal(exchanged(table, part, shares, np.random.RandomState(0)), dense)
+    assert_array_equal(
+        improve_by_swaps(table, part, shares, np.random.RandomState(0)), dense
+    )
 
 
 def test_scaled_sums_of_squares_are_the_distance():
@@ -83,7 +91,7 @@ def test_a_label_without_weight_is_no_trouble():
 
 
 def test_label_table_has_a_column_per_code():
-    table = label_table(
+    table = make_label_matrix(
         [np.array([1, -1, 0]), np.array([-1, -1, -1]), np.array([2, 0, 0])]
     )
     expected = [[0, 1, 0, 0, 1], [0, 0, 1, 0, 0], [1, 0, 1, 0, 0]]
@@ -105,6 +113,6 @@ def test_rows_without_pairs_make_a_table_of_no_columns():
 
 
 def test_groups_have_the_sums_of_their_rows_and_their_size():
-    table = label_table([np.array([0, 1, 1, 0]), np.array([0, -1, 0, 0])])
-    summed = summed_by(table, np.array([1, 0, 1, 1])).toarray()
+    table = make_label_matrix([np.array([0, 1, 1, 0]), np.array([0, -1, 0, 0])])
+    summed = sum_by_group(table, np.array([1, 0, 1, 1])).toarray()
     assert_array_equal(summed, [[0, 1, 0, 1], [2, 1, 3, 3]])

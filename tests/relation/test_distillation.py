@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.labels import read_columns
-from skmtl._data.targets import Targets, make_blocks
+from skmtl._data.labels import read_labels
+from skmtl._data.targets import Targets, group_tasks
 from skmtl._estimators.fitting.distillation import soft_labels
 from skmtl.encoder import MLP
 from skmtl.relation import Distillation
@@ -29,7 +29,7 @@ from tests._networks import SAME_STEPS, table
 
 KINDS = ["classification", "regression", *["classification"] * 3]
 N_CLASSES = [2, 0, 3, 4, 2]
-BLOCKS = make_blocks(KINDS, N_CLASSES)
+BLOCKS = group_tasks(KINDS, N_CLASSES)
 SMALL = {"encoder": MLP((8,)), "max_iter": 3, "random_state": 0}
 ONE = {**SMALL, "n_estimators": 1}
 
@@ -223,7 +223,7 @@ def test_mixed_rows_learn_from_the_teachers_of_both():
 
 # --------------------------------------------------------------- what teachers say
 def targets_of(Y, kinds=None):
-    columns = read_columns(Y)
+    columns = read_labels(Y)
     kinds = kinds or ["classification"] * len(columns.columns)
     return Targets(columns, kinds)
 

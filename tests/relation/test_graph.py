@@ -8,7 +8,7 @@ import torch
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.relation import TaskGraph, TaskTable
-from skmtl.relation._label_dependence import dependence
+from skmtl.relation._label_dependence import measure_dependence
 from skmtl.weighting import WEIGHTING
 from tests._networks import SAME_STEPS, randomised, table, whole_network
 from tests.relation import test_all as contract
@@ -281,7 +281,7 @@ def test_mutual_information_is_as_a_correlation():
         0.8, abs=0.08
     )
     Y = (Z > 0).astype(int)
-    value = dependence(list(Y.T), [2, 2], "mutual_information")[0][0, 1]
+    value = measure_dependence(list(Y.T), [2, 2], "mutual_information")[0][0, 1]
     expected = np.sqrt(1 - np.exp(-2 * (value - 1 / (2 * len(Y)))))
     found = seen(TaskGraph("mutual_information"), Y, [np.arange(2)] * 2)
     np.testing.assert_allclose(found, [[0, expected], [expected, 0]])

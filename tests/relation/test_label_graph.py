@@ -8,7 +8,7 @@ import torch
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.relation import LabelGraph, TaskGraph, TaskTable
-from skmtl.relation._label_dependence import dependence
+from skmtl.relation._label_dependence import measure_dependence
 from skmtl.sharing import Hard
 from skmtl.weighting import WEIGHTING
 from tests._networks import SAME_STEPS, table, whole_network
@@ -127,7 +127,7 @@ def test_correlations_between_classes_have_signs():
     S = same.for_network(owner, True).build(2, 4).adjacency.numpy()
     assert not S[:3, :3].any()
     two = [(codes == c).astype(int) for c in (0, 1)]
-    value = dependence(two, [2, 2], "correlation")[0][0, 1]
+    value = measure_dependence(two, [2, 2], "correlation")[0][0, 1]
     shrunk = [np.sqrt(r**2 - 1 / 59) for r in (1, value)]
     np.testing.assert_allclose(
         S[:3, 3:], np.eye(3) * shrunk[0] - (1 - np.eye(3)) * shrunk[1]

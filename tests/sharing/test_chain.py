@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.targets import make_blocks
+from skmtl._data.targets import group_tasks
 from skmtl.encoder import MLP
 from skmtl.sharing import Chain
 from tests._networks import (
@@ -21,7 +21,7 @@ from tests._networks import (
 from tests.sharing import test_all as contract
 
 # Outputs of whole_network's five tasks: two classes, a number, three, four, two.
-BLOCKS = make_blocks(
+BLOCKS = group_tasks(
     ["classification", "regression", *["classification"] * 3], [2, 0, 3, 4, 2]
 )
 COLUMNS = {0: [0], 4: [1], 1: [2], 2: [3, 4, 5], 3: [6, 7, 8, 9]}
@@ -89,7 +89,7 @@ def test_an_ensemble_is_the_weighted_mean_of_its_chains():
 
 
 def test_two_tasks_with_a_known_answer():
-    blocks = make_blocks(["classification"] * 2, [2, 2])
+    blocks = group_tasks(["classification"] * 2, [2, 2])
     module = Chain().build(MLP(4), (4,), 2).coupling(blocks).double()
     with torch.no_grad():
         module.links[0, 1, 0] = 3.0

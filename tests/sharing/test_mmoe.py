@@ -157,12 +157,12 @@ def test_the_warning_looks_at_the_weights_that_are_kept():
 
 
 def test_strategies_without_gates_are_not_asked(monkeypatch):
-    from skmtl.training import Rows
+    from skmtl.training import TrainingRows
 
     def read(self, rows):
         raise AssertionError("a row was read for the warning")
 
-    monkeypatch.setattr(Rows, "__getitem__", read)
+    monkeypatch.setattr(TrainingRows, "__getitem__", read)
     collapsing("hard")
     with pytest.raises(AssertionError, match="row was read"):
         collapsing("mmoe")

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta, binomtest, kstest
 from torch.nn import functional as F
 
-from skmtl._data.targets import make_blocks
+from skmtl._data.targets import group_tasks
 from skmtl.training import (
     AUGMENTATION,
     Augmentation,
@@ -44,7 +44,7 @@ def images(n=40, channels=3, height=32, width=32):
 def labels(n, missing=0.0, weighted=False, seed=0):
     """Return blocks and targets of a binary, a numeric and a multiclass task."""
     rng = np.random.default_rng(seed)
-    blocks = make_blocks(["classification", "regression", "classification"], [2, 0, 3])
+    blocks = group_tasks(["classification", "regression", "classification"], [2, 0, 3])
     y = [rng.integers(0, 2, n), rng.normal(size=n), rng.integers(0, 3, n)]
     absent = rng.random((3, n)) < missing
     y = [
@@ -251,7 +251,7 @@ def test_losses_are_those_of_both_labels_by_hand(shape, missing, weighted):
 
 
 def test_a_missing_label_leaves_the_other_its_share():
-    blocks = make_blocks(["classification"], [2])
+    blocks = group_tasks(["classification"], [2])
     y = [np.array([1, -1])]
     targets = pack_targets(blocks, y, None, torch.float64, torch.device("cpu"))
     X = torch.tensor([[0.0], [1.0]], dtype=torch.float64)

@@ -6,8 +6,8 @@ import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from skmtl._data.targets import make_blocks
-from skmtl.training import Rows, Source, pack_targets
+from skmtl._data.targets import group_tasks
+from skmtl.training import InputSource, TrainingRows, pack_targets
 from skmtl.training._batches import Batches, is_memmap
 
 CPU = torch.device("cpu")
@@ -17,9 +17,9 @@ NUMBERS = np.arange(N)
 
 
 def rows_of(data, index=None, dtype=torch.float32, resident=True):
-    blocks = make_blocks(["regression"], [0])
+    blocks = group_tasks(["regression"], [0])
     targets = pack_targets(blocks, [NUMBERS * 1.0], None, torch.float64, CPU)
-    return Rows(Source(data, dtype, CPU, resident), targets, index)
+    return TrainingRows(InputSource(data, dtype, CPU, resident), targets, index)
 
 
 def memmap_of(array, folder):
@@ -128,13 +128,13 @@ def test_rows_are_indexed_as_in_torch():
 
 
 def test_an_array_of_the_compute_type_is_not_copied():
-    source = Source(X, torch.float32, CPU)
+    source = InputSource(X, torch.float32, CPU)
     assert np.shares_memory(source.data.numpy(), X)
     assert np.shares_memory(source.span(3, 9).numpy(), X)
 
 
 def test_a_prediction_takes_slices_without_a_copy():
-    source = Source(X, torch.float32, CPU, resident=False)
+    source = InputSource(X, torch.float32, CPU, resident=False)
     assert np.shares_memory(source.span(3, 9).numpy(), X)
 
 
@@ -142,13 +142,13 @@ def test_memory_maps_are_read_batch_by_batch(tmp_path):
     mapped = memmap_of(X, tmp_path)
     for data in (mapped, np.asarray(mapped), mapped.view(np.ndarray)[1:]):
         assert is_memmap(data)
-        assert Source(data, torch.float32, CPU).data is data
+        assert InputSource(data, torch.float32, CPU).data is data
     assert not is_memmap(X)
 
 
 def test_sparse_rows_become_dense_batch_by_batch():
     data = sparse.csr_array(X)
-    source = Source(data, torch.float32, CPU)
+    source = InputSource(data, torch.float32, CPU)
     assert source.data is data
     assert_array_equal(source.span(2, 5).numpy(), X[2:5])
     assert_array_equal(source.take(torch.tensor([7, 1])).numpy(), X[[7, 1]])
@@ -156,7 +156,7 @@ def test_sparse_rows_become_dense_batch_by_batch():
 
 def test_read_only_arrays_stay_untouched_and_raise_no_warning():
     data = read_only(X)
-    source = Source(data, torch.float32, CPU)
+    source = InputSource(data, torch.float32, CPU)
     source.take(torch.tensor([0, 1])).add_(1)
     source.span(0, 2).add_(1)
     assert_array_equal(data, X)
@@ -173,7 +173,7 @@ def test_four_dimensions_are_sliced_by_rows():
 
 
 def test_complete_labels_have_no_weights():
-    blocks = make_blocks(["classification"] * 2 + ["regression"], [2, 3, 0])
+    blocks = group_tasks(["classification"] * 2 + ["regression"], [2, 3, 0])
     labels = [np.array([0, 1], np.int8), np.array([2, 0], np.int8), np.array([0.5, 1])]
     targets = pack_targets(blocks, labels, None, torch.float32, CPU)
     assert [w for _, w in targets] == [None] * 3
@@ -182,7 +182,7 @@ def test_complete_labels_have_no_weights():
 
 
 def test_missing_labels_have_weight_zero():
-    blocks = make_blocks(["classification"] * 2 + ["regression"], [3, 4, 0])
+    blocks = group_tasks(["classification"] * 2 + ["regression"], [3, 4, 0])
     labels = [
         np.array([0, -1, 2], np.int8),
         np.array([-1, 1, 3], np.int32),
@@ -210,7 +210,9 @@ def test_missing_labels_have_weight_zero():
 
 
 def drawn(odds, batch_size=8, index=None, epochs=1, seed=0):
-    rows = Rows(rows_of(X).source, rows_of(X).targets, index, np.asarray(odds, float))
+    rows = TrainingRows(
+        rows_of(X).source, rows_of(X).targets, index, np.asarray(odds, float)
+    )
     batches = Batches(rows, batch_size, torch.Generator().manual_seed(seed))
     return [[int(v) for _, [(y, _)] in batches for v in y] for _ in range(epochs)]
 
@@ -243,7 +245,7 @@ def test_every_epoch_draws_anew_and_a_seed_repeats_it():
 
 
 def test_odds_count_only_where_there_is_a_generator():
-    rows = Rows(rows_of(X).source, rows_of(X).targets, None, np.zeros(N))
+    rows = TrainingRows(rows_of(X).source, rows_of(X).targets, None, np.zeros(N))
     for batch_size in (8, 1000):
         numbers = [int(v) for _, [(y, _)] in Batches(rows, batch_size) for v in y]
         assert numbers == list(NUMBERS)

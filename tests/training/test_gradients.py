@@ -9,7 +9,7 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP, ModuleEncoder
 from skmtl.sharing import SHARING
 from skmtl.training import _gradients as gradients_module
-from skmtl.training._balance import Balance
+from skmtl.training._balance import TaskBalancer
 from skmtl.training._gradients import TaskGradients
 from skmtl.weighting import (
     Equal,
@@ -132,7 +132,7 @@ def test_shared_parameters_get_weighted_gradients_and_others_their_own(
     module, of = network(name)
     factors = torch.tensor(task_weight, dtype=torch.float64)
     spec = Given(gradient_at=gradient_at)
-    balance = Balance(module, spec.build(5).double(), spec, factors, False)
+    balance = TaskBalancer(module, spec.build(5).double(), spec, factors, False)
     torch.manual_seed(0)
     trace = module.trace(inputs(17))
     weights, _ = balance.backward(trace, of(trace.outputs), None)
@@ -319,7 +319,7 @@ class _Flipped(GradientCombiningModule):
 def test_a_combined_gradient_goes_on_below_the_shared_features_alone(name):
     module, of = network(name)
     spec = Flipped()
-    balance = Balance(module, spec.build(5), spec, torch.ones(5).double(), False)
+    balance = TaskBalancer(module, spec.build(5), spec, torch.ones(5).double(), False)
     torch.manual_seed(0)
     trace = module.trace(inputs(17))
     balance.backward(trace, of(trace.outputs), None)

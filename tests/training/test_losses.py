@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skmtl._data.targets import make_blocks
+from skmtl._data.targets import group_tasks
 from skmtl.training import REGRESSION_LOSSES, PackedLoss, pack_targets
 
 pytestmark = pytest.mark.one_version
@@ -30,7 +30,7 @@ def kinds(counts):
 def draw(counts, missing=0.0, weighted=False, seed=0):
     """Return outputs, labels per task and weights."""
     rng = np.random.RandomState(seed)
-    blocks = make_blocks(kinds(counts), counts)
+    blocks = group_tasks(kinds(counts), counts)
     n_outputs = max((b.stop for b in blocks), default=0)
     outputs = torch.from_numpy(3 * rng.randn(N, n_outputs)).requires_grad_()
     labels = []

@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from skmtl._data.targets import make_blocks
-from skmtl.training import PackedLoss, fitted_slopes, refined
-from skmtl.training._refine import HIGHEST, LOWEST, averaged
+from skmtl._data.targets import group_tasks
+from skmtl.training import PackedLoss, apply_temperatures, fit_temperatures
+from skmtl.training._refine import HIGHEST, LOWEST, average_networks
 
 KINDS = ["classification"] * 3 + ["regression"] * 2
-BLOCKS = make_blocks(KINDS, [2, 3, 4, 0, 0])
+BLOCKS = group_tasks(KINDS, [2, 3, 4, 0, 0])
 N = 200
 
 
@@ -41,14 +41,14 @@ def example(sharpness):
 @pytest.mark.parametrize("sharpness", [0.5, 0.9, 1.0, 3.0, 10.0])
 def test_slopes_are_the_best_ones(sharpness):
     Z, targets, prior = example(sharpness)
-    slopes = fitted_slopes(Z, targets, BLOCKS, prior)
+    slopes = fit_temperatures(Z, targets, BLOCKS, prior)
     loss = PackedLoss(BLOCKS, 5, "squared_error").double()
     for i, tasks in enumerate([[0, 1, 2], [3, 4]]):
 
         def total(a, i=i, tasks=tasks):
             pair = [torch.ones(()), torch.ones(())]
             pair[i] = torch.tensor(a)
-            losses, _ = loss(refined(Z, tuple(pair), BLOCKS, prior), targets)
+            losses, _ = loss(apply_temperatures(Z, tuple(pair), BLOCKS, prior), targets)
             return float(losses[tasks].sum())
 
         best = minimize_scalar(total, bounds=(LOWEST, HIGHEST), method="bounded")
@@ -57,14 +57,14 @@ def test_slopes_are_the_best_ones(sharpness):
 
 def test_networks_on_an_axis_before_the_rows_have_slopes_of_their_own():
     examples = [example(sharpness) for sharpness in (0.8, 2.0, 5.0)]
-    alone = [fitted_slopes(Z, t, BLOCKS, prior) for Z, t, prior in examples]
+    alone = [fit_temperatures(Z, t, BLOCKS, prior) for Z, t, prior in examples]
     Z, prior = (torch.stack([e[i] for e in examples]) for i in (0, 2))
     per_block = zip(*(e[1] for e in examples), strict=True)
     targets = [
         tuple(torch.stack(parts) for parts in zip(*block, strict=True))
         for block in per_block
     ]
-    together = fitted_slopes(Z, targets, BLOCKS, prior)
+    together = fit_temperatures(Z, targets, BLOCKS, prior)
     for found, expected in zip(together, zip(*alone, strict=True), strict=True):
         torch.testing.assert_close(found, torch.stack(expected))
 
@@ -72,14 +72,16 @@ def test_networks_on_an_axis_before_the_rows_have_slopes_of_their_own():
 def test_a_found_slope_stays_found():
     """Rounding of a derivative that is zero must not restart the search."""
     Z, targets, prior = example(2.0)
-    a, _ = fitted_slopes(Z, targets, BLOCKS, prior)
-    again = [fitted_slopes(Z * (1 + e), targets, BLOCKS, prior)[0] for e in (0, 1e-15)]
+    a, _ = fit_temperatures(Z, targets, BLOCKS, prior)
+    again = [
+        fit_temperatures(Z * (1 + e), targets, BLOCKS, prior)[0] for e in (0, 1e-15)
+    ]
     np.testing.assert_allclose([float(b) for b in again], float(a), rtol=1e-10)
 
 
 def test_means_are_of_probabilities_and_values():
     Z = torch.stack([example(sharpness)[0] for sharpness in (1.0, 4.0)])
-    mean = averaged(Z, BLOCKS)
+    mean = average_networks(Z, BLOCKS)
     for block in BLOCKS:
         own, each = mean[:, block.start : block.stop], Z[..., block.start : block.stop]
         if block.kind == "binary":

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skmtl.training import PackedLoss, Selection, pack_targets
+from skmtl.training import HardExampleSelection, PackedLoss, pack_targets
 from tests.training.test_losses import CPU, LAYOUTS, N, draw
 
 pytestmark = pytest.mark.one_version
@@ -69,7 +69,7 @@ def test_losses_and_gradients_are_those_of_the_labels_kept(
 ):
     counts = LAYOUTS[layout]
     blocks, outputs, labels, weight = draw(counts, missing, weighted)
-    hard_example_mining = Selection(by, fraction)
+    hard_example_mining = HardExampleSelection(by, fraction)
     targets = pack_targets(blocks, labels, weight, outputs.dtype, CPU)
     loss = PackedLoss(blocks, len(counts), "squared_error")
     losses, kept = loss(outputs, targets, hard_example_mining)
@@ -88,7 +88,7 @@ def binary(outputs, y, w=None, fraction=0.25, by="loss"):
     blocks, *_ = draw([2])
     loss = PackedLoss(blocks, 1, "squared_error")
     targets = [(y[:, None], None if w is None else w[:, None])]
-    losses, kept = loss(outputs[:, None], targets, Selection(by, fraction))
+    losses, kept = loss(outputs[:, None], targets, HardExampleSelection(by, fraction))
     return losses.item(), kept.item()
 
 
@@ -125,7 +125,7 @@ def test_integer_weights_are_repeated_rows(layout, by):
     blocks, outputs, labels, _ = draw(counts, 0.2)
     loss, hard_example_mining = (
         PackedLoss(blocks, len(counts), "squared_error"),
-        Selection(by, 0.3),
+        HardExampleSelection(by, 0.3),
     )
     times = np.random.default_rng(1).integers(0, 4, N)
     weight = np.repeat(times[:, None].astype(float), len(counts), axis=1)
@@ -145,7 +145,8 @@ def test_margins_and_losses_choose_differently_among_several_classes():
     blocks, *_ = draw([3])
     loss = PackedLoss(blocks, 1, "squared_error")
     by_loss, by_margin = (
-        loss(Z, [(y, None)], Selection(by, 0.3))[0] for by in ("loss", "margin")
+        loss(Z, [(y, None)], HardExampleSelection(by, 0.3))[0]
+        for by in ("loss", "margin")
     )
     each = F.cross_entropy(Z, y[:, 0], reduction="none")
     torch.testing.assert_close(by_margin, each[:1])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from skmtl._core.validation import check_device
-from skmtl.training import ALONE, Processes, SeveralProcesses
+from skmtl.training import SINGLE_PROCESS, AccelerateProcesses, Processes
 
 #: Kinds of Accelerate's processes of which each has the whole model.
 DATA_PARALLEL = (
@@ -75,7 +75,7 @@ def _is_accelerator(value: Any) -> bool:
     return isinstance(value, Accelerator)
 
 
-def processes_of(accelerator: Any) -> Processes:
+def resolve_processes(accelerator: Any) -> Processes:
     """Return the processes that train.
 
     Parameters
@@ -89,10 +89,10 @@ def processes_of(accelerator: Any) -> Processes:
         One where it connects no others.
     """
     several = accelerator is not None and accelerator.num_processes > 1
-    return SeveralProcesses(accelerator) if several else ALONE
+    return AccelerateProcesses(accelerator) if several else SINGLE_PROCESS
 
 
-def device_of(device: Any, accelerator: Any) -> torch.device:
+def resolve_device(device: Any, accelerator: Any) -> torch.device:
     """Return where to compute.
 
     Parameters
@@ -122,7 +122,7 @@ def device_of(device: Any, accelerator: Any) -> torch.device:
     return own
 
 
-def precision_of(precision: str, accelerator: Any) -> str:
+def resolve_precision(precision: str, accelerator: Any) -> str:
     """Return the type of numbers.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import Any
 from skorch.callbacks import Callback, InputShapeSetter, WandbLogger
 
 from skmtl._data.targets import Targets
-from skmtl._estimators.fitting.settings import Plan, patience
+from skmtl._estimators.fitting.settings import FitSettings, patience
 from skmtl._estimators.fitting.splits import judged_by
 from skmtl.training import (
     MemberStopping,
@@ -20,9 +20,9 @@ from skmtl.training import (
 HELD_OUT = ("valid_loss", "valid_score")
 
 
-def callbacks_of(
+def make_callbacks(
     estimator: Any,
-    plan: Plan,
+    plan: FitSettings,
     n_rows: int,
     given: tuple[Any, Any, Any],
     targets: Targets,
@@ -36,7 +36,7 @@ def callbacks_of(
     ----------
     estimator : estimator
         Holds the parameters.
-    plan : Plan
+    plan : FitSettings
         The settings.
     n_rows : int
         Number of rows of an epoch.

@@ -16,9 +16,9 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from skmtl._core.options import check_path
-from skmtl._data.streamed_table import Streamed
-from skmtl._data.training_data import Data
-from skmtl._estimators.fitting.run import Job
+from skmtl._data.streamed_table import StreamedTable
+from skmtl._data.training_data import TrainingData
+from skmtl._estimators.fitting.run import TrainingRun
 from skmtl.training import Checkpoints, Processes
 
 #: Parameters that change nothing in what is trained; the seed counts instead.
@@ -59,14 +59,14 @@ def check_resume(resume: Any, checkpoint: Any) -> bool:
     return True
 
 
-def checkpoints_of(estimator: Any, job: Job) -> Checkpoints | None:
+def checkpoints_of(estimator: Any, job: TrainingRun) -> Checkpoints | None:
     """Return what writes and reads the checkpoints of a fit, where there are to be any.
 
     Parameters
     ----------
     estimator : estimator
         Its ``checkpoint`` names the folder.
-    job : Job
+    job : TrainingRun
         Its fit.
 
     Returns
@@ -92,14 +92,14 @@ def checkpoints_of(estimator: Any, job: Job) -> Checkpoints | None:
     )
 
 
-def fingerprint(estimator: Any, job: Job) -> str:
+def fingerprint(estimator: Any, job: TrainingRun) -> str:
     """Return a hash of all that decides what a fit ends up with.
 
     Parameters
     ----------
     estimator : estimator
         Holds the parameters, and the net that trains on where there is one.
-    job : Job
+    job : TrainingRun
         Its fit.
 
     Returns
@@ -122,9 +122,9 @@ def fingerprint(estimator: Any, job: Job) -> str:
     return _hash(known)
 
 
-def agreed(
-    estimator: Any, processes: Processes, prepare: Callable[[RandomState], Job]
-) -> Job:
+def agree_between_processes(
+    estimator: Any, processes: Processes, prepare: Callable[[RandomState], TrainingRun]
+) -> TrainingRun:
     """Return a fit that all processes are about to make.
 
     Parameters
@@ -138,7 +138,7 @@ def agreed(
 
     Returns
     -------
-    Job
+    TrainingRun
         The fit.
 
     Raises
@@ -180,7 +180,7 @@ def _random_state(given: Any, processes: Processes) -> RandomState:
     return own
 
 
-def _sketch(job: Job) -> list[Any]:
+def _sketch(job: TrainingRun) -> list[Any]:
     """Return what tells data apart without reading all inputs."""
     parts = [job.data] if job.valid is None else [job.data, job.valid]
     return [
@@ -194,9 +194,9 @@ def _sketch(job: Job) -> list[Any]:
     ]
 
 
-def _some_rows(data: Data) -> Any:
+def _some_rows(data: TrainingData) -> Any:
     rows = data.rows[[0, -1]]
-    return data.X.take(rows) if isinstance(data.X, Streamed) else data.X[rows]
+    return data.X.take(rows) if isinstance(data.X, StreamedTable) else data.X[rows]
 
 
 def _settings(estimator: Any, without: set[str]) -> dict[str, Any]:
@@ -205,11 +205,11 @@ def _settings(estimator: Any, without: set[str]) -> dict[str, Any]:
 
 
 def _hash(known: Any) -> str:
-    return str(joblib.hash(described(known), "sha1", coerce_mmap=True))[:20]
+    return str(joblib.hash(make_canonical(known), "sha1", coerce_mmap=True))[:20]
 
 
-def _data(data: Data) -> list[Any]:
-    X = data.X.identity() if isinstance(data.X, Streamed) else data.X
+def _data(data: TrainingData) -> list[Any]:
+    X = data.X.identity() if isinstance(data.X, StreamedTable) else data.X
     return [data.X.shape, X, data.labels, data.weight, data.given_weight]
 
 
@@ -221,7 +221,7 @@ def _trained(estimator: Any) -> list[Any]:
 
 
 @functools.singledispatch
-def described(value: Any) -> Any:
+def make_canonical(value: Any) -> Any:
     """Return a value in a form that is the same in every process.
 
     Parameters
@@ -238,7 +238,7 @@ def described(value: Any) -> Any:
     if value is None or isinstance(value, Number | str) or issparse(value):
         return value
     if hasattr(value, "get_params"):
-        return _name(type(value)), described(_parameters(value))
+        return _name(type(value)), make_canonical(_parameters(value))
     try:
         joblib.hash(value)
     except (pickle.PicklingError, TypeError, AttributeError):
@@ -246,42 +246,44 @@ def described(value: Any) -> Any:
     return value
 
 
-@described.register
+@make_canonical.register
 def _(value: dict) -> Any:
-    return [(described(key), described(entry)) for key, entry in value.items()]
+    return [
+        (make_canonical(key), make_canonical(entry)) for key, entry in value.items()
+    ]
 
 
-@described.register(list)
-@described.register(tuple)
+@make_canonical.register(list)
+@make_canonical.register(tuple)
 def _(value: Any) -> Any:
-    return [described(entry) for entry in value]
+    return [make_canonical(entry) for entry in value]
 
 
-@described.register
+@make_canonical.register
 def _(value: Tensor) -> Any:
     return value.detach().cpu().numpy()
 
 
-@described.register
+@make_canonical.register
 def _(value: np.ndarray) -> Any:  # joblib reads objects by where they are
-    return described(value.tolist()) if value.dtype == object else value
+    return make_canonical(value.tolist()) if value.dtype == object else value
 
 
-@described.register
+@make_canonical.register
 def _(value: type) -> Any:
     return _name(value)
 
 
-@described.register
+@make_canonical.register
 def _(value: FunctionType) -> Any:
     code = value.__code__
     constants = [c for c in code.co_consts if isinstance(c, Number | str)]
     return _name(value), code.co_code, code.co_names, constants
 
 
-@described.register
+@make_canonical.register
 def _(value: functools.partial) -> Any:
-    return described([value.func, value.args, value.keywords])
+    return make_canonical([value.func, value.args, value.keywords])
 
 
 def _parameters(value: Any) -> Any:

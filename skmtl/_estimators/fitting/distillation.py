@@ -13,17 +13,17 @@ from torch import Tensor
 
 from skmtl._core.validation import match_tasks
 from skmtl._data.targets import UNSEEN, Targets
-from skmtl._estimators.fitting.run import Job
+from skmtl._estimators.fitting.run import TrainingRun
 from skmtl.metrics._responses import innermost
-from skmtl.training import MultiTaskNet, Rows, Source
+from skmtl.training import InputSource, MultiTaskNet, TrainingRows
 from skmtl.weighting import Weighting
 
 
-def teach(
+def attach_soft_labels(
     estimator: Any,
-    job: Job,
+    job: TrainingRun,
     net: MultiTaskNet,
-    rows: Rows | list[Rows],
+    rows: TrainingRows | list[TrainingRows],
     data: tuple[Any, ...],
     options: dict[str, Any],
 ) -> Any:
@@ -33,11 +33,11 @@ def teach(
     ----------
     estimator : estimator
         The student.
-    job : Job
+    job : TrainingRun
         Its fit.
     net : MultiTaskNet
         Its net.
-    rows : Rows or list of Rows
+    rows : TrainingRows or list of TrainingRows
         What the net, or each of its members, is to train on.
     data : tuple
         What the student was given to fit.
@@ -53,14 +53,14 @@ def teach(
         return None
     teacher, soft = job.plan.teacher, job.soft
     if soft is None:
-        teacher = _own_teacher(estimator, job)
+        teacher = _fit_independent_teacher(estimator, job)
         teacher._all_or_nothing(*data, resume=job.resume, **options)
         soft = _own_labels(teacher, job)
     job.teach(rows, soft, net)
     return teacher
 
 
-def _own_teacher(estimator: Any, job: Job) -> Any:
+def _fit_independent_teacher(estimator: Any, job: TrainingRun) -> Any:
     """Return an estimator like another, but with nothing shared between tasks.
 
     It chooses the same rows for its members, or to hold out, so that no member learns
@@ -83,10 +83,10 @@ def _own_teacher(estimator: Any, job: Job) -> Any:
     return teacher
 
 
-def _own_labels(teacher: Any, job: Job) -> Tensor:
+def _own_labels(teacher: Any, job: TrainingRun) -> Tensor:
     """Return the outputs of each network, (n_estimators, n_samples, n_outputs)."""
     module, device = teacher.net_.module_, job.plan.device
-    source = Source(job.data.X, module.input_dtype, device, False, module.inputs)
+    source = InputSource(job.data.X, module.input_dtype, device, False, module.inputs)
     return teacher.net_.outputs_of_each(source)  # type: ignore[no-any-return]
 
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import Data, is_present, multiplied
+from skmtl._data.training_data import TrainingData, has_label, multiply_weights
 from skmtl.weighting import TaskLabels, Weighting
 
 
-def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:
+def make_task_labels(data: TrainingData, targets: Targets) -> list[TaskLabels]:
     """Return what a weighting may know of the tasks.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         The training data.
     targets : Targets
         The tasks.
@@ -26,7 +26,7 @@ def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:
     """
     tasks = []
     for t, labels in enumerate(data.labels):
-        present = is_present(labels)
+        present = has_label(labels)
         weight = None if data.weight is None else data.weight[present, t]
         tasks.append(
             TaskLabels(
@@ -41,12 +41,14 @@ def task_labels(data: Data, targets: Targets) -> list[TaskLabels]:
     return tasks
 
 
-def reweighted(data: Data, weighting: Weighting, targets: Targets) -> Data:
+def reweight_labels(
+    data: TrainingData, weighting: Weighting, targets: Targets
+) -> TrainingData:
     """Multiply weights of labels by what a weighting says of them.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         Encoded labels.
     weighting : Weighting
         After its look at the training labels.
@@ -55,21 +57,21 @@ def reweighted(data: Data, weighting: Weighting, targets: Targets) -> Data:
 
     Returns
     -------
-    Data
+    TrainingData
         The same data where the weighting leaves labels as they are.
     """
     if type(weighting).label_weights is Weighting.label_weights:
         return data
     weight = None
     for t, labels in enumerate(data.labels):
-        present = is_present(labels)
+        present = has_label(labels)
         factors = weighting.label_weights(t, labels[present])
         if factors is None:
             continue
         if weight is None:
             shape = (len(labels), len(data.labels))
             weight = np.ones(shape) if data.weight is None else data.weight.copy()
-        weight[present, t] = multiplied(
+        weight[present, t] = multiply_weights(
             weight[present, t], factors, "weighting", targets.names[t]
         )
     return data if weight is None else replace(data, weight=weight)

@@ -8,12 +8,12 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from skmtl._core.validation import warn_user
-from skmtl._data.row_index import Positions, position_type, positions
+from skmtl._data.row_index import RowIndex, choose_index_dtype, find_rows
 from skmtl._data.stratification import stratified_folds
-from skmtl._data.training_data import is_present
+from skmtl._data.training_data import has_label
 
 #: Positions of rows to train on and to hold out; None where none is.
-Part = tuple[Positions, Positions | None]
+Part = tuple[RowIndex, RowIndex | None]
 
 
 def crossfit_parts(
@@ -42,7 +42,7 @@ def crossfit_parts(
     """
     n = len(labels[0])
     n_folds = min(n_estimators, n)
-    counts = np.array([is_present(task).sum() for task in labels])
+    counts = np.array([has_label(task).sum() for task in labels])
     if n_folds < n_estimators:
         warn_user(
             f"n_estimators={n_estimators} is more than the {n} labelled rows: members "
@@ -56,7 +56,7 @@ def crossfit_parts(
         )
     fold = stratified_folds(labels, n_folds, random_state)
     return [
-        (positions(fold != i % n_folds), positions(fold == i % n_folds))
+        (find_rows(fold != i % n_folds), find_rows(fold == i % n_folds))
         for i in range(n_estimators)
     ]
 
@@ -87,5 +87,5 @@ def bootstrap_parts(
             drawn = np.sort(random_state.randint(n_rows, size=n_rows))
             unseen[:] = True
             unseen[drawn] = False
-        parts.append((drawn.astype(position_type(n_rows)), positions(unseen)))
+        parts.append((drawn.astype(choose_index_dtype(n_rows)), find_rows(unseen)))
     return parts

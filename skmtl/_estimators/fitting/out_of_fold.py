@@ -11,17 +11,17 @@ from sklearn.metrics import r2_score
 from torch import Tensor
 
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import is_present
-from skmtl._estimators.fitting.run import Job
-from skmtl._estimators.thresholds import thresholded_codes, tune_thresholds
+from skmtl._data.training_data import has_label
+from skmtl._estimators.fitting.run import TrainingRun
+from skmtl._estimators.thresholds import predict_codes, tune_thresholds
 from skmtl.training import (
     MANY_ROWS,
     EpochChoice,
     MembersNet,
-    averaged,
-    fitted_slopes,
+    apply_temperatures,
+    average_networks,
+    fit_temperatures,
     pack_targets,
-    refined,
 )
 
 #: How to have out-of-fold predictions, for errors.
@@ -33,7 +33,7 @@ NEEDS_FOLDS = (
 
 
 @dataclass(frozen=True)
-class OutOfFold:
+class OutOfFoldPredictions:
     """Predictions for the training rows, each by the members that have not seen it.
 
     Attributes
@@ -105,11 +105,11 @@ class OutOfFold:
         codes, values = targets.codes(self.outputs), targets.values(self.outputs)
         if self.thresholds is not None:
             thresholds = self.thresholds[self.group]
-            codes = thresholded_codes(targets, self.outputs, thresholds)
+            codes = predict_codes(targets, self.outputs, thresholds)
         values = (values - targets.mean) / targets.scale
         scores, known = np.full(targets.n_tasks, np.nan), self.known
         for t, labels in enumerate(self.labels):
-            rows = known & is_present(labels)
+            rows = known & has_label(labels)
             if targets.classes[t] is not None and rows.any():
                 scores[t] = np.mean(codes[rows, t] == labels[rows])
             elif targets.classes[t] is None and rows.sum() > 1:
@@ -117,18 +117,18 @@ class OutOfFold:
         return scores
 
 
-def out_of_fold(
-    net: Any, job: Job, rows: Any, calibrate: bool, threshold: str | None
-) -> OutOfFold | None:
+def predict_out_of_fold(
+    net: Any, job: TrainingRun, rows: Any, calibrate: bool, threshold: str | None
+) -> OutOfFoldPredictions | None:
     """Predict the rows held out of each member, and calibrate the net by them.
 
     Parameters
     ----------
     net : MultiTaskNet
         A trained net.
-    job : Job
+    job : TrainingRun
         Its fit.
-    rows : list of Rows or Rows
+    rows : list of TrainingRows or Rows
         What its members, or the single network, have trained on.
     calibrate : bool
         Whether to scale what predictions add to the priors by the slopes that fit the
@@ -138,7 +138,7 @@ def out_of_fold(
 
     Returns
     -------
-    OutOfFold or None
+    OutOfFoldPredictions or None
         None where no member has rows held out that others have not.
     """
     if not job.out_of_fold or not isinstance(net, MembersNet):
@@ -149,11 +149,11 @@ def out_of_fold(
         net.predict_held_out(choice)
     data, blocks = job.data, job.targets.blocks
     outputs = choice.outputs(blocks)
-    oof = OutOfFold(outputs, data.labels, data.given_weight)
+    oof = OutOfFoldPredictions(outputs, data.labels, data.given_weight)
     known = np.flatnonzero(oof.known)
     if not blocks or not len(known) or not (calibrate or threshold):
         return oof
-    priors = _group_priors(job, net.priors, choice)
+    priors = _compute_group_priors(job, net.priors, choice)
     squared = net.criterion__regression_loss == "squared_error"
     fitted = _fit_groups(job, choice, priors, calibrate, squared, threshold)
     if threshold is not None:
@@ -162,7 +162,7 @@ def out_of_fold(
         return oof
     some = known[:: -(-len(known) // MANY_ROWS)]
     prior = torch.from_numpy(net.module__prior).unsqueeze(0)
-    a, b = _slopes(job, some, outputs[torch.from_numpy(some)], prior, squared)
+    a, b = _fit_slopes(job, some, outputs[torch.from_numpy(some)], prior, squared)
     # A mean of members is less sure than each of them: half of the way is left to go.
     net.slopes = (a.sqrt(), b.sqrt())
     for start in range(0, len(outputs), MANY_ROWS):
@@ -171,20 +171,24 @@ def out_of_fold(
         # Each row is refined as if it were alone: its slopes are those of its group.
         of_rows = fitted.slopes[0][group], fitted.slopes[1][group]
         Z = outputs[part].double().unsqueeze(1)
-        Z = refined(Z, of_rows, blocks, priors[group].unsqueeze(1))
+        Z = apply_temperatures(Z, of_rows, blocks, priors[group].unsqueeze(1))
         outputs[part] = Z.squeeze(1).to(outputs.dtype)
     return oof
 
 
-def _slopes(
-    job: Job, rows: NDArray[np.int64], outputs: Tensor, prior: Tensor, squared: bool
+def _fit_slopes(
+    job: TrainingRun,
+    rows: NDArray[np.int64],
+    outputs: Tensor,
+    prior: Tensor,
+    squared: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return the slopes that make predictions of some rows fit their labels best."""
     data, blocks = job.data, job.targets.blocks
     weight = None if data.weight is None else data.weight[rows]
     labels = [task[rows] for task in data.labels]
     targets = pack_targets(blocks, labels, weight, torch.float64, outputs.device)
-    a, b = fitted_slopes(outputs.double(), targets, blocks, prior)
+    a, b = fit_temperatures(outputs.double(), targets, blocks, prior)
     return a, b if squared else torch.ones_like(b)
 
 
@@ -197,7 +201,7 @@ class _Fitted:
 
 
 def _fit_groups(
-    job: Job,
+    job: TrainingRun,
     choice: EpochChoice,
     priors: Tensor,
     calibrate: bool,
@@ -219,16 +223,16 @@ def _fit_groups(
             same, Z = groups & (choice.part == part), outputs[torch.from_numpy(others)]
             if calibrate:
                 prior = priors[torch.from_numpy(choice.group[rows[others]]).long()]
-                slopes = _slopes(job, rows[others], Z, prior, squared)
+                slopes = _fit_slopes(job, rows[others], Z, prior, squared)
                 a[torch.from_numpy(same)], b[torch.from_numpy(same)] = slopes
-                Z = refined(Z.double(), slopes, blocks, prior)
+                Z = apply_temperatures(Z.double(), slopes, blocks, prior)
             if threshold is not None:
-                thresholds[same] = _tune(job, rows[others], Z, threshold)
+                thresholds[same] = _tune_thresholds(job, rows[others], Z, threshold)
     return _Fitted((a, b), thresholds)
 
 
-def _tune(
-    job: Job, rows: NDArray[np.int64], outputs: Tensor, threshold: str
+def _tune_thresholds(
+    job: TrainingRun, rows: NDArray[np.int64], outputs: Tensor, threshold: str
 ) -> NDArray[np.float64]:
     weight = job.data.given_weight
     weight = None if weight is None else weight[rows]
@@ -236,19 +240,21 @@ def _tune(
     return tune_thresholds(job.targets, outputs, labels, weight, threshold)
 
 
-def _group_priors(job: Job, priors: Sequence[Any], choice: EpochChoice) -> Tensor:
+def _compute_group_priors(
+    job: TrainingRun, priors: Sequence[Any], choice: EpochChoice
+) -> Tensor:
     """Return outputs (n_groups, n_outputs) that know the other groups' labels only."""
     blocks, members = job.targets.blocks, torch.from_numpy(choice.members.T).double()
     every = torch.from_numpy(np.stack(priors)).double()
     for block in blocks:
         if block.kind == "regression":
-            every[:, block.start : block.stop] = _means(job, block.tasks)
+            every[:, block.start : block.stop] = _compute_label_means(job, block.tasks)
     share = members / members.sum(dim=0).clamp(min=1)
     each = every.unsqueeze(1).expand(-1, members.shape[1], -1)
-    return averaged(each, blocks, share)
+    return average_networks(each, blocks, share)
 
 
-def _means(job: Job, tasks: Sequence[int]) -> Tensor:
+def _compute_label_means(job: TrainingRun, tasks: Sequence[int]) -> Tensor:
     """Return mean labels (n_estimators, len(tasks)) of what each network trains on."""
     data, parts = job.data, job.parts or []
     means = torch.zeros(len(parts), len(tasks), dtype=torch.float64)
@@ -257,7 +263,7 @@ def _means(job: Job, tasks: Sequence[int]) -> Tensor:
         for j, t in enumerate(tasks):
             y = data.labels[t][rows]
             w = np.ones(len(y)) if data.weight is None else data.weight[rows, t]
-            w = np.where(is_present(y), w, 0)
+            w = np.where(has_label(y), w, 0)
             if w.any():
                 means[i, j] = np.nansum(w * y) / w.sum()
     return means

@@ -9,44 +9,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.validation import count_rows, over_largest
-from skmtl._data.categories import Categories
-from skmtl._data.row_index import Positions
-from skmtl._data.streamed_table import Streamed
+from skmtl._core.validation import count_rows, divide_by_largest
+from skmtl._data.categories import CategoryEncoder
+from skmtl._data.row_index import RowIndex
+from skmtl._data.streamed_table import StreamedTable
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import Data, prior_outputs, row_weight
+from skmtl._data.training_data import (
+    TrainingData,
+    compute_prior_outputs,
+    sum_row_weights,
+)
 from skmtl._estimators.fitting.member_splits import Part
-from skmtl._estimators.fitting.sampling import Odds, weighted_by
-from skmtl._estimators.fitting.settings import Plan, new_net, resumed_net, threads
-from skmtl._estimators.fitting.validation_scorer import Judge
+from skmtl._estimators.fitting.sampling import SamplingWeights, apply_sampling_weights
+from skmtl._estimators.fitting.settings import (
+    FitSettings,
+    choose_n_threads,
+    make_net,
+    make_resumed_net,
+)
+from skmtl._estimators.fitting.validation_scorer import ValidationScorer
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
 from skmtl.sharing import Hard, Sharing
 from skmtl.training import (
-    ALONE,
+    SINGLE_PROCESS,
     EpochChoice,
-    Judging,
+    InputSource,
     Lookahead,
     MultiTaskNet,
-    Rows,
-    Source,
-    n_threads,
+    TrainingRows,
+    ValidationScores,
     pack_targets,
     seeded,
+    use_n_threads,
 )
 from skmtl.weighting import Weighting
 
 #: Positions of rows to train on and to hold out.
-Split = tuple[Positions, Positions]
+Split = tuple[RowIndex, RowIndex]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingRun:
     """A fit whose parameters and data are checked.
 
     Attributes
     ----------
-    plan : Plan
+    plan : FitSettings
         Strategies and device.
     weighting : Weighting
         How tasks are balanced, after a look at the labels.
@@ -54,11 +63,11 @@ class Job:
         Seed of everything random in it.
     targets : Targets
         The tasks.
-    data : Data
+    data : TrainingData
         The training data.
     task_weight : ndarray of shape (n_tasks,)
         Fixed weights of the tasks.
-    valid : Data or None
+    valid : TrainingData or None
         A validation set.
     split : (ndarray of int, ndarray of int) or None
         Positions of rows to train on and to hold out.
@@ -78,19 +87,19 @@ class Job:
         Soft labels by a teacher that the user has given.
     start : RandomState or None
         The source of random choices as it was before the first.
-    judge : Judge or None
+    judge : ValidationScorer or None
         What decides on held-out rows; None where their mean loss does.
     continues : bool
         Whether to go on from a checkpoint, where there is one.
     """
 
-    plan: Plan
+    plan: FitSettings
     weighting: Weighting
     seed: int
     targets: Targets
-    data: Data
+    data: TrainingData
     task_weight: NDArray[np.float64]
-    valid: Data | None
+    valid: TrainingData | None
     split: Split | None
     parts: list[Part] | None
     callbacks: list[Any]
@@ -100,10 +109,10 @@ class Job:
     out_of_fold: bool = False
     soft: Tensor | None = None
     start: np.random.RandomState | None = None
-    judge: Judge | None = None
+    judge: ValidationScorer | None = None
     continues: bool = False
 
-    def net(self, estimator: Any) -> MultiTaskNet:
+    def build_net(self, estimator: Any) -> MultiTaskNet:
         """Return the net to train; draws from torch's random state.
 
         Parameters
@@ -118,17 +127,23 @@ class Job:
         """
         plan, data, weight = self.plan, self.data, self.task_weight
         if self.resume:
-            return resumed_net(estimator, plan, data, weight, self.callbacks)
+            return make_resumed_net(estimator, plan, data, weight, self.callbacks)
         sharing = self._informed_sharing(estimator)
         plan = replace(plan, sharing=sharing, relation=self._informed_relation())
         inputs = self._training_inputs(estimator._categories)
-        drawn = data if self._row_odds is None else weighted_by(data, self._row_odds)
-        prior = prior_outputs(drawn, self.targets)
+        drawn = (
+            data
+            if self._row_odds is None
+            else apply_sampling_weights(data, self._row_odds)
+        )
+        prior = compute_prior_outputs(drawn, self.targets)
         priors = None
         if self.parts is not None:
             rows = [data.rows[train] for train, _ in self.parts]
-            priors = [prior_outputs(of_rows(drawn, own), self.targets) for own in rows]
-        return new_net(
+            priors = [
+                compute_prior_outputs(of_rows(drawn, own), self.targets) for own in rows
+            ]
+        return make_net(
             estimator,
             plan,
             self.weighting,
@@ -152,14 +167,14 @@ class Job:
         settings |= {"augmentation": (), "n_estimators": 1}
         settings["backend"] = None  # a few epochs are not worth it
         # Looks are at whole batches: each process trains by itself.
-        plan = replace(self.plan, **settings, processes=ALONE)
+        plan = replace(self.plan, **settings, processes=SINGLE_PROCESS)
         scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
         with seeded(self.seed, self.plan.device):  # what comes after starts anew
-            net = scout.net(estimator)
+            net = scout.build_net(estimator)
             if not list(net.module_.shared_parameters()):  # no encoder
                 return sharing
-            with n_threads(threads(estimator, net)):
-                net.train(scout.rows(net)[0], None, sharing.scout_epochs)
+            with use_n_threads(choose_n_threads(estimator, net)):
+                net.train(scout.make_training_rows(net)[0], None, sharing.scout_epochs)
         return sharing.for_affinity(self.plan.processes.of_main(look.affinity))
 
     def _informed_relation(self) -> Relation | None:
@@ -174,7 +189,7 @@ class Job:
         return self.plan.relation.for_tasks(table)
 
     @cached_property
-    def _training_rows(self) -> Positions:
+    def _training_rows(self) -> RowIndex:
         rows = self.data.rows
         if self.parts is not None:  # together, crossfitted members train on all rows
             used = np.zeros(len(rows), dtype=bool)
@@ -184,13 +199,13 @@ class Job:
         return rows if self.split is None else np.sort(rows[self.split[0]])
 
     @cached_property
-    def _odds(self) -> Odds | None:
+    def _odds(self) -> SamplingWeights | None:
         """How often rows are drawn; None where each epoch has every row once."""
         sampling, targets = self.plan.sampling, self.targets
         if sampling is None:
             return None
         trained = targets.active & (self.task_weight > 0)
-        return Odds(
+        return SamplingWeights(
             self.data, self._training_rows, targets.n_classes, sampling, trained
         )
 
@@ -198,11 +213,11 @@ class Job:
     def _row_odds(self) -> NDArray[np.float64] | None:
         return None if self._odds is None else self._odds.of(self.data)
 
-    def _training_inputs(self, categories: Categories | None) -> TrainingInputs:
+    def _training_inputs(self, categories: CategoryEncoder | None) -> TrainingInputs:
         data, rows = self.data, self._training_rows
-        if isinstance(data.X, Streamed):
-            rows = data.X.in_file_order(rows)
-        weight = row_weight(data, rows)
+        if isinstance(data.X, StreamedTable):
+            rows = data.X.sort_by_file(rows)
+        weight = sum_row_weights(data, rows)
         if weight is not None and weight.any():  # class weights may leave some at zero
             rows, weight = rows[weight > 0], count_rows(weight[weight > 0])
         else:
@@ -214,7 +229,7 @@ class Job:
         sizes = categories.sizes(n_features)
         return TrainingInputs(data.X, rows, weight, sizes, names)
 
-    def rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
+    def make_training_rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
         """Return the rows to train on and those to validate on, as the net reads them.
 
         Parameters
@@ -224,9 +239,9 @@ class Job:
 
         Returns
         -------
-        train : Rows, or list of Rows
+        train : TrainingRows, or list of TrainingRows
             Rows with a label, of each member where there are several.
-        valid : Rows, list of Rows or None
+        valid : TrainingRows, list of Rows or None
             Those of the validation set or of the hold-out.
         """
         rows, valid = self._packed(self.data, net), None
@@ -241,11 +256,11 @@ class Job:
         return rows, valid
 
     def _rows_of_members(
-        self, net: MultiTaskNet, rows: Rows
-    ) -> tuple[list[Rows], list[Rows] | None]:
+        self, net: MultiTaskNet, rows: TrainingRows
+    ) -> tuple[list[TrainingRows], list[TrainingRows] | None]:
         parts = self.parts or []
         trains = [rows.subset(train) for train, _ in parts]
-        valid: list[Rows] | None = None
+        valid: list[TrainingRows] | None = None
         if self.valid is not None:
             valid = [self._packed(self.valid, net)] * len(parts)
         elif self.stops:
@@ -255,12 +270,14 @@ class Job:
                 self._draw(self._odds, own, valid[0] if valid and not i else None, net)
         return trains, valid or None
 
-    def teach(self, rows: Rows | list[Rows], soft: Tensor, net: MultiTaskNet) -> None:
+    def teach(
+        self, rows: TrainingRows | list[TrainingRows], soft: Tensor, net: MultiTaskNet
+    ) -> None:
         """Give soft labels to the rows to train on.
 
         Parameters
         ----------
-        rows : Rows or list of Rows
+        rows : TrainingRows or list of TrainingRows
             Those of the net, or of each of its members.
         soft : Tensor of shape (n_teachers, n_samples, n_outputs)
             What one teacher, or one for each member, says in the form of outputs.
@@ -269,8 +286,8 @@ class Job:
         """
         given = replace(self.data, weight=self.data.given_weight)
         n_samples = soft.shape[1]
-        weight = row_weight(given, np.arange(n_samples))
-        weight = np.ones(n_samples) if weight is None else over_largest(weight)
+        weight = sum_row_weights(given, np.arange(n_samples))
+        weight = np.ones(n_samples) if weight is None else divide_by_largest(weight)
         S, w = (
             values.to(self.plan.device, net.dtype)
             for values in (soft, torch.from_numpy(weight).unsqueeze(1))
@@ -278,19 +295,19 @@ class Job:
         for i, own in enumerate(rows if isinstance(rows, list) else [rows]):
             own.soft, own.teacher = (S, w), i % len(S)
 
-    def judging(self) -> Judging | None:
+    def make_validation_scores(self) -> ValidationScores | None:
         """Return what scores held-out rows of the net or its members."""
         if self.judge is None:
             return None
         n_networks = 1 if self.parts is None else len(self.parts)
-        return Judging(self.judge, n_networks, self.targets.n_tasks)
+        return ValidationScores(self.judge, n_networks, self.targets.n_tasks)
 
-    def epoch_choice(self, checks: list[Rows] | None) -> EpochChoice | None:
+    def epoch_choice(self, checks: list[TrainingRows] | None) -> EpochChoice | None:
         """Return what keeps predictions of rows by which members stop, if they do.
 
         Parameters
         ----------
-        checks : list of Rows or None
+        checks : list of TrainingRows or None
             What each member validates on.
 
         Returns
@@ -301,12 +318,12 @@ class Job:
         stop_by_own = self.out_of_fold and self.stops and self.valid is None
         return EpochChoice(checks) if stop_by_own and checks else None
 
-    def held_rows(self, rows: list[Rows]) -> list[Rows] | None:
+    def held_rows(self, rows: list[TrainingRows]) -> list[TrainingRows] | None:
         """Return the rows that each member has not seen; None where there are none.
 
         Parameters
         ----------
-        rows : list of Rows
+        rows : list of TrainingRows
             Those that each member trains on.
 
         Returns
@@ -318,10 +335,14 @@ class Job:
             return None
         source, targets, of = rows[0].source, rows[0].targets, self.data.rows
         held = [held for _, held in self.parts or [] if held is not None]
-        return [Rows(source, targets, of[positions]) for positions in held]
+        return [TrainingRows(source, targets, of[positions]) for positions in held]
 
     def _draw(
-        self, odds: Odds, rows: Rows, valid: Rows | None, net: MultiTaskNet
+        self,
+        odds: SamplingWeights,
+        rows: TrainingRows,
+        valid: TrainingRows | None,
+        net: MultiTaskNet,
     ) -> None:
         """Give rows their odds, and weigh those to validate on by theirs."""
         of_rows = torch.from_numpy(self._row_odds)
@@ -336,30 +357,30 @@ class Job:
             for y, w in valid.targets
         ]
 
-    def _packed(self, data: Data, net: MultiTaskNet) -> Rows:
+    def _packed(self, data: TrainingData, net: MultiTaskNet) -> TrainingRows:
         device = self.plan.device
         packed = pack_targets(
             self.targets.blocks, data.labels, data.weight, net.dtype, device
         )
         stage = None if self.plan.augmentation else net.module_.inputs
-        source = Source(data.X, net.module_.input_dtype, device, stage=stage)
+        source = InputSource(data.X, net.module_.input_dtype, device, stage=stage)
         every = len(data.rows) == data.X.shape[0]
-        return Rows(source, packed, None if every else data.rows)
+        return TrainingRows(source, packed, None if every else data.rows)
 
 
-def of_rows(data: Data, rows: Positions) -> Data:
+def of_rows(data: TrainingData, rows: RowIndex) -> TrainingData:
     """Return labels and weights of some rows only, for what looks at no inputs.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         The training data.
     rows : ndarray of int
         Which rows.
 
     Returns
     -------
-    Data
+    TrainingData
         Their labels and weights; the inputs stay.
     """
     weight = None if data.weight is None else data.weight[rows]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from skmtl._core.validation import Interval, StrOptions
-from skmtl._data.row_index import Positions
-from skmtl._data.training_data import Data, is_present
+from skmtl._data.row_index import RowIndex
+from skmtl._data.training_data import TrainingData, has_label
 
 #: Constraint of the parameter.
 SAMPLING: list[Any] = [
@@ -21,7 +21,7 @@ SAMPLING: list[Any] = [
 ]
 
 
-class Odds:
+class SamplingWeights:
     """How often rows are drawn, relative to drawing all alike.
 
     A task gets its share of the draws, and each of its labels an equal part of it (of
@@ -29,7 +29,7 @@ class Odds:
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         Labels and weights; labels of weight zero do not count.
     rows : ndarray of int
         Rows that are drawn from.
@@ -43,8 +43,8 @@ class Odds:
 
     def __init__(
         self,
-        data: Data,
-        rows: Positions,
+        data: TrainingData,
+        rows: RowIndex,
         n_classes: Sequence[int],
         sampling: str | float,
         trained: NDArray[np.bool_],
@@ -67,12 +67,12 @@ class Odds:
                 odds, count, out=np.zeros(len(count)), where=filled
             )
 
-    def of(self, data: Data) -> NDArray[np.float64]:
+    def of(self, data: TrainingData) -> NDArray[np.float64]:
         """Return the odds of all rows; their mean over those drawn from is one.
 
         Parameters
         ----------
-        data : Data
+        data : TrainingData
             The data, or other data of the same tasks.
 
         Returns
@@ -87,13 +87,13 @@ class Odds:
         return odds if self.per_label else odds + 1
 
 
-def _counted(data: Data, task: int) -> NDArray[np.bool_]:
-    present = is_present(data.labels[task])
+def _counted(data: TrainingData, task: int) -> NDArray[np.bool_]:
+    present = has_label(data.labels[task])
     return present if data.weight is None else present & (data.weight[:, task] > 0)
 
 
 def _counts(
-    data: Data, task: int, rows: Positions, n_classes: int
+    data: TrainingData, task: int, rows: RowIndex, n_classes: int
 ) -> NDArray[np.int64]:
     """Return how many labels each class has, or the task, where n_classes is zero."""
     counted = _counted(data, task)[rows]
@@ -102,19 +102,21 @@ def _counts(
     return np.bincount(data.labels[task][rows][counted], minlength=n_classes)
 
 
-def weighted_by(data: Data, odds: NDArray[np.float64]) -> Data:
+def apply_sampling_weights(
+    data: TrainingData, odds: NDArray[np.float64]
+) -> TrainingData:
     """Return the data with all labels of each row weighted by its odds.
 
     Parameters
     ----------
-    data : Data
+    data : TrainingData
         Labels and weights.
     odds : ndarray of shape (n_samples,)
         How often rows are drawn.
 
     Returns
     -------
-    Data
+    TrainingData
         Data whose weighted labels are distributed as the drawn ones.
     """
     shape = (len(odds), len(data.labels))

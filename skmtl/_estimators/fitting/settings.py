@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skmtl._core.layers import StackedEmbedding
-from skmtl._core.specs import resolve
+from skmtl._core.specs import resolve_spec
 from skmtl._core.validation import warn_user
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import Data, count_labels
+from skmtl._data.training_data import TrainingData, count_labels
 from skmtl._estimators.fitting.accelerator import (
     check_accelerator,
-    device_of,
-    precision_of,
-    processes_of,
+    resolve_device,
+    resolve_precision,
+    resolve_processes,
 )
 from skmtl.encoder import (
     ENCODER,
@@ -38,12 +38,12 @@ from skmtl.relation._base import SoftLoss
 from skmtl.sharing import SHARING, Sharing
 from skmtl.training import (
     Augmentation,
+    HardExampleSelection,
     MembersNet,
     MultiTaskModule,
     MultiTaskNet,
     PackedLoss,
     Processes,
-    Selection,
     check_compiles,
     is_forked,
     resolve_augmentation,
@@ -74,7 +74,7 @@ ONE_THREAD_WORK = 2**26
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitSettings:
     """Checked settings of one fit.
 
     Attributes
@@ -91,7 +91,7 @@ class Plan:
         Where to compute.
     sampling : {"classes", "tasks"}, float or None
         What decides how often each row is drawn.
-    hard_example_mining : Selection or None
+    hard_example_mining : HardExampleSelection or None
         Which labels of a batch train.
     n_estimators : int
         Number of members; see `with_members`.
@@ -114,7 +114,7 @@ class Plan:
     optimizer_settings: dict[str, Any]
     device: torch.device
     sampling: str | float | None
-    hard_example_mining: Selection | None
+    hard_example_mining: HardExampleSelection | None
     n_estimators: int
     sparse: bool
     precision: str
@@ -122,11 +122,11 @@ class Plan:
     backend: str | None
 
     @classmethod
-    def of(cls, estimator: Any) -> Self:
+    def from_estimator(cls, estimator: Any) -> Self:
         """Resolve and check an estimator's parameters."""
         accelerator = check_accelerator(estimator.accelerator)
-        device = device_of(estimator.device, accelerator)
-        precision = precision_of(estimator.precision, accelerator)
+        device = resolve_device(estimator.device, accelerator)
+        precision = resolve_precision(estimator.precision, accelerator)
         if precision == "float64" and device.type == "mps":
             raise ValueError(
                 "The 'precision' parameter 'float64' is not available on the device "
@@ -139,7 +139,7 @@ class Plan:
             )
         relation, hard_example_mining = estimator.relation, None
         if estimator.hard_example_mining is not None:
-            hard_example_mining = Selection(
+            hard_example_mining = HardExampleSelection(
                 estimator.hard_example_mining, estimator.hard_example_fraction
             )
         optimizer, settings = _optimizer(estimator.optimizer)
@@ -147,10 +147,10 @@ class Plan:
         _warn_of_unsaid("sharing", estimator.sharing, SHARING)
         _warn_of_unsaid("weighting", estimator.weighting, WEIGHTING)
         return cls(
-            resolve(estimator.sharing, SHARING),
+            resolve_spec(estimator.sharing, SHARING),
             _encoder(estimator.encoder),
-            resolve(estimator.weighting, WEIGHTING),
-            None if relation is None else resolve(relation, RELATION),
+            resolve_spec(estimator.weighting, WEIGHTING),
+            None if relation is None else resolve_spec(relation, RELATION),
             resolve_augmentation(estimator.augmentation),
             optimizer,
             settings,
@@ -160,7 +160,7 @@ class Plan:
             n_estimators,
             False,
             precision,
-            processes_of(accelerator),
+            resolve_processes(accelerator),
             _backend(estimator.compile, device),
         )
 
@@ -175,16 +175,18 @@ class Plan:
         return None if self.soft_loss is None else self.relation.teacher  # type: ignore[union-attr]
 
 
-def with_members(plan: Plan, estimator: Any, X: Any, n_rows: int, resume: bool) -> Plan:
+def resolve_n_estimators(
+    plan: FitSettings, estimator: Any, X: Any, n_rows: int, resume: bool
+) -> FitSettings:
     """Return the settings with the number of members, where that is left open.
 
     Parameters
     ----------
-    plan : Plan
+    plan : FitSettings
         The settings.
     estimator : estimator
         Its ``n_estimators`` decides where given.
-    X : ndarray, sparse matrix or Streamed
+    X : ndarray, sparse matrix or StreamedTable
         The inputs.
     n_rows : int
         Number of rows with a label.
@@ -193,7 +195,7 @@ def with_members(plan: Plan, estimator: Any, X: Any, n_rows: int, resume: bool) 
 
     Returns
     -------
-    Plan
+    FitSettings
         The settings.
     """
     if not isinstance(plan.encoder, TableEncoder):
@@ -224,7 +226,7 @@ def _backend(compile: bool | str, device: torch.device) -> str | None:
 
 def _encoder(encoder: Any) -> Encoder:
     if isinstance(encoder, str | Encoder):
-        return resolve(encoder, ENCODER)
+        return resolve_spec(encoder, ENCODER)
     if isinstance(encoder, nn.Module):
         raise ValueError(
             "The 'encoder' parameter must be a torch.nn.Module class or a callable "
@@ -274,11 +276,11 @@ def explained_memory() -> Iterator[None]:
         ) from error
 
 
-def new_net(
+def make_net(
     estimator: Any,
-    plan: Plan,
+    plan: FitSettings,
     weighting: Weighting,
-    data: Data,
+    data: TrainingData,
     inputs: TrainingInputs,
     targets: Targets,
     prior: NDArray[np.float64],
@@ -292,11 +294,11 @@ def new_net(
     ----------
     estimator : estimator
         Holds the training parameters.
-    plan : Plan
+    plan : FitSettings
         The strategies.
     weighting : Weighting
         How tasks are balanced, after a look at the labels.
-    data : Data
+    data : TrainingData
         The training data.
     inputs : TrainingInputs
         Those of its rows that are not held out.
@@ -344,7 +346,7 @@ def new_net(
         train_split=None,
         use_caching=False,  # predictions of batches are those of training
         verbose=0,
-        **_settings(estimator, plan, len(data.rows), callbacks),
+        **_make_net_settings(estimator, plan, len(data.rows), callbacks),
     )
     net.initialize()
     n_parameters = sum(p.numel() for p in net.module_.parameters())
@@ -359,10 +361,10 @@ def new_net(
     return net
 
 
-def resumed_net(
+def make_resumed_net(
     estimator: Any,
-    plan: Plan,
-    data: Data,
+    plan: FitSettings,
+    data: TrainingData,
     task_weight: NDArray[np.float64],
     callbacks: list[Any],
 ) -> MultiTaskNet:
@@ -372,9 +374,9 @@ def resumed_net(
     ----------
     estimator : estimator
         A fitted estimator.
-    plan : Plan
+    plan : FitSettings
         The strategies, which must be those of the net, and the settings.
-    data : Data
+    data : TrainingData
         The training data.
     task_weight : ndarray of shape (n_tasks,)
         Fixed weights of the tasks.
@@ -403,7 +405,7 @@ def resumed_net(
                 f"Got {now[name]!r} after {spec!r}: set warm_start=False and call fit "
                 "to start anew."
             )
-    settings = _settings(estimator, plan, len(data.rows), callbacks)
+    settings = _make_net_settings(estimator, plan, len(data.rows), callbacks)
     active = estimator._targets.active
     return net.replica({**settings, "task_weight": task_weight * active})
 
@@ -412,8 +414,8 @@ def _regression_loss(estimator: Any) -> str:
     return getattr(estimator, "loss", "squared_error")
 
 
-def _settings(
-    estimator: Any, plan: Plan, n_rows: int, callbacks: list[Any]
+def _make_net_settings(
+    estimator: Any, plan: FitSettings, n_rows: int, callbacks: list[Any]
 ) -> dict[str, Any]:
     settings = {
         "lr": estimator.learning_rate_init,
@@ -434,14 +436,14 @@ def _settings(
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}
 
 
-def patience(estimator: Any, plan: Plan, n_rows: int) -> float:
+def patience(estimator: Any, plan: FitSettings, n_rows: int) -> float:
     """Return the number of epochs without improvement to wait for.
 
     Parameters
     ----------
     estimator : estimator
         Its ``n_iter_no_change`` decides where given.
-    plan : Plan
+    plan : FitSettings
         The settings.
     n_rows : int
         Number of rows of an epoch: where it has many steps, fewer epochs will do.
@@ -469,7 +471,7 @@ def _batch_size(estimator: Any, n_estimators: int, n_rows: int) -> int:
     return int(np.clip(2 ** round(math.log2(n_rows / 12)), 32, 512))
 
 
-def threads(estimator: Any, net: MultiTaskNet) -> int | None:
+def choose_n_threads(estimator: Any, net: MultiTaskNet) -> int | None:
     """Return the number of torch threads to use; None for as many as there are.
 
     Parameters

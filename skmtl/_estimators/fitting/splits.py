@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from skmtl._data.stratification import holdout_split
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import Data
+from skmtl._data.training_data import TrainingData
 from skmtl._estimators.fitting.member_splits import (
     Part,
     bootstrap_parts,
     crossfit_parts,
 )
 from skmtl._estimators.fitting.run import Split
-from skmtl._estimators.fitting.settings import Plan
-from skmtl._estimators.fitting.validation_scorer import Judge
+from skmtl._estimators.fitting.settings import FitSettings
+from skmtl._estimators.fitting.validation_scorer import ValidationScorer
 from skmtl.encoder._inputs import SMALL
 
 #: Labelled rows from which early_stopping="auto" holds some out.
@@ -46,14 +46,16 @@ def judged_by(estimator: Any) -> str | None:
     return next(given, None)
 
 
-def hold_out(estimator: Any, data: Data, random_state: RandomState) -> Split | None:
+def split_validation(
+    estimator: Any, data: TrainingData, random_state: RandomState
+) -> Split | None:
     """Return positions of rows to train on and to hold out, or None.
 
     Parameters
     ----------
     estimator : estimator
         Its ``early_stopping`` decides whether, ``validation_fraction`` how many.
-    data : Data
+    data : TrainingData
         The training data.
     random_state : RandomState
         Source of the choice.
@@ -72,10 +74,10 @@ def hold_out(estimator: Any, data: Data, random_state: RandomState) -> Split | N
     return holdout_split(labels, estimator.validation_fraction, random_state)
 
 
-def member_parts(
+def split_members(
     estimator: Any,
-    plan: Plan,
-    data: Data,
+    plan: FitSettings,
+    data: TrainingData,
     targets: Targets,
     random_state: RandomState,
     *,
@@ -88,9 +90,9 @@ def member_parts(
     ----------
     estimator : estimator
         Its ``members`` decides; where it is fitted and trains on, so do earlier parts.
-    plan : Plan
+    plan : FitSettings
         Has the number of members.
-    data : Data
+    data : TrainingData
         The training data.
     targets : Targets
         The tasks.
@@ -111,7 +113,7 @@ def member_parts(
     if one_pass:
         return [alike] * n_estimators
     if estimator.resampling is None:
-        return [hold_out(estimator, data, random_state) or alike] * n_estimators
+        return [split_validation(estimator, data, random_state) or alike] * n_estimators
     before = getattr(estimator, "_parts_of_fit", None) if resume else None
     if before is not None and before[0] == n_rows:
         return before[1]  # type: ignore[no-any-return]
@@ -134,15 +136,15 @@ def _check_two(n_rows: int) -> None:
         )
 
 
-def judge_of(
+def make_validation_scorer(
     estimator: Any,
     targets: Targets,
     trained: NDArray[np.bool_],
-    valid: Data | None,
-    data: Data,
+    valid: TrainingData | None,
+    data: TrainingData,
     split: Split | None,
     parts: list[Part] | None,
-) -> Judge | None:
+) -> ValidationScorer | None:
     """Return what decides on held-out rows, None where their mean loss does.
 
     Parameters
@@ -153,9 +155,9 @@ def judge_of(
         The tasks.
     trained : ndarray of bool of shape (n_tasks,)
         Those that learn.
-    valid : Data or None
+    valid : TrainingData or None
         A validation set.
-    data : Data
+    data : TrainingData
         The training data.
     split : (ndarray of int, ndarray of int) or None
         Positions of rows to train on and to hold out.
@@ -164,7 +166,7 @@ def judge_of(
 
     Returns
     -------
-    Judge or None
+    ValidationScorer or None
         It can score every set of held-out rows.
     """
     asked = judged_by(estimator)
@@ -180,7 +182,7 @@ def judge_of(
             "early_stopping=False: set it to 'auto' or True, or leave "
             f"'{asked}' out."
         )
-    judge = Judge.of(estimator, targets, valid or data, trained)
+    judge = ValidationScorer.of(estimator, targets, valid or data, trained)
     for own in rows:
         judge.check(own)
     return judge

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from torch import Tensor
 
-from skmtl._core.validation import task_number
-from skmtl._data.labels import Column, Columns
-from skmtl._data.row_index import Positions
+from skmtl._core.validation import resolve_task
+from skmtl._data.labels import LabelColumn, LabelTable
+from skmtl._data.row_index import RowIndex
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import Data, is_present
+from skmtl._data.training_data import TrainingData, has_label
 from skmtl.metrics._core import HARMLESS, metrics_of
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._one_task import check_kind, score_task
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Judge:
+class ValidationScorer:
     """Scores the tasks on held-out rows, and says what an epoch is worth.
 
     Attributes
@@ -34,7 +34,7 @@ class Judge:
         How each task is scored; None scores by its loss.
     average : {"macro", "min"} or int
         What counts: the mean over tasks, the worst of them, or that of one task.
-    data : Data
+    data : TrainingData
         Holds the labels of the held-out rows.
     trained : ndarray of bool of shape (n_tasks,)
         Tasks that learn.
@@ -43,16 +43,18 @@ class Judge:
     targets: Targets
     metrics: list[Metric] | None
     average: str | int
-    data: Data
+    data: TrainingData
     trained: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, estimator: Any, targets: Targets, data: Data, trained: Any) -> Self:
+    def of(
+        cls, estimator: Any, targets: Targets, data: TrainingData, trained: Any
+    ) -> Self:
         """Resolve and check the parameters of an estimator."""
         average = estimator.validation_average
         if average not in ("macro", "min"):
             name = "The 'validation_average' parameter"
-            average = task_number(average, targets.names, name)
+            average = resolve_task(average, targets.names, name)
             if not trained[average]:
                 raise ValueError(
                     f"{name} is task {targets.names[average]!r}, which does not train: "
@@ -63,7 +65,7 @@ class Judge:
             metrics = _metrics(estimator.validation_metric, targets, data)
         return cls(targets, metrics, average, data, trained)
 
-    def scores(self, losses: Array, outputs: Tensor, rows: Positions) -> Array:
+    def scores(self, losses: Array, outputs: Tensor, rows: RowIndex) -> Array:
         """Return the score of each task, the greater the better.
 
         Parameters
@@ -83,13 +85,13 @@ class Judge:
         if self.metrics is None:
             return np.where(self.trained, -losses, np.nan)
         outputs, scores = outputs.cpu(), np.full(len(losses), np.nan)
-        said = _Said(self.targets, outputs)
+        said = _DecodedOutputs(self.targets, outputs)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", HARMLESS)
             warnings.simplefilter("ignore", UndefinedMetricWarning)  # they are NaN
             for t in np.flatnonzero(self.trained).tolist():
                 labels = self.data.labels[t][rows]
-                present = is_present(labels)
+                present = has_label(labels)
                 if present.any():
                     metric = self.metrics[t]
                     predicted = said.of(metric, t)[present]
@@ -103,7 +105,7 @@ class Judge:
         t: int,
         labels: Array,
         predicted: Array,
-        rows: Positions,
+        rows: RowIndex,
     ) -> float:
         """Return the score of one task on labelled rows."""
         classes, name = self.targets.classes[t], self.targets.names[t]
@@ -132,7 +134,7 @@ class Judge:
             return np.nan
         return float(known.min() if self.average == "min" else known.mean())
 
-    def check(self, rows: Positions) -> None:
+    def check(self, rows: RowIndex) -> None:
         """Refuse held-out rows that tell nothing of what counts.
 
         Parameters
@@ -140,7 +142,7 @@ class Judge:
         rows : ndarray of int
             Rows that one network holds out.
         """
-        present = [is_present(labels[rows]).any() for labels in self.data.labels]
+        present = [has_label(labels[rows]).any() for labels in self.data.labels]
         losses = np.where(present, 0.0, np.nan)
         n_outputs = max(block.stop for block in self.targets.blocks)
         scores = self.scores(losses, torch.zeros(len(rows), n_outputs), rows)
@@ -162,7 +164,7 @@ class Judge:
         return classes[labels]
 
 
-class _Said:
+class _DecodedOutputs:
     """What outputs say, worked out once for all tasks where a metric asks for it."""
 
     def __init__(self, targets: Targets, outputs: Tensor) -> None:
@@ -183,11 +185,13 @@ class _Said:
         return self._probabilities[t]  # type: ignore[return-value]
 
 
-def _metrics(metric: Any, targets: Targets, data: Data) -> list[Metric]:
+def _metrics(metric: Any, targets: Targets, data: TrainingData) -> list[Metric]:
     """Return the metric of each task, from a name, function or dict."""
     known = [np.zeros(1) if c is None else c for c in targets.classes]
-    columns = [Column(values, np.ones(len(values), dtype=bool)) for values in known]
-    table = Columns(columns, targets.names, targets.one_d, None, 1)
+    columns = [
+        LabelColumn(values, np.ones(len(values), dtype=bool)) for values in known
+    ]
+    table = LabelTable(columns, targets.names, targets.one_d, None, 1)
     try:
         metrics = metrics_of(metric, table, targets.kinds)
         tasks = zip(metrics, targets.kinds, known, targets.names, strict=True)

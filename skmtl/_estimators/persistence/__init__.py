@@ -1,6 +1,8 @@
 """Files that hold fitted models."""
 
-from skmtl._estimators.persistence.inference_module import Served as Served
+from skmtl._estimators.persistence.inference_module import (
+    InferenceModule as InferenceModule,
+)
 from skmtl._estimators.persistence.inference_module import TaskOutput as TaskOutput
 from skmtl._estimators.persistence.onnx_export import export_onnx as export_onnx
 from skmtl._estimators.persistence.save_load import load as load

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.printable import printable
+from skmtl._core.printable import escape_text
 from skmtl._estimators.persistence.allocation_limit import ByteBudget
 from skmtl._estimators.persistence.import_paths import Trust
 from skmtl.exceptions import ModelFileError
@@ -115,7 +115,7 @@ class Writer:
         if tensor.dtype not in DTYPES or tensor.is_meta:
             kind = "without numbers" if tensor.is_meta else f"of type {tensor.dtype}"
             raise cannot_store(tensor, where, f" {kind}")
-        where = printable(where)  # names of tensors are UTF-8
+        where = escape_text(where)  # names of tensors are UTF-8
         name = where if where not in self.tensors else f"{where}#{len(self.tensors)}"
         # Apart from what shares its memory, which safetensors does not store.
         self.tensors[name] = tensor.detach().cpu().contiguous().clone()

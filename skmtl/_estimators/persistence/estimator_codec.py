@@ -6,25 +6,25 @@ import numpy as np
 import torch
 from sklearn import config_context
 
-from skmtl._data.categories import Categories
+from skmtl._data.categories import CategoryEncoder
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import LabelCounts
 from skmtl._estimators.fit import MultiTaskFit
 from skmtl._estimators.fitted_attributes import is_fitted_attribute
-from skmtl._estimators.fitting.out_of_fold import OutOfFold
+from skmtl._estimators.fitting.out_of_fold import OutOfFoldPredictions
 from skmtl._estimators.persistence.codecs import CODECS, Codec, Node, Reader, Writer
-from skmtl._estimators.persistence.import_paths import named
+from skmtl._estimators.persistence.import_paths import name_class
 from skmtl._estimators.persistence.net_state import pack_net, unpack_net
 from skmtl._estimators.persistence.object_codecs import pack_all, unpack_all
-from skmtl.training import Selection, Source, n_threads
+from skmtl.training import HardExampleSelection, InputSource, use_n_threads
 
 #: Methods that metadata may be routed to.
 ROUTED = ("fit", "partial_fit", "score")
 #: What predictions rely on among what estimators have learned.
 TYPES: dict[str, Any] = {
-    "_categories": Categories | None,
+    "_categories": CategoryEncoder | None,
     "_label_counts": LabelCounts,
-    "_oof": OutOfFold | None,
+    "_oof": OutOfFoldPredictions | None,
     "_targets": Targets,
 }
 
@@ -46,8 +46,10 @@ def check_predicts(estimator: Any) -> None:
         raise TypeError("it is no estimator of skmtl")
     net, targets = estimator.net_, estimator._targets
     X = np.zeros((1, *net.module__input_shape))
-    source = Source(X, net.module_.input_dtype, torch.device("cpu"), resident=False)
-    with n_threads(1):
+    source = InputSource(
+        X, net.module_.input_dtype, torch.device("cpu"), resident=False
+    )
+    with use_n_threads(1):
         outputs = net.outputs(source)
     targets.predict_proba(outputs)
     targets.predict(outputs, estimator._codes(outputs))
@@ -64,7 +66,7 @@ def _estimator(writer: Writer, value: Any, where: str) -> Node:
     }
     parameters = {**value.get_params(deep=False), "accelerator": None}
     node = {  # packed in the order in which they are read: estimators are packed once
-        **named(type(value)),
+        **name_class(type(value)),
         "parameters": pack_all(writer, parameters, where),
         "requests": _requests(value),
         "learned": pack_all(writer, learned, where),
@@ -88,7 +90,7 @@ def _requests(estimator: Any) -> Node:
 def _read_estimator(reader: Reader, node: Node) -> Any:
     if "same" in node:
         return reader.shared[node["same"]]
-    cls: Any = reader.trust.class_named(node, MultiTaskFit)
+    cls: Any = reader.trust.get_class(node, MultiTaskFit)
     estimator = cls(**unpack_all(reader, node["parameters"]))
     if node["net"] is not None:
         estimator._validate_params()
@@ -114,13 +116,13 @@ def _read_fitted(reader: Reader, estimator: Any, node: Node) -> None:
     targets, augmentation = estimator._targets, estimator.augmentation
     net = unpack_net(reader, node["net"], targets, augmentation)
     if estimator.hard_example_mining is not None:
-        net.hard_example_mining = Selection(
+        net.hard_example_mining = HardExampleSelection(
             estimator.hard_example_mining, estimator.hard_example_fraction
         )
     estimator.net_ = net
 
 
-def _check_labels(oof: OutOfFold | None, targets: Targets) -> None:
+def _check_labels(oof: OutOfFoldPredictions | None, targets: Targets) -> None:
     """Check that labels of training rows are those of the tasks: they are counted."""
     if oof is None:
         return

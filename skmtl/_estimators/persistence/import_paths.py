@@ -10,7 +10,7 @@ import torch
 from skmtl.encoder import ENCODER, ModuleEncoder
 from skmtl.encoder._levels import CategoryCodes, OneHot
 from skmtl.encoder._sparse import SparseColumns
-from skmtl.encoder._stage import Affine, TableStage, ToNormal
+from skmtl.encoder._stage import QuantileToNormal, Standardization, TableStage
 from skmtl.exceptions import ModelFileError
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
@@ -22,7 +22,7 @@ ESTIMATORS: dict[str, type] = {}
 
 
 @cache
-def known() -> dict[str, type]:
+def get_known_classes() -> dict[str, type]:
     """Return the classes that files may name without being trusted."""
     registries: dict[str, dict[str, type]] = {
         "sharing": SHARING,
@@ -34,9 +34,9 @@ def known() -> dict[str, type]:
         "stage": {  # names in files, whatever the classes are called
             "category_codes": CategoryCodes,
             "one_hot": OneHot,
-            "quantile_to_normal": ToNormal,
+            "quantile_to_normal": QuantileToNormal,
             "sparse_columns": SparseColumns,
-            "standardization": Affine,
+            "standardization": Standardization,
             "table": TableStage,
         },
         "nn": {"ModuleList": torch.nn.ModuleList},
@@ -70,15 +70,15 @@ class Trust:
                 f"or functions, such as [{path!r}]. Got {trusted!r}."
             )
         self.objects = {
-            entry if isinstance(entry, str) else import_path(entry): entry
+            entry if isinstance(entry, str) else get_import_path(entry): entry
             for entry in trusted
         }
 
-    def missing(self, paths: Iterable[str]) -> list[str]:
+    def find_untrusted(self, paths: Iterable[str]) -> list[str]:
         """Return the paths that are not trusted, sorted."""
         return sorted({path for path in paths if path not in self.objects})
 
-    def found(self, path: str, kind: type = object) -> Any:
+    def get(self, path: str, kind: type = object) -> Any:
         """Return what a path leads to, an instance of a type.
 
         Parameters
@@ -94,31 +94,31 @@ class Trust:
             The class or the function.
         """
         entry = self.objects[path]
-        found = imported(path) if isinstance(entry, str) else entry
+        found = follow_import_path(path) if isinstance(entry, str) else entry
         if not isinstance(found, kind):
             raise ModelFileError(f"{path} is no {kind.__name__}")
         return found
 
-    def class_named(self, node: dict[str, Any], base: type) -> type:
+    def get_class(self, node: dict[str, Any], base: type) -> type:
         """Return the class that a node names, a subclass of another."""
         if "class" in node:
-            cls = known()[node["class"]]
+            cls = get_known_classes()[node["class"]]
         else:
-            cls = self.found(node["path"], type)
+            cls = self.get(node["path"], type)
         if not issubclass(cls, base):
             raise ModelFileError(f"{cls.__name__} is no {base.__name__}")
         return cls
 
 
-def named(cls: type) -> dict[str, str]:
+def name_class(cls: type) -> dict[str, str]:
     """Return what names a class in a file."""
-    for name, one in known().items():
+    for name, one in get_known_classes().items():
         if one is cls:
             return {"class": name}
-    return {"path": import_path(cls)}
+    return {"path": get_import_path(cls)}
 
 
-def import_path(found: Any) -> str:
+def get_import_path(found: Any) -> str:
     """Return the import path of a class or a function.
 
     Parameters
@@ -139,7 +139,7 @@ def import_path(found: Any) -> str:
     module, name = (getattr(found, a, None) for a in ("__module__", "__qualname__"))
     path = f"{module}.{name}"
     try:
-        if imported(path) is found:
+        if follow_import_path(path) is found:
             return path
     except (ImportError, AttributeError, ValueError):
         pass
@@ -149,7 +149,7 @@ def import_path(found: Any) -> str:
     )
 
 
-def imported(path: str) -> Any:
+def follow_import_path(path: str) -> Any:
     """Return what an import path leads to.
 
     Parameters

@@ -6,11 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skmtl._data.targets import Targets, padded
+from skmtl._data.targets import Targets, pad_outputs
 from skmtl._estimators.persistence.onnx_quantile import OnnxNormal
 from skmtl.encoder import InputStage
-from skmtl.encoder._stage import TableStage, ToNormal
-from skmtl.training import MembersNet, MultiTaskNet, averaged, refined
+from skmtl.encoder._stage import QuantileToNormal, TableStage
+from skmtl.training import (
+    MembersNet,
+    MultiTaskNet,
+    apply_temperatures,
+    average_networks,
+)
 
 
 class _Scaler(InputStage):
@@ -18,7 +23,7 @@ class _Scaler(InputStage):
 
     def __init__(self, scaler: nn.Module) -> None:
         super().__init__()
-        quantiles = isinstance(scaler, ToNormal)
+        quantiles = isinstance(scaler, QuantileToNormal)
         self.scaler = OnnxNormal(scaler) if quantiles else scaler  # type: ignore[arg-type]
 
     def forward(self, X: Tensor) -> Tensor:
@@ -26,7 +31,7 @@ class _Scaler(InputStage):
         return torch.where(X.isnan(), torch.nan, Z)
 
 
-class Served(nn.Module):
+class InferenceModule(nn.Module):
     """Does what ``predict_proba`` does, and ``predict`` for numbers.
 
     Members are computed one after the other, without `torch.vmap`. Inputs are scaled,
@@ -74,9 +79,9 @@ class Served(nn.Module):
         X = X if self.stage is None else self.stage(X)
         outputs = torch.stack([net(X.to(self.dtype)) for net in self.networks])
         outputs, blocks = outputs.to(self.output_dtype), self.targets.blocks
-        Z = outputs[0] if len(outputs) == 1 else averaged(outputs, blocks)
+        Z = outputs[0] if len(outputs) == 1 else average_networks(outputs, blocks)
         if self.slopes is not None:
-            Z = refined(Z, self.slopes, blocks, self.prior.to(Z))
+            Z = apply_temperatures(Z, self.slopes, blocks, self.prior.to(Z))
         return self._of_tasks(Z)
 
     def _of_tasks(self, Z: Tensor) -> tuple[Tensor, ...]:
@@ -86,7 +91,7 @@ class Served(nn.Module):
         for block in self.targets.blocks:
             own = Z[:, block.start : block.stop]
             if block.kind == "multiclass":
-                own = padded(block, own).softmax(dim=2)  # (n, tasks, size)
+                own = pad_outputs(block, own).softmax(dim=2)  # (n, tasks, size)
             for j, t in enumerate(block.tasks):
                 if block.kind == "multiclass":
                     found[t] = own[:, j, : block.sizes[j]]
@@ -103,13 +108,13 @@ class TaskOutput(nn.Module):
 
     Parameters
     ----------
-    served : Served
+    served : InferenceModule
         The model.
     number : int
         Index of the task.
     """
 
-    def __init__(self, served: Served, number: int) -> None:
+    def __init__(self, served: InferenceModule, number: int) -> None:
         super().__init__()
         self.served = served
         self.number = number

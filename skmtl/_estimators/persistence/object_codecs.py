@@ -9,11 +9,11 @@ from sklearn.preprocessing import OrdinalEncoder
 from torch import Tensor, nn
 
 from skmtl._core.specs import Spec
-from skmtl._data.categories import Categories
-from skmtl._data.labels import KINDS
-from skmtl._data.targets import Targets, make_blocks
+from skmtl._data.categories import CategoryEncoder
+from skmtl._data.labels import TASK_TYPES
+from skmtl._data.targets import Targets, group_tasks
 from skmtl._data.training_data import LabelCounts
-from skmtl._estimators.fitting.out_of_fold import OutOfFold
+from skmtl._estimators.fitting.out_of_fold import OutOfFoldPredictions
 from skmtl._estimators.persistence.codecs import (
     CODECS,
     Codec,
@@ -22,18 +22,22 @@ from skmtl._estimators.persistence.codecs import (
     Writer,
     cannot_store,
 )
-from skmtl._estimators.persistence.import_paths import import_path, known, named
+from skmtl._estimators.persistence.import_paths import (
+    get_import_path,
+    get_known_classes,
+    name_class,
+)
 from skmtl._estimators.persistence.value_codecs import of
 from skmtl.training import check_mt19937
-from skmtl.weighting._label_shift import Shift
+from skmtl.weighting._label_shift import LabelShift
 
 #: What every module of torch has beside its own attributes.
 OF_MODULES = set(vars(nn.Module()))
 #: Dataclasses that hold what an estimator has learned.
 RECORDS: dict[str, type] = {
     "label_counts": LabelCounts,
-    "label_shift": Shift,
-    "out_of_fold": OutOfFold,
+    "label_shift": LabelShift,
+    "out_of_fold": OutOfFoldPredictions,
 }
 #: What makes tasks; the rest follows from it.
 OF_TARGETS = ("kinds", "names", "named", "one_d", "classes", "mean", "scale")
@@ -57,14 +61,14 @@ def _spec(writer: Writer, value: Spec, where: str) -> Node:
     parameters = value.get_params(deep=False)
     learned = {k: v for k, v in vars(value).items() if k not in parameters}
     return {
-        **named(type(value)),
+        **name_class(type(value)),
         "parameters": pack_all(writer, parameters, where),
         "learned": pack_all(writer, learned, where),
     }
 
 
 def _read_spec(reader: Reader, node: Node) -> Spec:
-    cls: Any = reader.trust.class_named(node, Spec)
+    cls: Any = reader.trust.get_class(node, Spec)
     spec = cls(**unpack_all(reader, node["parameters"])).validated()
     _set(spec, unpack_all(reader, node["learned"]))
     return spec  # type: ignore[no-any-return]
@@ -83,7 +87,7 @@ def _set(found: Any, attributes: dict[str, Any]) -> None:
 def _module(writer: Writer, value: nn.Module, where: str) -> Node:
     own = {k: v for k, v in vars(value).items() if k not in OF_MODULES}
     return {
-        **named(type(value)),
+        **name_class(type(value)),
         "attributes": pack_all(writer, own, where),
         "buffers": pack_all(writer, dict(value._buffers), where),
         "parts": {
@@ -94,7 +98,7 @@ def _module(writer: Writer, value: nn.Module, where: str) -> Node:
 
 
 def _read_module(reader: Reader, node: Node) -> nn.Module:
-    cls: Any = reader.trust.class_named(node, nn.Module)
+    cls: Any = reader.trust.get_class(node, nn.Module)
     module: nn.Module = cls.__new__(cls)
     nn.Module.__init__(module)
     _set(module, unpack_all(reader, node["attributes"]))
@@ -132,7 +136,7 @@ def _read_targets(reader: Reader, node: Node) -> Targets:
     if (
         lengths != {n_tasks}
         or shapes != {(n_tasks,)}
-        or set(targets.kinds) - set(KINDS)
+        or set(targets.kinds) - set(TASK_TYPES)
     ):
         raise ValueError("what it says of the tasks does not go together")
     for kind, classes in zip(targets.kinds, targets.classes, strict=True):
@@ -141,18 +145,18 @@ def _read_targets(reader: Reader, node: Node) -> Targets:
         ):
             raise ValueError("what it says of the classes does not go together")
     targets.dtype = targets._prediction_dtype()
-    targets.blocks = make_blocks(targets.kinds, targets.n_classes)
+    targets.blocks = group_tasks(targets.kinds, targets.n_classes)
     return targets
 
 
-def _categories(writer: Writer, value: Categories, where: str) -> Node:
+def _categories(writer: Writer, value: CategoryEncoder, where: str) -> Node:
     known_labels = writer.pack(list(value.encoder.categories_), where)
     names = writer.pack(value.names, f"{where} names")
     return {"columns": value.columns, "names": names, "labels": known_labels}
 
 
-def _read_categories(reader: Reader, node: Node) -> Categories:
-    categories, labels = Categories(), reader.unpack(node["labels"])
+def _read_categories(reader: Reader, node: Node) -> CategoryEncoder:
+    categories, labels = CategoryEncoder(), reader.unpack(node["labels"])
     categories.columns = [int(column) for column in node["columns"]]
     categories.names = reader.unpack(node["names"])
     if not len(categories.columns) == len(categories.names) == len(labels) > 0:
@@ -194,13 +198,17 @@ def _read_random_state(reader: Reader, node: Node) -> np.random.RandomState:
 
 # ------------------------------------------------------------- classes and functions
 def _name(value: Any) -> Node:
-    return named(value) if isinstance(value, type) else {"path": import_path(value)}
+    return (
+        name_class(value)
+        if isinstance(value, type)
+        else {"path": get_import_path(value)}
+    )
 
 
 def _read_callable(reader: Reader, node: Node) -> Any:
     if "class" in node:
-        return known()[node["class"]]
-    found = reader.trust.found(node["path"])
+        return get_known_classes()[node["class"]]
+    found = reader.trust.get(node["path"])
     if not callable(found):
         raise TypeError(f"{node['path']} cannot be called")
     return found
@@ -215,7 +223,7 @@ CODECS |= {
     ),
     "record": Codec(of(*RECORDS.values()), _record, _read_record),
     "targets": Codec(of(Targets), _targets, _read_targets),
-    "categories": Codec(of(Categories), _categories, _read_categories),
+    "categories": Codec(of(CategoryEncoder), _categories, _read_categories),
     "random_state": Codec(of(np.random.RandomState), _random_state, _read_random_state),
     "callable": Codec(
         lambda value: isinstance(value, type) or hasattr(value, "__qualname__"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skmtl._data.categories import Categories
+from skmtl._data.categories import CategoryEncoder
 from skmtl.exceptions import ModelFileError
 
 #: Names of the inputs: one of numbers, one of strings.
@@ -14,7 +14,7 @@ OPSET_ML = 3
 
 
 def table_model(
-    onnx: Any, categories: Categories, n_features: int, dtype: Any, opset: int
+    onnx: Any, categories: CategoryEncoder, n_features: int, dtype: Any, opset: int
 ) -> Any:
     """Return a model of ONNX that puts codes in place of categories.
 
@@ -22,7 +22,7 @@ def table_model(
     ----------
     onnx : module
         The package.
-    categories : Categories
+    categories : CategoryEncoder
         What fit has read of the columns.
     n_features : int
         Number of columns.
@@ -83,12 +83,14 @@ def _coding(make: Any, place: int, keys: list[str], kind: int) -> list[Any]:
     return [take, encode, make("Cast", [floats], [f"codes_{place}"], to=kind)]
 
 
-def columns_of_inputs(categories: Categories, names: list[Any]) -> dict[str, list[Any]]:
+def columns_of_inputs(
+    categories: CategoryEncoder, names: list[Any]
+) -> dict[str, list[Any]]:
     """Return which columns of the table each input has, by their names.
 
     Parameters
     ----------
-    categories : Categories
+    categories : CategoryEncoder
         What fit has read of the columns.
     names : list
         Names of all columns.

@@ -16,9 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmtl._core.atomic_file import replace_file, resolve_target
 from skmtl._core.options import check_path
-from skmtl._core.printable import first_line, printable
+from skmtl._core.printable import escape_text, get_first_line
 from skmtl._estimators.fit import MultiTaskFit
-from skmtl._estimators.persistence.inference_module import Served
+from skmtl._estimators.persistence.inference_module import InferenceModule
 from skmtl._estimators.persistence.onnx_categories import (
     CATEGORIES,
     NUMBERS,
@@ -140,7 +140,7 @@ def output_names(task_names: list[Any]) -> list[str]:
     """
     names: list[str] = []
     for t, task in enumerate(task_names):
-        name = printable(task)
+        name = escape_text(task)
         taken = name in names or name in (NUMBERS, CATEGORIES, "")
         names.append(f"{name} (task {t})" if taken else name)
     return names
@@ -179,7 +179,7 @@ def _network(estimator: Any, dtype: torch.dtype | None) -> Any:
     # Of float64, runtimes do not have every operator.
     exact = estimator.precision == "float64"
     precision = torch.float64 if exact else torch.float32
-    served = Served(net, estimator._targets, precision)
+    served = InferenceModule(net, estimator._targets, precision)
     X = torch.zeros(3, *net.module__input_shape, dtype=dtype or served.input_dtype)
     try:
         with _quiet(), torch.no_grad():
@@ -194,7 +194,7 @@ def _network(estimator: Any, dtype: torch.dtype | None) -> Any:
             )
         return program.model_proto  # type: ignore[union-attr]
     except Exception as error:
-        why = first_line(error)
+        why = get_first_line(error)
         raise ModelFileError(
             f"This model with sharing={net.module__sharing!r}, relation="
             f"{net.module__relation!r} and encoder={estimator.encoder!r} cannot be "
@@ -231,7 +231,7 @@ def _converted(onnx: Any, pipeline: Pipeline) -> Any:
                 pipeline, "pipeline", types, target_opset={"": OPSET}
             )
     except Exception as error:
-        why = first_line(error)
+        why = get_first_line(error)
         raise ModelFileError(
             f"The 'pipeline' parameter of skmtl.export_onnx has a step that skl2onnx "
             f"cannot convert: {why}."

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skmtl.encoder._stage import BOUND, LARGE, Scaler, ToNormal
+from skmtl.encoder._stage import BOUND, LARGE, QuantileToNormal, Scaler
 
 # Coefficients of [1]_, from the highest power down: of numerators, of denominators.
 CENTRAL = (
@@ -58,7 +58,7 @@ class OnnxNormal(Scaler):
 
     Parameters
     ----------
-    stage : ToNormal
+    stage : QuantileToNormal
         The stage.
     """
 
@@ -66,7 +66,7 @@ class OnnxNormal(Scaler):
     quantiles: Tensor
     ranks: Tensor
 
-    def __init__(self, stage: ToNormal) -> None:
+    def __init__(self, stage: QuantileToNormal) -> None:
         exponents = stage.exponents
         none = np.zeros(0, dtype=np.int64)
         super().__init__(none if exponents is None else exponents.numpy())

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmtl._core.atomic_file import resolve_target
 from skmtl._core.options import check_path
-from skmtl._core.printable import first_line
+from skmtl._core.printable import get_first_line
 from skmtl._estimators.fit import MultiTaskFit
 from skmtl._estimators.persistence.codecs import Reader, Writer, paths_in
 from skmtl._estimators.persistence.estimator_codec import check_predicts
@@ -147,7 +147,7 @@ def load(
 def _load(path: Path, trust: Trust) -> Any:
     """Read a file, and build the estimator that it holds."""
     document, tensors = read(path)
-    missing = trust.missing(paths_in(document))
+    missing = trust.find_untrusted(paths_in(document))
     if missing:
         raise ModelFileError(
             f"{str(path)!r} names code that is not skmtl's, {missing}: if you know who "
@@ -157,7 +157,7 @@ def _load(path: Path, trust: Trust) -> Any:
         estimator = Reader(tensors, trust).unpack(document)
         check_predicts(estimator)
     except Exception as error:
-        why = first_line(error) or type(error).__name__
+        why = get_first_line(error) or type(error).__name__
         raise ModelFileError(
             f"{str(path)!r} holds no model that this version of skmtl can build: {why}."
         ) from error

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from skmtl._core.printable import first_line
+from skmtl._core.printable import get_first_line
 from skmtl._estimators.fit import MultiTaskFit
 from skmtl._estimators.persistence.allocation_limit import check_json
 from skmtl._estimators.persistence.codecs import Reader, Writer, paths_in
 from skmtl._estimators.persistence.estimator_codec import check_predicts
-from skmtl._estimators.persistence.import_paths import Trust, imported, known
+from skmtl._estimators.persistence.import_paths import (
+    Trust,
+    follow_import_path,
+    get_known_classes,
+)
 from skmtl._estimators.task_view import TaskClassifier, TaskRegressor
 from skmtl.exceptions import ModelFileError
 from skmtl.training import default_modes
@@ -47,7 +51,9 @@ class PortableState(MultiTaskFit):
         return {
             MARK: json.dumps(document),
             "tensors": {name: t.numpy() for name, t in writer.tensors.items()},
-            "own": [imported(path) for path in sorted(set(paths_in(document)))],
+            "own": [
+                follow_import_path(path) for path in sorted(set(paths_in(document)))
+            ],
         }
 
     def __setstate__(self, state: Any) -> None:
@@ -70,7 +76,7 @@ class PortableState(MultiTaskFit):
         except Exception as error:
             raise ModelFileError(
                 f"This is no state of a {type(self).__name__} that this version of "
-                f"skmtl can build: {first_line(error) or type(error).__name__}."
+                f"skmtl can build: {get_first_line(error) or type(error).__name__}."
             ) from error
         self.__dict__.update(vars(estimator))
 
@@ -105,7 +111,7 @@ def get_trusted_types() -> list[str]:
     """
     strategies = [
         cls
-        for name, cls in known().items()
+        for name, cls in get_known_classes().items()
         if not name.startswith(("nn/", "optim/", "stage/"))
     ]
     found = [*strategies, TaskClassifier, TaskRegressor]

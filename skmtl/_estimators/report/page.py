@@ -5,7 +5,7 @@ from importlib.resources import files
 from math import prod
 from typing import Any
 
-from skmtl._core.history import Records
+from skmtl._core.history import TrainingHistory
 from skmtl._drawing import needs_matplotlib
 from skmtl._drawing.html import Markup, paragraph, text
 from skmtl._estimators.report import sections
@@ -46,7 +46,7 @@ def report(estimator: Any, X: Any = None, y: Any = None, gain: Any = None) -> st
         "Scores": sections.scores(estimator, X, y),
     }
     if estimator.n_iter_:
-        records = Records.of(estimator.history_, estimator.n_tasks_)
+        records = TrainingHistory.from_skorch(estimator.history_, estimator.n_tasks_)
         parts["Training"] = sections.training(estimator, records)
         parts["Weights of the tasks"] = sections.weights(estimator, records)
         parts["Relations between tasks"] = sections.relations(estimator, records)

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._core.history import Records, mean_cosines, mean_known
-from skmtl._data.labels import read_columns
+from skmtl._core.history import TrainingHistory, mean_cosines, mean_of_known
+from skmtl._data.labels import read_labels
 from skmtl._drawing import (
     affinity_size,
-    arranged,
     chosen_pairs,
     draw_affinity,
     draw_gains,
@@ -17,6 +16,7 @@ from skmtl._drawing import (
     draw_weights,
     gains_size,
     losses_size,
+    order_tasks,
     short_names,
     weights_size,
 )
@@ -25,7 +25,7 @@ from skmtl._drawing.html import (
     Markup,
     bar,
     figure,
-    joined,
+    join_markup,
     paragraph,
     table,
     text,
@@ -97,10 +97,10 @@ def _balance(classes: list[Any], shares: Array) -> Markup:
     pairs = zip(classes, shares, strict=True)
     words = [f"{label}: {_percent(share)}" for label, share in pairs]
     if len(words) <= N_SHARES:
-        return joined(bar(shares.tolist()), text(", ".join(words)))
+        return join_markup(bar(shares.tolist()), text(", ".join(words)))
     order = np.argsort(-shares, kind="stable")
     told = f"from {words[order[0]]} to {words[order[-1]]}"
-    return joined(bar(shares[order].tolist()), text(told))
+    return join_markup(bar(shares[order].tolist()), text(told))
 
 
 def _percent(share: float) -> str:
@@ -129,7 +129,7 @@ def scores(estimator: Any, X: Any, y: Any) -> Markup:
     counts = None
     if X is not None:
         columns["Data given"] = estimator._task_scores(X, y)
-        given = read_columns(y, estimator.missing_label).aligned(targets.names)
+        given = read_labels(y, estimator.missing_label).match_names(targets.names)
         counts = given.present().sum(axis=0)
     if len(columns) == 1:
         return paragraph(
@@ -166,14 +166,14 @@ def _mean(values: Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def training(estimator: Any, records: Records) -> Markup:
+def training(estimator: Any, records: TrainingHistory) -> Markup:
     """Return the losses by epoch.
 
     Parameters
     ----------
     estimator : estimator
         The fitted estimator.
-    records : Records
+    records : TrainingHistory
         What its training tells.
 
     Returns
@@ -198,17 +198,17 @@ def training(estimator: Any, records: Records) -> Markup:
         columns[f"Validation, epoch {best}"] = records.valid_losses[best - 1]
     rows = zip(names, *columns.values(), strict=True)
     numbers = table(f"Losses{of_members}.", ["Task", *columns], rows)
-    return joined(figure(drawn, f"{told}{of_members}."), numbers)
+    return join_markup(figure(drawn, f"{told}{of_members}."), numbers)
 
 
-def weights(estimator: Any, records: Records) -> Markup:
+def weights(estimator: Any, records: TrainingHistory) -> Markup:
     """Return the tasks' weights by epoch, and how much their gradients conflict.
 
     Parameters
     ----------
     estimator : estimator
         The fitted estimator.
-    records : Records
+    records : TrainingHistory
         What its training tells.
 
     Returns
@@ -231,17 +231,19 @@ def weights(estimator: Any, records: Records) -> Markup:
     )
     rows = zip(names, *columns.values(), strict=True)
     caption = "The weights of the tasks in a step sum to their number."
-    return joined(figure(drawn, f"{told}."), table(caption, ["Task", *columns], rows))
+    return join_markup(
+        figure(drawn, f"{told}."), table(caption, ["Task", *columns], rows)
+    )
 
 
-def relations(estimator: Any, records: Records) -> Markup:
+def relations(estimator: Any, records: TrainingHistory) -> Markup:
     """Return what the relation and the gradients tell of pairs of tasks.
 
     Parameters
     ----------
     estimator : estimator
         The fitted estimator.
-    records : Records
+    records : TrainingHistory
         What its training tells.
 
     Returns
@@ -254,16 +256,16 @@ def relations(estimator: Any, records: Records) -> Markup:
     if found is not None:
         matrix = found.double().cpu().numpy()
         parts.append(_matrix(matrix, estimator.task_names_, "Relation between tasks"))
-    mean = mean_known(records.cosines, axis=0)
+    mean = mean_of_known(records.cosines, axis=0)
     if np.isfinite(mean).any():
         told = "Cosines of the tasks' gradients, means over the epochs"
         parts.append(_matrix(mean, estimator.task_names_, told))
-    return joined(*parts)
+    return join_markup(*parts)
 
 
 def _matrix(matrix: Array, names: list[Any], told: str) -> Markup:
     """Return a matrix between tasks as a picture, and its largest values."""
-    (order,) = arranged(matrix)
+    (order,) = order_tasks(matrix)
     shown, short = matrix[np.ix_(order, order)], short_names([names[t] for t in order])
     drawn = picture(
         lambda ax: draw_affinity(ax, shown, short, [], "value"),
@@ -275,7 +277,7 @@ def _matrix(matrix: Array, names: list[Any], told: str) -> Markup:
     rows = [(names[i], names[j], float(matrix[i, j])) for i, j in pairs]
     header = ["Task", "With", "Value"] if symmetric else ["Row", "Column", "Value"]
     caption = f"{told}: the {len(rows)} largest values."
-    return joined(figure(drawn, f"{told}."), table(caption, header, rows))
+    return join_markup(figure(drawn, f"{told}."), table(caption, header, rows))
 
 
 def gains(estimator: Any, gain: Any) -> Markup:
@@ -303,7 +305,7 @@ def gains(estimator: Any, gain: Any) -> Markup:
         told,
     )
     word = np.where(gain.hurts, "hurts", np.where(gain.helps, "helps", "unclear"))
-    means = mean_known(gain.scores, 0), mean_known(gain.independent_scores, 0)
+    means = mean_of_known(gain.scores, 0), mean_of_known(gain.independent_scores, 0)
     rows = zip(names, *means, gain.gain, *gain.interval.T, word.tolist(), strict=True)
     header = ["Task", "Shared", "Independent", "Gain", "From", "To", "Sharing"]
     low, high = map(_signed_percent, gain.delta_m_interval)
@@ -314,7 +316,7 @@ def gains(estimator: Any, gain: Any) -> Markup:
         f"against {gain.independent_n_parameters:,}."
     )
     numbers = table("Mean scores over splits, and their differences.", header, rows)
-    return joined(figure(drawn, f"{told}."), paragraph(words), numbers)
+    return join_markup(figure(drawn, f"{told}."), paragraph(words), numbers)
 
 
 def _signed_percent(share: float) -> str:

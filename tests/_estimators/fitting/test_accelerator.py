@@ -14,11 +14,11 @@ from sklearn.base import clone
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._core.random_source import generator
+from skmtl._core.random_source import get_generator
 from skmtl.encoder import MLP
 from skmtl.training._batches import sizes
 from skmtl.training._losses import _mean
-from skmtl.training._runtime import Stream, initial_seed, seeded
+from skmtl.training._runtime import SideStream, initial_seed, seeded
 
 accelerate = pytest.importorskip("accelerate")
 
@@ -147,12 +147,12 @@ def test_a_stream_draws_beside_the_training(ends_turn):
     with seeded(0, cpu) as turn:
         if ends_turn:
             turn.end()
-        stream = Stream(1, cpu)
+        stream = SideStream(1, cpu)
         drawn = []
         for _ in range(2):
             with stream.drawn_from():
-                drawn.append(torch.rand(2, generator=generator()))
-            drawn.append(torch.rand(2, generator=generator()))
+                drawn.append(torch.rand(2, generator=get_generator()))
+            drawn.append(torch.rand(2, generator=get_generator()))
         assert initial_seed() == 0
     for own, seed in ((drawn[::2], 1), (drawn[1::2], 0)):
         source = torch.Generator().manual_seed(seed)

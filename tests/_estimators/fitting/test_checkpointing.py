@@ -26,7 +26,7 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._estimators.fitting.checkpointing import described
+from skmtl._estimators.fitting.checkpointing import make_canonical
 from skmtl.encoder import MLP
 from skmtl.exceptions import CheckpointWarning
 from skmtl.relation import Distillation
@@ -498,10 +498,10 @@ def test_partial_fit_writes_nothing(tmp_path):
 
 
 def test_functions_are_told_apart_by_what_they_do():
-    same = described(lambda x: x + 1)
-    assert described(lambda x: x + 1) == same
+    same = make_canonical(lambda x: x + 1)
+    assert make_canonical(lambda x: x + 1) == same
     for other in (lambda x: x + 2, lambda x: x * 1, lambda x: x.real + 1, np.sin):
-        assert described(other) != same
+        assert make_canonical(other) != same
 
 
 class Odd:
@@ -523,9 +523,9 @@ def test_parameters_are_described_by_what_they_hold():
         (Odd(), Counting()),
     ]:
         again = copy.deepcopy(value) if not isinstance(value, Odd) else Odd()
-        found = joblib.hash(described(value))
-        assert found == joblib.hash(described(again))
-        assert found != joblib.hash(described(other))
+        found = joblib.hash(make_canonical(value))
+        assert found == joblib.hash(make_canonical(again))
+        assert found != joblib.hash(make_canonical(other))
 
 
 # Files

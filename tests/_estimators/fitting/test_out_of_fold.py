@@ -13,21 +13,21 @@ from sklearn.metrics import r2_score
 import skmtl._estimators.fit
 import skmtl._estimators.fitting.out_of_fold
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.targets import make_blocks
-from skmtl._estimators.fitting.run import Job
+from skmtl._data.targets import group_tasks
+from skmtl._estimators.fitting.run import TrainingRun
 from skmtl.encoder import MLP
-from skmtl.training import EpochChoice, Judging, Rows, Source
+from skmtl.training import EpochChoice, InputSource, TrainingRows, ValidationScores
 
 pytestmark = pytest.mark.defaults
 
-BLOCKS = make_blocks(["regression"], [0])
+BLOCKS = group_tasks(["regression"], [0])
 N = 12
 
 
 def choice_of(folds, n_samples=N):
     """Return the choice for networks that hold out these rows."""
-    source = Source(np.zeros((n_samples, 1)), torch.float64, torch.device("cpu"))
-    return EpochChoice([Rows(source, [], np.array(fold)) for fold in folds])
+    source = InputSource(np.zeros((n_samples, 1)), torch.float64, torch.device("cpu"))
+    return EpochChoice([TrainingRows(source, [], np.array(fold)) for fold in folds])
 
 
 def show_epochs(choice, losses):
@@ -147,7 +147,7 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
     def change(data):
         return replace(data, labels=change_labels(data.labels, rows))
 
-    def rows_of_members(job, net, packed, original=Job._rows_of_members):
+    def rows_of_members(job, net, packed, original=TrainingRun._rows_of_members):
         trains, valid = original(job, net, packed)
         for own in valid:
             own.targets = job._packed(change(job.data), net).targets
@@ -157,18 +157,22 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
         if job.judge is None:
             return None
         judge = replace(job.judge, data=change(job.data))
-        return Judging(judge, len(job.parts), job.targets.n_tasks)
+        return ValidationScores(judge, len(job.parts), job.targets.n_tasks)
 
-    def out_of_fold(net, job, *args, original=skmtl._estimators.fit.out_of_fold):
+    def out_of_fold(
+        net, job, *args, original=skmtl._estimators.fit.predict_out_of_fold
+    ):
         trained.append(job)
         return original(net, replace(job, data=change(job.data)), *args)
 
-    def means(job, tasks, original=skmtl._estimators.fitting.out_of_fold._means):
+    def means(
+        job, tasks, original=skmtl._estimators.fitting.out_of_fold._compute_label_means
+    ):
         return original(trained[0], tasks)  # networks have trained on these labels
 
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "_rows_of_members", rows_of_members)
-        patch.setattr(Job, "judging", judging)
+        patch.setattr(TrainingRun, "_rows_of_members", rows_of_members)
+        patch.setattr(TrainingRun, "judging", judging)
         patch.setattr(skmtl._estimators.fit, "out_of_fold", out_of_fold)
         patch.setattr(skmtl._estimators.fitting.out_of_fold, "_means", means)
         return est.fit(X, Y)

@@ -11,7 +11,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from torch import nn
 
 from skmtl._core.specs import Spec
-from skmtl._data.categories import Categories
+from skmtl._data.categories import CategoryEncoder
 from skmtl._data.targets import Targets
 from skmtl.training import MultiTaskNet
 
@@ -110,5 +110,5 @@ COMPARED = {
     OrdinalEncoder: by(lambda encoder: encoder.categories_),
     (pd.DataFrame, pd.Series): _compare_tables,
     np.random.RandomState: by(lambda state: state.get_state(legacy=False)),
-    (Spec, Targets, Categories, BaseEstimator): by(_sorted),
+    (Spec, Targets, CategoryEncoder, BaseEstimator): by(_sorted),
 }

@@ -22,7 +22,7 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._estimators.persistence.onnx_export import _steps
 from skmtl._estimators.persistence.onnx_quantile import OnnxNormal, normal_quantile
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
-from skmtl.encoder._stage import ToNormal
+from skmtl.encoder._stage import QuantileToNormal
 from skmtl.exceptions import ModelFileError
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, TaskToken
@@ -168,7 +168,7 @@ def test_the_quantile_stage_is_that_of_training(n):
     quantiles = np.sort(rng.normal(size=(3, n)).round(1), axis=1)
     X = torch.from_numpy(np.vstack([rng.normal(size=(50, 3)).round(1), quantiles.T]))
     X[0] = torch.nan
-    stage = ToNormal(quantiles, np.array([0, 0, 600]))
+    stage = QuantileToNormal(quantiles, np.array([0, 0, 600]))
     X[:, 2] *= 2.0**600
     torch.testing.assert_close(OnnxNormal(stage)(X), stage(X), equal_nan=True)
 

@@ -416,7 +416,8 @@ def test_what_is_not_trusted_is_not_imported(tmp_path, monkeypatch, again):
     est = MultiTaskRegressor(**{**SMALL, "augmentation": own_noise}).fit(X, Y)
     monkeypatch.setattr(own_noise, "__module__", "trap")
     monkeypatch.setattr(
-        "skmtl._estimators.persistence.import_paths.imported", lambda path: own_noise
+        "skmtl._estimators.persistence.import_paths.follow_import_path",
+        lambda path: own_noise,
     )
     skmtl.save(est, tmp_path / "model")
     monkeypatch.undo()
