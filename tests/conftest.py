@@ -16,13 +16,14 @@ torch.set_num_threads(1)
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items):
-    """Mark cases of sampled tests as slow, but for one in k."""
+    """Mark cases of sampled tests as slow, but for one in k, from a first one on."""
     cases = Counter()
     for item in items:
         marker = item.get_closest_marker("sampled")
         if marker is not None:
             test = item.nodeid.partition("[")[0]
-            if cases[test] % marker.args[0]:
+            k, first = (*marker.args, 0)[:2]
+            if cases[test] % k != first:
                 item.add_marker(pytest.mark.slow)
             cases[test] += 1
 
@@ -35,7 +36,7 @@ def plain_network(request, monkeypatch):
     dropout would hide what is the same, and embeddings of numbers what is small.
     """
     cpu = torch.device("cpu")  # only tests/test_cuda.py is about another device
-    monkeypatch.setattr("skmtl._core.validation.default_device", lambda: cpu)
+    monkeypatch.setattr("skmtl._core.validation.choose_default_device", lambda: cpu)
     if request.node.get_closest_marker("defaults") is None:
         monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
         monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)

@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._core.validation import default_device
+from skmtl._core.validation import choose_default_device
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skmtl.inspection import task_affinity
 from skmtl.relation import RELATION
@@ -190,7 +190,7 @@ def test_the_default_model_learns_on_the_card(kind):
 
 
 def test_a_card_is_the_default_device():
-    assert default_device() == torch.device("cuda")  # what conftest.py replaces
+    assert choose_default_device() == torch.device("cuda")  # what conftest.py replaces
 
 
 def test_small_work_is_done_in_double_precision():
@@ -320,7 +320,9 @@ def test_columns_of_categories_go_to_the_card():
 @pytest.fixture
 def full_card(monkeypatch):
     """Let no table fit on the card."""
-    monkeypatch.setattr("skmtl.training._batches._fits", lambda tensor, device: False)
+    monkeypatch.setattr(
+        "skmtl.training._batches._fits_memory", lambda tensor, device: False
+    )
 
 
 @pytest.mark.usefixtures("full_card")

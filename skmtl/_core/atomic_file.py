@@ -90,8 +90,8 @@ def replace_file(path: Any) -> Iterator[Path]:
         With the path, if the file cannot be written.
     """
     target = resolve_target(path)
-    remove_abandoned(target.parent, re.escape(_stem(target.name)))
-    temporary = target.with_name(f".{_stem(target.name)}.{secrets.token_hex(8)}")
+    remove_abandoned(target.parent, re.escape(_get_stem(target.name)))
+    temporary = target.with_name(f".{_get_stem(target.name)}.{secrets.token_hex(8)}")
     try:
         access = _create(temporary, target)
         yield temporary
@@ -129,7 +129,7 @@ def remove_abandoned(folder: Path, name: str) -> None:
                     os.unlink(entry.path)
 
 
-def _stem(name: str) -> str:
+def _get_stem(name: str) -> str:
     """Return a name that leaves room for more, as file systems limit its bytes."""
     octets = os.fsencode(name)
     return name if len(octets) <= NAME_BYTES else hashlib.sha256(octets).hexdigest()

@@ -38,10 +38,10 @@ def read_frame(table: Any, name: str) -> Any:
     if package in PLAIN:
         return table
     if package in ("dask", "dask_expr") and "arr" not in module:
-        raise TypeError(_not_in_memory(name, table, "call .compute() on it"))
+        raise TypeError(_explain_not_in_memory(name, table, "call .compute() on it"))
     if package == "datasets":
         advice = "open it with skmtl.datasets.open_table, which returns X and y"
-        raise TypeError(_not_in_memory(name, table, advice))
+        raise TypeError(_explain_not_in_memory(name, table, advice))
     try:
         frame = wrap_frame(_join_chunks(table) if package == "pyarrow" else table)
     except DuplicateError as error:
@@ -49,7 +49,7 @@ def read_frame(table: Any, name: str) -> Any:
             f"Column names of {name} must be unique, but {error}: rename the columns."
         ) from error
     if isinstance(frame, nw.LazyFrame):
-        raise TypeError(_not_in_memory(name, table, "call .collect() on it"))
+        raise TypeError(_explain_not_in_memory(name, table, "call .collect() on it"))
     if not isinstance(frame, nw.DataFrame | nw.Series):
         return table
     like_pandas = frame.implementation.is_pandas_like()
@@ -128,7 +128,7 @@ def make_frame(columns: Mapping[Any, NDArray[Any]], like: Any) -> Any:
     return made if isinstance(like, nw.DataFrame) else made.to_native()
 
 
-def _not_in_memory(name: str, table: Any, advice: str) -> str:
+def _explain_not_in_memory(name: str, table: Any, advice: str) -> str:
     kind = f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
     return f"{name} must be a table in memory. Got a {kind}: {advice}."
 

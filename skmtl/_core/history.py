@@ -56,10 +56,10 @@ class TrainingHistory:
             if "valid_loss" in epoch
         }
         return cls(
-            train_losses=_stacked(epochs, "train_losses", (n_tasks,)),
-            valid_losses=_stacked(epochs, "valid_losses", (n_tasks,)),
-            weights=_stacked(epochs, "train_weights", (n_tasks,)),
-            cosines=_stacked(epochs, "train_gradient_cosines", (n_tasks, n_tasks)),
+            train_losses=_stack_values(epochs, "train_losses", (n_tasks,)),
+            valid_losses=_stack_values(epochs, "valid_losses", (n_tasks,)),
+            weights=_stack_values(epochs, "train_weights", (n_tasks,)),
+            cosines=_stack_values(epochs, "train_gradient_cosines", (n_tasks, n_tasks)),
             best_epoch=min(validated, key=validated.__getitem__, default=None),
         )
 
@@ -103,7 +103,7 @@ def mean_of_known(values: Array, axis: int) -> Array:
     return np.divide(total, n_known, out=means, where=n_known > 0)
 
 
-def _stacked(
+def _stack_values(
     epochs: list[Mapping[str, Any]], name: str, shape: tuple[int, ...]
 ) -> Array:
     """Return what all epochs have recorded under a name."""

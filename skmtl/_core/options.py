@@ -84,7 +84,7 @@ class Validated:
             super()._validate_params()  # type: ignore[misc]
         except InvalidParameterError as error:
             params = self.get_params(deep=False)  # type: ignore[attr-defined]
-            raise _suggesting(error, self._parameter_constraints, params) from None
+            raise _add_suggestions(error, self._parameter_constraints, params) from None
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]:
@@ -156,14 +156,14 @@ def validate_params(constraints: dict[str, Any], **options: Any) -> Callable[[F]
                 return checked(*args, **kwargs)
             except InvalidParameterError as error:
                 given = signature(function).bind_partial(*args, **kwargs).arguments
-                raise _suggesting(error, constraints, given) from None
+                raise _add_suggestions(error, constraints, given) from None
 
         return call  # type: ignore[return-value]
 
     return decorate
 
 
-def _suggesting(
+def _add_suggestions(
     error: InvalidParameterError, constraints: dict[str, Any], params: Any
 ) -> InvalidParameterError:
     """Return an error with a suggestion for the string that it is about."""

@@ -30,7 +30,7 @@ def escape_text(value: Any) -> str:
     red \x1b[31m
     """
     text = str(value)
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    return text if text.isprintable() else "".join(map(_escape_character, text))
 
 
 def get_first_line(error: Exception) -> str:
@@ -49,7 +49,7 @@ def get_first_line(error: Exception) -> str:
     return escape_text(str(error).strip().partition("\n")[0])
 
 
-def _escaped(character: str) -> str:
+def _escape_character(character: str) -> str:
     escaped = (
         unicodedata.category(character) in ESCAPED or ord(character) in BIDIRECTIONAL
     )

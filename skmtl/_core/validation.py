@@ -61,7 +61,7 @@ def _is_between(names: Mapping[str, Any]) -> bool:
     return str(names.get("__name__")).partition(".")[0] in BETWEEN
 
 
-def default_device() -> torch.device:
+def choose_default_device() -> torch.device:
     """Return the device that "auto" stands for."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -69,7 +69,7 @@ def default_device() -> torch.device:
 def check_device(device: Any) -> torch.device:
     """Return the torch device that a parameter names, if it can be used here."""
     if isinstance(device, str) and device == "auto":
-        return default_device()
+        return choose_default_device()
     try:
         found = torch.device(device)
         torch.empty(1, device=found).cpu()
@@ -348,7 +348,7 @@ def match_tasks(
             return [column[name] for name in known]
     if list(names) == make_default_names(len(names)):
         return None
-    raise ValueError(_other_tasks(given, names, table, part))
+    raise ValueError(_describe_other_tasks(given, names, table, part))
 
 
 def make_default_names(n_tasks: int) -> list[str]:
@@ -356,7 +356,7 @@ def make_default_names(n_tasks: int) -> list[str]:
     return [f"task{t}" for t in range(n_tasks)]
 
 
-def _other_tasks(
+def _describe_other_tasks(
     given: Sequence[Any], names: Sequence[Any], table: str, part: str
 ) -> str:
     """Return an error that tells how a table's columns differ from the tasks."""
@@ -364,18 +364,18 @@ def _other_tasks(
     missing = [name for name in names if name not in set(given)]
     hint = suggest(unknown[0], missing) if unknown else ""
     faults = [
-        f"{word} {_shown(some)}"
+        f"{word} {_show_names(some)}"
         for word, some in (("has no task", missing), ("has", unknown))
         if some
-    ] or [f"repeats some of {_shown(given)}"]
+    ] or [f"repeats some of {_show_names(given)}"]
     return (
         f"{table} must have one {part} for each task, named as the tasks are, in any "
-        f"order, but {' and '.join(faults)}.{hint} The tasks are {_shown(names)}: "
+        f"order, but {' and '.join(faults)}.{hint} The tasks are {_show_names(names)}: "
         f"rename the {part}s, or give an array in this order."
     )
 
 
-def _shown(names: Sequence[Any]) -> str:
+def _show_names(names: Sequence[Any]) -> str:
     """Return the first names of a list."""
     more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
     return f"{list(names)[:N_SHOWN]}{more}"

@@ -39,7 +39,7 @@ class CategoryEncoder:
     encoder: OrdinalEncoder
 
     @classmethod
-    def of(cls, X: Any) -> Self | None:
+    def from_table(cls, X: Any) -> Self | None:
         """Read the categories of a table.
 
         Parameters
@@ -65,10 +65,10 @@ class CategoryEncoder:
         self.names = [names[i] for i in columns] if names else []
         self.encoder = OrdinalEncoder(
             handle_unknown="use_encoded_value", unknown_value=-1
-        ).fit(self._labels(X))
+        ).fit(self._read_labels(X))
         return self
 
-    def sizes(self, n_features: int) -> tuple[int, ...]:
+    def count_categories(self, n_features: int) -> tuple[int, ...]:
         """Return the number of categories of each column, zero for numbers.
 
         Parameters
@@ -86,7 +86,7 @@ class CategoryEncoder:
         sizes[self.columns] = [sum(label == label for label in k) for k in known]
         return tuple(sizes.tolist())
 
-    def labels(self) -> dict[int, list[Any]]:
+    def get_categories(self) -> dict[int, list[Any]]:
         """Return the categories of each column of categories, without missing ones.
 
         Returns
@@ -115,7 +115,7 @@ class CategoryEncoder:
         X = X.toarray() if issparse(X) else X
         if len(np.shape(X)) != 2 or np.shape(X)[1] <= self.columns[-1]:
             return X  # refused later, for its shape
-        labels = self._labels(X)
+        labels = self._read_labels(X)
         with config_context(transform_output="default"):  # whatever the user has set
             codes = self.encoder.transform(labels) + 1
         codes[labels != labels] = np.nan  # also where fit saw none missing
@@ -125,7 +125,7 @@ class CategoryEncoder:
         X[:, self.columns] = codes
         return X
 
-    def _labels(self, X: Any) -> NDArray[Any]:
+    def _read_labels(self, X: Any) -> NDArray[Any]:
         """Return labels of shape (n_samples, n_columns), NaN where missing."""
         if not hasattr(X, "columns"):
             labels = np.array(X, dtype=object)[:, self.columns]
@@ -183,7 +183,7 @@ def check_column_types(X: Any, categories: CategoryEncoder | None, names: Any) -
     series, given = split_frame(X), get_column_names(X)
     if not series or (names is not None and list(names) != given):
         return
-    labels = {} if categories is None else categories.labels()
+    labels = {} if categories is None else categories.get_categories()
     for i, (name, column) in enumerate(zip(given or [], series, strict=True)):
         kind = _infer_column_type(column)
         if i not in labels and kind == "categories" and not _has_numbers(column):
@@ -206,7 +206,7 @@ def _infer_column_type(series: Any) -> str:
     typed = is_categorical(series)
     if typed and series.implementation.is_polars():  # which are strings in any case
         return "categories"
-    values, mask = read_series(_levels(series) if typed else series)
+    values, mask = read_series(_get_levels(series) if typed else series)
     present = values if mask is None else values[~mask]
     # As objects, dates in nanoseconds would be integers.
     dates = present.dtype.kind in "mM"
@@ -232,7 +232,7 @@ def _is_numeric(series: Any) -> bool:
     return kind in "biufc" or series.dtype.is_integer() or series.dtype.is_float()
 
 
-def _levels(series: Any) -> Any:
+def _get_levels(series: Any) -> Any:
     """Return the categories of a column that has a type for them.
 
     In narwhals they are strings, whatever they are in pandas or Arrow.
@@ -247,7 +247,7 @@ def _levels(series: Any) -> Any:
 def _has_numbers(series: Any) -> bool:
     """Return whether the categories of a column are numbers."""
     polars = series.implementation.is_polars()
-    return is_categorical(series) and not polars and _is_numeric(_levels(series))
+    return is_categorical(series) and not polars and _is_numeric(_get_levels(series))
 
 
 def _is_empty(series: Any) -> bool:

@@ -70,7 +70,7 @@ def validate_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> An
         )
     table = _make_category_frame(X) if isinstance(X, StreamedTable) else X
     if reset:
-        estimator._categories = CategoryEncoder.of(table)
+        estimator._categories = CategoryEncoder.from_table(table)
         _check_categories(estimator._categories, encoder)
     else:
         names = getattr(estimator, "feature_names_in_", None)

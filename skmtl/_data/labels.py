@@ -44,7 +44,7 @@ class LabelColumn:
     present: NDArray[np.bool_]
     categorical: bool = False
 
-    def restricted(self, keep: NDArray[np.bool_]) -> "LabelColumn":
+    def restrict(self, keep: NDArray[np.bool_]) -> "LabelColumn":
         """Return the column with the labels of some rows only."""
         values = self.values[keep[self.present]]
         return replace(self, values=values, present=self.present & keep)
@@ -106,7 +106,7 @@ class LabelTable:
         columns = self.columns if order is None else [self.columns[i] for i in order]
         return replace(self, columns=columns, names=list(names))
 
-    def present(self) -> NDArray[np.bool_]:
+    def get_mask(self) -> NDArray[np.bool_]:
         """Return which labels are present, of shape (n_samples, n_tasks)."""
         return np.column_stack([column.present for column in self.columns])
 

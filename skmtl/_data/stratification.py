@@ -13,7 +13,7 @@ from skmtl._data.row_index import RowIndex, choose_index_dtype, find_rows
 N_BINS = 4
 
 
-def holdout_split(
+def split_holdout(
     labels: Sequence[NDArray[Any]], fraction: float, random_state: RandomState
 ) -> tuple[RowIndex, RowIndex]:
     """Split rows in two, stratified over several tasks as far as possible.
@@ -44,7 +44,7 @@ def holdout_split(
     n = len(labels[0])
     n_held_out = min(max(round(fraction * n), 1), n - 1)
     order = random_state.permutation(n)
-    labelled = _find_rows_per_label([_codes(task)[order] for task in labels])
+    labelled = _find_rows_per_label([_encode_strata(task)[order] for task in labels])
     held_out = np.zeros(n, dtype=bool)
     unplaced = len(labelled)
     placed = np.full(n, unplaced, dtype=np.int32)  # rank of the label that placed a row
@@ -74,7 +74,7 @@ def _find_rows_per_label(codes: Sequence[NDArray[Any]]) -> list[RowIndex]:
     return sorted(carriers, key=len)
 
 
-def _codes(labels: NDArray[Any]) -> NDArray[Any]:
+def _encode_strata(labels: NDArray[Any]) -> NDArray[Any]:
     if labels.dtype.kind != "f":
         return labels
     codes = np.full(len(labels), -1, dtype=np.int8)
@@ -104,7 +104,7 @@ def bin_by_quantiles(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
     return np.searchsorted(edges, values)
 
 
-def stratified_folds(
+def make_stratified_folds(
     labels: Sequence[NDArray[Any]], n_folds: int, random_state: RandomState
 ) -> NDArray[np.int64]:
     """Deal rows to folds of equal size, stratified over several tasks.
@@ -134,7 +134,7 @@ def stratified_folds(
     """
     n = len(labels[0])
     order = random_state.permutation(n)
-    labelled = _find_rows_per_label([_codes(task)[order] for task in labels])
+    labelled = _find_rows_per_label([_encode_strata(task)[order] for task in labels])
     sizes = np.full(n_folds, n // n_folds)
     sizes[random_state.permutation(n_folds)[: n % n_folds]] += 1
     folds = np.empty(n, dtype=choose_index_dtype(n))

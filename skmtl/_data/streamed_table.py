@@ -89,14 +89,14 @@ class BlockReader:
     def take(self, rows: RowIndex) -> NDArray[Any]:
         """Return rows, given by their numbers; those of few blocks are cheap."""
         out = np.empty((len(rows), self.n_columns), self.dtype)
-        of_row = self.of_rows(rows)
+        of_row = self.find_blocks(rows)
         with self._lock:
             for block in np.unique(of_row):
                 here = np.flatnonzero(of_row == block)
-                out[here] = self._block(block)[rows[here] - self.starts[block]]
+                out[here] = self._get_block(block)[rows[here] - self.starts[block]]
         return out
 
-    def of_rows(self, rows: RowIndex) -> NDArray[np.int64]:
+    def find_blocks(self, rows: RowIndex) -> NDArray[np.int64]:
         """Return the block of each row."""
         return self.starts.searchsorted(rows, side="right") - 1
 
@@ -109,7 +109,7 @@ class BlockReader:
         mixed = chain.from_iterable(zip_longest(*lanes))
         return np.array([block for block in mixed if block is not None], np.int64)
 
-    def _block(self, block: int) -> NDArray[Any]:
+    def _get_block(self, block: int) -> NDArray[Any]:
         if block not in self._kept:
             self._read(block)
         self._kept.move_to_end(block)

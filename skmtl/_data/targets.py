@@ -142,7 +142,7 @@ class Targets(_Uncached):
         self.named = columns.names is not None
         self.names = columns.task_names
         self.classes = [
-            _classes(column, name, None if classes is None else classes[t])
+            _find_classes(column, name, None if classes is None else classes[t])
             if kind == "classification"
             else None
             for t, (column, kind, name) in enumerate(
@@ -157,7 +157,7 @@ class Targets(_Uncached):
                 values = to_float(column, self.names[t])
                 check_labelled(values, self.names[t])
                 self.mean[t], self.scale[t] = _fit_standardization(values, w)
-        self.dtype = self._prediction_dtype()
+        self.dtype = self._choose_prediction_dtype()
         self.blocks = group_tasks(kinds, self.n_classes)
 
     @property
@@ -197,10 +197,10 @@ class Targets(_Uncached):
             if classes is None:
                 values = np.full(columns.n_samples, np.nan)
                 raw = to_float(column, self.names[t])
-                values[column.present] = self._standardised(raw, t)
+                values[column.present] = self._standardize(raw, t)
             else:
                 values = np.full(columns.n_samples, MISSING, _code_dtype(len(classes)))
-                values[column.present] = self.codes_of(column.values, t)
+                values[column.present] = self.encode_classes(column.values, t)
                 if (values == UNSEEN).any():
                     unseen = (values == UNSEEN)[column.present]
                     (label,) = column.values[unseen][:1].tolist()
@@ -211,7 +211,7 @@ class Targets(_Uncached):
             encoded.append(values)
         return encoded
 
-    def _standardised(self, raw: NDArray[np.float64], t: int) -> NDArray[np.float64]:
+    def _standardize(self, raw: NDArray[np.float64], t: int) -> NDArray[np.float64]:
         with np.errstate(over="ignore"):
             values = (raw - self.mean[t]) / self.scale[t]
         far = np.isinf(values)
@@ -223,7 +223,7 @@ class Targets(_Uncached):
             )
         return values
 
-    def codes_of(self, labels: NDArray[Any], task: int) -> NDArray[np.int64]:
+    def encode_classes(self, labels: NDArray[Any], task: int) -> NDArray[np.int64]:
         """Return each label's position among a task's classes, -2 if it is none."""
         classes: Any = self.classes[task]
         if (classes.dtype.kind in "US") != (labels.dtype.kind in "US"):
@@ -246,12 +246,12 @@ class Targets(_Uncached):
             if block.kind == "regression":
                 continue
             Z = outputs[:, block.start : block.stop]
-            array = _block_probabilities(block, Z).numpy()
+            array = _compute_block_probabilities(block, Z).numpy()
             for j, task in enumerate(block.tasks):
                 proba[task] = array[j, :, : self.n_classes[task]]
         return proba
 
-    def codes(self, outputs: Tensor) -> NDArray[np.int64]:
+    def predict_codes(self, outputs: Tensor) -> NDArray[np.int64]:
         """Return the most probable class of each task, of shape (n, n_tasks)."""
         outputs = outputs.double()  # as for probabilities, of which it is the largest
         codes = np.zeros((len(outputs), self.n_tasks), dtype=np.int64)
@@ -264,7 +264,7 @@ class Targets(_Uncached):
                 codes[:, block.tasks] = pad_outputs(block, Z).argmax(dim=2).numpy()
         return codes
 
-    def values(self, outputs: Tensor) -> NDArray[np.float64]:
+    def predict_values(self, outputs: Tensor) -> NDArray[np.float64]:
         """Return regression predictions in the targets' units, (n, n_tasks)."""
         values = np.zeros((len(outputs), self.n_tasks))
         for block in self.blocks:
@@ -279,27 +279,27 @@ class Targets(_Uncached):
         """Return labels and values, of shape (n,) for one task, else (n, n_tasks)."""
         if self.one_d:
             if self.classes[0] is None:
-                return self.values(outputs)[:, 0]
+                return self.predict_values(outputs)[:, 0]
             return self.classes[0][codes[:, 0]]
         regression = np.array([kind == "regression" for kind in self.kinds])
         if regression.all():
-            return self.values(outputs)
+            return self.predict_values(outputs)
         labels = self.class_table[np.arange(self.n_tasks), codes]
         if regression.any():
-            labels[:, regression] = self.values(outputs)[:, regression]
+            labels[:, regression] = self.predict_values(outputs)[:, regression]
         return labels
 
     def predict_columns(
         self, outputs: Tensor, codes: NDArray[np.int64]
     ) -> list[NDArray[Any]]:
         """Return the predictions of each task in the task's own type."""
-        values = self.values(outputs)
+        values = self.predict_values(outputs)
         return [
             values[:, t] if classes is None else classes[codes[:, t]]
             for t, classes in enumerate(self.classes)
         ]
 
-    def _prediction_dtype(self) -> np.dtype[Any]:
+    def _choose_prediction_dtype(self) -> np.dtype[Any]:
         own = [c.dtype for c in self.classes if c is not None]
         own += [np.dtype(float)] * (len(own) < self.n_tasks)
         kinds = {dtype.kind for dtype in own}
@@ -308,7 +308,7 @@ class Targets(_Uncached):
         return np.dtype(object)
 
 
-def _block_probabilities(block: OutputBlock, Z: Tensor) -> Tensor:
+def _compute_block_probabilities(block: OutputBlock, Z: Tensor) -> Tensor:
     if block.kind == "binary":
         p = Z.T.sigmoid()
         return torch.stack([1 - p, p], dim=2)
@@ -351,7 +351,7 @@ def _code_dtype(n_classes: int) -> type[np.signedinteger[Any]]:
     return np.int8 if n_classes < 128 else np.int32
 
 
-def _classes(
+def _find_classes(
     column: LabelColumn, name: Any, declared: NDArray[Any] | None
 ) -> NDArray[Any]:
     """Return the sorted classes of a task, refusing what is no class label."""
@@ -360,7 +360,7 @@ def _classes(
     values = column.values
     check_labelled(values, name)
     try:
-        classes = _unique(values)
+        classes = _find_unique(values)
     except TypeError as error:
         types = sorted({type(value).__name__ for value in values})
         why = f"mix the types {types}" if len(types) > 1 else f"are of type {types[0]}"
@@ -368,7 +368,7 @@ def _classes(
             f"The labels of task {name!r} cannot be ordered, because they {why}: make "
             "them all numbers or all strings."
         ) from error
-    numbers = _floats(classes)
+    numbers = _convert_to_floats(classes)
     check_finite(numbers, name)
     if classes.dtype.kind == "c" or (numbers != np.floor(numbers)).any():
         raise ValueError(
@@ -379,7 +379,7 @@ def _classes(
     return classes
 
 
-def _unique(values: NDArray[Any]) -> NDArray[Any]:
+def _find_unique(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < 4096:
         low = values.min()
         wide = values if values.dtype.kind == "u" else values.astype(np.int64)
@@ -389,7 +389,7 @@ def _unique(values: NDArray[Any]) -> NDArray[Any]:
     return np.unique(values)
 
 
-def _floats(labels: NDArray[Any]) -> NDArray[Any]:
+def _convert_to_floats(labels: NDArray[Any]) -> NDArray[Any]:
     """Return the labels that may be fractions or infinite."""
     if labels.dtype.kind != "O":
         return labels if labels.dtype.kind == "f" else np.zeros(0)

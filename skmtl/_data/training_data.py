@@ -63,7 +63,7 @@ class LabelCounts:
     of_classes: list[NDArray[np.int64]]
 
     @classmethod
-    def of(cls, data: TrainingData, targets: Targets) -> "LabelCounts":
+    def from_data(cls, data: TrainingData, targets: Targets) -> "LabelCounts":
         """Count the labels of the training data."""
         counts = [
             np.bincount(labels[has_label(labels)], minlength=k)
@@ -73,7 +73,7 @@ class LabelCounts:
         ]
         return cls(data.X.shape[0], counts)
 
-    def plus(self, other: "LabelCounts") -> "LabelCounts":
+    def add(self, other: "LabelCounts") -> "LabelCounts":
         """Return the counts of both together."""
         pairs = zip(self.of_classes, other.of_classes, strict=True)
         return LabelCounts(self.n_rows + other.n_rows, [a + b for a, b in pairs])
@@ -110,11 +110,11 @@ def apply_sample_weight(
     weight = np.broadcast_to(given, (columns.n_samples, len(names)))
     if not weight.all():
         kept = [
-            column.restricted(weight[:, t] > 0)
+            column.restrict(weight[:, t] > 0)
             for t, column in enumerate(columns.columns)
         ]
         columns = columns.with_columns(kept)
-    n_labels = columns.present()
+    n_labels = columns.get_mask()
     if given.shape[1] == 1:
         n_labels = n_labels.sum(axis=1, keepdims=True)
     return columns, np.broadcast_to(count_rows(given, n_labels), weight.shape)
@@ -167,7 +167,7 @@ def encode_labels(
         What training needs.
     """
     labels, given = targets.encode(columns), weight
-    rows = find_rows(columns.present().any(axis=1))
+    rows = find_rows(columns.get_mask().any(axis=1))
     if class_weight is not None and any(entry is not None for entry in class_weight):
         weight = (
             np.ones((columns.n_samples, targets.n_tasks)) if weight is None else weight
@@ -179,7 +179,9 @@ def encode_labels(
             if entry is not None and classes is not None:
                 present = labels[t] >= 0
                 codes = labels[t][present]
-                per_class = _per_class(entry, classes, codes, weight[present, t])
+                per_class = _expand_class_weight(
+                    entry, classes, codes, weight[present, t]
+                )
                 weight[present, t] = multiply_weights(
                     weight[present, t],
                     per_class[codes],
@@ -189,17 +191,19 @@ def encode_labels(
     return TrainingData(X, labels, weight, rows, given)
 
 
-def _per_class(
+def _expand_class_weight(
     entry: Any, classes: NDArray[Any], codes: NDArray[Any], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     if entry == "balanced":
         counts = np.bincount(codes, weights=weight, minlength=len(classes))
         with np.errstate(over="ignore"):  # refused where it makes weights infinite
             return counts.sum() / (len(classes) * np.where(counts > 0, counts, 1.0))
-    return np.array([float(entry.get(label, 1.0)) for label in class_labels(classes)])
+    return np.array(
+        [float(entry.get(label, 1.0)) for label in get_class_labels(classes)]
+    )
 
 
-def class_labels(classes: NDArray[Any]) -> list[Any]:
+def get_class_labels(classes: NDArray[Any]) -> list[Any]:
     """Return classes as Python's own scalars, dates as numpy's."""
     return list(classes) if classes.dtype.kind in "mM" else classes.tolist()
 
@@ -348,13 +352,15 @@ def compute_prior_outputs(data: TrainingData, targets: Targets) -> NDArray[np.fl
             if block.kind == "regression":
                 parts.append(np.zeros(1))
                 continue
-            counts = _class_counts(data, t, targets.n_classes[t])
+            counts = _count_classes(data, t, targets.n_classes[t])
             log_p = np.log(np.maximum(counts, 0.5) / max(counts.sum(), 0.5))
             parts.append(log_p[1:] - log_p[:1] if block.kind == "binary" else log_p)
     return np.concatenate(parts)
 
 
-def _class_counts(data: TrainingData, task: int, n_classes: int) -> NDArray[np.float64]:
+def _count_classes(
+    data: TrainingData, task: int, n_classes: int
+) -> NDArray[np.float64]:
     """Return how often each class occurs, by weights of mean one."""
     present = data.labels[task] >= 0
     codes = data.labels[task][present]

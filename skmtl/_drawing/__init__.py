@@ -1,28 +1,28 @@
 """Pictures of tasks, drawn with matplotlib, which nothing here imports by itself."""
 
-from skmtl._drawing.candidates import candidates_size, draw_ranks, draw_scores
-from skmtl._drawing.epochs import draw_weights, weights_size
-from skmtl._drawing.gains import draw_gains, gains_size
-from skmtl._drawing.graph import chosen_pairs, draw_graph, graph_size
-from skmtl._drawing.losses import draw_losses, losses_size
+from skmtl._drawing.candidates import choose_candidates_size, draw_ranks, draw_scores
+from skmtl._drawing.epochs import choose_weights_size, draw_weights
+from skmtl._drawing.gains import choose_gains_size, draw_gains
+from skmtl._drawing.graph import choose_graph_size, choose_pairs, draw_graph
+from skmtl._drawing.losses import choose_losses_size, draw_losses
 from skmtl._drawing.matrix import (
-    affinity_size,
+    choose_affinity_size,
+    choose_usage_size,
     draw_affinity,
     draw_usage,
-    usage_size,
 )
 from skmtl._drawing.order import order_tasks
-from skmtl._drawing.reliability import draw_reliability, reliability_size
+from skmtl._drawing.reliability import choose_reliability_size, draw_reliability
 from skmtl._drawing.style import (
     GREY,
     HELPS,
     HURTS,
     LINES,
     check_axes,
+    make_axes,
     needs_matplotlib,
-    new_axes,
     place_of,
-    short_names,
+    shorten_names,
 )
 
 __all__ = [
@@ -30,10 +30,16 @@ __all__ = [
     "HELPS",
     "HURTS",
     "LINES",
-    "affinity_size",
-    "candidates_size",
     "check_axes",
-    "chosen_pairs",
+    "choose_affinity_size",
+    "choose_candidates_size",
+    "choose_gains_size",
+    "choose_graph_size",
+    "choose_losses_size",
+    "choose_pairs",
+    "choose_reliability_size",
+    "choose_usage_size",
+    "choose_weights_size",
     "draw_affinity",
     "draw_gains",
     "draw_graph",
@@ -43,15 +49,9 @@ __all__ = [
     "draw_scores",
     "draw_usage",
     "draw_weights",
-    "gains_size",
-    "graph_size",
-    "losses_size",
+    "make_axes",
     "needs_matplotlib",
-    "new_axes",
     "order_tasks",
     "place_of",
-    "reliability_size",
-    "short_names",
-    "usage_size",
-    "weights_size",
+    "shorten_names",
 ]

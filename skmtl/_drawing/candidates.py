@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._drawing.gains import KINDS
-from skmtl._drawing.style import GREY, ink, label_tasks, letter_size, short_names
+from skmtl._drawing.style import (
+    GREY,
+    choose_ink,
+    choose_letter_size,
+    label_tasks,
+    shorten_names,
+)
 
 Array = NDArray[np.float64]
 
@@ -20,7 +26,7 @@ AGAINST = {
 }
 
 
-def candidates_size(n_candidates: int) -> tuple[float, float]:
+def choose_candidates_size(n_candidates: int) -> tuple[float, float]:
     """Return the size of a figure of candidates.
 
     Parameters
@@ -65,11 +71,11 @@ def draw_scores(
     intervals : list of matplotlib.lines.Line2D
         One per candidate, from the top.
     """
-    size, lines = letter_size(ax, len(names), 1), np.arange(len(names))
+    size, lines = choose_letter_size(ax, len(names), 1), np.arange(len(names))
     of_kind = {kind: [k == kind for k in kinds] for kind in AGAINST}
     if any(of_kind["baseline"]):
         line = float(score[of_kind["baseline"]][0])
-        ax.axvline(line, color=ink(ax), linewidth=1, linestyle=(0, (4, 3)))
+        ax.axvline(line, color=choose_ink(ax), linewidth=1, linestyle=(0, (4, 3)))
     intervals, marks = [], []
     for line, kind in enumerate(kinds):
         color = AGAINST[kind][1]
@@ -88,7 +94,7 @@ def draw_scores(
                 label=kind,
             )
             marks.append(points)
-    label_tasks(ax.yaxis, lines, short_names(names), fontsize=size)
+    label_tasks(ax.yaxis, lines, shorten_names(names), fontsize=size)
     _explain(ax, len(marks))
     _trim(ax, len(names))
     return marks, intervals
@@ -131,7 +137,7 @@ def draw_ranks(ax: Any, ranks: Array, critical_difference: float) -> tuple[Any, 
     """
     n, lines, bar = len(ranks), np.arange(len(ranks)), None
     best = np.nanmin(ranks)
-    color, paper = ink(ax), ax.get_facecolor()
+    color, paper = choose_ink(ax), ax.get_facecolor()
     near = ~(ranks - best > critical_difference)
     if not np.isnan(critical_difference):
         ends = [best, best + critical_difference]
@@ -144,7 +150,7 @@ def draw_ranks(ax: Any, ranks: Array, critical_difference: float) -> tuple[Any, 
     marks = ax.scatter(
         ranks,
         lines,
-        s=(0.8 * letter_size(ax, n, 1)) ** 2,
+        s=(0.8 * choose_letter_size(ax, n, 1)) ** 2,
         facecolor=[color if yes else paper for yes in near],
         edgecolor=color,
         zorder=3,
@@ -160,6 +166,6 @@ def draw_ranks(ax: Any, ranks: Array, critical_difference: float) -> tuple[Any, 
 
 def _trim(ax: Any, n: int) -> None:
     ax.set_ylim(n - 0.4, -1.1)
-    ax.grid(axis="y", color=ink(ax), alpha=0.12)
+    ax.grid(axis="y", color=choose_ink(ax), alpha=0.12)
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)

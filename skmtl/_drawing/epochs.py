@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._drawing.style import LINES, ink, label_tasks, letter_size, place_of
+from skmtl._drawing.style import (
+    LINES,
+    choose_ink,
+    choose_letter_size,
+    label_tasks,
+    place_of,
+)
 
 #: Tasks up to which lines can be told apart, by dashes and marks as by colours.
 N_LINES = 8
@@ -16,7 +22,7 @@ MARKS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 Array = NDArray[np.float64]
 
 
-def weights_size(n_tasks: int, n_pictures: int) -> tuple[float, float]:
+def choose_weights_size(n_tasks: int, n_pictures: int) -> tuple[float, float]:
     """Return the size of a figure of weights.
 
     Parameters
@@ -82,15 +88,15 @@ def _draw(
 ) -> list[Any]:
     ax.set_xlabel("epoch")
     if len(names) > N_LINES:
-        return [_heat_map(ax, values, names, label, limits)]
-    return _lines(ax, values, names, label, reference)
+        return [_draw_heat_map(ax, values, names, label, limits)]
+    return _draw_lines(ax, values, names, label, reference)
 
 
-def _lines(
+def _draw_lines(
     ax: Any, values: Array, names: Sequence[str], label: str, reference: float
 ) -> list[Any]:
     epochs = np.arange(1, len(values) + 1)
-    ax.axhline(reference, color=ink(ax), linewidth=0.8, alpha=0.5, zorder=1)
+    ax.axhline(reference, color=choose_ink(ax), linewidth=0.8, alpha=0.5, zorder=1)
     every = max(1, len(epochs) // 8)
     lines = []
     for t, task in enumerate(values.T):
@@ -108,7 +114,7 @@ def _lines(
     return lines
 
 
-def _heat_map(
+def _draw_heat_map(
     ax: Any,
     values: Array,
     names: Sequence[str],
@@ -125,7 +131,7 @@ def _heat_map(
         aspect="auto",
         extent=(0.5, len(values) + 0.5, len(names) - 0.5, -0.5),
     )
-    size = letter_size(ax, len(names), 1)
+    size = choose_letter_size(ax, len(names), 1)
     label_tasks(ax.yaxis, range(len(names)), names, fontsize=size)
     ax.locator_params(axis="x", integer=True)
     ax.spines[:].set_visible(False)

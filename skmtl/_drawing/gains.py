@@ -10,10 +10,10 @@ from skmtl._drawing.style import (
     GREY,
     HELPS,
     HURTS,
-    ink,
+    choose_ink,
+    choose_letter_size,
     label_tasks,
-    letter_size,
-    short_names,
+    shorten_names,
 )
 
 #: What sharing can do to a task: mark, colour, and whether the mark is filled.
@@ -26,7 +26,7 @@ KINDS = {
 Array = NDArray[np.float64]
 
 
-def gains_size(n_tasks: int) -> tuple[float, float]:
+def choose_gains_size(n_tasks: int) -> tuple[float, float]:
     """Return the size of a figure of gains.
 
     Parameters
@@ -80,8 +80,8 @@ def draw_gains(
     gain, interval, hurts = gain[order], interval[order], hurts[order]
     helps = interval[:, 0] > 0
     kinds = np.where(hurts, "hurts", np.where(helps, "helps", "no clear difference"))
-    size, lines = letter_size(ax, len(names), 1), np.arange(len(names))
-    ax.axvline(0, color=ink(ax), linewidth=1)
+    size, lines = choose_letter_size(ax, len(names), 1), np.arange(len(names))
+    ax.axvline(0, color=choose_ink(ax), linewidth=1)
     marks, intervals = [], []
     for line, kind in enumerate(kinds.tolist()):
         color = KINDS[kind][1]
@@ -100,7 +100,7 @@ def draw_gains(
                 label=f"{kind} ({of_kind.sum()})",
             )
             marks.append(points)
-    shown = short_names([names[t] for t in order])
+    shown = shorten_names([names[t] for t in order])
     label_tasks(ax.yaxis, lines, shown, fontsize=size)
     _trim(ax, len(names), delta_m, len(marks))
     return order.tolist(), marks, intervals
@@ -112,7 +112,7 @@ def _trim(ax: Any, n_tasks: int, delta_m: float | None, n_kinds: int) -> None:
         label += f"\nmean relative gain Δm: {100 * delta_m:+.2g} %"
     ax.set_xlabel(label)
     ax.set_ylim(n_tasks - 0.4, -0.6)
-    ax.grid(axis="y", color=ink(ax), alpha=0.12)
+    ax.grid(axis="y", color=choose_ink(ax), alpha=0.12)
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.legend(

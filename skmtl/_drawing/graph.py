@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._drawing.style import HELPS, HURTS, LARGEST, ink
+from skmtl._drawing.style import HELPS, HURTS, LARGEST, choose_ink
 
 #: Tasks up to which all arrows are shown, and up to which names stand upright.
 N_ALL, N_UPRIGHT = 4, 12
@@ -18,7 +18,7 @@ BELOW = 50
 Array = NDArray[np.float64]
 
 
-def chosen_pairs(affinity: Array, n_arrows: int | None = None) -> list[tuple[int, int]]:
+def choose_pairs(affinity: Array, n_arrows: int | None = None) -> list[tuple[int, int]]:
     """Return the pairs of tasks whose effects to show, the largest first.
 
     Parameters
@@ -47,7 +47,7 @@ def chosen_pairs(affinity: Array, n_arrows: int | None = None) -> list[tuple[int
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
-def graph_size(n_tasks: int, n_letters: int) -> tuple[float, float]:
+def choose_graph_size(n_tasks: int, n_letters: int) -> tuple[float, float]:
     """Return the size of a figure in which a graph is easy to read.
 
     Parameters
@@ -63,7 +63,7 @@ def graph_size(n_tasks: int, n_letters: int) -> tuple[float, float]:
         Width and height in inches.
     """
     across = max(2.5, 0.1 * n_tasks)
-    left, above = _margins(n_tasks, n_letters)
+    left, above = _measure_margins(n_tasks, n_letters)
     return across + 2 * left / 72, across + (2 * above + BELOW) / 72
 
 
@@ -97,23 +97,23 @@ def draw_graph(
         The names of the tasks.
     """
     n_tasks = len(names)
-    point = 1 / _frame(ax, n_tasks, max(map(len, names)))
-    angles = _angles(n_tasks, blocks)
+    point = 1 / _set_frame(ax, n_tasks, max(map(len, names)))
+    angles = _compute_angles(n_tasks, blocks)
     places = np.column_stack([np.sin(angles), np.cos(angles)])  # clockwise from the top
     write = _upright if n_tasks <= N_UPRIGHT else _outwards
     labels = [write(ax, name, place) for name, place in zip(names, places, strict=True)]
     most = max((abs(affinity[i, j]) for i, j in pairs), default=1.0)
     width = WIDE if n_tasks <= N_UPRIGHT else NARROW
     arrows = [  # the largest on top
-        _arrow(ax, places[[i, j]], affinity[i, j] / most, width, point)
+        _draw_arrow(ax, places[[i, j]], affinity[i, j] / most, width, point)
         for i, j in reversed(pairs)
     ][::-1]
-    ax.scatter(*places.T, s=16 * width, color=ink(ax), zorder=3)
+    ax.scatter(*places.T, s=16 * width, color=choose_ink(ax), zorder=3)
     _explain(ax, [affinity[i, j] for i, j in pairs], n_tasks)
     return arrows, labels
 
 
-def _angles(n_tasks: int, blocks: Sequence[int]) -> Array:
+def _compute_angles(n_tasks: int, blocks: Sequence[int]) -> Array:
     """Return the places of tasks on the circle, with a gap after each group."""
     slots = np.arange(n_tasks, dtype=np.float64)
     n_slots = n_tasks
@@ -127,7 +127,7 @@ def _upright(ax: Any, name: str, place: Array) -> Any:
     right, up = place
     across = "center" if abs(right) < 0.1 else "left" if right > 0 else "right"
     along = "center" if abs(up) < 0.95 else "bottom" if up > 0 else "top"
-    return _text(ax, name, place, ha=across, va=along, fontsize=LARGEST)
+    return _write_text(ax, name, place, ha=across, va=along, fontsize=LARGEST)
 
 
 def _outwards(ax: Any, name: str, place: Array) -> Any:
@@ -136,10 +136,10 @@ def _outwards(ax: Any, name: str, place: Array) -> Any:
     style = {"ha": "left", "rotation": turn}
     if right < 0:  # never upside down
         style = {"ha": "right", "rotation": turn + 180}
-    return _text(ax, name, place, va="center", fontsize=0.8 * LARGEST, **style)
+    return _write_text(ax, name, place, va="center", fontsize=0.8 * LARGEST, **style)
 
 
-def _text(ax: Any, name: str, place: Array, **style: Any) -> Any:
+def _write_text(ax: Any, name: str, place: Array, **style: Any) -> Any:
     style |= {"rotation_mode": "anchor", "parse_math": False}
     return ax.annotate(
         name,
@@ -151,7 +151,9 @@ def _text(ax: Any, name: str, place: Array, **style: Any) -> Any:
     )
 
 
-def _arrow(ax: Any, ends: Array, effect: float, widest: float, point: float) -> Any:
+def _draw_arrow(
+    ax: Any, ends: Array, effect: float, widest: float, point: float
+) -> Any:
     """Draw an arrow that bends inwards; effects lie between -1 and 1.
 
     The way back bends less than the way there.
@@ -181,7 +183,7 @@ def _arrow(ax: Any, ends: Array, effect: float, widest: float, point: float) -> 
     )
 
 
-def _margins(n_tasks: int, n_letters: int) -> tuple[float, float]:
+def _measure_margins(n_tasks: int, n_letters: int) -> tuple[float, float]:
     """Return how many points names need beside the circle and above it."""
     if n_tasks <= N_UPRIGHT:
         return 0.6 * LARGEST * n_letters + 20, 2 * LARGEST + 10
@@ -189,10 +191,10 @@ def _margins(n_tasks: int, n_letters: int) -> tuple[float, float]:
     return label, label
 
 
-def _frame(ax: Any, n_tasks: int, n_letters: int) -> float:
+def _set_frame(ax: Any, n_tasks: int, n_letters: int) -> float:
     """Leave room for the names and what is written below; return points per unit."""
     width, height = (size / ax.figure.dpi * 72 for size in ax.bbox.size)
-    left, above = _margins(n_tasks, n_letters)
+    left, above = _measure_margins(n_tasks, n_letters)
     least = min(width, height) / 8
     radius = max(min(width / 2 - left, (height - BELOW) / 2 - above), least)
     ax.set_xlim(-width / 2 / radius, width / 2 / radius)

@@ -18,7 +18,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def text(value: Any) -> str:
+def escape_html(value: Any) -> str:
     """Return a value as HTML.
 
     Parameters
@@ -43,7 +43,9 @@ def text(value: Any) -> str:
     return escape(escape_text(value))
 
 
-def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
+def make_table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Markup:
     """Return a table, whose first column names the rows.
 
     Parameters
@@ -63,28 +65,29 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) ->
     rows = list(rows)
     numeric = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
     head = "".join(
-        f'<th scope="col"{" class=number" * number}>{text(name)}</th>'
+        f'<th scope="col"{" class=number" * number}>{escape_html(name)}</th>'
         for name, number in zip(header, numeric or [False] * len(header), strict=True)
     )
     body = "".join(
-        f'<tr><th scope="row">{text(first)}</th>{"".join(map(_cell, cells))}</tr>\n'
+        f'<tr><th scope="row">{escape_html(first)}</th>'
+        f"{''.join(map(_make_cell, cells))}</tr>\n"
         for first, *cells in rows
     )
     return Markup(
-        f'<div class="wide"><table><caption>{text(caption)}</caption>\n'
+        f'<div class="wide"><table><caption>{escape_html(caption)}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
     )
 
 
-def _cell(value: Any) -> str:
-    return f"<td{' class=number' * _is_number(value)}>{text(value)}</td>"
+def _make_cell(value: Any) -> str:
+    return f"<td{' class=number' * _is_number(value)}>{escape_html(value)}</td>"
 
 
 def _is_number(value: Any) -> bool:
     return value is None or isinstance(value, int | float | np.number)
 
 
-def figure(picture: str, caption: str) -> Markup:
+def make_figure(picture: str, caption: str) -> Markup:
     """Return a picture with a caption.
 
     Parameters
@@ -101,11 +104,11 @@ def figure(picture: str, caption: str) -> Markup:
     """
     return Markup(
         f'<figure><div class="wide">{picture}</div>\n'
-        f"<figcaption>{text(caption)}</figcaption></figure>\n"
+        f"<figcaption>{escape_html(caption)}</figcaption></figure>\n"
     )
 
 
-def paragraph(words: str) -> Markup:
+def make_paragraph(words: str) -> Markup:
     """Return a paragraph.
 
     Parameters
@@ -118,7 +121,7 @@ def paragraph(words: str) -> Markup:
     Markup
         The paragraph.
     """
-    return Markup(f"<p>{text(words)}</p>\n")
+    return Markup(f"<p>{escape_html(words)}</p>\n")
 
 
 def join_markup(*parts: str) -> Markup:
@@ -137,7 +140,7 @@ def join_markup(*parts: str) -> Markup:
     return Markup("".join(parts))
 
 
-def bar(shares: Sequence[float]) -> Markup:
+def make_bar(shares: Sequence[float]) -> Markup:
     """Return a bar that is divided into shares; the words beside it say the same.
 
     Parameters

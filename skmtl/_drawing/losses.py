@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._drawing.style import HELPS, HURTS, ink, place_of, short_names
+from skmtl._drawing.style import HELPS, HURTS, choose_ink, place_of, shorten_names
 
 #: Tasks up to which pictures are large.
 N_LARGE = 9
@@ -15,7 +15,7 @@ N_LARGE = 9
 Array = NDArray[np.float64]
 
 
-def panel_grid(n_tasks: int) -> tuple[int, int]:
+def make_panel_grid(n_tasks: int) -> tuple[int, int]:
     """Return numbers of rows and columns, with few empty places.
 
     Parameters
@@ -36,7 +36,7 @@ def panel_grid(n_tasks: int) -> tuple[int, int]:
     return ceil(n_tasks / best), best
 
 
-def losses_size(n_tasks: int) -> tuple[float, float]:
+def choose_losses_size(n_tasks: int) -> tuple[float, float]:
     """Return the size of a figure of losses.
 
     Parameters
@@ -49,7 +49,7 @@ def losses_size(n_tasks: int) -> tuple[float, float]:
     tuple of float
         Width and height in inches.
     """
-    n_rows, n_columns = panel_grid(n_tasks)
+    n_rows, n_columns = make_panel_grid(n_tasks)
     width, height = (3.0, 2.1) if n_tasks <= N_LARGE else (1.75, 1.25)
     return max(width * n_columns, 6.0), height * n_rows + 0.6
 
@@ -81,17 +81,19 @@ def draw_losses(
     lines : list of matplotlib.lines.Line2D
         Those of training, then, where there are any, those of validation.
     """
-    n_rows, n_columns = panel_grid(len(names))
+    n_rows, n_columns = make_panel_grid(len(names))
     small = len(names) > N_LARGE
     spec = place_of(ax, n_rows + 1, n_columns, [0.25, *[1] * n_rows])
     axes, trained, validated = [], [], []
     epochs = np.arange(1, len(train) + 1)
-    for t, name in enumerate(short_names(names, 24 if small else 36)):
+    for t, name in enumerate(shorten_names(names, 24 if small else 36)):
         panel = ax.figure.add_subplot(spec[1 + t // n_columns, t % n_columns])
         _trim(panel, name, small, t + n_columns >= len(names))
-        trained.append(_line(panel, epochs, train[:, t], ink(ax), "--", 1.0))
+        trained.append(
+            _draw_line(panel, epochs, train[:, t], choose_ink(ax), "--", 1.0)
+        )
         if np.isfinite(valid).any():
-            validated.append(_line(panel, epochs, valid[:, t], HELPS, "-", 2.0))
+            validated.append(_draw_line(panel, epochs, valid[:, t], HELPS, "-", 2.0))
         if best_epoch is not None:
             best = panel.axvline(best_epoch, color=HURTS, linestyle=":", linewidth=1.5)
         axes.append(panel)
@@ -118,7 +120,7 @@ def _trim(panel: Any, name: str, small: bool, last: bool) -> None:
         panel.set_xlabel("epoch", fontsize=size)
 
 
-def _line(
+def _draw_line(
     panel: Any, epochs: Any, losses: Array, color: Any, dashes: str, width: float
 ) -> Any:
     (line,) = panel.plot(epochs, losses, color=color, linestyle=dashes, linewidth=width)

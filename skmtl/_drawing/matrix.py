@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._drawing.style import GREY, SMALLEST, ink, label_tasks, letter_size
+from skmtl._drawing.style import (
+    GREY,
+    SMALLEST,
+    choose_ink,
+    choose_letter_size,
+    label_tasks,
+)
 
 #: Cells of a row up to which their values are written into them.
 N_WRITTEN = 12
@@ -14,7 +20,7 @@ N_WRITTEN = 12
 Array = NDArray[np.float64]
 
 
-def affinity_size(n_tasks: int) -> tuple[float, float]:
+def choose_affinity_size(n_tasks: int) -> tuple[float, float]:
     """Return the size of a figure of a matrix between tasks.
 
     Parameters
@@ -71,28 +77,33 @@ def draw_affinity(
     shown = np.ma.masked_invalid(affinity)
     shown[np.diag_indices(len(affinity))] = np.ma.masked
     most = float(np.abs(shown.compressed()).max(initial=0.0))
-    image = _heat_map(ax, shown, cmap, (-most or -1.0, most or 1.0), label)
+    image = _draw_heat_map(ax, shown, cmap, (-most or -1.0, most or 1.0), label)
     texts = _write(ax, image, shown)
     if not texts:
         _mark_negative(ax, image, shown)
     _label(ax, names, names, rotation=45 if len(names) <= N_WRITTEN else 90)
-    return image, texts, _frames(ax, blocks) if len(blocks) > 1 else []
+    return image, texts, _draw_frames(ax, blocks) if len(blocks) > 1 else []
 
 
 def _mark_negative(ax: Any, image: Any, values: Any) -> None:
     """Draw a minus sign into negative cells, so that it is told without colours."""
     rows, columns = np.nonzero((values < 0).filled(False))
-    size = letter_size(ax, len(values), 1) ** 2 / 2
+    size = choose_letter_size(ax, len(values), 1) ** 2 / 2
     dark = image.norm(values[rows, columns]) < 0.2
     colors = np.where(dark, "white", "black")
     ax.scatter(columns, rows, s=size, c=colors, marker="_", linewidths=0.7)
 
 
-def _frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
+def _draw_frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
     """Put frames around groups of two or more."""
     from matplotlib.patches import Rectangle
 
-    style = {"fill": False, "edgecolor": ink(ax), "linewidth": 2, "clip_on": False}
+    style = {
+        "fill": False,
+        "edgecolor": choose_ink(ax),
+        "linewidth": 2,
+        "clip_on": False,
+    }
     starts = np.cumsum([0, *blocks[:-1]])
     return [
         ax.add_patch(Rectangle((start - 0.5, start - 0.5), size, size, **style))
@@ -101,7 +112,7 @@ def _frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
     ]
 
 
-def usage_size(n_tasks: int, n_columns: int) -> tuple[float, float]:
+def choose_usage_size(n_tasks: int, n_columns: int) -> tuple[float, float]:
     """Return the size of a figure of tasks and experts.
 
     Parameters
@@ -146,16 +157,16 @@ def draw_usage(
     """
     n_estimators, _, n_experts = usage.shape
     flat = np.ma.masked_invalid(np.concatenate(list(usage), axis=1))
-    image = _heat_map(ax, flat, cmap, (0.0, 1.0), "mean weight of the gate")
+    image = _draw_heat_map(ax, flat, cmap, (0.0, 1.0), "mean weight of the gate")
     texts = _write(ax, image, flat)
     experts = [str(e) for e in range(n_experts)] * n_estimators
     _label(ax, names, experts, rotation=0)
     for m in range(1, n_estimators):
-        ax.axvline(m * n_experts - 0.5, color=ink(ax), linewidth=1.5)
+        ax.axvline(m * n_experts - 0.5, color=choose_ink(ax), linewidth=1.5)
     return image, texts
 
 
-def _heat_map(
+def _draw_heat_map(
     ax: Any, values: Any, cmap: str, limits: tuple[float, float], label: str
 ) -> Any:
     """Draw a heat map with the scale of its colours beside it."""
@@ -173,13 +184,14 @@ def _heat_map(
 def _write(ax: Any, image: Any, values: Any) -> list[Any]:
     """Write the values into the cells, where they have room."""
     n_rows, n_columns = values.shape
-    decimals = _decimals(np.abs(values.compressed()).max(initial=0.0))
+    decimals = _count_decimals(np.abs(values.compressed()).max(initial=0.0))
     cells = np.argwhere(~np.ma.getmaskarray(values)).tolist()
     written = [f"{values[row, column]:z.{decimals}f}" for row, column in cells]
     # Names and the scale of the colours will take a part of the width.
     room = 0.6 * ax.bbox.width / ax.figure.dpi * 72 / n_columns
     size = min(
-        letter_size(ax, n_rows, 1), room / (0.62 * max(map(len, written), default=1))
+        choose_letter_size(ax, n_rows, 1),
+        room / (0.62 * max(map(len, written), default=1)),
     )
     if n_columns > N_WRITTEN or size < SMALLEST:
         return []
@@ -192,7 +204,7 @@ def _write(ax: Any, image: Any, values: Any) -> list[Any]:
     return texts
 
 
-def _decimals(most: float) -> int:
+def _count_decimals(most: float) -> int:
     """Return how many decimals tell values apart, two digits of the largest."""
     return int(np.clip(1 - np.floor(np.log10(most or 1.0)), 0, 8))
 
@@ -201,9 +213,9 @@ def _label(
     ax: Any, rows: Sequence[str], columns: Sequence[str], rotation: float
 ) -> None:
     """Name rows and columns, in type that fits."""
-    size = letter_size(ax, len(rows), 1)
+    size = choose_letter_size(ax, len(rows), 1)
     label_tasks(ax.yaxis, range(len(rows)), rows, fontsize=size)
-    size = letter_size(ax, len(columns), 0)
+    size = choose_letter_size(ax, len(columns), 0)
     style: dict[str, Any] = {"fontsize": size, "rotation": rotation}
     if rotation == 45:
         style |= {"ha": "right", "rotation_mode": "anchor"}

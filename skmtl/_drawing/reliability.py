@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._drawing.losses import N_LARGE, panel_grid
-from skmtl._drawing.style import GREY, HELPS, ink, place_of, short_names
+from skmtl._drawing.losses import N_LARGE, make_panel_grid
+from skmtl._drawing.style import GREY, HELPS, choose_ink, place_of, shorten_names
 
 Array = NDArray[np.float64]
 
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 N_BARS = 10
 
 
-def reliability_size(n_tasks: int) -> tuple[float, float]:
+def choose_reliability_size(n_tasks: int) -> tuple[float, float]:
     """Return the size of a figure of reliability.
 
     Parameters
@@ -28,7 +28,7 @@ def reliability_size(n_tasks: int) -> tuple[float, float]:
     tuple of float
         Width and height in inches.
     """
-    n_rows, n_columns = panel_grid(n_tasks)
+    n_rows, n_columns = make_panel_grid(n_tasks)
     side = 2.6 if n_tasks <= N_LARGE else 1.5
     return max(side * n_columns, 5.0), side * n_rows + 0.7
 
@@ -60,17 +60,17 @@ def draw_reliability(
     lines : list of matplotlib.lines.Line2D
         One per task.
     """
-    n_rows, n_columns = panel_grid(len(names))
+    n_rows, n_columns = make_panel_grid(len(names))
     small = len(names) > N_LARGE
     spec = place_of(ax, n_rows + 1, n_columns, [0.2, *[1] * n_rows])
     axes, lines = [], []
-    for t, name in enumerate(short_names(names, 24 if small else 36)):
+    for t, name in enumerate(shorten_names(names, 24 if small else 36)):
         row, column = divmod(t, n_columns)
         panel = ax.figure.add_subplot(spec[1 + row, column])
         edges = np.linspace(0, 1, N_BARS + 1)
         counts = np.histogram(y_prob[t], edges)[0] / max(len(y_prob[t]), 1)
         bars = panel.stairs(counts, edges, fill=True, color=GREY, alpha=0.4)
-        (ideal,) = panel.plot([0, 1], [0, 1], ":", color=ink(ax), linewidth=1)
+        (ideal,) = panel.plot([0, 1], [0, 1], ":", color=choose_ink(ax), linewidth=1)
         lines += panel.plot(
             *(prob_pred[t], prob_true[t]),
             "-o",

@@ -56,7 +56,7 @@ def check_axes(ax: Any) -> None:
         )
 
 
-def new_axes(width: float, height: float, *, fill: bool = False) -> Any:
+def make_axes(width: float, height: float, *, fill: bool = False) -> Any:
     """Return axes in a new figure.
 
     Parameters
@@ -113,12 +113,12 @@ def place_of(
     return ax.figure.add_gridspec(n_rows, n_columns, **ratios, **edges)
 
 
-def ink(ax: Any) -> Any:
+def choose_ink(ax: Any) -> Any:
     """Return the colour in which the style of a figure writes."""
     return ax.xaxis.label.get_color()
 
 
-def letter_size(ax: Any, n: int, axis: int) -> float:
+def choose_letter_size(ax: Any, n: int, axis: int) -> float:
     """Return the size of type, in points, of which n lines fit beside each other.
 
     Parameters
@@ -139,7 +139,7 @@ def letter_size(ax: Any, n: int, axis: int) -> float:
     return min(max(0.8 * room, SMALLEST), LARGEST)
 
 
-def short_names(names: Sequence[Any], n_letters: int = N_LETTERS) -> list[str]:
+def shorten_names(names: Sequence[Any], n_letters: int = N_LETTERS) -> list[str]:
     """Return names of one line that are not too long for a picture.
 
     Long ones lose their middle, for names of many tasks often start or end alike; but
@@ -158,12 +158,12 @@ def short_names(names: Sequence[Any], n_letters: int = N_LETTERS) -> list[str]:
         The names.
     """
     full = [escape_text(" ".join(str(name).split())) for name in names]
-    cut = [_without_middle(name, n_letters) for name in full]
+    cut = [_drop_middle(name, n_letters) for name in full]
     count = Counter(cut)
     return [c if count[c] == 1 else f for c, f in zip(cut, full, strict=True)]
 
 
-def _without_middle(name: str, n_letters: int) -> str:
+def _drop_middle(name: str, n_letters: int) -> str:
     if len(name) <= n_letters:
         return name
     end = (n_letters - 1) // 2

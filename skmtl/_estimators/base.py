@@ -38,9 +38,9 @@ from skmtl.sharing import SHARING
 from skmtl.training import (
     AUGMENTATION,
     InputSource,
-    default_dtype,
-    default_modes,
     has_foreign_modules,
+    use_default_dtype,
+    use_default_modes,
     use_n_threads,
 )
 from skmtl.weighting import WEIGHTING
@@ -124,7 +124,7 @@ class MultiTaskBase(PortableState):
         check_is_fitted(self)
         return self.net_.history
 
-    def _outputs(self, X: Any) -> Tensor:
+    def _forward(self, X: Any) -> Tensor:
         """Return the packed outputs of all tasks, of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         net = self.net_
@@ -132,9 +132,9 @@ class MultiTaskBase(PortableState):
         dtype, stage = net.module_.input_dtype, net.module_.inputs
         device = next(net.module_.parameters()).device
         with (
-            default_modes(),
+            use_default_modes(),
             use_n_threads(choose_n_threads(self, net)),
-            self._default_dtype(),
+            self._choose_dtype(),
         ):
             if not isinstance(X, StreamedTable):
                 return net.outputs(InputSource(X, dtype, device, False, stage))
@@ -142,33 +142,35 @@ class MultiTaskBase(PortableState):
             outputs = net.outputs(InputSource(X[order], dtype, device, resident=False))
             return outputs[torch.from_numpy(order.argsort())]
 
-    def _default_dtype(self) -> AbstractContextManager[None]:
+    def _choose_dtype(self) -> AbstractContextManager[None]:
         """Give a user's modules the default type of tensors that fit gives them."""
         usual = torch.get_default_dtype() == torch.float32
         if usual or not has_foreign_modules(self.net_.module_):
             return nullcontext()
-        return default_dtype()
+        return use_default_dtype()
 
-    def _codes(self, outputs: Tensor) -> NDArray[np.int64]:
+    def _predict_codes(self, outputs: Tensor) -> NDArray[np.int64]:
         """Return the class that each task predicts, of shape (n_samples, n_tasks)."""
         if hasattr(self, "thresholds_"):
             return predict_codes(self._targets, outputs, self.thresholds_)
-        return self._targets.codes(outputs)
+        return self._targets.predict_codes(outputs)
 
     @property
     def oof_prediction_(self) -> list[NDArray[Any]]:
         """Predictions for the training rows, none of which depends on its own label."""
-        return self._out_of_fold("oof_prediction_").predictions(self._targets)
+        return self._get_out_of_fold("oof_prediction_").predictions(self._targets)
 
     @property
     def oof_scores_(self) -> NDArray[np.float64]:
         """Accuracy or R² of each task out of fold, of shape (n_tasks,)."""
-        return self._out_of_fold("oof_scores_").scores(self._targets)
+        return self._get_out_of_fold("oof_scores_").scores(self._targets)
 
     @property
     def oof_score_(self) -> float:
         """The mean of ``oof_scores_`` over tasks."""
-        return float(np.nanmean(self._out_of_fold("oof_score_").scores(self._targets)))
+        return float(
+            np.nanmean(self._get_out_of_fold("oof_score_").scores(self._targets))
+        )
 
     @property
     def relation_(self) -> Any:
@@ -200,7 +202,7 @@ class MultiTaskBase(PortableState):
             )
         return [[self.task_names_[task] for task in group] for group in groups]
 
-    def _out_of_fold(self, what: str) -> OutOfFoldPredictions:
+    def _get_out_of_fold(self, what: str) -> OutOfFoldPredictions:
         check_is_fitted(self)
         if self._oof is None:
             raise AttributeError(f"{what} needs {NEEDS_FOLDS}.")
@@ -318,7 +320,7 @@ class MultiTaskBase(PortableState):
         if oof is None:
             raise ValueError(f"{caller} needs {NEEDS_FOLDS}.")
         conformal = CrossConformal.fit(targets, oof.outputs, oof.labels, oof.weight)
-        every = conformal.predict_regions(self._outputs(X), coverage)
+        every = conformal.predict_regions(self._forward(X), coverage)
         regions = [r if yes else None for r, yes in zip(every, wanted, strict=True)]
         return regions[0] if targets.one_d else regions
 
@@ -337,8 +339,8 @@ class MultiTaskBase(PortableState):
             One-dimensional if y was, or had one column. Labels have the type of y;
             tasks of different types share an array of type object.
         """
-        outputs = self._outputs(X)
-        return self._targets.predict(outputs, self._codes(outputs))
+        outputs = self._forward(X)
+        return self._targets.predict(outputs, self._predict_codes(outputs))
 
     def predict_frame(self, X: Any) -> Any:
         """Predict the labels of all tasks as a DataFrame.
@@ -355,8 +357,8 @@ class MultiTaskBase(PortableState):
             A column per task, named and typed as the task is. It is of the kind that X
             is, such as polars or Arrow, and of pandas where X is no DataFrame.
         """
-        outputs = self._outputs(X)
-        columns = self._targets.predict_columns(outputs, self._codes(outputs))
+        outputs = self._forward(X)
+        columns = self._targets.predict_columns(outputs, self._predict_codes(outputs))
         named = dict(zip(self.task_names_, columns, strict=True))
         frame = make_frame(named, X)
         if frame is not None:
@@ -378,7 +380,7 @@ class MultiTaskBase(PortableState):
             A view of this estimator: what it has learned is not copied.
         """
         check_is_fitted(self)
-        number = self._task_number(task)
+        number = self._resolve_task(task)
         view = (
             TaskRegressor if self._targets.classes[number] is None else TaskClassifier
         )
@@ -418,8 +420,8 @@ class MultiTaskBase(PortableState):
         tensor([0])
         """
         check_is_fitted(self)
-        number, net = self._task_number(task), self.net_
-        with default_modes():
+        number, net = self._resolve_task(task), self.net_
+        with use_default_modes():
             served = InferenceModule(net, self._targets, net.dtype)
             return TaskOutput(served, number).eval()
 
@@ -443,7 +445,7 @@ class MultiTaskBase(PortableState):
             Mean over tasks of the accuracy of classification and the R² of regression;
             tasks without a label in y are left out.
         """
-        scores = self._task_scores(X, y, sample_weight)
+        scores = self._score_tasks(X, y, sample_weight)
         if np.isnan(scores).all():
             raise ValueError(
                 "y has too few labels to score: give one of a task of classes, or two "
@@ -451,16 +453,16 @@ class MultiTaskBase(PortableState):
             )
         return float(np.nanmean(scores))
 
-    def _task_scores(
+    def _score_tasks(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> NDArray[np.float64]:
         """Return each task's accuracy or R², NaN where y has too few labels."""
-        outputs = self._outputs(X)
+        outputs = self._forward(X)
         columns = read_labels(y, self.missing_label)
         check_not_transposed(columns, len(outputs))
         columns = self._align_tasks(columns, self._targets)
         columns, weight = apply_sample_weight(outputs, columns, sample_weight)
-        codes = self._codes(outputs)
+        codes = self._predict_codes(outputs)
         return task_scores(self._targets, outputs, codes, columns, weight)
 
     def sharing_summary(self) -> Any:
@@ -548,7 +550,7 @@ class MultiTaskBase(PortableState):
         tags.target_tags.multi_output = True
         return tags
 
-    def _task_number(self, task: Any) -> int:
+    def _resolve_task(self, task: Any) -> int:
         if task in self.task_names_:
             return int(self.task_names_.index(task))
         if isinstance(task, Integral) and -self.n_tasks_ <= int(task) < self.n_tasks_:

@@ -11,7 +11,7 @@ from skmtl._core.options import suggest
 from skmtl._core.validation import StrOptions
 from skmtl._data.labels import LabelTable, read_labels
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import ClassWeight, class_labels
+from skmtl._data.training_data import ClassWeight, get_class_labels
 
 #: Constraint of the ``class_weight`` parameter.
 CLASS_WEIGHT: list[Any] = [StrOptions({"balanced"}), dict, list, tuple, None]
@@ -34,7 +34,7 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
     """
     if class_weight is None:
         return None
-    entries = _entries(class_weight, targets)
+    entries = _read_entries(class_weight, targets)
     if len(entries) != targets.n_tasks:
         raise ValueError(
             f"The 'class_weight' parameter must have one entry per task, "
@@ -52,7 +52,7 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
     return entries
 
 
-def class_weight_of_task(class_weight: Any, number: int, targets: Targets) -> Any:
+def resolve_class_weight(class_weight: Any, number: int, targets: Targets) -> Any:
     """Return the class weights of one task, to fit it alone.
 
     Parameters
@@ -71,15 +71,18 @@ def class_weight_of_task(class_weight: Any, number: int, targets: Targets) -> An
     """
     if class_weight is None or isinstance(class_weight, str):
         return class_weight
-    entry, classes = _entries(class_weight, targets)[number], targets.classes[number]
+    entry, classes = (
+        _read_entries(class_weight, targets)[number],
+        targets.classes[number],
+    )
     if classes is None:
         return None
     if isinstance(entry, dict):
-        return {c: entry[c] for c in class_labels(classes) if c in entry}
+        return {c: entry[c] for c in get_class_labels(classes) if c in entry}
     return entry
 
 
-def _entries(class_weight: Any, targets: Targets) -> list[Any]:
+def _read_entries(class_weight: Any, targets: Targets) -> list[Any]:
     """Return one entry per task."""
     if isinstance(class_weight, dict) and _names_tasks(class_weight):
         for name in class_weight:
@@ -126,14 +129,14 @@ def _check_known(entry: Any, classes: NDArray[Any] | None, name: Any) -> None:
             f"The 'class_weight' parameter has {entry!r} for task {name!r}, a "
             "regression task, which has no classes: give None for it."
         )
-    labels = class_labels(classes)
+    labels = get_class_labels(classes)
     if isinstance(entry, dict) and not set(labels) <= set(entry):
         _check_labels(entry, labels, f"task {name!r}, whose classes are {labels}")
 
 
 def _check_shared(entry: dict[Any, Any], targets: Targets) -> None:
     """Refuse weights for all tasks that name classes of none of them."""
-    of_tasks = [class_labels(c) for c in targets.classes if c is not None]
+    of_tasks = [get_class_labels(c) for c in targets.classes if c is not None]
     labels = list(dict.fromkeys(label for task in of_tasks for label in task))
     if not labels or not set(labels) <= set(entry):
         _check_labels(entry, labels, f"all tasks, whose classes are {labels}")
@@ -210,7 +213,7 @@ def _asks_for_balance(class_weight: Any) -> bool:
 def _read_declared(estimator: Any, classes: Any, columns: LabelTable) -> list[Any]:
     """Return the labels of each task that a first call to partial_fit declares."""
     names = columns.task_names
-    entries = _declared_entries(classes, names, columns.one_d)
+    entries = _read_declared_entries(classes, names, columns.one_d)
     if len(entries) != len(names):
         raise ValueError(
             f"classes must be a list with the labels of each of the {len(names)} "
@@ -230,7 +233,7 @@ def _read_declared(estimator: Any, classes: Any, columns: LabelTable) -> list[An
     return entries
 
 
-def _declared_entries(classes: Any, names: list[Any], one_d: bool) -> list[Any]:
+def _read_declared_entries(classes: Any, names: list[Any], one_d: bool) -> list[Any]:
     if isinstance(classes, dict):
         for name in classes:
             if name not in names:
@@ -257,7 +260,7 @@ def _check_declared(labels: Any, name: Any) -> None:
             f"{labels!r}: give one array per task, such as [[0, 1], [0, 1]] for two "
             "tasks of these classes."
         )
-    if not read_labels(np.array(values, dtype=object)).present().all():
+    if not read_labels(np.array(values, dtype=object)).get_mask().all():
         raise ValueError(
             f"classes must be no missing labels. Got {labels!r} for task {name!r}: "
             "leave NaN and None out."
@@ -275,7 +278,7 @@ def _is_nested(classes: Any) -> bool:
 
 def _check_unchanged(targets: Targets, classes: Any) -> None:
     if isinstance(classes, dict):
-        classes = _declared_entries(classes, targets.names, targets.one_d)
+        classes = _read_declared_entries(classes, targets.names, targets.one_d)
     given = classes if _is_nested(classes) else [classes]
     same = len(given) == targets.n_tasks and all(
         (new is None and old is None)

@@ -20,8 +20,8 @@ from skmtl._estimators.class_labels import (
     CLASS_WEIGHT,
     check_class_weight,
     check_declared_classes,
-    class_weight_of_task,
     make_class_attributes,
+    resolve_class_weight,
 )
 from skmtl._estimators.docstrings import fill_docstring
 from skmtl._estimators.task_view import TaskClassifier
@@ -230,7 +230,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
             One array of float64 per task; the array itself where y had one column.
             Columns follow ``classes_``.
         """
-        outputs = self._outputs(X)
+        outputs = self._forward(X)
         proba = self._targets.predict_proba(outputs)
         return proba[0] if self._targets.one_d else proba
 
@@ -265,7 +265,7 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         return check_class_weight(self.class_weight, targets)
 
     def _class_weight_of(self, number: int) -> Any:
-        return class_weight_of_task(self.class_weight, number, self._targets)
+        return resolve_class_weight(self.class_weight, number, self._targets)
 
     def _publish_classes(self, targets: Targets) -> None:
         make_class_attributes(self, targets)

@@ -152,7 +152,7 @@ class CrossConformal:
             (n_samples, n_classes) whether a class belongs to the set.
         """
         check_coverage(coverage)
-        values = self.targets.values(outputs)
+        values = self.targets.predict_values(outputs)
         regions: list[NDArray[Any]] = []
         for t, proba in enumerate(self.targets.predict_proba(outputs)):
             q = self.quantile(t, coverage)
@@ -168,7 +168,7 @@ def _compute_nonconformity(
     targets: Targets, outputs: Tensor, labels: Sequence[NDArray[Any]]
 ) -> list[NDArray[np.floating[Any]]]:
     """Return what each label misses its prediction by; nonsense where it misses."""
-    values = targets.values(outputs)
+    values = targets.predict_values(outputs)
     scores: list[NDArray[np.floating[Any]]] = []
     for t, proba in enumerate(targets.predict_proba(outputs)):
         if proba is None:

@@ -30,16 +30,16 @@ from skmtl._estimators.fitting.callbacks import make_callbacks
 from skmtl._estimators.fitting.checkpointing import (
     agree_between_processes,
     check_resume,
-    checkpoints_of,
+    make_checkpoints,
 )
-from skmtl._estimators.fitting.distillation import attach_soft_labels, soft_labels
+from skmtl._estimators.fitting.distillation import attach_soft_labels, make_soft_labels
 from skmtl._estimators.fitting.label_weights import make_task_labels, reweight_labels
 from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, predict_out_of_fold
 from skmtl._estimators.fitting.run import TrainingRun
 from skmtl._estimators.fitting.settings import (
     FitSettings,
     choose_n_threads,
-    explained_memory,
+    explain_memory,
     resolve_n_estimators,
 )
 from skmtl._estimators.fitting.splits import (
@@ -52,9 +52,9 @@ from skmtl.encoder import Encoder
 from skmtl.training import (
     MembersNet,
     check_augmentation,
-    default_modes,
-    seeded,
+    use_default_modes,
     use_n_threads,
+    use_seed,
     uses_own_generator_only,
     warn_of_collapse,
 )
@@ -133,13 +133,13 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         trains_on = self.warm_start and self.__sklearn_is_fitted__()
         valid = (X_val, y_val, sample_weight_val)
         data = (X, y, sample_weight, valid)
-        return self._all_or_nothing(*data, resume=trains_on, continues=continues)
+        return self._fit_atomically(*data, resume=trains_on, continues=continues)
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None
     ) -> Self:
         """Make one pass over the data."""
-        return self._all_or_nothing(
+        return self._fit_atomically(
             X,
             y,
             sample_weight,
@@ -149,7 +149,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
             one_pass=True,
         )
 
-    def _all_or_nothing(self, *data: Any, resume: bool, **options: Any) -> Self:
+    def _fit_atomically(self, *data: Any, resume: bool, **options: Any) -> Self:
         """Fit; where that fails, leave no half-fitted estimator behind.
 
         Bad input changes nothing. Once training has started, a failure leaves the
@@ -158,10 +158,10 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
             processes = resolve_processes(check_accelerator(self.accelerator))
-            with processes.quiet(), default_modes():
+            with processes.quiet(), use_default_modes():
                 prepare = partial(self._prepare, *data, resume=resume, **options)
                 job = agree_between_processes(self, processes, prepare)
-                self._carry_out(job, before, data, options)
+                self._train(job, before, data, options)
         except BaseException:
             for name in [k for k in vars(self) if is_fitted_attribute(k)]:
                 delattr(self, name)
@@ -169,7 +169,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
             raise
         return self
 
-    def _carry_out(
+    def _train(
         self,
         job: TrainingRun,
         before: dict[str, Any],
@@ -177,16 +177,16 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         options: dict[str, Any],
     ) -> None:
         """Train; what was fitted before is forgotten once nothing is refused."""
-        checkpoints = checkpoints_of(self, job)
-        with seeded(job.seed, job.plan.device) as turn:
-            with explained_memory():
+        checkpoints = make_checkpoints(self, job)
+        with use_seed(job.seed, job.plan.device) as turn:
+            with explain_memory():
                 net = job.build_net(self)
             with use_n_threads(choose_n_threads(self, net)):
                 rows, checks = job.make_training_rows(net)
                 net.judging, net.checkpoints = job.make_validation_scores(), checkpoints
                 net.keeps_best = self.on_interrupt == "keep"
                 if isinstance(net, MembersNet):
-                    net.choice = job.epoch_choice(checks)
+                    net.choice = job.make_epoch_choice(checks)
                 one = rows[0] if job.parts else rows
                 check_augmentation(net.augmentation, one)
                 if not job.resume:
@@ -267,7 +267,9 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         callbacks = make_callbacks(
             self, plan, len(data.rows), data_given, targets, stops, one_pass, several
         )
-        taught = None if plan.teacher is None else soft_labels(plan.teacher, X, targets)
+        taught = (
+            None if plan.teacher is None else make_soft_labels(plan.teacher, X, targets)
+        )
         return TrainingRun(
             plan=plan,
             weighting=weighting,
@@ -353,7 +355,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
             X, columns, sample_weight, "sample_weight_val"
         )
         data = encode_labels(X, columns, weight, targets, self._class_weight(targets))
-        present = columns.present()
+        present = columns.get_mask()
         if not present[:, trained | ~trained.any()].any():
             raise ValueError(
                 "y_val has no label that counts: every entry of the tasks that train "

@@ -48,9 +48,9 @@ class Published:
             # Rounding of float32 would depend on which rows are predicted together.
             net.cast(torch.float64)
         self._describe(net, targets)
-        counts = LabelCounts.of(job.data, targets)
+        counts = LabelCounts.from_data(job.data, targets)
         if job.one_pass and job.resume:
-            counts = self._label_counts.plus(counts)
+            counts = self._label_counts.add(counts)
         self._label_counts = counts
 
     def _publish_oof(self, oof: OutOfFoldPredictions | None, job: TrainingRun) -> None:

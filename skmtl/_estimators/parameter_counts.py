@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from skmtl.encoder import EncoderModule
-from skmtl.training import Members, MultiTaskModule, MultiTaskNet, seeded
+from skmtl.training import Members, MultiTaskModule, MultiTaskNet, use_seed
 
 
 def count_parameters(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
@@ -27,15 +27,15 @@ def count_parameters(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     module, n_estimators = net.module_, 1
     if isinstance(module, Members):
         n_estimators, module = module.n_estimators, module.member(0)
-    alone = _encoder_alone(net)
+    alone = _count_encoder(net)
     shared, per_task, separate = Counter[str](), Counter[str](), Counter[str]()
     common = set(module.shared_parameters())
     rows = dict.fromkeys(f"layer {i + 1}" for i in range(len(alone.steps())))
-    for parameter, row in _rows(module):
+    for parameter, row in _make_rows(module):
         rows[row] = None
         counts = shared if parameter in common else per_task
         counts[row] += parameter.numel()
-    for parameter, row in _layers(alone):
+    for parameter, row in _find_layers(alone):
         separate[row] += module.n_tasks * parameter.numel()
     if module.sparse is not None:
         separate["sparse"] = sum(p.numel() for p in module.sparse.parameters())
@@ -53,28 +53,28 @@ def count_parameters(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     }
 
 
-def _encoder_alone(net: MultiTaskNet) -> EncoderModule:
+def _count_encoder(net: MultiTaskNet) -> EncoderModule:
     """Build the encoder as a network of one task has it."""
     module: Any = net.module_
     module = module.together if isinstance(module, Members) else module
     shape = module.encoded_shape
-    with seeded(0, torch.device("cpu")):
+    with use_seed(0, torch.device("cpu")):
         return net.module__encoder.build(shape, 1)  # type: ignore[no-any-return]
 
 
-def _rows(module: MultiTaskModule) -> Iterator[tuple[nn.Parameter, str]]:
+def _make_rows(module: MultiTaskModule) -> Iterator[tuple[nn.Parameter, str]]:
     """Yield every parameter of a network with the name of its layer."""
     layers: dict[nn.Parameter, str] = {}
     for part in module.sharing.modules():
         if isinstance(part, EncoderModule):
-            layers.update(_layers(part))
+            layers.update(_find_layers(part))
     for name, parameter in module.named_parameters():
         names = name.split(".")
         own = names[1] if names[0] == "sharing" else names[0]
         yield parameter, layers.get(parameter, own)
 
 
-def _layers(encoder: EncoderModule) -> Iterator[tuple[nn.Parameter, str]]:
+def _find_layers(encoder: EncoderModule) -> Iterator[tuple[nn.Parameter, str]]:
     """Yield the parameters of an encoder with the names of its steps."""
     steps = {
         parameter: f"layer {i}"

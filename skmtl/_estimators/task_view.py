@@ -120,8 +120,8 @@ class _TaskView(BaseEstimator):
             Labels in the task's own type.
         """
         check_is_fitted(self)
-        outputs = self.estimator_._outputs(X)
-        codes = self.estimator_._codes(outputs)
+        outputs = self.estimator_._forward(X)
+        codes = self.estimator_._predict_codes(outputs)
         columns = self.estimator_._targets.predict_columns(outputs, codes)
         return columns[self._number]  # type: ignore[no-any-return]
 
@@ -206,7 +206,7 @@ class TaskClassifier(ClassifierMixin, _TaskView):
             Probabilities, in the order of ``classes_``.
         """
         check_is_fitted(self)
-        outputs = self.estimator_._outputs(X)
+        outputs = self.estimator_._forward(X)
         return self.estimator_._targets.predict_proba(outputs)[self._number]  # type: ignore[return-value]
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:

@@ -157,7 +157,7 @@ def predict_codes(
     ndarray of shape (n_samples, n_tasks)
         Positions among the tasks' classes.
     """
-    codes = targets.codes(outputs)
+    codes = targets.predict_codes(outputs)
     for tasks, proba in _second_class(targets, outputs):
         cuts = thresholds[..., tasks]
         codes[:, tasks] = np.where(np.isnan(cuts), codes[:, tasks], proba > cuts)

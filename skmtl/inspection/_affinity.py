@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from skmtl._core.dataframes import get_column_names
 from skmtl._core.validation import resolve_tasks
-from skmtl._drawing import order_tasks, short_names
+from skmtl._drawing import order_tasks, shorten_names
 from skmtl.inspection._frames import read_affinity
 from skmtl.sharing._task_grouping import find_task_groups
 
@@ -56,7 +56,7 @@ class AffinityDisplay:
         """Return order, sizes of groups, and matrix and names in that order."""
         blocks = order_tasks(self.affinity, self.groups)
         order = [task for block in blocks for task in block]
-        names = short_names([self.task_names[t] for t in order])
+        names = shorten_names([self.task_names[t] for t in order])
         sizes = [len(block) for block in blocks]
         return order, sizes, self.affinity[np.ix_(order, order)], names
 

@@ -9,11 +9,11 @@ from scipy.sparse import issparse
 
 from skmtl._drawing import (
     check_axes,
+    choose_usage_size,
     draw_usage,
+    make_axes,
     needs_matplotlib,
-    new_axes,
-    short_names,
-    usage_size,
+    shorten_names,
 )
 from skmtl.inspection._fitted import fitted
 
@@ -122,8 +122,8 @@ class GateUsageDisplay:
         n_estimators, n_tasks, n_experts = self.usage.shape
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*usage_size(n_tasks, n_estimators * n_experts))
-        names = short_names(self.task_names)
+            ax = make_axes(*choose_usage_size(n_tasks, n_estimators * n_experts))
+        names = shorten_names(self.task_names)
         self.image_, self.texts_ = draw_usage(ax, self.usage, names, cmap)
         ax.set_xlabel(
             "expert" if n_estimators == 1 else f"experts of {n_estimators} members"

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from skmtl.relation._label_dependence import (
     ContingencyTables,
-    correlation,
+    compute_correlation,
+    compute_mutual_information,
     is_present,
     kl_divergence,
-    mutual_information,
     positives,
 )
 
@@ -54,9 +54,9 @@ def p_values(
         From 1 / (n_permutations + 1) to 1; NaN on the diagonal.
     """
     if method == "correlation":
-        found = np.abs(correlation(labels, n_classes))[None]
+        found = np.abs(compute_correlation(labels, n_classes))[None]
         by_chance = (
-            np.abs(correlation(shuffled(labels, rng), n_classes))[None]
+            np.abs(compute_correlation(shuffled(labels, rng), n_classes))[None]
             for _ in range(n_permutations)
         )
     else:
@@ -79,7 +79,7 @@ def p_values(
 def _strength(joint: ContingencyTables, method: str) -> Array:
     """Return what is the larger the stronger the dependence is."""
     if method == "mutual_information":
-        return mutual_information(joint)
+        return compute_mutual_information(joint)
     if method == "kl":
         return kl_divergence(joint)
     second = joint.starts + 1

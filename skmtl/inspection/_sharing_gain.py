@@ -19,7 +19,7 @@ from skmtl._core.history import mean_of_known
 from skmtl._core.specs import resolve_spec
 from skmtl._core.validation import Interval, import_pandas, validate_params
 from skmtl._data.labels import read_labels
-from skmtl._data.stratification import stratified_folds
+from skmtl._data.stratification import make_stratified_folds
 from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._estimators import before_last, multitask
@@ -287,7 +287,7 @@ def _splits(
         )
     labels = Targets(columns, last._kinds(columns)).encode(columns)
     for _ in range(n_repeats):
-        fold = stratified_folds(labels, n_folds, random_state)
+        fold = make_stratified_folds(labels, n_folds, random_state)
         for k in range(n_folds):
             yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
@@ -318,7 +318,7 @@ def _run(
 def _scores(last: MultiTaskBase, X: Any, Y: Any, scoring: Any) -> Array:
     """Return the score of each task, NaN for a task without labels."""
     if scoring is None:
-        return last._task_scores(X, Y)
+        return last._score_tasks(X, Y)
     compared = Responses(last, X).compared(Y, None, None)
     return compared.scores(metrics_of(scoring, compared.columns, compared.kinds))
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from skmtl._drawing import (
     check_axes,
+    choose_gains_size,
     draw_gains,
-    gains_size,
+    make_axes,
     needs_matplotlib,
-    new_axes,
 )
 from skmtl.inspection._sharing_gain import SharingGain
 
@@ -134,7 +134,7 @@ class SharingGainDisplay:
         needs_matplotlib(f"{type(self).__name__}.plot")
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*gains_size(len(self.task_names)))
+            ax = make_axes(*choose_gains_size(len(self.task_names)))
         self.order_, self.marks_, self.intervals_ = draw_gains(
             ax, self.gain, self.interval, self.hurts, self.task_names, self.delta_m
         )

@@ -5,11 +5,11 @@ from typing import Any, Self
 import numpy as np
 
 from skmtl._drawing import (
-    affinity_size,
     check_axes,
+    choose_affinity_size,
     draw_affinity,
+    make_axes,
     needs_matplotlib,
-    new_axes,
 )
 from skmtl.inspection._affinity import AffinityDisplay
 
@@ -126,7 +126,7 @@ class TaskAffinityDisplay(AffinityDisplay):
         order, sizes, shown, names = self._arranged()
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*affinity_size(len(order)))
+            ax = make_axes(*choose_affinity_size(len(order)))
         drawn = draw_affinity(ax, shown, names, sizes, label, cmap)
         self.order_, (self.image_, self.texts_, self.frames_) = order, drawn
         if not np.array_equal(shown, shown.T, equal_nan=True):

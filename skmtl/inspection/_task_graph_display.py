@@ -4,11 +4,11 @@ from typing import Any, Self
 
 from skmtl._drawing import (
     check_axes,
-    chosen_pairs,
+    choose_graph_size,
+    choose_pairs,
     draw_graph,
-    graph_size,
+    make_axes,
     needs_matplotlib,
-    new_axes,
 )
 from skmtl.inspection._affinity import AffinityDisplay
 
@@ -120,8 +120,10 @@ class TaskGraphDisplay(AffinityDisplay):
         order, sizes, shown, names = self._arranged()
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*graph_size(len(order), max(map(len, names))), fill=True)
-        pairs = chosen_pairs(shown, n_arrows)
+            ax = make_axes(
+                *choose_graph_size(len(order), max(map(len, names))), fill=True
+            )
+        pairs = choose_pairs(shown, n_arrows)
         self.arrows_, self.labels_ = draw_graph(ax, shown, names, pairs, sizes)
         self.order_ = order
         self.pairs_ = [(order[i], order[j]) for i, j in pairs]

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from skmtl._core.history import mean_cosines
 from skmtl._drawing import (
     check_axes,
+    choose_weights_size,
     draw_weights,
+    make_axes,
     needs_matplotlib,
-    new_axes,
-    short_names,
-    weights_size,
+    shorten_names,
 )
 from skmtl.inspection._fitted import read_records
 
@@ -119,8 +119,8 @@ class TaskWeightDisplay:
         check_axes(ax)
         if ax is None:
             n_pictures = 1 if cosines is None else 2
-            ax = new_axes(*weights_size(len(self.task_names), n_pictures))
-        names = short_names(self.task_names)
+            ax = make_axes(*choose_weights_size(len(self.task_names), n_pictures))
+        names = shorten_names(self.task_names)
         self.axes_, self.artists_ = draw_weights(ax, self.weights, cosines, names)
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from skmtl._core.validation import resolve_task
 from skmtl._drawing import (
     check_axes,
+    choose_losses_size,
     draw_losses,
-    losses_size,
+    make_axes,
     needs_matplotlib,
-    new_axes,
 )
 from skmtl.inspection._fitted import read_records
 
@@ -137,7 +137,7 @@ class TrainingCurveDisplay:
             shown = [resolve_task(task, self.task_names, where) for task in tasks]
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*losses_size(len(shown)))
+            ax = make_axes(*choose_losses_size(len(shown)))
         self.axes_, self.lines_ = draw_losses(
             ax,
             self.train_losses[:, shown],

@@ -63,7 +63,7 @@ class Evaluation:
         if weight is not None:
             weight = np.broadcast_to(weight, (n, len(names)))
             kept = zip(columns.columns, weight.T > 0, strict=True)
-            columns = columns.with_columns([c.restricted(rows) for c, rows in kept])
+            columns = columns.with_columns([c.restrict(rows) for c, rows in kept])
         return cls(columns, answer, kinds, classes, weight)
 
     @property
@@ -74,7 +74,7 @@ class Evaluation:
     @property
     def support(self) -> Array:
         """Number of labels of each task, or the sum of their weights."""
-        present = self.columns.present()
+        present = self.columns.get_mask()
         counts = present if self.weight is None else present * self.weight
         return counts.sum(axis=0).astype(np.float64)
 

@@ -78,7 +78,7 @@ def on_labelled(prediction: Prediction, column: LabelColumn, name: Any) -> NDArr
             f"y_pred lacks predictions for {np.sum(rows & ~known)} labelled rows of "
             f"task {name!r}: give one for each label."
         )
-    return prediction.restricted(rows).values
+    return prediction.restrict(rows).values
 
 
 def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:

@@ -11,10 +11,10 @@ from skmtl._core.validation import resolve_task
 from skmtl._data.labels import LabelTable, read_labels
 from skmtl._drawing import (
     check_axes,
+    choose_reliability_size,
     draw_reliability,
+    make_axes,
     needs_matplotlib,
-    new_axes,
-    reliability_size,
 )
 from skmtl.metrics._one_task import known_classes
 from skmtl.metrics._predictions import on_labelled, read_predictions
@@ -254,7 +254,7 @@ class ReliabilityDisplay:
             shown = [resolve_task(task, self.task_names, where) for task in tasks]
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*reliability_size(len(shown)))
+            ax = make_axes(*choose_reliability_size(len(shown)))
         self.axes_, self.lines_ = draw_reliability(
             ax,
             [self.prob_pred[t] for t in shown],

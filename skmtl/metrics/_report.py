@@ -147,7 +147,7 @@ def multitask_report(
         metrics = _usual(estimator, compared.kinds)
     if not isinstance(metrics, Mapping):
         metrics = {as_metric(metric).name: metric for metric in metrics}
-    present = compared.columns.present()
+    present = compared.columns.get_mask()
     columns: dict[str, Any] = {
         "kind": compared.kinds,
         "support": present.sum(axis=0),

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._drawing import (
-    candidates_size,
     check_axes,
+    choose_candidates_size,
     draw_ranks,
     draw_scores,
+    make_axes,
     needs_matplotlib,
-    new_axes,
     place_of,
 )
 
@@ -160,7 +160,7 @@ class SharingComparisonDisplay:
         needs_matplotlib(f"{type(self).__name__}.plot")
         check_axes(ax)
         if ax is None:
-            ax = new_axes(*candidates_size(len(self.names)))
+            ax = make_axes(*choose_candidates_size(len(self.names)))
         grid = place_of(ax, 1, 2, [1.0], [1.6, 1.0])
         left, right = (ax.figure.add_subplot(cell) for cell in grid)
         order = np.argsort(self.mean_ranks, kind="stable")

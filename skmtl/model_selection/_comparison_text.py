@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from skmtl._drawing import short_names
-from skmtl._drawing.html import join_markup, paragraph, table
+from skmtl._drawing import shorten_names
+from skmtl._drawing.html import join_markup, make_paragraph, make_table
 
 
 def as_text(comparison: Any) -> str:
@@ -22,7 +22,7 @@ def as_text(comparison: Any) -> str:
         One line per candidate.
     """
     header = ("", "score", "delta_m", "rank")
-    names = short_names(comparison.names)
+    names = shorten_names(comparison.names)
     rows = [header, *((names[i], *_cells(comparison, i)) for i in order(comparison))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -58,9 +58,11 @@ def as_html(comparison: Any) -> str:
     ]
     return str(
         join_markup(
-            table(_title(c), header, rows),
-            *map(paragraph, _difference(c)),
-            table("Score of each task", ["", *(c.names[i] for i in ranked)], tasks),
+            make_table(_title(c), header, rows),
+            *map(make_paragraph, _difference(c)),
+            make_table(
+                "Score of each task", ["", *(c.names[i] for i in ranked)], tasks
+            ),
         )
     )
 

@@ -15,8 +15,8 @@ from skmtl.relation._weights import (
     Penalty,
     PenaltyModule,
     WeightLayout,
-    quadratic,
-    spectrum,
+    compute_quadratic,
+    compute_spectrum,
 )
 
 #: What is added to squared singular values, as a share of their mean: rounding.
@@ -128,11 +128,11 @@ class _Clustered(PenaltyModule):
         self.register_buffer("apart", self._penalised(share).diag())
 
     def measure(self, W: Tensor) -> Tensor:
-        return quadratic(W, self.apart)
+        return compute_quadratic(W, self.apart)
 
     def after_epoch(self, weight: Tensor, task_of_output: Tensor) -> None:
         W = self.by_task(weight)
-        values, vectors = spectrum(W, ROUNDING)
+        values, vectors = compute_spectrum(W, ROUNDING)
         shares = self._shares(values)
         penalised = self._penalised(shares)
         known = values[-1] > 0  # heads that are still zero tell nothing

@@ -11,7 +11,12 @@ from torch import Tensor
 from skmtl._core.validation import StrOptions
 from skmtl.relation._adjacency import ESTIMATES
 from skmtl.relation._base import GraphRelation, RelationModule
-from skmtl.relation._weights import Penalty, PenaltyModule, WeightLayout, quadratic
+from skmtl.relation._weights import (
+    Penalty,
+    PenaltyModule,
+    WeightLayout,
+    compute_quadratic,
+)
 
 
 class GraphLaplacian(Penalty, GraphRelation):
@@ -115,7 +120,7 @@ class _GraphLaplacian(PenaltyModule):
         self.register_buffer("laplacian", degree.diag() - A)
 
     def measure(self, W: Tensor) -> Tensor:
-        return quadratic(W, self.laplacian)
+        return compute_quadratic(W, self.laplacian)
 
     def matrix(self) -> Tensor:
         return self.adjacency

@@ -64,11 +64,11 @@ class ContingencyTables:
             The tables.
         """
         pairs = list(zip(labels, n_classes, strict=True))
-        codes = np.column_stack([z if k else binned(z, n_bins) for z, k in pairs])
+        codes = np.column_stack([z if k else bin_labels(z, n_bins) for z, k in pairs])
         # A class that does not occur leaves its counts at zero.
         sizes = np.array([max(k, 2) if k else n_bins for _, k in pairs])
         counts = np.zeros((sizes.sum(), sizes.sum()))
-        for _, hot in one_hot(codes, sizes):
+        for _, hot in encode_one_hot(codes, sizes):
             counts += hot.T @ hot
         return cls(counts, sizes)
 
@@ -105,7 +105,7 @@ class ContingencyTables:
         return np.add.reduceat(by_row, self.starts, axis=-2)
 
 
-def binned(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
+def bin_labels(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
     """Return codes of bins that hold equally many numbers, -1 where NaN.
 
     Parameters
@@ -127,7 +127,7 @@ def binned(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
     return np.where(present, np.searchsorted(edges, values), -1)
 
 
-def one_hot(
+def encode_one_hot(
     codes: NDArray[Any], sizes: NDArray[np.int64]
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield one-hot codes of all tasks, side by side, for some rows at a time.
@@ -166,7 +166,7 @@ def safe_divide(a: Array, b: Array) -> Array:
     return np.divide(a, b, out=np.zeros(a.shape), where=b > 0)
 
 
-def mutual_information(joint: ContingencyTables) -> Array:
+def compute_mutual_information(joint: ContingencyTables) -> Array:
     """Return the divergence of the joint distribution from independent labels."""
     return safe_divide(
         joint.pair_sums(rel_entr(joint.counts, joint.expected)), joint.n_rows
@@ -195,7 +195,7 @@ def positives(joint: ContingencyTables) -> tuple[Array, Array]:
     return both, joint.margins[..., second, :]
 
 
-def cramers_v(joint: ContingencyTables) -> Array:
+def compute_cramers_v(joint: ContingencyTables) -> Array:
     """Return the association of the labels of each pair, from 0 to 1."""
     deviation = (joint.counts - joint.expected) ** 2
     squared = joint.pair_sums(safe_divide(deviation, joint.expected))
@@ -204,7 +204,9 @@ def cramers_v(joint: ContingencyTables) -> Array:
     return np.sqrt(np.minimum(safe_divide(squared, joint.n_rows * dimensions), 1))
 
 
-def correlation(labels: Sequence[NDArray[Any]], n_classes: Sequence[int]) -> Array:
+def compute_correlation(
+    labels: Sequence[NDArray[Any]], n_classes: Sequence[int]
+) -> Array:
     """Return how well one label tells the other by least squares, from -1 to 1.
 
     Of numbers and of two classes, coded 0 and 1, it is Pearson's correlation; of these
@@ -232,7 +234,7 @@ def correlation(labels: Sequence[NDArray[Any]], n_classes: Sequence[int]) -> Arr
     if several:
         classes = [labels[t] for t in several]
         joint = ContingencyTables.from_labels(classes, [n_classes[t] for t in several])
-        value[np.ix_(several, several)] = cramers_v(joint)
+        value[np.ix_(several, several)] = compute_cramers_v(joint)
         ratios = numbers.correlation_ratio(np.column_stack(classes), joint.sizes)
         value[np.ix_(several, simple)] = ratios
         value[np.ix_(simple, several)] = ratios.T
@@ -270,7 +272,7 @@ class _Numbers:
         n = M.T @ M  # (n_tasks, n_tasks)
         total, squares = V.T @ M, (V**2).T @ M
         covariance = V.T @ V - safe_divide(total * total.T, n)
-        variance = _variance(total, squares, n)
+        variance = _compute_variance(total, squares, n)
         scale = np.sqrt(variance)
         return np.clip(safe_divide(covariance, scale * scale.T), -1, 1)
 
@@ -280,7 +282,7 @@ class _Numbers:
         if not n_tasks:
             return np.zeros((len(sizes), 0))
         stack = np.hstack([self.present, self.values, self.values**2])
-        parts = [hot.T @ stack[rows] for rows, hot in one_hot(codes, sizes)]
+        parts = [hot.T @ stack[rows] for rows, hot in encode_one_hot(codes, sizes)]
         n, total, squares = np.split(np.sum(parts, axis=0), 3, axis=1)
         starts = np.cumsum(sizes) - sizes
         between = np.add.reduceat(
@@ -288,11 +290,11 @@ class _Numbers:
         )  # (several, n_tasks)
         n, total, squares = (np.add.reduceat(Z, starts) for Z in (n, total, squares))
         explained = between - safe_divide(total**2, n)
-        variance = _variance(total, squares, n)
+        variance = _compute_variance(total, squares, n)
         return np.sqrt(np.clip(safe_divide(explained, variance), 0, 1))
 
 
-def _variance(total: Array, squares: Array, n: Array) -> Array:
+def _compute_variance(total: Array, squares: Array, n: Array) -> Array:
     """Return sums of squares around the mean; what is only rounding is zero."""
     variance = squares - safe_divide(total**2, n)
     return np.where(variance > 1e-12 * squares, variance, 0)
@@ -327,12 +329,12 @@ def measure_dependence(
     """
     if method == "correlation":
         M = np.column_stack([is_present(z) for z in labels]).astype(np.float64)
-        value, n_rows = correlation(labels, n_classes), M.T @ M
+        value, n_rows = compute_correlation(labels, n_classes), M.T @ M
     else:
         joint = ContingencyTables.from_labels(labels, n_classes, n_bins)
         n_rows = joint.n_rows
         if method == "mutual_information":
-            value = mutual_information(joint)
+            value = compute_mutual_information(joint)
         elif method == "kl":
             value = kl_divergence(joint)
         else:
@@ -370,7 +372,9 @@ def check_method(
         return
     odd = fits.index(False)
     shown = dict.fromkeys([0, odd] if method == "kl" else [odd])
-    got = " and ".join(f"task {names[t]!r} with {_shown(classes[t])}" for t in shown)
+    got = " and ".join(
+        f"task {names[t]!r} with {_clip_to_range(classes[t])}" for t in shown
+    )
     raise ValueError(
         f"{parameter} can be {method!r} only where all tasks have {need}. Got {got}: "
         "'mutual_information' takes any labels."
@@ -383,5 +387,5 @@ def _same(classes: NDArray[Any] | None, first: NDArray[Any] | None) -> bool:
     return np.array_equal(classes, first)
 
 
-def _shown(classes: NDArray[Any] | None) -> str:
+def _clip_to_range(classes: NDArray[Any] | None) -> str:
     return "numbers" if classes is None else f"classes {classes.tolist()}"

@@ -14,8 +14,8 @@ from skmtl.relation._weights import (
     Penalty,
     PenaltyModule,
     WeightLayout,
-    quadratic,
-    spectrum,
+    compute_quadratic,
+    compute_spectrum,
 )
 
 
@@ -121,10 +121,10 @@ class _TaskCovariance(PenaltyModule):
         self.register_buffer("penalised", self._penalised(shares).diag())
 
     def measure(self, W: Tensor) -> Tensor:
-        return quadratic(W, self.penalised)
+        return compute_quadratic(W, self.penalised)
 
     def after_epoch(self, weight: Tensor, task_of_output: Tensor) -> None:
-        roots, vectors = spectrum(self.by_task(weight), self.ridge)
+        roots, vectors = compute_spectrum(self.by_task(weight), self.ridge)
         shares = roots / roots.sum()
         penalised = self._penalised(shares)
         known = roots[-1] > 0  # heads that are still zero tell nothing

@@ -133,12 +133,12 @@ class PenaltyModule(RelationModule):
         return W.index_copy(0, self.place, weight).view(self.n_tasks, -1)
 
 
-def quadratic(W: Tensor, Q: Tensor) -> Tensor:
+def compute_quadratic(W: Tensor, Q: Tensor) -> Tensor:
     """Return the trace of the product of W.T, Q and W."""
     return (W * (Q @ W)).sum()
 
 
-def spectrum(W: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def compute_spectrum(W: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     """Return singular values of the tasks' weights, and vectors over the tasks.
 
     Parameters

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skmtl._core.validation import Interval
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
-from skmtl.sharing._experts import smooth_step
+from skmtl.sharing._experts import apply_smooth_step
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder, EncoderModule
@@ -111,7 +111,7 @@ class _DSelectK(MixtureModule):
 
     def selectors(self) -> Tensor:
         """Return each expert's probability, (tasks, k, experts)."""
-        S = smooth_step(self.code, self.gamma)  # (tasks, k, bits)
+        S = apply_smooth_step(self.code, self.gamma)  # (tasks, k, bits)
         P = torch.ones_like(S[..., :1])
         for b in range(S.shape[-1]):  # each bit splits the experts so far in two
             s, n_split = S[..., b, None], min(P.shape[-1], self.n_mixed - P.shape[-1])

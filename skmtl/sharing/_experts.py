@@ -144,7 +144,7 @@ def mix_experts(G: Tensor, own: Tensor | None, shared: Tensor | None) -> Tensor:
     return sum(parts[1:], parts[0])
 
 
-def smooth_step(z: Tensor, gamma: float) -> Tensor:
+def apply_smooth_step(z: Tensor, gamma: float) -> Tensor:
     """Step from 0 to 1, a cubic of width gamma around zero."""
     z = (z / gamma).clamp(-0.5, 0.5)
     return -2 * z**3 + 1.5 * z + 0.5

@@ -137,13 +137,13 @@ class _Mask(nn.Module):
         H = F.linear(rows.flatten(0, -2), W[..., :channels].flatten(0, 1), b.flatten())
         H = H.view(-1, *b.shape).transpose(0, 1)
         if A.ndim:
-            A = _resized(A, P.shape[2:]).movedim(2, -1).flatten(1, -2)
+            A = _resize(A, P.shape[2:]).movedim(2, -1).flatten(1, -2)
             H = torch.baddbmm(H, A, W[..., channels:].mT)
         logits: Tensor = self.outer(H.relu()) + 2
         return logits.sigmoid().view(-1, *rows.shape).movedim(-1, 2)  # (tasks, *P)
 
 
-def _resized(A: Tensor, size: torch.Size) -> Tensor:
+def _resize(A: Tensor, size: torch.Size) -> Tensor:
     """Average features (tasks, n, channels, ...) down to a size, or to one value."""
     if A.shape[3:] == size:
         return A

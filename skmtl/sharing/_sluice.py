@@ -129,7 +129,7 @@ class _Sluice(_CrossStitch):
         if not self.orthogonality or self.n_subspaces == 1:
             return None
         weights = [W for i in range(len(self.columns.shapes)) for W in self._into(i)]
-        overlaps = [_overlap(W, self.n_subspaces) for W in weights]
+        overlaps = [_measure_overlap(W, self.n_subspaces) for W in weights]
         if not overlaps:  # an encoder may have no parameters
             return None
         return self.orthogonality / self.columns.n_copies * torch.stack(overlaps).sum()
@@ -144,7 +144,7 @@ class _Sluice(_CrossStitch):
         return [W.flatten(2) for W in weights if W.ndim > 2 and W.shape[1] == width]
 
 
-def _overlap(W: Tensor, n_subspaces: int) -> Tensor:
+def _measure_overlap(W: Tensor, n_subspaces: int) -> Tensor:
     """Return the sum over pairs of subspaces of their squared products."""
     own = torch.arange(W.shape[1], device=W.device) % n_subspaces
     return (W @ W.mT).square().where(own.unsqueeze(1) != own, 0).sum() / 2

@@ -92,7 +92,7 @@ class _Soft(SharingModule):
         super().__init__()
         self.columns = columns
         self.width = columns.width
-        self.measure = {"l2": _spread, "trace_norm": _trace_norm}[tie]
+        self.measure = {"l2": _measure_spread, "trace_norm": _trace_norm}[tie]
         self.strength = strength
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -107,7 +107,7 @@ class _Soft(SharingModule):
         return self.strength * torch.stack(measured).sum()
 
 
-def _spread(stack: Tensor) -> Tensor:
+def _measure_spread(stack: Tensor) -> Tensor:
     """Return the mean over tasks of the squared distance from their mean."""
     return (stack - stack.mean(dim=0)).square().sum() / len(stack)
 

@@ -48,10 +48,10 @@ def find_task_groups(affinity: Array, n_groups: int | None) -> list[list[int]]:
 def _find_fixed_grouping(mutual: Array, n_groups: int) -> Groups:
     """Return the grouping with the highest affinity of tasks with their groups."""
     if len(mutual) > N_EXACT:
-        groups: Groups = _cuts(mutual)[len(mutual) - n_groups]
+        groups: Groups = _cut_tree(mutual)[len(mutual) - n_groups]
         return groups
-    within, size = _within(mutual)
-    return _best_partition(within / np.maximum(size - 1, 1), n_groups)
+    within, size = _sum_within(mutual)
+    return _find_best_partition(within / np.maximum(size - 1, 1), n_groups)
 
 
 def _search_grouping(mutual: Array) -> Groups:
@@ -61,19 +61,19 @@ def _search_grouping(mutual: Array) -> Groups:
     values = mutual[np.triu_indices(n_tasks, 1)]
     error = ((values - values.mean()) ** 2).sum() if n_tasks > 2 else 0.0
     if error > 1e-12 * (values**2).sum():  # else it is only rounding
-        cuts = _cuts(mutual)[1:-1]
-        split = min(cuts, key=lambda cut: _two_means(mutual, cut)[0])
-        split = _refined(mutual, split) if n_tasks <= N_EXACT else split
+        cuts = _cut_tree(mutual)[1:-1]
+        split = min(cuts, key=lambda cut: _fit_two_means(mutual, cut)[0])
+        split = _refine_split(mutual, split) if n_tasks <= N_EXACT else split
         length = _log_partitions(n_tasks) + log(len(values)) / 2
         n_free = max(len(values) - 2, 1)  # beside the means
-        if _two_means(mutual, split)[0] * exp(2 * length / n_free) < error:
+        if _fit_two_means(mutual, split)[0] * exp(2 * length / n_free) < error:
             groups = split
     same = groups[:, None] == groups
     harmful = same @ (same * mutual).sum(axis=1) < 0
     return np.where(harmful, n_tasks + np.arange(n_tasks), groups)
 
 
-def _cuts(mutual: Array) -> Groups:
+def _cut_tree(mutual: Array) -> Groups:
     """Return a grouping for each number of groups, from n_tasks to one."""
     distance = mutual.max() - mutual
     np.fill_diagonal(distance, 0)
@@ -82,7 +82,7 @@ def _cuts(mutual: Array) -> Groups:
     return cuts
 
 
-def _two_means(mutual: Array, groups: Groups) -> tuple[float, float]:
+def _fit_two_means(mutual: Array, groups: Groups) -> tuple[float, float]:
     """Return the squared error of one mean in groups and one between, and the middle.
 
     The error is infinite where there is only one of them.
@@ -96,13 +96,13 @@ def _two_means(mutual: Array, groups: Groups) -> tuple[float, float]:
     return float(error), float(inside.mean() + between.mean()) / 2
 
 
-def _refined(mutual: Array, groups: Groups) -> Groups:
+def _refine_split(mutual: Array, groups: Groups) -> Groups:
     """Lower the error of two means by turns: the best grouping, then its means."""
-    within, size = _within(mutual)
-    error, middle = _two_means(mutual, groups)
+    within, size = _sum_within(mutual)
+    error, middle = _fit_two_means(mutual, groups)
     while True:
-        new = _best_partition(within - middle * size * (size - 1), None)
-        new_error, middle = _two_means(mutual, new)
+        new = _find_best_partition(within - middle * size * (size - 1), None)
+        new_error, middle = _fit_two_means(mutual, new)
         if not new_error < error * (1 - 1e-9):
             return groups
         groups, error = new, new_error
@@ -116,7 +116,7 @@ def _log_partitions(n: int) -> float:
     return log(row[-1])
 
 
-def _within(mutual: Array) -> tuple[Array, Array]:
+def _sum_within(mutual: Array) -> tuple[Array, Array]:
     """Return the sum of affinities within each set of tasks, and the sets' sizes."""
     n_tasks = len(mutual)
     sets = np.arange(2**n_tasks)[:, None]
@@ -124,7 +124,7 @@ def _within(mutual: Array) -> tuple[Array, Array]:
     return ((members @ mutual) * members).sum(axis=1), members.sum(axis=1)
 
 
-def _best_partition(value: Array, n_groups: int | None) -> Groups:
+def _find_best_partition(value: Array, n_groups: int | None) -> Groups:
     """Return the partition into groups of the highest total value.
 
     It is found for each set of tasks in turn, from those of smaller sets: one of its
@@ -150,7 +150,7 @@ def _best_partition(value: Array, n_groups: int | None) -> Groups:
     row = np.arange(len(after))
     for tasks in range(1, len(value)):
         first = tasks & -tasks
-        groups = first | _subsets(tasks ^ first)
+        groups = first | _enumerate_subsets(tasks ^ first)
         total = value[groups] + before[:, tasks ^ groups]
         pick = total.argmax(axis=1)
         after[:, tasks], choice[:, tasks] = total[row, pick], groups[pick]
@@ -166,7 +166,7 @@ def _best_partition(value: Array, n_groups: int | None) -> Groups:
     return found
 
 
-def _subsets(tasks: int) -> NDArray[np.int64]:
+def _enumerate_subsets(tasks: int) -> NDArray[np.int64]:
     """Return all subsets of a set."""
     subsets = np.zeros(1, dtype=np.int64)
     while tasks:

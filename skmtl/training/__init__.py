@@ -42,9 +42,9 @@ from skmtl.training._refine import MANY_ROWS as MANY_ROWS
 from skmtl.training._refine import apply_temperatures as apply_temperatures
 from skmtl.training._refine import average_networks as average_networks
 from skmtl.training._refine import fit_temperatures as fit_temperatures
-from skmtl.training._runtime import default_dtype as default_dtype
-from skmtl.training._runtime import default_modes as default_modes
 from skmtl.training._runtime import is_forked as is_forked
-from skmtl.training._runtime import seeded as seeded
+from skmtl.training._runtime import use_default_dtype as use_default_dtype
+from skmtl.training._runtime import use_default_modes as use_default_modes
 from skmtl.training._runtime import use_n_threads as use_n_threads
+from skmtl.training._runtime import use_seed as use_seed
 from skmtl.training._selection import HardExampleSelection as HardExampleSelection

@@ -224,7 +224,7 @@ class Mixup(Augmentation):
         share = self._shares(X)
         other = torch.randperm(len(X), device=X.device, generator=get_generator())
         mixed = X[other].lerp(X, share.reshape(-1, *[1] * (X.ndim - 1)))
-        return mixed, [_of_both(labels, w, share, other) for labels, w in y]
+        return mixed, [_mix_pairs(labels, w, share, other) for labels, w in y]
 
     def _shares(self, X: Tensor) -> Tensor:
         """Return the larger share of each pair, of shape (n,)."""
@@ -238,7 +238,7 @@ class Mixup(Augmentation):
         return torch.sigmoid((logs[0] - logs[1]).abs())
 
 
-def _of_both(
+def _mix_pairs(
     labels: Tensor, weight: Tensor | None, share: Tensor, other: Tensor
 ) -> BlockTarget:
     """Return the labels of rows and those of their partners, weighted by shares."""
@@ -273,14 +273,15 @@ class Function(Augmentation):
                 f"The callable given as 'augmentation' cannot take a batch of shape "
                 f"{tuple(X.shape)}: {str(error).splitlines()[0]}"
             ) from error
-        if _form(found) != _form(X):
+        if _get_form(found) != _get_form(X):
             raise ValueError(
                 "The callable given as 'augmentation' must return a batch of the form "
-                f"that it takes, {_form(X)}. {self.function!r} returned {_form(found)}."
+                f"that it takes, {_get_form(X)}. {self.function!r} returned "
+                f"{_get_form(found)}."
             )
 
 
-def _form(X: Any) -> str:
+def _get_form(X: Any) -> str:
     if not isinstance(X, Tensor):
         return f"a {type(X).__name__}"
     return f"a {X.dtype} tensor of shape {tuple(X.shape)} on {X.device}"
@@ -293,10 +294,10 @@ AUGMENTATION = {cls.name: cls for cls in (Crop, Flip, Mixup, Noise)}
 def resolve_augmentation(value: Any) -> tuple[Augmentation, ...]:
     """Return the augmentations that the parameter's value stands for, in order."""
     entries = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple(map(_resolved, entries))
+    return tuple(map(_resolve_augmentation, entries))
 
 
-def _resolved(entry: Any) -> Augmentation:
+def _resolve_augmentation(entry: Any) -> Augmentation:
     if isinstance(entry, Augmentation) or (
         isinstance(entry, str) and entry in AUGMENTATION
     ):
@@ -334,7 +335,7 @@ def check_augmentation(
 
 
 @torch.no_grad()
-def augmented(
+def augment_batch(
     batch: Batch, augmentation: Sequence[Augmentation], codes: Tensor | None = None
 ) -> Batch:
     """Return a batch that augmentations have changed one after the other.

@@ -12,7 +12,7 @@ from skmtl._core.validation import warn_user
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._module import ForwardPass, MultiTaskModule
 from skmtl.training._processes import SINGLE_PROCESS, Processes
-from skmtl.training._runtime import reusable_graphs
+from skmtl.training._runtime import allow_reusable_graphs
 from skmtl.training._tally import EpochGradients
 from skmtl.weighting import (
     GradientCombiningModule,
@@ -60,7 +60,7 @@ class TaskBalancer:
         self.set_task_weight(task_weight)
         self.name = type(spec).__name__
         self.update_every = getattr(spec, "update_every", 1)
-        self.gradients = self._task_gradients(spec, record_gradients)
+        self.gradients = self._make_task_gradients(spec, record_gradients)
         self._n_steps = 0
         self._failures = int(getattr(weighting, "failures", 0))
         self._warned = False
@@ -81,9 +81,11 @@ class TaskBalancer:
         self.active = None if self.n_active == len(task_weight) else task_weight > 0
         self.fixed: Tensor | None = None
         if self.weighting.fixed:
-            self.fixed = self._rescaled(self.weighting(task_weight, None), None)
+            self.fixed = self._rescale(self.weighting(task_weight, None), None)
 
-    def _task_gradients(self, spec: Weighting, record: bool) -> TaskGradients | None:
+    def _make_task_gradients(
+        self, spec: Weighting, record: bool
+    ) -> TaskGradients | None:
         """Return what takes gradients task by task, where that is asked for."""
         balances = isinstance(self.weighting, GradientWeightingModule)
         if not balances and not record:
@@ -102,7 +104,7 @@ class TaskBalancer:
 
     def graphs(self) -> AbstractContextManager[None]:
         """Return the context in which to train."""
-        return nullcontext() if self.gradients is None else reusable_graphs()
+        return nullcontext() if self.gradients is None else allow_reusable_graphs()
 
     def begin_epoch(self) -> None:
         """Forget what the epoch before has recorded."""
@@ -154,7 +156,7 @@ class TaskBalancer:
         if counts is None and self.fixed is not None:
             return self.fixed
         present = self._present(counts)
-        return self._rescaled(self.weighting(losses, present), present)
+        return self._rescale(self.weighting(losses, present), present)
 
     def backward(
         self, trace: ForwardPass, losses: Tensor, counts: Tensor | None
@@ -179,13 +181,15 @@ class TaskBalancer:
         """
         penalty = self.processes.once(self.module.penalty())
         if self.gradients is None:
-            weights = self._by_losses(losses, counts, penalty)
+            weights = self._weigh_by_losses(losses, counts, penalty)
         else:
-            weights = self._by_gradients(self.gradients, trace, losses, counts, penalty)
+            weights = self._weigh_by_gradients(
+                self.gradients, trace, losses, counts, penalty
+            )
         self._weights.append(weights)
         return weights, None if penalty is None else penalty.detach()
 
-    def _by_losses(
+    def _weigh_by_losses(
         self, losses: Tensor, counts: Tensor | None, penalty: Tensor | None
     ) -> Tensor:
         weights = self.weights(losses, counts)
@@ -201,7 +205,7 @@ class TaskBalancer:
             losses.backward(weights.expand_as(losses))
         return weights.detach()
 
-    def _by_gradients(
+    def _weigh_by_gradients(
         self,
         gradients: TaskGradients,
         trace: ForwardPass,
@@ -219,15 +223,15 @@ class TaskBalancer:
             active = self.active if present is None else present
             if active is not None:
                 D = D * active[self.module.heads.task_of_output]
-            gramian, jacobian = gradients.gramian(trace, D)
+            gramian, jacobian = gradients.compute_gramian(trace, D)
             self._seen.add(gramian)
             if isinstance(weighting, GradientWeightingModule):
                 self._raw = weighting.from_gramian(gramian, known, present).detach()
         self._n_steps += 1
         if not isinstance(weighting, GradientWeightingModule):
-            return self._by_losses(losses, counts, penalty)
-        weights = self._rescaled(self._usable(self._raw, present), present)
-        even = self._rescaled(torch.ones_like(known), present)
+            return self._weigh_by_losses(losses, counts, penalty)
+        weights = self._rescale(self._replace_non_finite(self._raw, present), present)
+        even = self._rescale(torch.ones_like(known), present)
         if isinstance(weighting, GradientCombiningModule):
             gradients.backward_combined(trace, D, penalty, even, weighting, present)
         else:
@@ -250,7 +254,7 @@ class TaskBalancer:
             return self.active
         return counts > 0 if self.active is None else (counts > 0) & self.active
 
-    def _usable(self, weights: Tensor, present: Tensor | None) -> Tensor:
+    def _replace_non_finite(self, weights: Tensor, present: Tensor | None) -> Tensor:
         """Return weights, or equal ones where they cannot be rescaled.
 
         Weights from a step with other tasks, or after fixed factors, may cancel out.
@@ -260,7 +264,7 @@ class TaskBalancer:
         usable = left.sum() > MIN_RELATIVE_SUM * left.abs().sum()
         return torch.where(usable, weights, torch.ones_like(weights))
 
-    def _rescaled(self, weights: Tensor, present: Tensor | None) -> Tensor:
+    def _rescale(self, weights: Tensor, present: Tensor | None) -> Tensor:
         if not self._alike:
             weights = weights * self.task_weight
         if present is None:

@@ -64,7 +64,7 @@ class InputSource:
         plain = not issparse(X) and self.streamed is None
         if resident and plain and X.flags.writeable and not is_memmap(X):
             tensor = torch.from_numpy(np.ascontiguousarray(X)).to(dtype)
-            self.data = tensor.to(device) if _fits(tensor, device) else tensor
+            self.data = tensor.to(device) if _fits_memory(tensor, device) else tensor
 
     def take(self, index: Tensor) -> Tensor:
         """Return some rows, given by a tensor of indices."""
@@ -98,7 +98,7 @@ class InputSource:
         return self._sent(torch.from_numpy(rows).to(self.dtype))
 
     def _sent(self, rows: Tensor) -> Tensor:
-        return pinned(rows, self.device).to(self.device, non_blocking=True)
+        return pin_memory(rows, self.device).to(self.device, non_blocking=True)
 
 
 def is_memmap(X: Any) -> bool:
@@ -110,13 +110,13 @@ def is_memmap(X: Any) -> bool:
     return False
 
 
-def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+def pin_memory(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor of the host in memory that a card reads while the CPU goes on."""
     reads = device.type == "cuda" and tensor.device.type == "cpu"
     return tensor.pin_memory() if reads else tensor
 
 
-def _fits(tensor: Tensor, device: torch.device) -> bool:
+def _fits_memory(tensor: Tensor, device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
@@ -161,7 +161,7 @@ class TrainingRows(torch.utils.data.Dataset[Batch]):
         self.soft: tuple[Tensor, Tensor] | None = None
         self.teacher = 0
 
-    def subset(self, rows: RowIndex) -> "TrainingRows":
+    def select(self, rows: RowIndex) -> "TrainingRows":
         """Return some of these rows, given by their positions."""
         index = torch.from_numpy(rows)
         kept = index if self.index is None else self.index[index]
@@ -171,9 +171,9 @@ class TrainingRows(torch.utils.data.Dataset[Batch]):
         return self.source.n_samples if self.index is None else len(self.index)
 
     def __getitem__(self, rows: Any) -> Batch:
-        return self.take(self.numbers()[rows].reshape(-1))
+        return self.take(self.get_sample_index()[rows].reshape(-1))
 
-    def numbers(self) -> Tensor:
+    def get_sample_index(self) -> Tensor:
         """Return which samples of the source the rows are, as they are best read."""
         index = torch.arange(len(self)) if self.index is None else self.index
         streamed = self.source.streamed
@@ -183,7 +183,7 @@ class TrainingRows(torch.utils.data.Dataset[Batch]):
 
     def first(self, n: int) -> "TrainingRows":
         """Return the first rows."""
-        return self.subset(np.arange(min(n, len(self))))
+        return self.select(np.arange(min(n, len(self))))
 
     def take(self, index: Tensor | None) -> Batch:
         """Return the batch of some samples of the source; None for all of them."""
@@ -245,15 +245,15 @@ class Batches:
         self.processes = processes
 
     def __len__(self) -> int:
-        return len(sizes(*self._counts))
+        return len(split_sizes(*self._counts))
 
     def __iter__(self) -> Iterator[Batch]:
         one = len(self.rows) <= self.batch_size and not self._draws
         if one and self.processes.n == 1:
             yield self.rows.take(self.rows.index)  # the order in a batch is no matter
             return
-        order = self.rows.numbers() if one else self.order()
-        for part in on_device(order, self.rows).split(sizes(*self._counts)):
+        order = self.rows.get_sample_index() if one else self.order()
+        for part in on_device(order, self.rows).split(split_sizes(*self._counts)):
             yield self.rows.take(self.processes.share(part))
 
     def order(self, pieces: Tensor | None = None) -> Tensor:
@@ -266,7 +266,7 @@ class Batches:
         """
         index, streamed = self.rows.index, self.rows.source.streamed
         if self.generator is None:
-            return self.rows.numbers()
+            return self.rows.get_sample_index()
         if self._draws:
             order = self._draw()
         elif streamed is None:
@@ -307,7 +307,7 @@ class Batches:
         return drawn.clamp_max(len(bounds) - 1)  # where a product is rounded up
 
 
-def sizes(n_rows: int, batch_size: int, n_processes: int = 1) -> list[int]:
+def split_sizes(n_rows: int, batch_size: int, n_processes: int = 1) -> list[int]:
     """Return the sizes of the batches of an epoch; each process is to have two rows."""
     full, rest = divmod(n_rows, batch_size)
     sizes = [batch_size] * full + ([rest] if rest else [])
@@ -320,7 +320,7 @@ def on_device(index: Tensor, rows: TrainingRows) -> Tensor:
     source = rows.source
     if isinstance(source.data, Tensor):
         index = index.to(source.data.device)
-    return pinned(index, source.device)
+    return pin_memory(index, source.device)
 
 
 def pack_targets(

@@ -295,7 +295,7 @@ class SklearnCallbacks(Callback):
         )
 
 
-def asked_by_callback(interrupt: KeyboardInterrupt) -> bool:
+def was_stopped_by_callback(interrupt: KeyboardInterrupt) -> bool:
     """Tell skorch's way of stopping early from a user's Ctrl-C.
 
     A callback that wants to stop raises KeyboardInterrupt in a statement of its own; a

@@ -17,7 +17,7 @@ from skmtl.training._callbacks import MemberStopping, Stopping
 from skmtl.training._judging import TaskStopping
 from skmtl.training._members_net import ELEMENTWISE, MembersNet
 from skmtl.training._net import MultiTaskNet
-from skmtl.training._state import state_of_callback
+from skmtl.training._state import get_callback_state
 
 #: Records of an epoch: one number, one per task, or one per pair of tasks.
 NUMBERS = {
@@ -100,7 +100,7 @@ def check_optimizer_state(
         shape = list(parameter.shape)
         if n_estimators is not None:
             shape[0] = n_estimators
-        _check_entry(_entry_like(optimizer, parameter), values, shape)
+        _check_entry(_match_entry(optimizer, parameter), values, shape)
 
 
 def _check_entry(
@@ -111,16 +111,16 @@ def _check_entry(
         not values or example is None or example.keys() == values.keys(), "its state"
     )
     for name, value in values.items():
-        one = name == "step" if example is None else _size(example[name]) == 1
+        one = name == "step" if example is None else _count_bytes(example[name]) == 1
         fits = value.shape in ((), (1,)) if one else list(value.shape) == shape
         _require(fits and value.is_floating_point(), f"its {name}")
 
 
-def _size(value: Any) -> int:
+def _count_bytes(value: Any) -> int:
     return value.numel() if torch.is_tensor(value) else 1
 
 
-def _entry_like(
+def _match_entry(
     optimizer: torch.optim.Optimizer, parameter: Tensor
 ) -> Mapping[str, Any] | None:
     """Return what the optimizer keeps of a parameter of shape (2, 3) after a step."""
@@ -255,7 +255,7 @@ def _check_callback(net: Any, callback: Any, state: Any) -> None:
     """Check the state of a callback of this package; those of users know theirs."""
     if not type(callback).__module__.startswith("skmtl."):
         return
-    expected = state_of_callback(callback)
+    expected = get_callback_state(callback)
     _require(state.keys() == expected.keys(), "its callbacks")
     state = state.get("state_dict", state)
     for name, value in state.items():

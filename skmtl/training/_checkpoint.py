@@ -14,7 +14,7 @@ from skmtl._core.atomic_file import remove_abandoned, replace_file
 from skmtl._core.validation import warn_user
 from skmtl.exceptions import CheckpointWarning
 from skmtl.training._check_state import check_state
-from skmtl.training._state import restore, state_of, unplain
+from skmtl.training._state import from_plain, get_training_state, restore
 
 #: The form of the files; a reader refuses any other.
 FORMAT = 2
@@ -78,7 +78,7 @@ class Checkpoints:
             If its state, though checked, cannot be given to the net.
         """
         # Other processes need not see the folder.
-        n_done, state = net.processes.of_main(lambda: self._newest(net, epochs))
+        n_done, state = net.processes.of_main(lambda: self._find_newest(net, epochs))
         if n_done:
             try:
                 restore(net, batches, state)
@@ -90,14 +90,14 @@ class Checkpoints:
                 ) from error
         return int(n_done)
 
-    def _newest(self, net: Any, epochs: int) -> tuple[int, dict[str, Any]]:
+    def _find_newest(self, net: Any, epochs: int) -> tuple[int, dict[str, Any]]:
         """Read the newest checkpoint that can be used; zero epochs without one."""
-        for path in self._files() if self.resume else []:
+        for path in self._list_files() if self.resume else []:
             try:
                 n_done, state = read(path, self.fingerprint, epochs)
-                check_state(net, unplain(state), n_done)
+                check_state(net, from_plain(state), n_done)
             except (CheckpointError, OSError) as error:
-                _warn(f"The checkpoint {str(path)!r} is not used: {_reason(error)}.")
+                _warn(f"The checkpoint {str(path)!r} is not used: {_explain(error)}.")
                 continue
             except Exception:  # noqa: BLE001 -- a state may hold anything
                 _warn(
@@ -130,14 +130,14 @@ class Checkpoints:
             return
         path = self.folder / f"{self.fingerprint}-{n_done:07d}.pt"
         try:
-            write(path, self.fingerprint, n_done, state_of(net, batches))
+            write(path, self.fingerprint, n_done, get_training_state(net, batches))
             self._kept = [*(p for p in self._kept if p != path), path][-N_KEPT:]
-            self._tidy()
+            self._remove_old()
         except (OSError, TypeError) as error:
             if not self._warned:
                 _warn(
                     f"No checkpoint was written to {str(self.folder)!r}, and training "
-                    f"goes on without: {_reason(error)}."
+                    f"goes on without: {_explain(error)}."
                 )
             self._warned = True
 
@@ -161,14 +161,14 @@ class Checkpoints:
             f"{str(self.folder)!r}."
         )
 
-    def _files(self) -> list[Path]:
+    def _list_files(self) -> list[Path]:
         """Return the checkpoints of the fit, the newest first."""
         paths = self.folder.glob(f"{self.fingerprint}-*.pt")
         return sorted((path for path in paths if path.is_file()), reverse=True)
 
-    def _tidy(self) -> None:
+    def _remove_old(self) -> None:
         """Delete all but the newest that this fit has used, and what is left over."""
-        for path in self._files():
+        for path in self._list_files():
             if path not in self._kept:
                 path.unlink(missing_ok=True)
         remove_abandoned(self.folder, rf"{re.escape(self.fingerprint)}-\d+\.pt")
@@ -201,7 +201,7 @@ def write(path: Path, fingerprint: str, n_done: int, state: dict[str, Any]) -> N
     with replace_file(path) as temporary, open(temporary, "wb") as file:
         file.write(line)
         file.write(content)
-        file.write(_checksum(line, content))
+        file.write(_compute_checksum(line, content))
 
 
 def read(path: Path, fingerprint: str, epochs: int) -> tuple[int, dict[str, Any]]:
@@ -241,7 +241,7 @@ def read(path: Path, fingerprint: str, epochs: int) -> tuple[int, dict[str, Any]
     if owner != fingerprint:
         raise CheckpointError("it belongs to other settings or data")
     content, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
-    if _checksum(line, content) != checksum:
+    if _compute_checksum(line, content) != checksum:
         raise CheckpointError("it is truncated or damaged")
     if type(n_done) is not int or not 1 <= n_done <= epochs:
         raise CheckpointError(f"it is of epoch {n_done!r}, and the fit has {epochs}")
@@ -252,13 +252,13 @@ def read(path: Path, fingerprint: str, epochs: int) -> tuple[int, dict[str, Any]
     return n_done, state
 
 
-def _checksum(line: bytes, content: bytes | memoryview) -> bytes:
+def _compute_checksum(line: bytes, content: bytes | memoryview) -> bytes:
     checksum = hashlib.sha256(line)
     checksum.update(content)
     return checksum.hexdigest().encode()
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return text[:1].lower() + text[1:].rstrip(".")
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
 from skmtl.training._module import ForwardPass, MultiTaskModule
-from skmtl.training._runtime import reusable_graphs
+from skmtl.training._runtime import allow_reusable_graphs
 
 
 @functools.cache
@@ -41,7 +41,9 @@ def check_compiles(backend: str, device_type: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what torch itself imports
-            compiled(_tried, backend)(torch.zeros(2, device=device_type))
+            compile_function(_try_compiling, backend)(
+                torch.zeros(2, device=device_type)
+            )
     except Exception as error:
         lines = str(error).partition("raised:\n")
         why = (lines[2] or lines[0]).strip().partition("\n")[0]
@@ -52,11 +54,11 @@ def check_compiles(backend: str, device_type: str) -> None:
         ) from error
 
 
-def _tried(X: Tensor) -> Tensor:
+def _try_compiling(X: Tensor) -> Tensor:
     return X.sin() + 1
 
 
-def compiled(
+def compile_function(
     function: Callable[..., Any], backend: Any, rows: int = 0
 ) -> Callable[..., Any]:
     """Return a function as torch compiles it, for any number of rows.
@@ -90,7 +92,7 @@ def compiled(
 
 
 @contextmanager
-def compiling(backend: str | None) -> Iterator[None]:
+def use_compiler(backend: str | None) -> Iterator[None]:
     """Let torch compile so that graphs can be walked twice.
 
     Parameters
@@ -98,7 +100,7 @@ def compiling(backend: str | None) -> Iterator[None]:
     backend : str or None
         Name of a backend of torch.compile; None changes nothing.
     """
-    with nullcontext() if backend is None else reusable_graphs():
+    with nullcontext() if backend is None else allow_reusable_graphs():
         yield
 
 
@@ -121,7 +123,7 @@ def compile_forward(
     """
     if backend is None:
         return MultiTaskModule.trace
-    return compiled(
+    return compile_function(
         MultiTaskModule.trace, PartitionedBackend(backend) if task_by_task else backend
     )
 
@@ -143,7 +145,7 @@ class PartitionedBackend:
 
     def __call__(self, module: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         """Compile a graph that torch has traced."""
-        part = _parts(module.graph)
+        part = _split_graph(module.graph)
         if not any(part.values()):
             return self.compile(module, inputs)  # type: ignore[no-any-return]
         whole = split_module(module, None, part.__getitem__)  # type: ignore[arg-type]
@@ -152,7 +154,7 @@ class PartitionedBackend:
         return whole
 
 
-def _parts(graph: fx.Graph) -> dict[fx.Node, int]:
+def _split_graph(graph: fx.Graph) -> dict[fx.Node, int]:
     """Return the part of each node: the most outputs on a way to it."""
     outputs = set(graph.output_node().all_input_nodes)
     part: dict[fx.Node, int] = {}

@@ -41,7 +41,7 @@ def uses_own_generator_only(net: MultiTaskNet) -> bool:
     """
     specs = (net.module__sharing, net.module__encoder, net.module__relation)
     parts = [
-        *_modules(net.module_),
+        *_iterate_modules(net.module_),
         *net.weighting_.modules(),
         *(callback for _, callback in net.callbacks_),
         *net.augmentation,
@@ -69,16 +69,16 @@ def has_foreign_modules(module: nn.Module) -> bool:
     """
     return any(
         type(part).__module__.partition(".")[0] not in PACKAGES
-        for part in _modules(module)
+        for part in _iterate_modules(module)
     )
 
 
-def _modules(module: nn.Module) -> Iterator[nn.Module]:
+def _iterate_modules(module: nn.Module) -> Iterator[nn.Module]:
     """Yield all modules, those too that are run with parameters of others."""
     for part in module.modules():
         yield part
         if isinstance(part, FunctionalModule):
-            yield from _modules(part.skeleton)
+            yield from _iterate_modules(part.skeleton)
 
 
 def _is_known(part: Any) -> bool:

@@ -50,7 +50,7 @@ class EpochChoice:
 
     def __init__(self, rows: Sequence[TrainingRows]) -> None:
         self.parts = rows
-        self.rows = [r.numbers().cpu().numpy() for r in rows]
+        self.rows = [r.get_sample_index().cpu().numpy() for r in rows]
         self.group, self.members = group_rows(self.rows, rows[0].source.n_samples)
         n_groups, n_networks = self.members.shape
         self.part = np.arange(n_groups) % min(n_networks, N_PARTS)

@@ -46,7 +46,7 @@ class TaskGradients:
         self.own = [p for p in module.parameters() if p not in shared]
         self._batched = True
 
-    def gramian(
+    def compute_gramian(
         self, trace: ForwardPass, D: Tensor
     ) -> tuple[Tensor, list[Tensor] | None]:
         """Return inner products of the tasks' gradients, and gradients if they exist.
@@ -68,15 +68,15 @@ class TaskGradients:
         """
         features = trace.shared
         if self.at == "parameters" or features is None or not features.requires_grad:
-            jacobian = self.at_parameters(trace, D)
-            return _products(self.processes.totals(jacobian)), jacobian
+            jacobian = self.differentiate_parameters(trace, D)
+            return _multiply_gradients(self.processes.totals(jacobian)), jacobian
         if trace.heads_only and D.shape[1] <= MANY_OUTPUTS:
             gramian = self._gramian_at_heads(trace.mixing, D)
         else:
-            gramian = _products([self.at_features(trace, D)])
+            gramian = _multiply_gradients([self.differentiate_features(trace, D)])
         return self.processes.total(gramian), None  # rows are those of one process
 
-    def at_features(self, trace: ForwardPass, D: Tensor) -> Tensor:
+    def differentiate_features(self, trace: ForwardPass, D: Tensor) -> Tensor:
         """Return the tasks' gradients at shared features.
 
         Parameters
@@ -94,10 +94,12 @@ class TaskGradients:
         if trace.heads_only and trace.mixing is None:
             return self.module.heads.gradients(D)
         features: Tensor = trace.shared  # type: ignore[assignment]
-        (gradients,) = self._jacobian(trace.outputs, [features], D, self._tasks(D))
+        (gradients,) = self._compute_jacobian(
+            trace.outputs, [features], D, self._tasks(D)
+        )
         return gradients
 
-    def at_parameters(
+    def differentiate_parameters(
         self, trace: ForwardPass, D: Tensor, tasks: Tensor | None = None
     ) -> list[Tensor]:
         """Return the tasks' gradients at shared parameters.
@@ -121,7 +123,7 @@ class TaskGradients:
             seeds = self.module.heads.gradients(D)[tasks]
             features: Tensor = trace.shared  # type: ignore[assignment]
             return list(self._rows(features, self.shared, seeds))
-        return self._jacobian(trace.outputs, self.shared, D, tasks)
+        return self._compute_jacobian(trace.outputs, self.shared, D, tasks)
 
     def _tasks(self, D: Tensor) -> Tensor:
         return torch.arange(self.module.n_tasks, device=D.device)
@@ -144,7 +146,7 @@ class TaskGradients:
         C = C.new_zeros(T, C.shape[1]).index_add_(0, owner, C)
         return C.new_zeros(T, T).index_add_(1, owner, C)
 
-    def _jacobian(
+    def _compute_jacobian(
         self, outputs: Tensor, inputs: Sequence[Tensor], D: Tensor, tasks: Tensor
     ) -> list[Tensor]:
         """Return tasks' gradients at some tensors, for each a row per task."""
@@ -162,12 +164,12 @@ class TaskGradients:
     ) -> Sequence[Tensor]:
         if self._batched:
             try:
-                return _gradients(outputs, inputs, seeds, True)
+                return _compute_gradients(outputs, inputs, seeds, True)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:  # of operations that cannot go back for many at once
                 self._batched = False
-        rows = [_gradients(outputs, inputs, seed, False) for seed in seeds]
+        rows = [_compute_gradients(outputs, inputs, seed, False) for seed in seeds]
         return [torch.stack(gradients) for gradients in zip(*rows, strict=True)]
 
     def backward(
@@ -242,7 +244,7 @@ class TaskGradients:
         if features is not None and features.requires_grad:
             combined = self.processes.over_all(
                 partial(weighting.combine, present=present),
-                self.at_features(trace, D),
+                self.differentiate_features(trace, D),
                 dim=1,
             )
             combined = combined.to(features.dtype)  # lower under autocast
@@ -251,7 +253,7 @@ class TaskGradients:
         torch.autograd.backward(roots, [D, None][: len(roots)])
 
 
-def _gradients(
+def _compute_gradients(
     outputs: Tensor, inputs: Sequence[Tensor], seeds: Tensor, batched: bool
 ) -> tuple[Tensor, ...]:
     return torch.autograd.grad(
@@ -265,7 +267,7 @@ def _gradients(
     )
 
 
-def _products(jacobian: Sequence[Tensor]) -> Tensor:
+def _multiply_gradients(jacobian: Sequence[Tensor]) -> Tensor:
     """Return inner products of rows that stand in several tensors."""
     flat = [rows.flatten(1) for rows in jacobian]
     return torch.stack([J @ J.T for J in flat]).sum(dim=0)

@@ -75,7 +75,7 @@ class ValidationScores:
             The means over all members.
         """
         for i, L, Z, own in zip(numbers, losses, outputs, rows, strict=True):
-            index = own.numbers().cpu().numpy()
+            index = own.get_sample_index().cpu().numpy()
             self.scores[i] = self.judge.scores(L, Z[: len(index)], index)
             self.worth[i] = self.judge.worth(self.scores[i])
         means = mean_of_known(self.scores, axis=0)
@@ -146,7 +146,7 @@ class FrozenParameters:
     ) -> None:
         trained = [p for p in parameters if p.requires_grad]
         theirs, others = (
-            [n > 0 for n in processes.totals(_reached(outputs, trained, columns))]
+            [n > 0 for n in processes.totals(_find_reached(outputs, trained, columns))]
             for columns in (of_stopped, ~of_stopped)
         )
         alone = [own & ~used for own, used in zip(theirs, others, strict=True)]
@@ -201,7 +201,7 @@ class FrozenParameters:
                 parameter.index_copy_(0, index, values)
 
 
-def _reached(
+def _find_reached(
     outputs: Tensor, parameters: Sequence[Tensor], columns: Tensor
 ) -> list[Tensor]:
     """Return which slices of parameters some columns of the outputs depend on."""

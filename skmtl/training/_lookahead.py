@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from skmtl.training._batches import Batch
 from skmtl.training._gradients import TaskGradients
-from skmtl.training._runtime import reusable_graphs
+from skmtl.training._runtime import allow_reusable_graphs
 
 #: Tasks that a look steps on. More of them take turns, so that a look costs no more.
 AT_ONCE = 8
@@ -77,7 +77,7 @@ class Lookahead(Callback):
             self.n_batches_ += 1
             if self.n_batches_ % self.every_ == 0:
                 net.module_.eval()
-                with reusable_graphs():
+                with allow_reusable_graphs():
                     self._look(net, getattr(batch, "packed", batch))
                 net.module_.train()
 
@@ -87,7 +87,7 @@ class Lookahead(Callback):
         losses, counts = net.criterion_(trace.outputs, y)
         (D,) = torch.autograd.grad(losses.sum(), trace.outputs, retain_graph=True)
         losses, tasks = losses.detach(), self._next.to(D.device)
-        jacobian = self._gradients.at_parameters(trace, D, tasks)
+        jacobian = self._gradients.differentiate_parameters(trace, D, tasks)
         steps = self._step_sizes(net, losses[tasks], jacobian)
         after = self._losses_after(net, batch, jacobian, steps)
         present = self._trains if counts is None else self._trains & (counts > 0)

@@ -92,17 +92,19 @@ class PackedLoss(nn.Module):
             None where every label of the batch is present and counts the same.
         """
         hard, soft = targets[: len(self.blocks)], targets[len(self.blocks) :]
-        losses, counts = self._hard(outputs, hard, hard_example_mining, processes)
+        losses, counts = self._compute_hard(
+            outputs, hard, hard_example_mining, processes
+        )
         losses, counts = processes.whole(losses, counts, outputs.shape[-2])
         complete = hard_example_mining is None and all(w is None for _, w in hard)
         for S, w in soft:
-            soft_terms = self._soft(outputs, S, w)  # type: ignore[arg-type]
+            soft_terms = self._compute_soft(outputs, S, w)  # type: ignore[arg-type]
             taught, n_taught = processes.whole(*soft_terms, outputs.shape[-2])
             losses = losses + taught
             counts = counts if complete else counts + n_taught  # type: ignore[operator]
         return losses, counts
 
-    def _hard(
+    def _compute_hard(
         self,
         outputs: Tensor,
         targets: Sequence[BlockTarget],
@@ -114,34 +116,38 @@ class PackedLoss(nn.Module):
         counts: list[Tensor] = []
         complete = hard_example_mining is None and all(w is None for _, w in targets)
         for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
-            Z = self._of_block(i, block, outputs)
+            Z = self._compute_block(i, block, outputs)
             loss = self._entries(block, Z, y)
             if not complete:
                 w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
                 if hard_example_mining is not None:
-                    w = w * hard_example_mining.kept(block, Z, y, w, loss, processes)
+                    w = w * hard_example_mining.make_mask(
+                        block, Z, y, w, loss, processes
+                    )
                 counts.append(w.sum(dim=-2))
             parts.append(_mean(loss, w))
-        losses = self._by_task(parts, outputs)
-        return losses, None if complete else self._by_task(counts, outputs)
+        losses = self._sum_by_task(parts, outputs)
+        return losses, None if complete else self._sum_by_task(counts, outputs)
 
-    def _soft(self, outputs: Tensor, S: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    def _compute_soft(
+        self, outputs: Tensor, S: Tensor, w: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return what soft labels add to the losses, and their weights."""
         parts: list[Tensor] = []
         counts: list[Tensor] = []
         for i, block in enumerate(self.blocks):
-            taught = self._taught(i, block, self._of_block(i, block, outputs), S)
+            taught = self._taught(i, block, self._compute_block(i, block, outputs), S)
             parts.append(_mean(taught, w))
             counts.append(w.sum(dim=-2).expand_as(parts[-1]))
-        return self._by_task(parts, outputs), self._by_task(counts, outputs)
+        return self._sum_by_task(parts, outputs), self._sum_by_task(counts, outputs)
 
-    def _of_block(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
+    def _compute_block(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
         """Return a block's outputs, with an axis of classes where it has some."""
         if len(self.blocks) > 1:  # slicing all outputs would still cost a copy
             Z = Z[..., block.start : block.stop]
-        return self._logits(i, block, Z) if block.kind == "multiclass" else Z
+        return self._pad_logits(i, block, Z) if block.kind == "multiclass" else Z
 
-    def _logits(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
+    def _pad_logits(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
         """Return one logit per class, of shape (..., n, n_block_tasks, n_classes)."""
         if block.ragged:  # outputs that no task has can never be chosen
             n_columns = len(block.sizes) * block.size
@@ -162,9 +168,9 @@ class PackedLoss(nn.Module):
 
     def _taught(self, i: int, block: OutputBlock, Z: Tensor, S: Tensor) -> Tensor:
         """Return what soft labels add to every entry of a block."""
-        return self.soft_loss(block.kind, Z, self._of_block(i, block, S))  # type: ignore[misc]
+        return self.soft_loss(block.kind, Z, self._compute_block(i, block, S))  # type: ignore[misc]
 
-    def _by_task(self, parts: list[Tensor], like: Tensor) -> Tensor:
+    def _sum_by_task(self, parts: list[Tensor], like: Tensor) -> Tensor:
         if self.in_order:
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         values = like.new_zeros(*like.shape[:-2], self.n_tasks)

@@ -274,12 +274,12 @@ def try_stacking(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         for spec in (encoder, None):
-            if _tried(modules, spec, input_shape):
+            if _try_vmap(modules, spec, input_shape):
                 return Members(modules, stacked=True, encoder=spec)
     return None
 
 
-def _tried(
+def _try_vmap(
     modules: Sequence[MultiTaskModule],
     encoder: Encoder | None,
     input_shape: tuple[int, ...],

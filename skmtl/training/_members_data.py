@@ -12,7 +12,7 @@ from skmtl.training._batches import (
     BlockTarget,
     TrainingRows,
     on_device,
-    sizes,
+    split_sizes,
 )
 
 
@@ -57,7 +57,7 @@ class MemberBatches:
             part = self.processes.share(part, dim=1)
             flat = part.flatten()
             X, targets = self.rows.source.take(flat), self.rows.labels(flat)
-            targets = _unflattened(targets, part) + self._soft_labels(part)
+            targets = _unflatten(targets, part) + self._soft_labels(part)
             yield X.unflatten(0, part.shape), targets
 
     def _soft_labels(self, index: Tensor) -> list[BlockTarget]:
@@ -78,7 +78,7 @@ class MemberBatches:
             yield (own.rows.take(self.processes.share(part)) for part in parts)  # type: ignore[misc]
 
     def _sizes(self, n_rows: int) -> list[int]:
-        return sizes(n_rows, self.batch_size, self.processes.n)
+        return split_sizes(n_rows, self.batch_size, self.processes.n)
 
 
 class HeldOutBatches:
@@ -93,7 +93,7 @@ class HeldOutBatches:
     def __init__(self, rows: Sequence[TrainingRows]) -> None:
         self.parts = rows
         self.rows = rows[0]
-        own = [r.numbers() for r in rows]
+        own = [r.get_sample_index() for r in rows]
         n = max(map(len, own))
         # Shorter ones repeat their first row, which does not count.
         padded = [torch.cat([o, o[:1].expand(n - len(o))]) for o in own]
@@ -104,10 +104,10 @@ class HeldOutBatches:
     @cached_property
     def targets(self) -> list[BlockTarget]:
         """Labels and weights of each block, of shape (members, n, n_block_tasks)."""
-        targets = _unflattened(self.rows.labels(self.index.flatten()), self.index)
+        targets = _unflatten(self.rows.labels(self.index.flatten()), self.index)
         if self.mask.all():
             return targets
-        return [(y, self._masked(y, w)) for y, w in targets]
+        return [(y, self._mask_padding(y, w)) for y, w in targets]
 
     def of(self, members: Iterable[int]) -> "HeldOutBatches":
         """Return what is held out of some members."""
@@ -120,12 +120,12 @@ class HeldOutBatches:
         """Return labels and weights of some of the rows of each member."""
         return [(y[:, part], w if w is None else w[:, part]) for y, w in self.targets]
 
-    def _masked(self, y: Tensor, w: Tensor | None) -> Tensor:
+    def _mask_padding(self, y: Tensor, w: Tensor | None) -> Tensor:
         mask = self.mask.unsqueeze(2).to(y.device)
         return mask.expand_as(y) if w is None else w * mask
 
 
-def _unflattened(targets: list[BlockTarget], index: Tensor) -> list[BlockTarget]:
+def _unflatten(targets: list[BlockTarget], index: Tensor) -> list[BlockTarget]:
     return [
         (
             y.unflatten(0, index.shape),

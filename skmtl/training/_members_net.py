@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skmtl._core.history import mean_of_known
 from skmtl.training._active import ActiveMembers
-from skmtl.training._compiled import compiled
+from skmtl.training._compiled import compile_function
 from skmtl.training._epoch_choice import EpochChoice
 from skmtl.training._judging import TaskStopping
 from skmtl.training._members import Members, StackedWeighting, try_stacking
@@ -216,7 +216,7 @@ class MembersNet(PredictingMembers):
         if backend is None:
             return members.each()
         if self.stacked:
-            return partial(compiled(_run_each, backend, rows=1), members)
+            return partial(compile_function(_run_each, backend, rows=1), members)
         nets = self._alone
         return lambda X: torch.stack(
             [net._traced(x).outputs for net, x in zip(nets, X, strict=True)]
@@ -243,7 +243,9 @@ class MembersNet(PredictingMembers):
             return
         for net in self._alone:
             net.stop_training_, net._lowest = False, {}
-            net.callbacks_ = [(name, _of_member(c, net)) for name, c in net.callbacks_]
+            net.callbacks_ = [
+                (name, _select_member(c, net)) for name, c in net.callbacks_
+            ]
             net._constants()
             net._trace = self._alone[0]._trace  # which is compiled once for all
         first = self._alone[0]
@@ -433,7 +435,7 @@ class MembersNet(PredictingMembers):
             net.strip(callbacks, keep_optimizer)
 
 
-def _of_member(callback: Any, net: MultiTaskNet) -> Any:
+def _select_member(callback: Any, net: MultiTaskNet) -> Any:
     """Return a schedule of a member's own where it goes on after each batch."""
     if not steps_by_batch(callback) or net.number == 0:
         return callback

@@ -39,7 +39,7 @@ class PredictingMembers(MultiTaskNet):
             return super()._outputs_of_rows(rows)
         choice = EpochChoice(rows.parts)
         self.predict_held_out(choice)
-        return choice.outputs(self.criterion_.blocks)[rows.rows.numbers()]
+        return choice.outputs(self.criterion_.blocks)[rows.rows.get_sample_index()]
 
     def outputs(self, source: InputSource | SelectedRows) -> Tensor:
         """Return packed outputs of the mean prediction, (n, n_outputs), on the CPU."""

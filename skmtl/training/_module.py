@@ -16,7 +16,7 @@ from skmtl.encoder._sparse import DIM, SparseInputs
 from skmtl.relation import Relation, RelationModule
 from skmtl.sharing import MixtureModule, Sharing
 from skmtl.sharing._hard import HardModule
-from skmtl.training._runtime import default_modes
+from skmtl.training._runtime import use_default_modes
 
 
 class ForwardPass(NamedTuple):
@@ -236,7 +236,7 @@ class MultiTaskModule(ModuleWithInputs):
         parameter = self.heads.weight
         training = self.training
         self.eval()
-        with default_modes(), torch.no_grad():
+        with use_default_modes(), torch.no_grad():
             if not isinstance(X, Tensor):
                 X = torch.tensor(np.ascontiguousarray(X))
             batch = X.to(parameter.device, self.input_dtype)

@@ -14,24 +14,24 @@ from torch import Tensor
 from skmtl._core.random_source import get_generator
 from skmtl._data.targets import Targets
 from skmtl.exceptions import DivergenceError
-from skmtl.training._augmentation import Augmentation, augmented
+from skmtl.training._augmentation import Augmentation, augment_batch
 from skmtl.training._balance import TaskBalancer
 from skmtl.training._batches import Batch, Batches, BlockTarget, TrainingRows
 from skmtl.training._callbacks import (
     Progress,
-    asked_by_callback,
     keep_best,
+    was_stopped_by_callback,
 )
-from skmtl.training._compiled import compile_forward, compiling
+from skmtl.training._compiled import compile_forward, use_compiler
 from skmtl.training._judging import FrozenParameters, ValidationScores
 from skmtl.training._kept import KeptNet
 from skmtl.training._module import ForwardPass
 from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.training._scoring import (
     ScoringRows,
-    heard_step,
     hears_batches,
     reads_batches,
+    run_heard_step,
 )
 from skmtl.training._selection import HardExampleSelection
 from skmtl.training._tally import EpochLosses
@@ -165,10 +165,10 @@ class MultiTaskNet(KeptNet):
 
     def _train(self, rows: Any, valid: Any, epochs: int) -> None:
         try:
-            with self._balance.graphs(), compiling(self.backend):
+            with self._balance.graphs(), use_compiler(self.backend):
                 self._epochs(rows, valid, epochs)
         except KeyboardInterrupt as interrupt:
-            if not asked_by_callback(interrupt) and not keep_best(self):
+            if not was_stopped_by_callback(interrupt) and not keep_best(self):
                 if self.checkpoints is not None and not interrupt.args:
                     interrupt.args = (self.checkpoints.describe_resuming(),)
                 raise
@@ -257,7 +257,7 @@ class MultiTaskNet(KeptNet):
         n_batches = 0
         for batch in iterator:
             if self._batch_events:
-                step = heard_step(self, batch, prefix, training, step_fn)
+                step = run_heard_step(self, batch, prefix, training, step_fn)
             else:
                 step = step_fn(batch)
             n_rows = step["y_pred"].shape[-2]
@@ -320,7 +320,9 @@ class MultiTaskNet(KeptNet):
         """Make one step; through skorch's closure where something needs it."""
         if self.augmentation:
             with self.processes.own_draws():
-                batch = augmented(batch, self.augmentation, self.module_.code_columns)
+                batch = augment_batch(
+                    batch, self.augmentation, self.module_.code_columns
+                )
         if self._needs_closure:
             step = super().train_step(batch, **fit_params)
         else:

@@ -86,7 +86,7 @@ class PredictingNet(NeuralNet):
             The labels.
         """
         outputs = self._outputs_of(X)
-        return self.targets.predict(outputs, self.targets.codes(outputs))
+        return self.targets.predict(outputs, self.targets.predict_codes(outputs))
 
     def predict_proba(self, X: Any) -> Any:
         """Return probabilities of the classes, as the estimator does.
@@ -128,7 +128,9 @@ class PredictingNet(NeuralNet):
         )
 
     def _outputs_of_rows(self, rows: ScoringRows) -> Tensor:
-        return self.outputs(SelectedRows(rows.rows.source, rows.rows.numbers()))
+        return self.outputs(
+            SelectedRows(rows.rows.source, rows.rows.get_sample_index())
+        )
 
     def outputs_of_each(self, source: InputSource) -> Tensor:
         """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""

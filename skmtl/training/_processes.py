@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from skmtl.training._runtime import SideStream, initial_seed
+from skmtl.training._runtime import SideStream, draw_initial_seed
 
 
 class Processes:
@@ -261,7 +261,7 @@ class AccelerateProcesses(Processes):
 
     def begin_pass(self, *numbers: int) -> None:
         """Let what processes draw for themselves begin anew, by some numbers."""
-        entropy = np.random.SeedSequence([initial_seed(), *numbers, self.rank])
+        entropy = np.random.SeedSequence([draw_initial_seed(), *numbers, self.rank])
         seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
         self._own = SideStream(seed, self.device)
 

@@ -65,7 +65,7 @@ def fit_temperatures(
         inside = (newton >= low) & (newton <= high)
         # The loss is convex: what Newton's method oversteps, halving finds.
         a = torch.where(inside, newton, (low + high) / 2).where(h > 0, a)
-    return a, _least_squares(outputs, targets, blocks, prior, ones)
+    return a, _solve_least_squares(outputs, targets, blocks, prior, ones)
 
 
 def apply_temperatures(
@@ -125,25 +125,25 @@ def average_networks(
             parts.append((share * Z).sum(dim=0))
         elif block.kind == "binary":
             yes, no = F.logsigmoid(Z), F.logsigmoid(-Z)
-            parts.append(_log_mean(yes, share) - _log_mean(no, share))
+            parts.append(_compute_log_mean(yes, share) - _compute_log_mean(no, share))
         else:
             logs = unpad_outputs(block, pad_outputs(block, Z).log_softmax(dim=-1))
-            parts.append(_log_mean(logs, share))
+            parts.append(_compute_log_mean(logs, share))
     return torch.cat(parts, dim=1)
 
 
-def _log_mean(L: Tensor, share: Tensor) -> Tensor:
+def _compute_log_mean(L: Tensor, share: Tensor) -> Tensor:
     return (L + share.log()).logsumexp(dim=0)
 
 
-def _shares(y: Tensor, w: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _compute_shares(y: Tensor, w: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Return weights that sum to one for each task with labels."""
     w = torch.ones_like(y, dtype=dtype) if w is None else w.to(dtype)
     total = w.sum(dim=-2, keepdim=True)
     return w / total.where(total > 0, 1.0)
 
 
-def _least_squares(
+def _solve_least_squares(
     outputs: Tensor,
     targets: Sequence[BlockTarget],
     blocks: Sequence[OutputBlock],
@@ -153,7 +153,10 @@ def _least_squares(
     products, squares = torch.zeros_like(ones), torch.zeros_like(ones)
     for block, (y, w) in zip(blocks, targets, strict=True):
         if block.kind == "regression":
-            span, share = slice(block.start, block.stop), _shares(y, w, ones.dtype)
+            span, share = (
+                slice(block.start, block.stop),
+                _compute_shares(y, w, ones.dtype),
+            )
             mean = prior[..., span]
             added = outputs[..., span] - mean
             products = products + (share * added * (y - mean)).sum((-2, -1))
@@ -177,7 +180,7 @@ class _LogLoss:
         self.block = block
         self.prior = prior[..., span]
         self.added = outputs[..., span] - self.prior
-        self.share = _shares(y, w, outputs.dtype)
+        self.share = _compute_shares(y, w, outputs.dtype)
         self.y = y
         if block.kind == "multiclass":
             self.prior = pad_outputs(block, self.prior)

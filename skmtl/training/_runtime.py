@@ -90,7 +90,7 @@ def use_n_threads(n: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def default_modes() -> Iterator[None]:
+def use_default_modes() -> Iterator[None]:
     """Run in torch's default modes, whatever the modes of the calling thread are.
 
     These are gradients, no inference mode, no autocast and no other default device than
@@ -112,7 +112,7 @@ def default_modes() -> Iterator[None]:
 
 
 @contextmanager
-def default_dtype() -> Iterator[None]:
+def use_default_dtype() -> Iterator[None]:
     """Let new tensors of floats be of float32.
 
     The default type belongs to the process, so threads that change it take turns.
@@ -129,7 +129,7 @@ def default_dtype() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
-def reusable_graphs() -> AbstractContextManager[None]:
+def allow_reusable_graphs() -> AbstractContextManager[None]:
     """Let a module that torch compiles go back several times after one forward pass."""
     return torch._functorch.config.patch(donated_buffer=False)  # type: ignore[no-any-return, attr-defined]
 
@@ -158,7 +158,7 @@ class RandomStateLease:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[RandomStateLease]:
+def use_seed(seed: int, device: torch.device) -> Iterator[RandomStateLease]:
     """Seed the global random states, and bring back what they were.
 
     Those states belong to the process, so threads take turns. Meanwhile, new tensors
@@ -174,7 +174,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[RandomStateLease]:
     before = get_generator()
     try:
         with ExitStack() as states:
-            states.enter_context(_borrowed(seed, device))
+            states.enter_context(_borrow_generator(seed, device))
             use_generator(None)
             yield RandomStateLease(states)
     finally:
@@ -182,9 +182,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[RandomStateLease]:
 
 
 @contextmanager
-def _borrowed(seed: int, device: torch.device) -> Iterator[None]:
+def _borrow_generator(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
-    with _PROCESS, default_dtype(), torch.random.fork_rng(devices):
+    with _PROCESS, use_default_dtype(), torch.random.fork_rng(devices):
         python, numpy = random.getstate(), np.random.get_state()
         _seed_global(seed)
         try:
@@ -194,14 +194,14 @@ def _borrowed(seed: int, device: torch.device) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     """Forget the threads of the parent, which may have had the locks."""
     global _FORKED, _LIMITS, _PROCESS
     _FORKED, _LIMITS, _PROCESS = True, _Limits(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _seed_global(seed: int) -> None:
@@ -210,7 +210,7 @@ def _seed_global(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def initial_seed() -> int:
+def draw_initial_seed() -> int:
     """Return the seed of what training draws from, however much has been drawn."""
     return int((get_generator() or torch.default_generator).initial_seed())
 

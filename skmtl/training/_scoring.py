@@ -78,13 +78,15 @@ class ScoringRows(Dataset):  # type: ignore[misc]
     @property
     def y(self) -> NDArray[Any]:
         """Their labels, of shape (n,) for one task, else (n, n_tasks)."""
-        return decode_labels(self.targets, self.rows.labels(self.rows.numbers()))
+        return decode_labels(
+            self.targets, self.rows.labels(self.rows.get_sample_index())
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, i: Any) -> tuple[Tensor, NDArray[Any]]:
-        index = self.rows.numbers()[i]
+        index = self.rows.get_sample_index()[i]
         X, y = self.rows.take(index.reshape(-1))
         labels = decode_labels(self.targets, y)
         return (X, labels) if index.ndim else (X[0], labels[0])
@@ -166,13 +168,13 @@ def decode_labels(targets: Targets, packed: Sequence[BlockTarget]) -> NDArray[An
             codes[:, tasks] = y.cpu().numpy()
         if w is not None:
             missing[:, tasks] = (w == 0).cpu().numpy()
-    labels = _joined(targets, codes, values)
+    labels = _join_batches(targets, codes, values)
     if missing.any():
         labels = _with_missing(labels, missing)
     return labels[:, 0] if targets.one_d else labels
 
 
-def _joined(
+def _join_batches(
     targets: Targets, codes: NDArray[np.int64], values: NDArray[np.float64]
 ) -> NDArray[Any]:
     regression = np.array([kind == "regression" for kind in targets.kinds])
@@ -223,7 +225,7 @@ def hears_batches(callback: Callback) -> bool:
     bool
         False also for callbacks of skorch whose settings have them do nothing.
     """
-    if not _overrides(callback, "on_batch_begin", "on_batch_end"):
+    if not _is_overridden(callback, "on_batch_begin", "on_batch_end"):
         return False
     if _has_hook_of(callback, (EpochScoring, TensorBoard)):
         return False  # nets of several tasks cache no predictions
@@ -265,20 +267,20 @@ def steps_by_batch(callback: Callback) -> bool:
     return isinstance(callback, LRScheduler) and callback.step_every == "batch"
 
 
-def _overrides(callback: Callback, *hooks: str) -> bool:
+def _is_overridden(callback: Callback, *hooks: str) -> bool:
     kind = type(callback)
     return any(getattr(kind, hook) is not getattr(Callback, hook) for hook in hooks)
 
 
 def _has_hook_of(callback: Callback, kinds: tuple[type, ...]) -> bool:
     """Return whether a callback does with batches what a class of skorch does."""
-    if _overrides(callback, "on_batch_begin"):
+    if _is_overridden(callback, "on_batch_begin"):
         return False
     hook: Callable[..., Any] = type(callback).on_batch_end
     return any(hook is kind.on_batch_end for kind in kinds)  # type: ignore[attr-defined]
 
 
-def heard_step(
+def run_heard_step(
     net: Any, batch: Any, prefix: str, training: bool, step_fn: Callable[..., Any]
 ) -> dict[str, Any]:
     """Make a step that callbacks hear of, and record its loss for them.

@@ -27,7 +27,7 @@ class HardExampleSelection:
     fraction: float
 
     @torch.no_grad()
-    def kept(
+    def make_mask(
         self,
         block: OutputBlock,
         Z: Tensor,
@@ -60,15 +60,15 @@ class HardExampleSelection:
             and those as hard as a kept one are kept, so that weights are repetitions.
         """
         y = y if block.kind == "regression" else y.long()  # a type that is sent
-        kept = partial(self._kept, block)
+        kept = partial(self._make_block_mask, block)
         return processes.over_all(kept, Z, y, w, loss)
 
-    def _kept(
+    def _make_block_mask(
         self, block: OutputBlock, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
     ) -> Tensor:
         # Of two classes, and in regression, the order of margins is that of losses.
         by_margin = self.by == "margin" and block.kind == "multiclass"
-        hardness = _negative_margin(Z, y) if by_margin else loss
+        hardness = _compute_negative_margin(Z, y) if by_margin else loss
         hardness = hardness.where(w > 0, -torch.inf)
         hardest, order = hardness.sort(dim=0, descending=True)
         weight = w.gather(0, order).cumsum(dim=0)
@@ -79,17 +79,17 @@ class HardExampleSelection:
         kept = ~(hardness < _as_hard(bound))
         if block.kind == "regression":
             return kept
-        return kept | _hardest(hardness, y, max(block.size, 2))
+        return kept | _find_hardest(hardness, y, max(block.size, 2))
 
 
-def _negative_margin(Z: Tensor, y: Tensor) -> Tensor:
+def _compute_negative_margin(Z: Tensor, y: Tensor) -> Tensor:
     """Return by how much the largest other logit exceeds that of the true class."""
     own = y.long().unsqueeze(-1)
     others = Z.scatter(-1, own, -torch.inf).amax(dim=-1)
     return others - Z.gather(-1, own).squeeze(-1)
 
 
-def _hardest(hardness: Tensor, y: Tensor, n_classes: int) -> Tensor:
+def _find_hardest(hardness: Tensor, y: Tensor, n_classes: int) -> Tensor:
     """Tell which labels are the hardest of their class in the batch."""
     hardness, y = hardness.T, y.T.long()  # (tasks, n)
     best = hardness.new_full((len(y), n_classes), -torch.inf)

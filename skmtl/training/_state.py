@@ -25,7 +25,9 @@ ARRAY, NUMBER = "numpy array", "numpy number"
 PLAIN = (bool, int, float, str, type(None))
 
 
-def state_of(net: MultiTaskNet, batches: Batches | MemberBatches) -> dict[str, Any]:
+def get_training_state(
+    net: MultiTaskNet, batches: Batches | MemberBatches
+) -> dict[str, Any]:
     """Return all that the next epochs depend on.
 
     Parameters
@@ -41,14 +43,14 @@ def state_of(net: MultiTaskNet, batches: Batches | MemberBatches) -> dict[str, A
         Tensors and plain values; tensors share memory with those of the net.
     """
     state = {
-        "net": _state_of_net(net),
+        "net": _get_net_state(net),
         "callbacks": {
-            name: state_of_callback(callback) for name, callback in net.callbacks_
+            name: get_callback_state(callback) for name, callback in net.callbacks_
         },
         "random": random_states(torch.device(net.device)),
-        "batches": [generator.get_state() for generator in _generators(batches)],
+        "batches": [generator.get_state() for generator in _get_generators(batches)],
     }
-    return plain(state)  # type: ignore[no-any-return]
+    return to_plain(state)  # type: ignore[no-any-return]
 
 
 def restore(
@@ -65,39 +67,41 @@ def restore(
     state : dict
         What `state_of` has returned.
     """
-    state = unplain(state)
+    state = from_plain(state)
     _restore_net(net, state["net"])
     for name, callback in net.callbacks_:
         if name in state["callbacks"]:  # a progress bar may be new
             _restore(callback, state["callbacks"][name])
-    for generator, known in zip(_generators(batches), state["batches"], strict=True):
+    for generator, known in zip(
+        _get_generators(batches), state["batches"], strict=True
+    ):
         generator.set_state(known)
     set_random_states(state["random"], torch.device(net.device))
 
 
-def _state_of_net(net: MultiTaskNet) -> dict[str, Any]:
-    state = _attributes(net, OF_NET)
+def _get_net_state(net: MultiTaskNet) -> dict[str, Any]:
+    state = _get_attributes(net, OF_NET)
     # What callbacks have recorded of batches is for the epoch they are in.
     state["history"] = [epoch | {"batches": []} for epoch in net.history.to_dicts()]
     if net.judging is not None:
-        state["judging"] = _attributes(net.judging, OF_JUDGING)
+        state["judging"] = _get_attributes(net.judging, OF_JUDGING)
     if isinstance(net, MembersNet):
-        state |= _attributes(net, OF_MEMBERS)
+        state |= _get_attributes(net, OF_MEMBERS)
         state["active"] = net.active.order, net.active.n_estimators
         if net.choice is not None:
             state["choice"] = net.choice.state()
         if not net.stacked:
-            state["alone"] = [_state_of_net(alone) for alone in net._alone]
+            state["alone"] = [_get_net_state(alone) for alone in net._alone]
             return state
     state["schedules"] = {
-        name: state_of_callback(callback)
+        name: get_callback_state(callback)
         for name, callback in net.callbacks_
         if steps_by_batch(callback)
     }
     state["module"] = net.module_.state_dict()
     state["weighting"] = net.weighting_.state_dict()
     state["optimizer"] = net.optimizer_.state_dict()
-    state["balance"] = _attributes(net._balance, OF_BALANCE)
+    state["balance"] = _get_attributes(net._balance, OF_BALANCE)
     if net._stopped is not None:
         state["stopped"] = net._stopped.state(list(net.module_.parameters()))
     return state
@@ -130,7 +134,7 @@ def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
         net._stopped = FrozenParameters.of_state(parameters, state["stopped"])
 
 
-def _attributes(owner: Any, names: Iterable[str]) -> dict[str, Any]:
+def _get_attributes(owner: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(owner, name) for name in names}
 
 
@@ -139,12 +143,12 @@ def _set_attributes(owner: Any, names: Iterable[str], state: dict[str, Any]) -> 
         setattr(owner, name, state[name])
 
 
-def _generators(batches: Batches | MemberBatches) -> list[torch.Generator]:
+def _get_generators(batches: Batches | MemberBatches) -> list[torch.Generator]:
     parts = batches.parts if isinstance(batches, MemberBatches) else [batches]
     return [part.generator for part in parts if part.generator is not None]
 
 
-def state_of_callback(callback: Any) -> dict[str, Any]:
+def get_callback_state(callback: Any) -> dict[str, Any]:
     """Return the attributes that training has set, as far as they are plain.
 
     Parameters
@@ -158,12 +162,14 @@ def state_of_callback(callback: Any) -> dict[str, Any]:
         Tensors and plain values by name.
     """
     if hasattr(callback, "state_dict"):
-        return {"state_dict": plain(callback.state_dict())}
+        return {"state_dict": to_plain(callback.state_dict())}
     state = {}
     for name, value in vars(callback).items():
         if name.endswith("_"):
             try:
-                state[name] = plain(value.state_dict() if _has_state(value) else value)
+                state[name] = to_plain(
+                    value.state_dict() if _has_state(value) else value
+                )
             except TypeError:  # such as a progress bar, which begins anew
                 continue
     return state
@@ -185,7 +191,7 @@ def _restore(callback: Any, state: dict[str, Any]) -> None:
             setattr(callback, name, value)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return a value with marks in place of what only numpy can read.
 
     Parameters
@@ -210,22 +216,22 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return {ARRAY: torch.from_numpy(np.array(value))}
     if isinstance(value, dict):
-        return {plain_key(key): plain(entry) for key, entry in value.items()}
+        return {to_plain_key(key): to_plain(entry) for key, entry in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(map(plain, value))
+        return type(value)(map(to_plain, value))
     if type(value) in PLAIN:
         return value
     raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
 
 
-def plain_key(key: Any) -> Any:
+def to_plain_key(key: Any) -> Any:
     """Return a key of a dict after checking that it is a number or a string."""
     if type(key) not in PLAIN:
         raise TypeError(f"a checkpoint cannot hold a {type(key).__name__} as a key")
     return key
 
 
-def unplain(value: Any) -> Any:
+def from_plain(value: Any) -> Any:
     """Return what `plain` was given.
 
     Parameters
@@ -243,7 +249,7 @@ def unplain(value: Any) -> Any:
             return value[ARRAY].numpy()
         if value.keys() == {NUMBER}:
             return value[NUMBER].numpy()[()]
-        return {key: unplain(entry) for key, entry in value.items()}
+        return {key: from_plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(unplain, value))
+        return type(value)(map(from_plain, value))
     return value

@@ -349,12 +349,12 @@ class GradientWeighting(Weighting):
         """
 
 
-def positive(losses: Tensor) -> Tensor:
+def clamp_positive(losses: Tensor) -> Tensor:
     """Return losses, detached, that can be divided by and have a logarithm."""
     return losses.detach().clamp_min(torch.finfo(losses.dtype).eps)
 
 
-def softmax_of_present(
+def compute_present_softmax(
     logits: Tensor, present: Tensor | None, temperature: float = 1.0
 ) -> Tensor:
     """Return the softmax over the tasks present, of shape (n_tasks,)."""

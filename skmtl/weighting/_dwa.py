@@ -13,8 +13,8 @@ from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     Weighting,
     WeightingModule,
-    positive,
-    softmax_of_present,
+    clamp_positive,
+    compute_present_softmax,
 )
 
 
@@ -77,10 +77,10 @@ class _DWA(WeightingModule):
         self.register_buffer("last", torch.full((n_tasks,), math.nan))
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        return softmax_of_present(self.ratios, present, self.temperature)
+        return compute_present_softmax(self.ratios, present, self.temperature)
 
     def after_epoch(self, losses: Tensor) -> None:
         losses = losses.to(self.last)
-        ratios = positive(losses) / positive(self.last)
+        ratios = clamp_positive(losses) / clamp_positive(self.last)
         self.ratios.copy_(ratios.where(~ratios.isnan(), self.ratios))
         self.last.copy_(losses.where(~losses.isnan(), self.last))

@@ -12,8 +12,8 @@ from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     Weighting,
     WeightingModule,
-    positive,
-    softmax_of_present,
+    clamp_positive,
+    compute_present_softmax,
 )
 
 #: Adam's decay rates and the term that keeps it from dividing by zero.
@@ -93,11 +93,11 @@ class _FAMO(WeightingModule):
             self.register_buffer(name, torch.zeros(n_tasks))
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        return softmax_of_present(self.logits, present) / positive(losses)
+        return compute_present_softmax(self.logits, present) / clamp_positive(losses)
 
     def after_step(self, before: Tensor, after: Tensor, present: Tensor | None) -> None:
-        z = softmax_of_present(self.logits, present)
-        fall = (positive(before) / positive(after)).log()
+        z = compute_present_softmax(self.logits, present)
+        fall = (clamp_positive(before) / clamp_positive(after)).log()
         gradient = z * (fall - z @ fall) + self.weight_decay * self.logits
         here = torch.ones_like(z) if present is None else present.to(z)
         self.steps.add_(here)

@@ -68,7 +68,7 @@ class GradVac(GradientWeighting):
         return _GradVac(n_tasks, self.decay)
 
 
-def _sine(cosine: NDArray[Any]) -> NDArray[Any]:
+def _compute_sine(cosine: NDArray[Any]) -> NDArray[Any]:
     # Not zero: a gradient would have to grow without bounds to lie along another.
     return np.sqrt((1 - cosine**2).clip(min=1e-12))  # type: ignore[no-any-return]
 
@@ -96,8 +96,8 @@ class _GradVac(SolverModule):
             cosine = cosine.clip(-1, 1)
             goal = np.where(others == rows, -2, usual[pair])  # never itself
             usual[pair] += self.decay * (cosine - usual[pair])
-            turn = goal * _sine(cosine) - cosine * _sine(goal)
-            turn *= norm / (norms[others] * _sine(goal))
+            turn = goal * _compute_sine(cosine) - cosine * _compute_sine(goal)
+            turn *= norm / (norms[others] * _compute_sine(goal))
             shares = np.where(cosine < goal, turn, 0)
             turned[rows, others] += shares
             inner += shares[:, None] * gramian[others]

@@ -49,7 +49,9 @@ class LabelShift:
         weight = np.ones(len(task.labels)) if task.weight is None else task.weight
         if not weight.any():
             return cls(P, P, edges, 0.0)
-        counts = np.bincount(_codes(task.labels, edges), weight, minlength=len(P))
+        counts = np.bincount(
+            _encode_labels(task.labels, edges), weight, minlength=len(P)
+        )
         half = 0.5 / np.count_nonzero(weight)
         return cls(P, counts / counts.sum(), edges, half)
 
@@ -69,7 +71,7 @@ class LabelShift:
         Q = np.maximum(self._Q, np.finfo(np.float64).tiny)
         ratios = np.zeros(len(self.P))
         np.divide(self.P, Q, out=ratios, where=self.P > 0)
-        label_ratios: NDArray[np.float64] = ratios[_codes(labels, self.edges)]
+        label_ratios: NDArray[np.float64] = ratios[_encode_labels(labels, self.edges)]
         return label_ratios
 
 
@@ -90,18 +92,20 @@ def label_shifts(tasks: Sequence[Any], target: Any, n_bins: int) -> list[LabelSh
     list of LabelShift
         One per task.
     """
-    entries = _entries(target, [task.name for task in tasks])
+    entries = _read_entries(target, [task.name for task in tasks])
     return [
-        LabelShift.from_labels(task, _distribution(task, entry, n_bins))
+        LabelShift.from_labels(task, _read_distribution(task, entry, n_bins))
         for task, entry in zip(tasks, entries, strict=True)
     ]
 
 
-def _codes(labels: NDArray[Any], edges: NDArray[np.float64] | None) -> NDArray[Any]:
+def _encode_labels(
+    labels: NDArray[Any], edges: NDArray[np.float64] | None
+) -> NDArray[Any]:
     return labels if edges is None else np.searchsorted(edges, labels, side="right")
 
 
-def _entries(target: Any, names: list[Any]) -> list[Any]:
+def _read_entries(target: Any, names: list[Any]) -> list[Any]:
     """Return what is given of each task."""
     if target is None:
         return [None] * len(names)
@@ -121,7 +125,7 @@ def _entries(target: Any, names: list[Any]) -> list[Any]:
     return list(target)
 
 
-def _distribution(task: Any, entry: Any, n_bins: int) -> NDArray[np.float64]:
+def _read_distribution(task: Any, entry: Any, n_bins: int) -> NDArray[np.float64]:
     """Return the checked target of a task, over its classes or bins."""
     classes = None if task.classes is None else task.classes.tolist()
     n = n_bins if classes is None else len(classes)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from skmtl.weighting._base import Weighting, WeightingModule, positive
+from skmtl.weighting._base import Weighting, WeightingModule, clamp_positive
 
 
 class LogSum(Weighting):
@@ -39,4 +39,4 @@ class LogSum(Weighting):
 
 class _LogSum(WeightingModule):
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        return positive(losses).reciprocal()
+        return clamp_positive(losses).reciprocal()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skmtl._core.random_source import get_generator
-from skmtl.weighting._base import Weighting, WeightingModule, softmax_of_present
+from skmtl.weighting._base import Weighting, WeightingModule, compute_present_softmax
 
 
 class RLW(Weighting):
@@ -37,4 +37,4 @@ class RLW(Weighting):
 class _RLW(WeightingModule):
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
         logits = torch.empty_like(losses).normal_(generator=get_generator())
-        return softmax_of_present(logits, present)
+        return compute_present_softmax(logits, present)

@@ -13,8 +13,8 @@ from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     Weighting,
     WeightingModule,
-    positive,
-    softmax_of_present,
+    clamp_positive,
+    compute_present_softmax,
 )
 
 
@@ -81,9 +81,9 @@ class _STCH(WeightingModule):
         self.register_buffer("nadir", torch.full((n_tasks,), math.nan))
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        losses = positive(losses)
-        worse = (losses / positive(self.nadir)).log().nan_to_num(nan=0.0)
-        return softmax_of_present(worse, present, self.mu) / losses
+        losses = clamp_positive(losses)
+        worse = (losses / clamp_positive(self.nadir)).log().nan_to_num(nan=0.0)
+        return compute_present_softmax(worse, present, self.mu) / losses
 
     def after_epoch(self, losses: Tensor) -> None:
         first = losses.to(self.nadir)

@@ -9,8 +9,8 @@ from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     Weighting,
     WeightingModule,
-    positive,
-    softmax_of_present,
+    clamp_positive,
+    compute_present_softmax,
 )
 
 
@@ -66,5 +66,5 @@ class _UWSO(WeightingModule):
         self.temperature = temperature
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
-        inverses = positive(losses).reciprocal()
-        return softmax_of_present(inverses, present, self.temperature)
+        inverses = clamp_positive(losses).reciprocal()
+        return compute_present_softmax(inverses, present, self.temperature)

@@ -386,7 +386,7 @@ def test_what_is_no_table_of_labels_is_refused(y, message):
 
 def test_restricted_keeps_the_labels_of_some_rows():
     (column,) = read_labels([1, None, 3, 4]).columns
-    kept = column.restricted(np.array([True, True, False, True]))
+    kept = column.restrict(np.array([True, True, False, True]))
     assert_array_equal(kept.values, [1, 4])
     assert_array_equal(kept.present, [True, False, False, True])
 

@@ -5,14 +5,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits, load_wine
 
-from skmtl._data.stratification import holdout_split, stratified_folds
+from skmtl._data.stratification import make_stratified_folds, split_holdout
 
 DIGITS = load_digits().target
 TASKS = [DIGITS, DIGITS % 2, np.isin(DIGITS, [0, 6, 8, 9]).astype(int)]
 
 
 def split(labels, fraction=0.1, seed=0):
-    return holdout_split(labels, fraction, np.random.RandomState(seed))
+    return split_holdout(labels, fraction, np.random.RandomState(seed))
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.25, 0.5])
@@ -97,10 +97,10 @@ def test_folds_are_of_one_size_and_share_the_rarest_label_evenly(n_folds):
     rare[::9] = 1  # of 11 rows
     numbers = np.where(np.arange(99) % 4, np.arange(99) / 7, np.nan)
     labels = [rare, numbers, np.full(99, -1)]
-    fold = stratified_folds(labels, n_folds, np.random.RandomState(0))
+    fold = make_stratified_folds(labels, n_folds, np.random.RandomState(0))
     assert np.ptp(np.bincount(fold, minlength=n_folds)) <= 1
     assert np.ptp(np.bincount(fold[rare == 1], minlength=n_folds)) <= 1
-    again = stratified_folds(labels, n_folds, np.random.RandomState(0))
+    again = make_stratified_folds(labels, n_folds, np.random.RandomState(0))
     assert_array_equal(fold, again)
 
 
@@ -109,5 +109,7 @@ def test_a_task_of_numbers_may_have_no_label():
     alone = split(labels[:1])
     for one, both in zip(alone, split(labels), strict=True):
         assert_array_equal(one, both)
-    folds = stratified_folds(labels, 2, np.random.RandomState(0))
-    assert_array_equal(folds, stratified_folds(labels[:1], 2, np.random.RandomState(0)))
+    folds = make_stratified_folds(labels, 2, np.random.RandomState(0))
+    assert_array_equal(
+        folds, make_stratified_folds(labels[:1], 2, np.random.RandomState(0))
+    )

@@ -556,4 +556,4 @@ def test_predictions_are_finite_however_far_outputs_are():
     est = MultiTaskRegressor(**SMALL, max_iter=1).fit(X[:, :3], 1e300 * X[:, 3])
     outputs = torch.tensor([[-1e20], [1e20]], dtype=torch.float64)
     largest = np.finfo(np.float64).max
-    assert_array_equal(est._targets.values(outputs), [[-largest], [largest]])
+    assert_array_equal(est._targets.predict_values(outputs), [[-largest], [largest]])

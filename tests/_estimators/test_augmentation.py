@@ -16,7 +16,7 @@ from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
-from skmtl.training import AUGMENTATION, Mixup, MultiTaskModule, Noise, seeded
+from skmtl.training import AUGMENTATION, Mixup, MultiTaskModule, Noise, use_seed
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -87,9 +87,9 @@ def test_only_batches_of_training_are_augmented():
 def test_noise_is_in_units_of_huge_and_tiny_numbers(factor):
     X = torch.randn(50, 3, dtype=torch.float64)
     X[::5, 1] = torch.nan
-    with seeded(0, torch.device("cpu")):
+    with use_seed(0, torch.device("cpu")):
         expected = Noise().inputs(X)
-    with seeded(0, torch.device("cpu")):
+    with use_seed(0, torch.device("cpu")):
         found = Noise().inputs(X * factor) / factor
     torch.testing.assert_close(found, expected, equal_nan=True)
 

@@ -90,7 +90,7 @@ def odds(labels, sampling, n_classes=(2, 3), weight=None, rows=None, trained=Non
     data = TrainingData(np.zeros((n, 1)), labels, weight, np.arange(n))
     rows = np.arange(n) if rows is None else rows
     trained = np.ones(len(labels), bool) if trained is None else np.array(trained)
-    return SamplingWeights(data, rows, n_classes, sampling, trained).of(data)
+    return SamplingWeights(data, rows, n_classes, sampling, trained).from_labels(data)
 
 
 APART = [np.array([0] * 6 + [1] * 2 + [-1] * 2), np.array([-1] * 8 + [0, 2])]

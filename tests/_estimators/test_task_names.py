@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._estimators.report.sections import scores
+from skmtl._estimators.report.sections import make_scores_section
 from skmtl.encoder import MLP
 from skmtl.metrics import (
     ReliabilityDisplay,
@@ -193,7 +193,9 @@ def test_reliability_diagrams_match_tasks():
 
 def test_pages_of_reports_count_the_labels_of_each_task():
     gaps = Y.astype(float).where(np.arange(150)[:, None] >= [0, 30, 99])
-    first, second = (scores(CLASSIFIER, IRIS, gaps[o]) for o in (NAMES, OTHER))
+    first, second = (
+        make_scores_section(CLASSIFIER, IRIS, gaps[o]) for o in (NAMES, OTHER)
+    )
     assert first == second
 
 

@@ -169,7 +169,7 @@ def test_each_task_has_its_own_cut():
     assert_array_equal(np.isnan(thresholds), [False, False, True, True])
     codes = predict_codes(targets, outputs, thresholds)
     assert_array_equal(codes[:, :2], y[:, :2])
-    assert_array_equal(codes[:, 2:], targets.codes(outputs)[:, 2:])
+    assert_array_equal(codes[:, 2:], targets.predict_codes(outputs)[:, 2:])
 
 
 def test_without_both_classes_there_is_no_cut():
@@ -178,7 +178,7 @@ def test_without_both_classes_there_is_no_cut():
     thresholds = tune_thresholds(targets, outputs, labels, None, "f1")
     assert np.isnan(thresholds).all()
     codes = predict_codes(targets, outputs, thresholds)
-    assert_array_equal(codes, targets.codes(outputs))
+    assert_array_equal(codes, targets.predict_codes(outputs))
     weight = np.array([[1.0], [0.0]])
     targets, labels = binary([0, 1])
     assert np.isnan(
@@ -191,7 +191,7 @@ def test_a_cut_at_a_half_is_the_most_probable_class(dtype):
     targets, _ = binary([0, 1])
     outputs = torch.linspace(-1e-6, 1e-6, 101, dtype=dtype)[:, None]
     codes = predict_codes(targets, outputs, np.array([0.5]))
-    assert_array_equal(codes, targets.codes(outputs))
+    assert_array_equal(codes, targets.predict_codes(outputs))
     assert 0 < codes.sum() < 101
 
 

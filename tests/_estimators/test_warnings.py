@@ -139,4 +139,4 @@ def test_every_warning_of_the_package_goes_through_one_function():
         for path in package.rglob("*.py")
         if "warnings.warn(" in path.read_text(encoding="utf-8")
     ]
-    assert found == ["_validation.py"]
+    assert found == ["_core/validation.py"]

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl._core.history import TrainingHistory, mean_cosines
-from skmtl._drawing import HELPS, HURTS, short_names
+from skmtl._drawing import HELPS, HURTS, shorten_names
 from skmtl.inspection import (
     GateUsageDisplay,
     SharingGainDisplay,
@@ -551,7 +551,7 @@ def test_dollar_signs_and_line_breaks_in_names_are_harmless():
 
 def test_long_names_lose_their_middle_but_stay_different():
     names = [*long_names(2), "a" * 60 + "x" + "a" * 60, "a" * 60 + "y" + "a" * 60, 7]
-    short = short_names(names, 30)
+    short = shorten_names(names, 30)
     assert short[0] == "toxicity of com…liver cells 0"
     assert short[2:] == [names[2], names[3], "7"]
     assert len(set(short)) == 5

@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 import skmtl.relation._label_dependence
 from skmtl.inspection import label_dependence
 from skmtl.inspection._permutation import redrawn, swapped
-from skmtl.relation._label_dependence import ContingencyTables, correlation
+from skmtl.relation._label_dependence import ContingencyTables, compute_correlation
 
 METHODS = ["mutual_information", "kl", "correlation", "cooccurrence"]
 SYMMETRIC = ["mutual_information", "correlation"]
@@ -220,7 +220,7 @@ def test_the_scale_of_numbers_is_no_matter():
     rng = np.random.default_rng(0)
     labels = [*rng.normal(size=(2, 30)), rng.integers(0, 3, size=30)]
     far = [np.ldexp(labels[0], 900), np.ldexp(labels[1], -900), labels[2]]
-    expected, found = (correlation(z, [0, 0, 3]) for z in (labels, far))
+    expected, found = (compute_correlation(z, [0, 0, 3]) for z in (labels, far))
     assert abs(expected).min() > 0.01
     assert_array_equal(found, expected)
 

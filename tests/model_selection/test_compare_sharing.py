@@ -528,7 +528,7 @@ def test_what_was_kept_is_not_used_for_anything_else(tmp_path, changed, monkeypa
     elif changed == "settings":
         est = {"one": Counting(log, fail_at=-99.0)}
     elif changed == "version":
-        monkeypatch.setattr("skmtl.__version__", "99.0")
+        monkeypatch.setattr("skmtl.model_selection._cells.version", lambda name: "99")
     else:
         settings["cv"] = [(np.arange(20, 60), np.arange(20))] * 2
     compare_sharing(est, X, Z, **settings)

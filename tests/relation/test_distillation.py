@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._data.labels import read_labels
 from skmtl._data.targets import Targets, group_tasks
-from skmtl._estimators.fitting.distillation import soft_labels
+from skmtl._estimators.fitting.distillation import make_soft_labels
 from skmtl.encoder import MLP
 from skmtl.relation import Distillation
 from skmtl.training import Mixup, PackedLoss
@@ -233,7 +233,7 @@ def test_classes_are_matched_by_label():
     P = [np.array([[0.6, 0.4], [1.0, 0.0]]), np.array([[0.3, 0.7], [0.9, 0.1]])]
     teacher = Teacher(P, [np.array(["c", "a"]), np.array(["y", "x"])])
     targets = targets_of(Y)
-    (S,) = soft_labels(teacher, np.zeros((2, 1)), targets)
+    (S,) = make_soft_labels(teacher, np.zeros((2, 1)), targets)
     first, second = targets.predict_proba(S)
     np.testing.assert_allclose(first, [[0.4, 0, 0.6], [0, 0, 1]])
     np.testing.assert_allclose(second, [[0.7, 0.3], [0.1, 0.9]])
@@ -242,7 +242,9 @@ def test_classes_are_matched_by_label():
 def test_values_are_standardised_as_the_targets():
     Y = np.array([[0.0, 100], [2, 300], [np.nan, 500]])
     teacher = Teacher(values=np.array([[1.0, 300], [3, 100]]))
-    (S,) = soft_labels(teacher, np.zeros((2, 1)), targets_of(Y, ["regression"] * 2))
+    (S,) = make_soft_labels(
+        teacher, np.zeros((2, 1)), targets_of(Y, ["regression"] * 2)
+    )
     scale = np.std([100, 300, 500])
     np.testing.assert_allclose(S, [[0, 0], [2, -200 / scale]])
 
@@ -266,7 +268,7 @@ def test_every_kind_of_classifier_teaches(teacher):
     inner = teacher.estimator if isinstance(teacher, FrozenEstimator) else teacher
     inner.fit(X, Y)
     targets = targets_of(Y)
-    (S,) = soft_labels(teacher, X, targets)
+    (S,) = make_soft_labels(teacher, X, targets)
     P, expected = targets.predict_proba(S), teacher.predict_proba(X)
     for t in range(3):
         second = expected[t][:, 1] if isinstance(expected, list) else expected[:, t]
@@ -278,7 +280,7 @@ def test_one_task_has_a_teacher_too(y):
     X, Y = labels()
     teacher = RandomForestClassifier(5, random_state=0).fit(X, Y[:, y].ravel())
     targets = targets_of(Y[:, y])
-    (S,) = soft_labels(teacher, X, targets)
+    (S,) = make_soft_labels(teacher, X, targets)
     np.testing.assert_allclose(
         targets.predict_proba(S)[0], teacher.predict_proba(X), atol=1e-12
     )
@@ -289,9 +291,11 @@ def test_tasks_of_both_kinds_have_a_teacher():
     Y = np.column_stack([Z[:, 0] > 0, Z[:, 1]])
     teacher = MultiTaskEstimator(**SMALL).fit(X, Y)
     targets = targets_of(Y, ["classification", "regression"])
-    (S,) = soft_labels(teacher, X, targets)
+    (S,) = make_soft_labels(teacher, X, targets)
     np.testing.assert_allclose(targets.predict_proba(S)[0], teacher.predict_proba(X)[0])
-    np.testing.assert_allclose(targets.values(S)[:, 1], teacher.predict(X)[:, 1])
+    np.testing.assert_allclose(
+        targets.predict_values(S)[:, 1], teacher.predict(X)[:, 1]
+    )
 
 
 # ------------------------------------------------------------------------ training

@@ -10,7 +10,7 @@ from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import DSelectK
-from skmtl.sharing._experts import smooth_step
+from skmtl.sharing._experts import apply_smooth_step
 from tests._networks import N_FEATURES, inputs, randomised, table
 
 T = 3
@@ -26,10 +26,10 @@ def test_smooth_step_is_a_cubic_between_two_constants(gamma):
     half = gamma / 2
     z = torch.tensor([-9, -half, 0, half, 9]).double()
     known = torch.tensor([0, 0, 0.5, 1, 1]).double()
-    torch.testing.assert_close(smooth_step(z, gamma), known)
+    torch.testing.assert_close(apply_smooth_step(z, gamma), known)
     z = torch.linspace(-half, half, 11).double().requires_grad_()
     cubic = -2 / gamma**3 * z**3 + 3 / (2 * gamma) * z + 0.5
-    step = smooth_step(z, gamma)
+    step = apply_smooth_step(z, gamma)
     torch.testing.assert_close(step, cubic)
     (slope,) = torch.autograd.grad(step.sum(), z)
     assert (slope[1:-1] > 0).all()
@@ -40,7 +40,7 @@ def test_smooth_step_is_a_cubic_between_two_constants(gamma):
 def test_an_expert_s_probability_is_the_product_over_its_bits(n_experts):
     module = built(DSelectK(n_experts, gamma=3.0))
     randomised(module, 0)
-    S = smooth_step(module.code, 3.0)
+    S = apply_smooth_step(module.code, 3.0)
     P = module.selectors()
     for e in range(n_experts):
         bits = [e >> b & 1 for b in range(S.shape[2])]

@@ -20,7 +20,7 @@ from skmtl.training import (
     pack_targets,
     resolve_augmentation,
 )
-from skmtl.training._augmentation import augmented
+from skmtl.training._augmentation import augment_batch
 from tests._networks import check_spec
 
 pytestmark = pytest.mark.one_version
@@ -88,7 +88,7 @@ def test_batches_keep_form_and_are_changed_out_of_place(name, n, shape):
         X = torch.randn(n, *shape, dtype=dtype)
         _, _, _, y = labels(n, weighted=True)
         before = [v.clone() for v in (X, *(v for pair in y for v in pair))]
-        found, _ = augmented((X, y), [spec])
+        found, _ = augment_batch((X, y), [spec])
         assert found.shape == X.shape
         assert found.dtype == dtype
         assert found.isfinite().all()
@@ -101,7 +101,7 @@ def test_nothing_is_read_back_from_the_device(name):
     # Tensors on the device "meta" have no values: to read one raises an error.
     X = torch.empty(6, 3, 8, 8, device="meta")
     y = [(torch.empty(6, 2, device="meta", dtype=torch.int64), None)]
-    found, targets = augmented((X, y), [AUGMENTATION[name]()])
+    found, targets = augment_batch((X, y), [AUGMENTATION[name]()])
     assert found.device.type == "meta"
     assert all(v is None or v.device.type == "meta" for v in targets[0])
 
@@ -113,7 +113,7 @@ def test_the_seed_decides(name):
     results = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        results.append(augmented((X, y), [AUGMENTATION[name]()])[0])
+        results.append(augment_batch((X, y), [AUGMENTATION[name]()])[0])
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
 
@@ -277,9 +277,9 @@ def test_a_tiny_alpha_mixes_nothing():
 def test_mixing_twice_gives_every_row_four_labels():
     blocks, _, _, targets = labels(20)
     X = torch.randn(20, 4, dtype=torch.float64)
-    _, four = augmented((X, targets), [Mixup(1.0), Mixup(1.0)])
+    _, four = augment_batch((X, targets), [Mixup(1.0), Mixup(1.0)])
     values = X[:, :1]  # a label that is the input shows how labels are mixed
-    mixed, [(y, w)] = augmented((X, [(values, None)]), [Mixup(1.0), Mixup(1.0)])
+    mixed, [(y, w)] = augment_batch((X, [(values, None)]), [Mixup(1.0), Mixup(1.0)])
     y, w = y.reshape(4, 20), w.reshape(4, 20)
     torch.testing.assert_close(w.sum(dim=0), torch.ones(20, dtype=torch.float64))
     torch.testing.assert_close((y * w).sum(dim=0), mixed[:, 0])
@@ -293,7 +293,7 @@ def test_mixing_twice_gives_every_row_four_labels():
 
 def test_augmentations_are_applied_in_order():
     X, y = torch.ones(3, 2), []
-    found, _ = augmented(
+    found, _ = augment_batch(
         (X, y), resolve_augmentation([lambda X: X + 1, lambda X: 3 * X])
     )
     assert found.tolist() == [[6.0, 6.0]] * 3
@@ -322,7 +322,7 @@ def test_codes_of_categories_stay_as_they_are(value):
     X[:, [1, 3]] = X[:, [1, 3]].round()
     codes = torch.tensor([1, 3])
     _, _, _, y = labels(50)
-    found, _ = augmented((X, y), resolve_augmentation(value), codes)
+    found, _ = augment_batch((X, y), resolve_augmentation(value), codes)
     assert torch.equal(found[:, codes], X[:, codes])
     assert (found[:, [0, 2]] != X[:, [0, 2]]).any(dim=0).all()
 
@@ -332,7 +332,7 @@ def test_what_a_callable_does_is_kept_off_the_tape_and_the_table():
         return X.mul_(torch.nn.Parameter(torch.tensor(2.0)))
 
     X = torch.ones(3, 2)
-    found, _ = augmented((X, []), resolve_augmentation(scaled))
+    found, _ = augment_batch((X, []), resolve_augmentation(scaled))
     assert not found.requires_grad
     assert found.tolist() == [[2.0, 2.0]] * 3
     assert X.tolist() == [[1.0, 1.0]] * 3
@@ -345,5 +345,5 @@ def test_a_spec_of_one_s_own_works_like_the_others():
         def inputs(self, X):
             return X + 1
 
-    found, _ = augmented((torch.ones(2, 2), []), resolve_augmentation(Shift()))
+    found, _ = augment_batch((torch.ones(2, 2), []), resolve_augmentation(Shift()))
     assert found.tolist() == [[2.0, 2.0]] * 2

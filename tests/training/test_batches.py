@@ -112,7 +112,7 @@ def test_a_last_batch_of_one_row_joins_the_one_before(n, batch_size, sizes):
 
 
 def test_a_subset_of_a_subset():
-    rows = rows_of(X, np.arange(0, N, 2)).subset(np.array([1, 3])).subset(np.array([1]))
+    rows = rows_of(X, np.arange(0, N, 2)).select(np.array([1, 3])).select(np.array([1]))
     features, [(y, _)] = rows.take(rows.index)
     assert y.tolist() == [[6.0]]
     assert_array_equal(features.numpy(), X[[6]])

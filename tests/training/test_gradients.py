@@ -90,7 +90,7 @@ def test_gramian_is_that_of_gradients_taken_one_by_one(name, gradient_at):
     losses = of(trace.outputs)
     gradients = TaskGradients(module, gradient_at)
     (D,) = torch.autograd.grad(losses.sum(), trace.outputs, retain_graph=True)
-    gramian, _ = gradients.gramian(trace, D)
+    gramian, _ = gradients.compute_gramian(trace, D)
     by_parameters = (
         gradient_at == "parameters" or name == "adapter"
     )  # has no such features
@@ -109,7 +109,9 @@ def test_gramian_does_not_depend_on_the_way_it_is_computed(name, monkeypatch):
         (D,) = torch.autograd.grad(
             of(trace.outputs).sum(), trace.outputs, retain_graph=True
         )
-        found.append(TaskGradients(module, "representation").gramian(trace, D)[0])
+        found.append(
+            TaskGradients(module, "representation").compute_gramian(trace, D)[0]
+        )
     torch.testing.assert_close(*found)
 
 
@@ -118,9 +120,9 @@ def test_tasks_that_do_not_fit_into_one_pass_take_turns(monkeypatch):
     trace = module.trace(inputs(17))
     (D,) = torch.autograd.grad(of(trace.outputs).sum(), trace.outputs)
     gradients = TaskGradients(module, "representation")
-    expected, _ = gradients.gramian(trace, D)
+    expected, _ = gradients.compute_gramian(trace, D)
     monkeypatch.setattr(gradients_module, "SEED_NUMBERS", 2 * D.numel() + 1)
-    torch.testing.assert_close(gradients.gramian(trace, D)[0], expected)
+    torch.testing.assert_close(gradients.compute_gramian(trace, D)[0], expected)
 
 
 @sharers

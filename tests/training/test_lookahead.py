@@ -162,7 +162,7 @@ def test_training_is_the_same_as_without_looks(encoder):
     settings = {"encoder": encoder, "shuffle": True}
     plain, watched = fitted([], **settings), fitted([Lookahead(2)], **settings)
     assert watched.loss_curve_ == plain.loss_curve_
-    np.testing.assert_array_equal(watched._outputs(X), plain._outputs(X))
+    np.testing.assert_array_equal(watched._forward(X), plain._forward(X))
 
 
 def test_a_step_takes_its_share_of_a_linear_loss():

@@ -6,8 +6,8 @@ from typing import Any
 from skorch.callbacks import Callback, InputShapeSetter, WandbLogger
 
 from skmtl._data.targets import Targets
-from skmtl._estimators.fitting.settings import FitSettings, patience
-from skmtl._estimators.fitting.splits import judged_by
+from skmtl._estimators.fitting.settings import FitSettings, choose_patience
+from skmtl._estimators.fitting.splits import choose_validation_metric
 from skmtl.training import (
     MemberStopping,
     Progress,
@@ -64,12 +64,16 @@ def make_callbacks(
     callbacks: list[Any] = []
     is_main = plan.processes.is_main
     if is_main:
-        callbacks += _sklearn_callbacks(estimator, given, targets)
-    waited, tol = patience(estimator, plan, n_rows), estimator.tol
+        callbacks += _make_sklearn_callbacks(estimator, given, targets)
+    waited, tol = choose_patience(estimator, plan, n_rows), estimator.tol
     if several:
         callbacks.append(MemberStopping(waited, tol, stops))
     else:
-        scored = "valid_loss" if judged_by(estimator) is None else "valid_score"
+        scored = (
+            "valid_loss"
+            if choose_validation_metric(estimator) is None
+            else "valid_score"
+        )
         monitor = scored if stops else "train_loss"
         callbacks.append(Stopping(monitor, waited, tol, stops))
     if estimator.stop_tasks:
@@ -118,7 +122,7 @@ def _check_given(callbacks: list[Any], stops: bool) -> None:
             )
 
 
-def _sklearn_callbacks(
+def _make_sklearn_callbacks(
     estimator: Any, given: tuple[Any, Any, Any], targets: Targets
 ) -> list[Any]:
     """Return what shows a fit to scikit-learn's callbacks, where there are any."""

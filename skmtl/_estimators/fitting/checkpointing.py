@@ -59,7 +59,7 @@ def check_resume(resume: Any, checkpoint: Any) -> bool:
     return True
 
 
-def checkpoints_of(estimator: Any, job: TrainingRun) -> Checkpoints | None:
+def make_checkpoints(estimator: Any, job: TrainingRun) -> Checkpoints | None:
     """Return what writes and reads the checkpoints of a fit, where there are to be any.
 
     Parameters
@@ -88,11 +88,14 @@ def checkpoints_of(estimator: Any, job: TrainingRun) -> Checkpoints | None:
             f"{str(folder)!r}, which is a file."
         )
     return Checkpoints(
-        folder, fingerprint(estimator, job), estimator.checkpoint_every, job.continues
+        folder,
+        compute_fingerprint(estimator, job),
+        estimator.checkpoint_every,
+        job.continues,
     )
 
 
-def fingerprint(estimator: Any, job: TrainingRun) -> str:
+def compute_fingerprint(estimator: Any, job: TrainingRun) -> str:
     """Return a hash of all that decides what a fit ends up with.
 
     Parameters
@@ -109,15 +112,15 @@ def fingerprint(estimator: Any, job: TrainingRun) -> str:
     """
     known = {
         "estimator": _name(type(estimator)),
-        "parameters": _settings(estimator, set()),
+        "parameters": _describe_settings(estimator, set()),
         "seed": job.seed,
         "device": job.plan.device.type,
         "n_estimators": job.plan.n_estimators,
         "tasks": [job.targets.names, job.targets.classes],
-        "data": _data(job.data),
-        "validation": None if job.valid is None else _data(job.valid),
+        "data": _describe_data(job.data),
+        "validation": None if job.valid is None else _describe_data(job.valid),
         "soft": job.soft,
-        "before": _trained(estimator) if job.resume else None,
+        "before": _describe_trained(estimator) if job.resume else None,
     }
     return _hash(known)
 
@@ -154,8 +157,11 @@ def agree_between_processes(
     except Exception as error:
         processes.of_each((None, None, str(error)))
         raise
-    known = {"seed": job.seed, "parameters": _settings(estimator, {"callbacks"})}
-    found = processes.of_each((_hash(_sketch(job)), _hash(known), None))
+    known = {
+        "seed": job.seed,
+        "parameters": _describe_settings(estimator, {"callbacks"}),
+    }
+    found = processes.of_each((_hash(_sketch_array(job)), _hash(known), None))
     for rank, (_, _, refused) in enumerate(found):
         if refused is not None:
             raise ValueError(f"Process {rank} of {processes.n} has refused: {refused}")
@@ -180,26 +186,26 @@ def _random_state(given: Any, processes: Processes) -> RandomState:
     return own
 
 
-def _sketch(job: TrainingRun) -> list[Any]:
+def _sketch_array(job: TrainingRun) -> list[Any]:
     """Return what tells data apart without reading all inputs."""
     parts = [job.data] if job.valid is None else [job.data, job.valid]
     return [
         [
             data.X.shape,
             data.X.dtype.str,
-            _some_rows(data),
+            _sample_rows(data),
             [data.labels, data.weight],
         ]
         for data in parts
     ]
 
 
-def _some_rows(data: TrainingData) -> Any:
+def _sample_rows(data: TrainingData) -> Any:
     rows = data.rows[[0, -1]]
     return data.X.take(rows) if isinstance(data.X, StreamedTable) else data.X[rows]
 
 
-def _settings(estimator: Any, without: set[str]) -> dict[str, Any]:
+def _describe_settings(estimator: Any, without: set[str]) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     return {k: v for k, v in parameters.items() if k not in IGNORED | without}
 
@@ -208,12 +214,12 @@ def _hash(known: Any) -> str:
     return str(joblib.hash(make_canonical(known), "sha1", coerce_mmap=True))[:20]
 
 
-def _data(data: TrainingData) -> list[Any]:
+def _describe_data(data: TrainingData) -> list[Any]:
     X = data.X.identity() if isinstance(data.X, StreamedTable) else data.X
     return [data.X.shape, X, data.labels, data.weight, data.given_weight]
 
 
-def _trained(estimator: Any) -> list[Any]:
+def _describe_trained(estimator: Any) -> list[Any]:
     """Return what a net that trains on has learned so far."""
     net = estimator.net_
     state = [net.module_.state_dict(), net.weighting_.state_dict(), len(net.history)]
@@ -238,7 +244,7 @@ def make_canonical(value: Any) -> Any:
     if value is None or isinstance(value, Number | str) or issparse(value):
         return value
     if hasattr(value, "get_params"):
-        return _name(type(value)), make_canonical(_parameters(value))
+        return _name(type(value)), make_canonical(_describe_parameters(value))
     try:
         joblib.hash(value)
     except (pickle.PicklingError, TypeError, AttributeError):
@@ -286,7 +292,7 @@ def _(value: functools.partial) -> Any:
     return make_canonical([value.func, value.args, value.keywords])
 
 
-def _parameters(value: Any) -> Any:
+def _describe_parameters(value: Any) -> Any:
     try:
         return value.get_params(deep=False)
     except (AttributeError, TypeError, RuntimeError):  # a callback need not keep them

@@ -56,7 +56,7 @@ def attach_soft_labels(
         teacher = _fit_independent_teacher(estimator, job)
         teacher._all_or_nothing(*data, resume=job.resume, **options)
         soft = _own_labels(teacher, job)
-    job.teach(rows, soft, net)
+    job.attach_soft_labels(rows, soft, net)
     return teacher
 
 
@@ -90,7 +90,7 @@ def _own_labels(teacher: Any, job: TrainingRun) -> Tensor:
     return teacher.net_.outputs_of_each(source)  # type: ignore[no-any-return]
 
 
-def soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
+def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
     """Return what a given teacher predicts, in the form of outputs.
 
     Parameters
@@ -113,21 +113,23 @@ def soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
         If the predictions are not those of the tasks.
     """
     parts, probabilities = [np.empty((_num_samples(X), 0))], None
-    order = _teacher_order(teacher, targets)
+    order = _match_teacher_classes(teacher, targets)
     for block in targets.blocks:
         if block.kind == "regression":
-            parts.append(_standardised(teacher, X, targets, list(block.tasks), order))
+            parts.append(
+                _standardize_values(teacher, X, targets, list(block.tasks), order)
+            )
             continue
         if probabilities is None:
-            probabilities = _probabilities(teacher, X, targets)
+            probabilities = _predict_probabilities(teacher, X, targets)
         for t in block.tasks:
             with np.errstate(divide="ignore"):  # a class may be out of the question
-                logs = np.log(_aligned(*probabilities[order[t]], targets, t))
+                logs = np.log(_align_classes(*probabilities[order[t]], targets, t))
             parts.append(logs[:, 1:] - logs[:, :1] if block.kind == "binary" else logs)
     return torch.from_numpy(np.hstack(parts)).unsqueeze(0)
 
 
-def _teacher_order(teacher: Any, targets: Targets) -> list[int]:
+def _match_teacher_classes(teacher: Any, targets: Targets) -> list[int]:
     """Return where the teacher has each task, by name where it has names."""
     names = getattr(innermost(teacher), "task_names_", None)
     if names is not None and len(names) == targets.n_tasks:
@@ -137,7 +139,7 @@ def _teacher_order(teacher: Any, targets: Targets) -> list[int]:
     return list(range(targets.n_tasks))
 
 
-def _standardised(
+def _standardize_values(
     teacher: Any, X: Any, targets: Targets, tasks: list[int], order: list[int]
 ) -> NDArray[np.float64]:
     """Return the predicted values of some tasks."""
@@ -155,7 +157,7 @@ def _standardised(
 _Known = tuple[NDArray[Any], NDArray[Any]]
 
 
-def _probabilities(teacher: Any, X: Any, targets: Targets) -> list[_Known]:
+def _predict_probabilities(teacher: Any, X: Any, targets: Targets) -> list[_Known]:
     """Return what a classifier knows of each task, in any of scikit-learn's forms."""
     if not (hasattr(teacher, "predict_proba") and hasattr(teacher, "classes_")):
         raise ValueError(
@@ -173,12 +175,12 @@ def _probabilities(teacher: Any, X: Any, targets: Targets) -> list[_Known]:
     return list(zip(P, classes, strict=True))
 
 
-def _aligned(
+def _align_classes(
     p: NDArray[Any], labels: NDArray[Any], targets: Targets, task: int
 ) -> NDArray[np.float64]:
     """Return the probabilities of a task's classes, zero for those never seen."""
     classes: Any = targets.classes[task]
-    codes = targets.codes_of(np.asarray(labels), task)
+    codes = targets.encode_classes(np.asarray(labels), task)
     if (codes == UNSEEN).any():
         label = np.asarray(labels)[codes == UNSEEN].tolist()[0]
         raise ValueError(

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from skmtl._core.validation import warn_user
 from skmtl._data.row_index import RowIndex, choose_index_dtype, find_rows
-from skmtl._data.stratification import stratified_folds
+from skmtl._data.stratification import make_stratified_folds
 from skmtl._data.training_data import has_label
 
 #: Positions of rows to train on and to hold out; None where none is.
 Part = tuple[RowIndex, RowIndex | None]
 
 
-def crossfit_parts(
+def make_crossfit_splits(
     labels: Sequence[NDArray[Any]],
     names: Sequence[Any],
     n_estimators: int,
@@ -54,14 +54,14 @@ def crossfit_parts(
             f"Task {names[t]!r} has {counts[t]} labelled rows, fewer than the "
             f"{n_folds} folds: members without one of them stop by the other tasks.",
         )
-    fold = stratified_folds(labels, n_folds, random_state)
+    fold = make_stratified_folds(labels, n_folds, random_state)
     return [
         (find_rows(fold != i % n_folds), find_rows(fold == i % n_folds))
         for i in range(n_estimators)
     ]
 
 
-def bootstrap_parts(
+def make_bootstrap_splits(
     n_rows: int, n_estimators: int, random_state: RandomState
 ) -> list[Part]:
     """Draw rows with replacement for each member, and hold out those not drawn.

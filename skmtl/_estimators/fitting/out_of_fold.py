@@ -78,7 +78,7 @@ class OutOfFoldPredictions:
             One array per task.
         """
         probabilities = targets.predict_proba(self.outputs)
-        values = targets.values(self.outputs)
+        values = targets.predict_values(self.outputs)
         predictions = [
             values[:, t] if p is None else p.copy() for t, p in enumerate(probabilities)
         ]
@@ -102,7 +102,10 @@ class OutOfFoldPredictions:
         ndarray of shape (n_tasks,)
             NaN for a task that has too few labels.
         """
-        codes, values = targets.codes(self.outputs), targets.values(self.outputs)
+        codes, values = (
+            targets.predict_codes(self.outputs),
+            targets.predict_values(self.outputs),
+        )
         if self.thresholds is not None:
             thresholds = self.thresholds[self.group]
             codes = predict_codes(targets, self.outputs, thresholds)
@@ -145,7 +148,7 @@ def predict_out_of_fold(
         return None
     choice = net.choice
     if choice is None or not choice.n_epochs:  # no held-out row chose an epoch
-        choice = EpochChoice(job.held_rows(rows) or [])
+        choice = EpochChoice(job.make_held_out_rows(rows) or [])
         net.predict_held_out(choice)
     data, blocks = job.data, job.targets.blocks
     outputs = choice.outputs(blocks)

@@ -40,8 +40,8 @@ from skmtl.training import (
     TrainingRows,
     ValidationScores,
     pack_targets,
-    seeded,
     use_n_threads,
+    use_seed,
 )
 from skmtl.weighting import Weighting
 
@@ -128,9 +128,9 @@ class TrainingRun:
         plan, data, weight = self.plan, self.data, self.task_weight
         if self.resume:
             return make_resumed_net(estimator, plan, data, weight, self.callbacks)
-        sharing = self._informed_sharing(estimator)
-        plan = replace(plan, sharing=sharing, relation=self._informed_relation())
-        inputs = self._training_inputs(estimator._categories)
+        sharing = self._resolve_sharing(estimator)
+        plan = replace(plan, sharing=sharing, relation=self._resolve_relation())
+        inputs = self._make_training_inputs(estimator._categories)
         drawn = (
             data
             if self._row_odds is None
@@ -141,7 +141,8 @@ class TrainingRun:
         if self.parts is not None:
             rows = [data.rows[train] for train, _ in self.parts]
             priors = [
-                compute_prior_outputs(of_rows(drawn, own), self.targets) for own in rows
+                compute_prior_outputs(select_rows(drawn, own), self.targets)
+                for own in rows
             ]
         return make_net(
             estimator,
@@ -156,7 +157,7 @@ class TrainingRun:
             self.callbacks,
         )
 
-    def _informed_sharing(self, estimator: Any) -> Sharing:
+    def _resolve_sharing(self, estimator: Any) -> Sharing:
         """Return the sharing after its look at how tasks affect each other."""
         sharing = self.plan.sharing
         looks = sharing.scout_epochs and self.targets.n_tasks > 1
@@ -169,7 +170,7 @@ class TrainingRun:
         # Looks are at whole batches: each process trains by itself.
         plan = replace(self.plan, **settings, processes=SINGLE_PROCESS)
         scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
-        with seeded(self.seed, self.plan.device):  # what comes after starts anew
+        with use_seed(self.seed, self.plan.device):  # what comes after starts anew
             net = scout.build_net(estimator)
             if not list(net.module_.shared_parameters()):  # no encoder
                 return sharing
@@ -177,7 +178,7 @@ class TrainingRun:
                 net.train(scout.make_training_rows(net)[0], None, sharing.scout_epochs)
         return sharing.for_affinity(self.plan.processes.of_main(look.affinity))
 
-    def _informed_relation(self) -> Relation | None:
+    def _resolve_relation(self) -> Relation | None:
         """Return the relation after its look at the training labels."""
         if self.plan.relation is None:
             return None
@@ -211,9 +212,11 @@ class TrainingRun:
 
     @cached_property
     def _row_odds(self) -> NDArray[np.float64] | None:
-        return None if self._odds is None else self._odds.of(self.data)
+        return None if self._odds is None else self._odds.from_labels(self.data)
 
-    def _training_inputs(self, categories: CategoryEncoder | None) -> TrainingInputs:
+    def _make_training_inputs(
+        self, categories: CategoryEncoder | None
+    ) -> TrainingInputs:
         data, rows = self.data, self._training_rows
         if isinstance(data.X, StreamedTable):
             rows = data.X.sort_by_file(rows)
@@ -226,7 +229,7 @@ class TrainingRun:
         if categories is None:
             return TrainingInputs(data.X, rows, weight)
         names = dict(zip(categories.columns, categories.names, strict=True))
-        sizes = categories.sizes(n_features)
+        sizes = categories.count_categories(n_features)
         return TrainingInputs(data.X, rows, weight, sizes, names)
 
     def make_training_rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
@@ -244,33 +247,33 @@ class TrainingRun:
         valid : TrainingRows, list of Rows or None
             Those of the validation set or of the hold-out.
         """
-        rows, valid = self._packed(self.data, net), None
+        rows, valid = self._pack_labels(self.data, net), None
         if self.parts is not None:
-            return self._rows_of_members(net, rows)
+            return self._make_rows_of_members(net, rows)
         if self.valid is not None:
-            valid = self._packed(self.valid, net)
+            valid = self._pack_labels(self.valid, net)
         elif self.split is not None:
-            rows, valid = map(rows.subset, self.split)
+            rows, valid = map(rows.select, self.split)
         if self._odds is not None:
             self._draw(self._odds, rows, valid, net)
         return rows, valid
 
-    def _rows_of_members(
+    def _make_rows_of_members(
         self, net: MultiTaskNet, rows: TrainingRows
     ) -> tuple[list[TrainingRows], list[TrainingRows] | None]:
         parts = self.parts or []
-        trains = [rows.subset(train) for train, _ in parts]
+        trains = [rows.select(train) for train, _ in parts]
         valid: list[TrainingRows] | None = None
         if self.valid is not None:
-            valid = [self._packed(self.valid, net)] * len(parts)
+            valid = [self._pack_labels(self.valid, net)] * len(parts)
         elif self.stops:
-            valid = [rows.subset(held) for _, held in parts if held is not None]
+            valid = [rows.select(held) for _, held in parts if held is not None]
         if self._odds is not None:
             for i, own in enumerate(trains):  # what is held out has one set of labels
                 self._draw(self._odds, own, valid[0] if valid and not i else None, net)
         return trains, valid or None
 
-    def teach(
+    def attach_soft_labels(
         self, rows: TrainingRows | list[TrainingRows], soft: Tensor, net: MultiTaskNet
     ) -> None:
         """Give soft labels to the rows to train on.
@@ -302,7 +305,9 @@ class TrainingRun:
         n_networks = 1 if self.parts is None else len(self.parts)
         return ValidationScores(self.judge, n_networks, self.targets.n_tasks)
 
-    def epoch_choice(self, checks: list[TrainingRows] | None) -> EpochChoice | None:
+    def make_epoch_choice(
+        self, checks: list[TrainingRows] | None
+    ) -> EpochChoice | None:
         """Return what keeps predictions of rows by which members stop, if they do.
 
         Parameters
@@ -318,7 +323,7 @@ class TrainingRun:
         stop_by_own = self.out_of_fold and self.stops and self.valid is None
         return EpochChoice(checks) if stop_by_own and checks else None
 
-    def held_rows(self, rows: list[TrainingRows]) -> list[TrainingRows] | None:
+    def make_held_out_rows(self, rows: list[TrainingRows]) -> list[TrainingRows] | None:
         """Return the rows that each member has not seen; None where there are none.
 
         Parameters
@@ -350,14 +355,14 @@ class TrainingRun:
         if valid is None:
             return
         if self.valid is not None:
-            of_rows = torch.from_numpy(odds.of(self.valid))
+            of_rows = torch.from_numpy(odds.from_labels(self.valid))
         factors = of_rows[:, None].to(self.plan.device, net.dtype)
         valid.targets = [
             (y, factors.expand_as(y) if w is None else w * factors)
             for y, w in valid.targets
         ]
 
-    def _packed(self, data: TrainingData, net: MultiTaskNet) -> TrainingRows:
+    def _pack_labels(self, data: TrainingData, net: MultiTaskNet) -> TrainingRows:
         device = self.plan.device
         packed = pack_targets(
             self.targets.blocks, data.labels, data.weight, net.dtype, device
@@ -368,7 +373,7 @@ class TrainingRun:
         return TrainingRows(source, packed, None if every else data.rows)
 
 
-def of_rows(data: TrainingData, rows: RowIndex) -> TrainingData:
+def select_rows(data: TrainingData, rows: RowIndex) -> TrainingData:
     """Return labels and weights of some rows only, for what looks at no inputs.
 
     Parameters

@@ -50,7 +50,9 @@ class SamplingWeights:
         trained: NDArray[np.bool_],
     ) -> None:
         counts = {
-            t: _counts(data, t, rows, n_classes[t] if sampling == "classes" else 0)
+            t: _count_labels(
+                data, t, rows, n_classes[t] if sampling == "classes" else 0
+            )
             for t in np.flatnonzero(trained).tolist()
         }
         counts = {t: count for t, count in counts.items() if count.any()}
@@ -67,7 +69,7 @@ class SamplingWeights:
                 odds, count, out=np.zeros(len(count)), where=filled
             )
 
-    def of(self, data: TrainingData) -> NDArray[np.float64]:
+    def from_labels(self, data: TrainingData) -> NDArray[np.float64]:
         """Return the odds of all rows; their mean over those drawn from is one.
 
         Parameters
@@ -83,20 +85,20 @@ class SamplingWeights:
         odds = np.zeros(data.X.shape[0])
         for t, per_label in self.per_label.items():
             codes = data.labels[t] if len(per_label) > 1 else 0
-            odds += np.where(_counted(data, t), per_label[codes], 0)
+            odds += np.where(_count_weighted(data, t), per_label[codes], 0)
         return odds if self.per_label else odds + 1
 
 
-def _counted(data: TrainingData, task: int) -> NDArray[np.bool_]:
+def _count_weighted(data: TrainingData, task: int) -> NDArray[np.bool_]:
     present = has_label(data.labels[task])
     return present if data.weight is None else present & (data.weight[:, task] > 0)
 
 
-def _counts(
+def _count_labels(
     data: TrainingData, task: int, rows: RowIndex, n_classes: int
 ) -> NDArray[np.int64]:
     """Return how many labels each class has, or the task, where n_classes is zero."""
-    counted = _counted(data, task)[rows]
+    counted = _count_weighted(data, task)[rows]
     if not n_classes:
         return np.array([np.count_nonzero(counted)])
     return np.bincount(data.labels[task][rows][counted], minlength=n_classes)

@@ -142,13 +142,13 @@ class FitSettings:
             hard_example_mining = HardExampleSelection(
                 estimator.hard_example_mining, estimator.hard_example_fraction
             )
-        optimizer, settings = _optimizer(estimator.optimizer)
+        optimizer, settings = _resolve_optimizer(estimator.optimizer)
         n_estimators = 1 if estimator.n_estimators == "auto" else estimator.n_estimators
         _warn_of_unsaid("sharing", estimator.sharing, SHARING)
         _warn_of_unsaid("weighting", estimator.weighting, WEIGHTING)
         return cls(
             resolve_spec(estimator.sharing, SHARING),
-            _encoder(estimator.encoder),
+            _resolve_encoder(estimator.encoder),
             resolve_spec(estimator.weighting, WEIGHTING),
             None if relation is None else resolve_spec(relation, RELATION),
             resolve_augmentation(estimator.augmentation),
@@ -161,7 +161,7 @@ class FitSettings:
             False,
             precision,
             resolve_processes(accelerator),
-            _backend(estimator.compile, device),
+            _resolve_backend(estimator.compile, device),
         )
 
     @property
@@ -212,7 +212,7 @@ def resolve_n_estimators(
     )
 
 
-def _backend(compile: bool | str, device: torch.device) -> str | None:
+def _resolve_backend(compile: bool | str, device: torch.device) -> str | None:
     """Return the backend of torch.compile, once it has compiled something."""
     if isinstance(compile, str):
         backend = compile
@@ -224,7 +224,7 @@ def _backend(compile: bool | str, device: torch.device) -> str | None:
     return backend
 
 
-def _encoder(encoder: Any) -> Encoder:
+def _resolve_encoder(encoder: Any) -> Encoder:
     if isinstance(encoder, str | Encoder):
         return resolve_spec(encoder, ENCODER)
     if isinstance(encoder, nn.Module):
@@ -243,7 +243,7 @@ def _warn_of_unsaid(parameter: str, value: Any, registry: dict[str, Any]) -> Non
         warn_user(f"{parameter}={value!r} {unsaid}.")
 
 
-def _optimizer(
+def _resolve_optimizer(
     optimizer: Any,
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     if isinstance(optimizer, str):
@@ -262,7 +262,7 @@ def _optimizer(
 
 
 @contextmanager
-def explained_memory() -> Iterator[None]:
+def explain_memory() -> Iterator[None]:
     """Raise a MemoryError where the network does not fit into memory."""
     try:
         yield
@@ -335,7 +335,7 @@ def make_net(
         criterion=PackedLoss,
         criterion__blocks=targets.blocks,
         criterion__n_tasks=targets.n_tasks,
-        criterion__regression_loss=_regression_loss(estimator),
+        criterion__regression_loss=_resolve_regression_loss(estimator),
         criterion__soft_loss=plan.soft_loss,
         weighting=weighting,
         given_weighting=plan.weighting,
@@ -397,7 +397,7 @@ def make_resumed_net(
         "loss": net.criterion__regression_loss,
         "n_estimators": getattr(net, "n_estimators", 1),
     }
-    now = {**vars(plan), "loss": _regression_loss(estimator)}
+    now = {**vars(plan), "loss": _resolve_regression_loss(estimator)}
     for name, spec in built.items():
         if repr(now[name]) != repr(spec):
             raise ValueError(
@@ -410,7 +410,7 @@ def make_resumed_net(
     return net.replica({**settings, "task_weight": task_weight * active})
 
 
-def _regression_loss(estimator: Any) -> str:
+def _resolve_regression_loss(estimator: Any) -> str:
     return getattr(estimator, "loss", "squared_error")
 
 
@@ -420,7 +420,7 @@ def _make_net_settings(
     settings = {
         "lr": estimator.learning_rate_init,
         "weight_decay": estimator.alpha,
-        "batch_size": _batch_size(estimator, plan.n_estimators, n_rows),
+        "batch_size": _choose_batch_size(estimator, plan.n_estimators, n_rows),
         "max_epochs": estimator.max_iter,
         "iterator_train__shuffle": estimator.shuffle,
         "augmentation": plan.augmentation,
@@ -436,7 +436,7 @@ def _make_net_settings(
     return settings | {f"optimizer__{k}": v for k, v in plan.optimizer_settings.items()}
 
 
-def patience(estimator: Any, plan: FitSettings, n_rows: int) -> float:
+def choose_patience(estimator: Any, plan: FitSettings, n_rows: int) -> float:
     """Return the number of epochs without improvement to wait for.
 
     Parameters
@@ -455,12 +455,14 @@ def patience(estimator: Any, plan: FitSettings, n_rows: int) -> float:
     """
     if estimator.n_iter_no_change != "auto":
         return float(estimator.n_iter_no_change)
-    n_batches = math.ceil(n_rows / _batch_size(estimator, plan.n_estimators, n_rows))
+    n_batches = math.ceil(
+        n_rows / _choose_batch_size(estimator, plan.n_estimators, n_rows)
+    )
     epochs = np.clip(PATIENT_STEPS // n_batches, *PATIENCE)
     return float(PATIENCE[0] if plan.sparse else epochs)
 
 
-def _batch_size(estimator: Any, n_estimators: int, n_rows: int) -> int:
+def _choose_batch_size(estimator: Any, n_estimators: int, n_rows: int) -> int:
     """Return a power of two that makes twelve batches, as far as bounds allow."""
     if estimator.batch_size != "auto":
         return int(estimator.batch_size)

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from skmtl._data.stratification import holdout_split
+from skmtl._data.stratification import split_holdout
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import TrainingData
 from skmtl._estimators.fitting.member_splits import (
     Part,
-    bootstrap_parts,
-    crossfit_parts,
+    make_bootstrap_splits,
+    make_crossfit_splits,
 )
 from skmtl._estimators.fitting.run import Split
 from skmtl._estimators.fitting.settings import FitSettings
@@ -29,7 +29,7 @@ JUDGED = {
 }
 
 
-def judged_by(estimator: Any) -> str | None:
+def choose_validation_metric(estimator: Any) -> str | None:
     """Return a parameter with which more than the mean loss decides, or None.
 
     Parameters
@@ -66,12 +66,12 @@ def split_validation(
         The positions.
     """
     n_rows = len(data.rows)
-    few = n_rows < EARLY_STOPPING_ROWS and judged_by(estimator) is None
+    few = n_rows < EARLY_STOPPING_ROWS and choose_validation_metric(estimator) is None
     if not estimator.early_stopping or (estimator.early_stopping == "auto" and few):
         return None
     _check_two(n_rows)
     labels = [task[data.rows] for task in data.labels]
-    return holdout_split(labels, estimator.validation_fraction, random_state)
+    return split_holdout(labels, estimator.validation_fraction, random_state)
 
 
 def split_members(
@@ -117,15 +117,18 @@ def split_members(
     before = getattr(estimator, "_parts_of_fit", None) if resume else None
     if before is not None and before[0] == n_rows:
         return before[1]  # type: ignore[no-any-return]
-    asked = estimator.early_stopping is True or judged_by(estimator) is not None
+    asked = (
+        estimator.early_stopping is True
+        or choose_validation_metric(estimator) is not None
+    )
     if asked:
         _check_two(n_rows)
     if estimator.resampling == "bootstrap" and n_rows > 1:
-        return bootstrap_parts(n_rows, n_estimators, random_state)
+        return make_bootstrap_splits(n_rows, n_estimators, random_state)
     if n_rows < SMALL and not asked:
         return [alike] * n_estimators
     labels = [task[data.rows] for task in data.labels]
-    return crossfit_parts(labels, targets.names, n_estimators, random_state)
+    return make_crossfit_splits(labels, targets.names, n_estimators, random_state)
 
 
 def _check_two(n_rows: int) -> None:
@@ -169,7 +172,7 @@ def make_validation_scorer(
     ValidationScorer or None
         It can score every set of held-out rows.
     """
-    asked = judged_by(estimator)
+    asked = choose_validation_metric(estimator)
     if asked is None or not trained.any():
         return None
     held = [split] if split is not None else parts or []
@@ -182,7 +185,7 @@ def make_validation_scorer(
             "early_stopping=False: set it to 'auto' or True, or leave "
             f"'{asked}' out."
         )
-    judge = ValidationScorer.of(estimator, targets, valid or data, trained)
+    judge = ValidationScorer.from_metric(estimator, targets, valid or data, trained)
     for own in rows:
         judge.check(own)
     return judge

@@ -47,7 +47,7 @@ class ValidationScorer:
     trained: NDArray[np.bool_]
 
     @classmethod
-    def of(
+    def from_metric(
         cls, estimator: Any, targets: Targets, data: TrainingData, trained: Any
     ) -> Self:
         """Resolve and check the parameters of an estimator."""
@@ -62,7 +62,7 @@ class ValidationScorer:
                 )
         metrics = None
         if estimator.validation_metric != "loss":
-            metrics = _metrics(estimator.validation_metric, targets, data)
+            metrics = _resolve_metrics(estimator.validation_metric, targets, data)
         return cls(targets, metrics, average, data, trained)
 
     def scores(self, losses: Array, outputs: Tensor, rows: RowIndex) -> Array:
@@ -94,7 +94,7 @@ class ValidationScorer:
                 present = has_label(labels)
                 if present.any():
                     metric = self.metrics[t]
-                    predicted = said.of(metric, t)[present]
+                    predicted = said.decode(metric, t)[present]
                     true, of = labels[present], rows[present]
                     scores[t] = self._score(metric, t, true, predicted, of)
         return scores
@@ -173,19 +173,19 @@ class _DecodedOutputs:
         self._probabilities: list[NDArray[Any] | None] | None = None
         self._labels: list[NDArray[Any]] | None = None
 
-    def of(self, metric: Metric, t: int) -> NDArray[Any]:
+    def decode(self, metric: Metric, t: int) -> NDArray[Any]:
         """Return the labels or values of a task, or its probabilities."""
         targets, Z = self.targets, self.outputs
         if metric.of_labels:
             if self._labels is None:
-                self._labels = targets.predict_columns(Z, targets.codes(Z))
+                self._labels = targets.predict_columns(Z, targets.predict_codes(Z))
             return self._labels[t]
         if self._probabilities is None:
             self._probabilities = targets.predict_proba(Z)
         return self._probabilities[t]  # type: ignore[return-value]
 
 
-def _metrics(metric: Any, targets: Targets, data: TrainingData) -> list[Metric]:
+def _resolve_metrics(metric: Any, targets: Targets, data: TrainingData) -> list[Metric]:
     """Return the metric of each task, from a name, function or dict."""
     known = [np.zeros(1) if c is None else c for c in targets.classes]
     columns = [

@@ -92,11 +92,13 @@ class Writer:
         if simple or (type(value) is float and math.isfinite(value)):
             return value
         if type(value) is int:
-            raise cannot_store(value, where, f" of more than {INTEGER_BITS} bits")
+            raise make_store_error(value, where, f" of more than {INTEGER_BITS} bits")
         self._depth += 1
         if self._depth > DEPTH:
             place = ".".join(where.split(".")[:2])
-            raise cannot_store(value, place, f" whose parts lie more than {DEPTH} deep")
+            raise make_store_error(
+                value, place, f" whose parts lie more than {DEPTH} deep"
+            )
         try:
             return self._pack(value, where)
         finally:
@@ -108,13 +110,13 @@ class Writer:
         for kind, codec in CODECS.items():
             if codec.takes(value):
                 return {"kind": kind, **codec.pack(self, value, where)}
-        raise cannot_store(value, where)
+        raise make_store_error(value, where)
 
     def keep(self, tensor: Tensor, where: str) -> str:
         """Keep a tensor, and return its name."""
         if tensor.dtype not in DTYPES or tensor.is_meta:
             kind = "without numbers" if tensor.is_meta else f"of type {tensor.dtype}"
-            raise cannot_store(tensor, where, f" {kind}")
+            raise make_store_error(tensor, where, f" {kind}")
         where = escape_text(where)  # names of tensors are UTF-8
         name = where if where not in self.tensors else f"{where}#{len(self.tensors)}"
         # Apart from what shares its memory, which safetensors does not store.
@@ -158,7 +160,7 @@ class Reader:
         finally:
             self._depth -= 1
 
-    def array(self, name: str) -> NDArray[Any]:
+    def read_array(self, name: str) -> NDArray[Any]:
         """Return the numbers of a tensor, which are not copied.
 
         Parameters
@@ -178,7 +180,7 @@ class Reader:
         return array
 
 
-def cannot_store(value: Any, where: str, why: str = "") -> ModelFileError:
+def make_store_error(value: Any, where: str, why: str = "") -> ModelFileError:
     """Return the error for what no file can hold."""
     why = why or ", as files hold numbers, text and objects of skmtl only"
     return ModelFileError(
@@ -187,7 +189,7 @@ def cannot_store(value: Any, where: str, why: str = "") -> ModelFileError:
     )
 
 
-def paths_in(node: Any) -> Iterable[str]:
+def find_paths(node: Any) -> Iterable[str]:
     """Yield the import paths that a document holds, wherever they are.
 
     Parameters

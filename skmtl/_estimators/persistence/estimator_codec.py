@@ -55,7 +55,7 @@ def check_predicts(estimator: Any) -> None:
     targets.predict(outputs, estimator._codes(outputs))
 
 
-def _estimator(writer: Writer, value: Any, where: str) -> Node:
+def _pack_estimator(writer: Writer, value: Any, where: str) -> Node:
     if id(value) in writer.shared:
         return {"same": writer.shared[id(value)]}
     fitted = value.__sklearn_is_fitted__()
@@ -68,7 +68,7 @@ def _estimator(writer: Writer, value: Any, where: str) -> Node:
     node = {  # packed in the order in which they are read: estimators are packed once
         **name_class(type(value)),
         "parameters": pack_all(writer, parameters, where),
-        "requests": _requests(value),
+        "requests": _pack_requests(value),
         "learned": pack_all(writer, learned, where),
         "net": None,
     }
@@ -79,7 +79,7 @@ def _estimator(writer: Writer, value: Any, where: str) -> Node:
     return node
 
 
-def _requests(estimator: Any) -> Node:
+def _pack_requests(estimator: Any) -> Node:
     """Return what metadata an estimator asks for, where it has been told."""
     request = vars(estimator).get("_metadata_request")
     if request is None:
@@ -133,5 +133,5 @@ def _check_labels(oof: OutOfFoldPredictions | None, targets: Targets) -> None:
 
 
 CODECS["estimator"] = Codec(
-    lambda value: isinstance(value, MultiTaskFit), _estimator, _read_estimator
+    lambda value: isinstance(value, MultiTaskFit), _pack_estimator, _read_estimator
 )

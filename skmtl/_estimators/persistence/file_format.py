@@ -43,7 +43,7 @@ def write(path: Path, document: Any, tensors: dict[str, Tensor]) -> None:
     tensors : dict of str to Tensor
         Tensors on the CPU.
     """
-    safetensors = _safetensors("skmtl.save")
+    safetensors = _import_safetensors("skmtl.save")
     text = json.dumps(document, allow_nan=False).encode()
     metadata = {"format": FORMAT, "version": VERSION, "sha256": UNKNOWN_DIGEST}
     whole = {DOCUMENT: torch.frombuffer(bytearray(text), dtype=torch.uint8), **tensors}
@@ -51,10 +51,10 @@ def write(path: Path, document: Any, tensors: dict[str, Tensor]) -> None:
         try:
             safetensors.torch.save_file(whole, temporary, metadata)
         except safetensors.SafetensorError as error:
-            raise _disk_error(error) from error
+            raise _make_disk_error(error) from error
         with open(temporary, "r+b") as file:
-            place, _ = _digest_place(_header_bytes(file, temporary))
-            digest = _digest(file, place)
+            place, _ = _find_digest(_make_header(file, temporary))
+            digest = _compute_digest(file, place)
             file.seek(place)
             file.write(digest.encode())
 
@@ -76,14 +76,14 @@ def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     tensors : dict of str to Tensor
         Copies of the tensors.
     """
-    safetensors = _safetensors("skmtl.load")
+    safetensors = _import_safetensors("skmtl.load")
     if path.is_fifo():  # to open it is to wait for who writes
-        raise _foreign(path)
+        raise _make_foreign_error(path)
     with open(path, "rb") as file:
-        head = _header_bytes(file, path)
-        _check_version(_metadata(head, path), path)
-        place, expected = _digest_place(head)
-        if place is None or _digest(file, place) != expected:
+        head = _make_header(file, path)
+        _check_version(_read_metadata(head, path), path)
+        place, expected = _find_digest(head)
+        if place is None or _compute_digest(file, place) != expected:
             raise ModelFileError(
                 f"{str(path)!r} is damaged: its checksum is not that of what it holds. "
                 "Get another copy of it."
@@ -100,30 +100,30 @@ def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
             "objects lie too deep in each other."
         ) from None
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise _foreign(path) from error
+        raise _make_foreign_error(path) from error
     return document, tensors
 
 
-def _header_bytes(file: BinaryIO, path: Path) -> bytes:
+def _make_header(file: BinaryIO, path: Path) -> bytes:
     """Return the length of the header and the header."""
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, HEADER_BYTES):
-        raise _foreign(path)
+        raise _make_foreign_error(path)
     file.seek(0)
     return file.read(8 + length)
 
 
-def _metadata(head: bytes, path: Path) -> dict[str, str]:
+def _read_metadata(head: bytes, path: Path) -> dict[str, str]:
     try:
         check_json(head[8:])
         metadata = json.loads(head[8:])["__metadata__"]
         if metadata["format"] == FORMAT:
             return {name: str(metadata[name]) for name in ("version", "sha256")}
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _foreign(path) from error
-    raise _foreign(path)
+        raise _make_foreign_error(path) from error
+    raise _make_foreign_error(path)
 
 
 def _check_version(metadata: dict[str, str], path: Path) -> None:
@@ -135,7 +135,7 @@ def _check_version(metadata: dict[str, str], path: Path) -> None:
         )
 
 
-def _digest_place(head: bytes) -> tuple[Any, str]:
+def _find_digest(head: bytes) -> tuple[Any, str]:
     """Return where the checksum stands in a file, and what it is."""
     found = list(DIGEST.finditer(head))
     if len(found) != 1:
@@ -143,37 +143,37 @@ def _digest_place(head: bytes) -> tuple[Any, str]:
     return found[0].start(1), found[0].group(1).decode()
 
 
-def _digest(file: BinaryIO, place: int) -> str:
+def _compute_digest(file: BinaryIO, place: int) -> str:
     """Return the checksum of a file with zeros in place of the checksum."""
     digest = hashlib.sha256()
     file.seek(0)
     digest.update(file.read(place))
     digest.update(UNKNOWN_DIGEST.encode())
     file.seek(place + len(UNKNOWN_DIGEST))
-    for chunk in _chunks(file):
+    for chunk in _iterate_chunks(file):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
+def _iterate_chunks(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(CHUNK):
         yield chunk
 
 
-def _disk_error(error: Exception) -> OSError:
+def _make_disk_error(error: Exception) -> OSError:
     """Return the error of the operating system that safetensors has met."""
     code = OS_ERROR.search(str(error))
     return OSError(int(code[1] or code[2]), str(error)) if code else OSError(str(error))
 
 
-def _foreign(path: Path) -> ModelFileError:
+def _make_foreign_error(path: Path) -> ModelFileError:
     return ModelFileError(
         f"{str(path)!r} is no file of skmtl.save, or its beginning is damaged: give "
         "a file that skmtl.save has written."
     )
 
 
-def _safetensors(who: str) -> Any:
+def _import_safetensors(who: str) -> Any:
     try:
         import safetensors.torch
     except ImportError as error:

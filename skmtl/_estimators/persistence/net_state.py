@@ -9,8 +9,12 @@ from torch import Tensor, nn
 
 from skmtl._data.targets import Targets
 from skmtl._estimators.persistence.allocation_limit import ChargeTensors
-from skmtl._estimators.persistence.codecs import Node, Reader, Writer, cannot_store
-from skmtl._estimators.persistence.object_codecs import pack_all, state_of, unpack_all
+from skmtl._estimators.persistence.codecs import Node, Reader, Writer, make_store_error
+from skmtl._estimators.persistence.object_codecs import (
+    get_random_state,
+    pack_all,
+    unpack_all,
+)
 from skmtl.training import (
     MembersNet,
     MultiTaskModule,
@@ -18,7 +22,7 @@ from skmtl.training import (
     PackedLoss,
     check_optimizer_state,
     resolve_augmentation,
-    seeded,
+    use_seed,
 )
 
 #: Settings of a net that it is built with, as it names them.
@@ -107,9 +111,11 @@ def _check_builds(
     built = _build(settings, *known)
     built.cast(net.dtype)
     for name in ("module_", "weighting_"):
-        why = _difference(state_of(getattr(net, name)), state_of(getattr(built, name)))
+        why = _find_difference(
+            get_random_state(getattr(net, name)), get_random_state(getattr(built, name))
+        )
         if why is not None:
-            raise cannot_store(net, where, f" that was changed after fit, as {why}")
+            raise make_store_error(net, where, f" that was changed after fit, as {why}")
 
 
 def _pack_trained(writer: Writer, net: MultiTaskNet, where: str) -> Node:
@@ -124,7 +130,7 @@ def _pack_trained(writer: Writer, net: MultiTaskNet, where: str) -> Node:
 def _pack_state(writer: Writer, module: nn.Module, where: str) -> Node:
     return {
         name: writer.keep(tensor, f"{where}.{name}")
-        for name, tensor in state_of(module).items()
+        for name, tensor in get_random_state(module).items()
     }
 
 
@@ -197,7 +203,7 @@ def _build(
     )
     if arrangement is not None:
         net.arrangement = tuple(map(bool, arrangement))
-    with seeded(0, torch.device("cpu")):
+    with use_seed(0, torch.device("cpu")):
         net.initialize()
     for own in (net, *getattr(net, "_workers", [])):
         vars(own).pop("arrangement", None)
@@ -234,8 +240,8 @@ def _continue(net: Any, trained: dict[str, Any], train: bool) -> None:
 
 def _fill(module: nn.Module, names: dict[str, str], tensors: dict[str, Tensor]) -> None:
     """Copy a state into a module that has been built like the one it was of."""
-    own = state_of(module)
-    why = _difference({name: tensors[key] for name, key in names.items()}, own)
+    own = get_random_state(module)
+    why = _find_difference({name: tensors[key] for name, key in names.items()}, own)
     if why is not None:
         raise ValueError(why)
     with torch.no_grad():
@@ -243,7 +249,7 @@ def _fill(module: nn.Module, names: dict[str, str], tensors: dict[str, Tensor]) 
             place.copy_(tensors[names[name]])
 
 
-def _difference(state: dict[str, Tensor], built: dict[str, Tensor]) -> str | None:
+def _find_difference(state: dict[str, Tensor], built: dict[str, Tensor]) -> str | None:
     """Return in what a state differs from that of a net of the same settings."""
     if state.keys() != built.keys():
         name = min(state.keys() ^ built.keys())

@@ -20,14 +20,14 @@ from skmtl._estimators.persistence.codecs import (
     Node,
     Reader,
     Writer,
-    cannot_store,
+    make_store_error,
 )
 from skmtl._estimators.persistence.import_paths import (
     get_import_path,
     get_known_classes,
     name_class,
 )
-from skmtl._estimators.persistence.value_codecs import of
+from skmtl._estimators.persistence.value_codecs import match_type
 from skmtl.training import check_mt19937
 from skmtl.weighting._label_shift import LabelShift
 
@@ -57,7 +57,7 @@ def unpack_all(reader: Reader, nodes: Node) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------- strategies
-def _spec(writer: Writer, value: Spec, where: str) -> Node:
+def _pack_spec(writer: Writer, value: Spec, where: str) -> Node:
     parameters = value.get_params(deep=False)
     learned = {k: v for k, v in vars(value).items() if k not in parameters}
     return {
@@ -84,7 +84,7 @@ def _set(found: Any, attributes: dict[str, Any]) -> None:
 
 
 # ----------------------------------------------------------- modules without training
-def _module(writer: Writer, value: nn.Module, where: str) -> Node:
+def _pack_module(writer: Writer, value: nn.Module, where: str) -> Node:
     own = {k: v for k, v in vars(value).items() if k not in OF_MODULES}
     return {
         **name_class(type(value)),
@@ -110,7 +110,7 @@ def _read_module(reader: Reader, node: Node) -> nn.Module:
 
 
 # ------------------------------------------------------------------ tasks and labels
-def _record(writer: Writer, value: Any, where: str) -> Node:
+def _pack_record(writer: Writer, value: Any, where: str) -> Node:
     own = {field.name: getattr(value, field.name) for field in fields(value)}
     (name,) = (name for name, cls in RECORDS.items() if cls is type(value))
     return {"class": name, "fields": pack_all(writer, own, where)}
@@ -120,7 +120,7 @@ def _read_record(reader: Reader, node: Node) -> Any:
     return RECORDS[node["class"]](**unpack_all(reader, node["fields"]))
 
 
-def _targets(writer: Writer, value: Targets, where: str) -> Node:
+def _pack_targets(writer: Writer, value: Targets, where: str) -> Node:
     own = {name: getattr(value, name) for name in OF_TARGETS}
     return {"attributes": pack_all(writer, own, where)}
 
@@ -144,12 +144,12 @@ def _read_targets(reader: Reader, node: Node) -> Targets:
             classes is not None and classes.ndim != 1
         ):
             raise ValueError("what it says of the classes does not go together")
-    targets.dtype = targets._prediction_dtype()
+    targets.dtype = targets._choose_prediction_dtype()
     targets.blocks = group_tasks(targets.kinds, targets.n_classes)
     return targets
 
 
-def _categories(writer: Writer, value: CategoryEncoder, where: str) -> Node:
+def _pack_categories(writer: Writer, value: CategoryEncoder, where: str) -> Node:
     known_labels = writer.pack(list(value.encoder.categories_), where)
     names = writer.pack(value.names, f"{where} names")
     return {"columns": value.columns, "names": names, "labels": known_labels}
@@ -161,11 +161,11 @@ def _read_categories(reader: Reader, node: Node) -> CategoryEncoder:
     categories.names = reader.unpack(node["names"])
     if not len(categories.columns) == len(categories.names) == len(labels) > 0:
         raise ValueError("what it says of the categories does not go together")
-    categories.encoder = _fitted_encoder(reader, labels)
+    categories.encoder = _read_fitted_encoder(reader, labels)
     return categories
 
 
-def _fitted_encoder(reader: Reader, labels: list[NDArray[Any]]) -> OrdinalEncoder:
+def _read_fitted_encoder(reader: Reader, labels: list[NDArray[Any]]) -> OrdinalEncoder:
     """Return what an encoder is once it has seen all labels of each column."""
     reader.budget.charge(sum(own.nbytes for own in labels))  # it copies them
     encoder = OrdinalEncoder(
@@ -181,7 +181,7 @@ def _random_state(writer: Writer, value: Any, where: str) -> Node:
     state = value.get_state(legacy=False)
     if state["bit_generator"] != "MT19937":
         why = f" with the bit generator {state['bit_generator']}, not MT19937"
-        raise cannot_store(value, where, why)
+        raise make_store_error(value, where, why)
     return {"state": writer.pack(state, where)}
 
 
@@ -215,16 +215,20 @@ def _read_callable(reader: Reader, node: Node) -> Any:
 
 
 CODECS |= {
-    "spec": Codec(lambda value: isinstance(value, Spec), _spec, _read_spec),
+    "spec": Codec(lambda value: isinstance(value, Spec), _pack_spec, _read_spec),
     "module": Codec(
         lambda value: isinstance(value, nn.Module) and not value._parameters,
-        _module,
+        _pack_module,
         _read_module,
     ),
-    "record": Codec(of(*RECORDS.values()), _record, _read_record),
-    "targets": Codec(of(Targets), _targets, _read_targets),
-    "categories": Codec(of(CategoryEncoder), _categories, _read_categories),
-    "random_state": Codec(of(np.random.RandomState), _random_state, _read_random_state),
+    "record": Codec(match_type(*RECORDS.values()), _pack_record, _read_record),
+    "targets": Codec(match_type(Targets), _pack_targets, _read_targets),
+    "categories": Codec(
+        match_type(CategoryEncoder), _pack_categories, _read_categories
+    ),
+    "random_state": Codec(
+        match_type(np.random.RandomState), _random_state, _read_random_state
+    ),
     "callable": Codec(
         lambda value: isinstance(value, type) or hasattr(value, "__qualname__"),
         lambda _writer, value, _where: _name(value),
@@ -233,6 +237,6 @@ CODECS |= {
 }
 
 
-def state_of(module: nn.Module) -> dict[str, Tensor]:
+def get_random_state(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters and buffers of a module, by name."""
     return dict(module.named_parameters()) | dict(module.named_buffers())

@@ -13,7 +13,7 @@ NUMBERS, CATEGORIES = "X", "categories"
 OPSET_ML = 3
 
 
-def table_model(
+def make_table_model(
     onnx: Any, categories: CategoryEncoder, n_features: int, dtype: Any, opset: int
 ) -> Any:
     """Return a model of ONNX that puts codes in place of categories.
@@ -37,7 +37,7 @@ def table_model(
         Its output has the columns of the table, in their order.
     """
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    labels, make = categories.labels(), onnx.helper.make_node
+    labels, make = categories.get_categories(), onnx.helper.make_node
     numbers = [i for i in range(n_features) if i not in labels]
     inputs = [(NUMBERS, kind, len(numbers))] if numbers else []
     inputs.append((CATEGORIES, onnx.TensorProto.STRING, len(labels)))
@@ -47,7 +47,7 @@ def table_model(
     for place, (name, known) in enumerate(
         zip(categories.names, labels.values(), strict=True)
     ):
-        nodes += _coding(make, place, _keys(known, name), kind)
+        nodes += _make_coding(make, place, _make_keys(known, name), kind)
         parts.append(f"codes_{place}")
     nodes.append(make("Concat", parts, ["every"], axis=1))
     nodes.append(make("Gather", ["every", "order"], ["table"], axis=1))
@@ -67,7 +67,7 @@ def table_model(
     return model
 
 
-def _coding(make: Any, place: int, keys: list[str], kind: int) -> list[Any]:
+def _make_coding(make: Any, place: int, keys: list[str], kind: int) -> list[Any]:
     """Return what makes codes of one column: zero for unknown, NaN for missing ones."""
     labels, floats = f"labels_{place}", f"floats_{place}"
     encode = make(
@@ -83,7 +83,7 @@ def _coding(make: Any, place: int, keys: list[str], kind: int) -> list[Any]:
     return [take, encode, make("Cast", [floats], [f"codes_{place}"], to=kind)]
 
 
-def columns_of_inputs(
+def split_input_columns(
     categories: CategoryEncoder, names: list[Any]
 ) -> dict[str, list[Any]]:
     """Return which columns of the table each input has, by their names.
@@ -100,13 +100,13 @@ def columns_of_inputs(
     dict of str to list
         Names by input.
     """
-    labels = categories.labels()
+    labels = categories.get_categories()
     numbers = [str(name) for i, name in enumerate(names) if i not in labels]
     strings = {CATEGORIES: [str(name) for name in categories.names]}
     return {NUMBERS: numbers, **strings} if numbers else strings
 
 
-def _keys(labels: list[Any], name: Any) -> list[str]:
+def _make_keys(labels: list[Any], name: Any) -> list[str]:
     """Return the strings that stand for the categories of a column."""
     keys = [str(label) for label in labels]
     if "" in keys or len(set(keys)) < len(keys):

@@ -22,8 +22,8 @@ from skmtl._estimators.persistence.inference_module import InferenceModule
 from skmtl._estimators.persistence.onnx_categories import (
     CATEGORIES,
     NUMBERS,
-    columns_of_inputs,
-    table_model,
+    make_table_model,
+    split_input_columns,
 )
 from skmtl.exceptions import ModelFileError
 
@@ -90,7 +90,7 @@ def export_onnx(
     >>> session.run(["Pulse"], {"X": X.to_numpy()})[0].shape
     (20,)
     """
-    onnx = _onnx()
+    onnx = _import_onnx()
     if not isinstance(estimator, MultiTaskFit):
         raise ModelFileError(
             "skmtl.export_onnx takes a MultiTaskClassifier, MultiTaskRegressor or "
@@ -100,23 +100,23 @@ def export_onnx(
     check_is_fitted(estimator)
     check_path(path)
     resolve_target(path)
-    steps, categories = _steps(estimator, pipeline), estimator._categories
+    steps, categories = _get_steps(estimator, pipeline), estimator._categories
     if steps and categories is not None:
         raise ModelFileError(
             "skmtl.export_onnx cannot export a pipeline before columns of categories, "
             f"{categories.names}: leave 'pipeline' out, and give the file what the "
             "pipeline makes of inputs."
         )
-    first = _converted(onnx, make_pipeline(*steps)) if steps else None
-    model = _network(estimator, torch.float64 if steps else None)
-    described: dict[str, Any] = {"skmtl": _described(estimator)}
+    first = _convert_steps(onnx, make_pipeline(*steps)) if steps else None
+    model = _export_network(estimator, torch.float64 if steps else None)
+    described: dict[str, Any] = {"skmtl": _describe_tasks(estimator)}
     if categories is not None:
         n = estimator.n_features_in_
-        read = onnx.helper.tensor_dtype_to_np_dtype(_input_type(model))
-        first = table_model(onnx, categories, n, read, OPSET)
+        read = onnx.helper.tensor_dtype_to_np_dtype(_choose_input_type(model))
+        first = make_table_model(onnx, categories, n, read, OPSET)
         names = list(getattr(estimator, "feature_names_in_", range(n)))
-        described["skmtl_inputs"] = columns_of_inputs(categories, names)
-    model = model if first is None else _composed(onnx, first, model)
+        described["skmtl_inputs"] = split_input_columns(categories, names)
+    model = model if first is None else _compose_models(onnx, first, model)
     for key, value in described.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
@@ -125,7 +125,7 @@ def export_onnx(
         onnx.save(model, temporary)
 
 
-def output_names(task_names: list[Any]) -> list[str]:
+def make_output_names(task_names: list[Any]) -> list[str]:
     """Return names of outputs: those of the tasks as strings, each once.
 
     Parameters
@@ -146,7 +146,7 @@ def output_names(task_names: list[Any]) -> list[str]:
     return names
 
 
-def _described(estimator: Any) -> list[dict[str, Any]]:
+def _describe_tasks(estimator: Any) -> list[dict[str, Any]]:
     """Return what the file says of each task."""
     targets = estimator._targets
     thresholds = getattr(estimator, "thresholds_", np.full(targets.n_tasks, np.nan))
@@ -154,11 +154,11 @@ def _described(estimator: Any) -> list[dict[str, Any]]:
         {
             "output": output,
             "kind": kind,
-            "classes": None if classes is None else _json_labels(classes),
+            "classes": None if classes is None else _convert_labels(classes),
             "threshold": None if np.isnan(threshold) else float(threshold),
         }
         for output, kind, classes, threshold in zip(
-            output_names(targets.names),
+            make_output_names(targets.names),
             targets.kinds,
             targets.classes,
             thresholds,
@@ -167,13 +167,13 @@ def _described(estimator: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _json_labels(classes: Any) -> list[Any]:
+def _convert_labels(classes: Any) -> list[Any]:
     labels = classes.tolist() if classes.dtype.kind in "biufU" else list(classes)
     simple = (bool, int, float, str)
     return [label if isinstance(label, simple) else str(label) for label in labels]
 
 
-def _network(estimator: Any, dtype: torch.dtype | None) -> Any:
+def _export_network(estimator: Any, dtype: torch.dtype | None) -> Any:
     """Return the network as a model of ONNX that takes inputs of a type."""
     net = estimator.net_
     # Of float64, runtimes do not have every operator.
@@ -182,13 +182,13 @@ def _network(estimator: Any, dtype: torch.dtype | None) -> Any:
     served = InferenceModule(net, estimator._targets, precision)
     X = torch.zeros(3, *net.module__input_shape, dtype=dtype or served.input_dtype)
     try:
-        with _quiet(), torch.no_grad():
+        with _silence_export(), torch.no_grad():
             rows = ({0: torch.export.Dim("n")},)
             program = torch.onnx.export(
                 torch.export.export(served, (X,), dynamic_shapes=rows),
                 dynamo=True,
                 input_names=[NUMBERS],
-                output_names=output_names(estimator._targets.names),
+                output_names=make_output_names(estimator._targets.names),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -202,7 +202,7 @@ def _network(estimator: Any, dtype: torch.dtype | None) -> Any:
         ) from error
 
 
-def _steps(estimator: Any, pipeline: Any) -> list[Any]:
+def _get_steps(estimator: Any, pipeline: Any) -> list[Any]:
     """Return the transformers of a pipeline, without the estimator."""
     if pipeline is None:
         return []
@@ -220,13 +220,13 @@ def _steps(estimator: Any, pipeline: Any) -> list[Any]:
     return steps
 
 
-def _converted(onnx: Any, pipeline: Pipeline) -> Any:
+def _convert_steps(onnx: Any, pipeline: Pipeline) -> Any:
     """Return what skl2onnx makes of transformers."""
-    skl2onnx = _skl2onnx()
+    skl2onnx = _import_skl2onnx()
     numbers = skl2onnx.common.data_types.DoubleTensorType
     types = [(NUMBERS, numbers([None, pipeline[0].n_features_in_]))]
     try:
-        with _quiet():
+        with _silence_export():
             model = skl2onnx.convert_sklearn(
                 pipeline, "pipeline", types, target_opset={"": OPSET}
             )
@@ -239,11 +239,11 @@ def _converted(onnx: Any, pipeline: Pipeline) -> Any:
     return onnx.version_converter.convert_version(model, OPSET)
 
 
-def _input_type(model: Any) -> int:
+def _choose_input_type(model: Any) -> int:
     return model.graph.input[0].type.tensor_type.elem_type  # type: ignore[no-any-return]
 
 
-def _composed(onnx: Any, first: Any, network: Any) -> Any:
+def _compose_models(onnx: Any, first: Any, network: Any) -> Any:
     """Put one model before another, with names that do not meet."""
     first = onnx.compose.add_prefix(first, "before/", rename_inputs=False)
     network = onnx.compose.add_prefix(
@@ -255,7 +255,7 @@ def _composed(onnx: Any, first: Any, network: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_export() -> Iterator[None]:
     """Keep to itself what exporters tell of their own matters."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -268,7 +268,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _onnx() -> Any:
+def _import_onnx() -> Any:
     try:
         import onnx
         import onnx.compose
@@ -282,7 +282,7 @@ def _onnx() -> Any:
     return onnx
 
 
-def _skl2onnx() -> Any:
+def _import_skl2onnx() -> Any:
     try:
         import skl2onnx
     except ImportError as error:

@@ -90,7 +90,7 @@ class OnnxNormal(Scaler):
         share = ((D - low) / step).clamp(0, 1)
         first, second = self.ranks.gather(1, lower), self.ranks.gather(1, upper)
         p = first + share * (second - first)
-        return normal_quantile(p.clamp(1e-7, 1 - 1e-7)).T.clamp(-BOUND, BOUND)
+        return compute_normal_quantile(p.clamp(1e-7, 1 - 1e-7)).T.clamp(-BOUND, BOUND)
 
     def _n_below(self, D: Tensor) -> Tensor:
         """Return how many quantiles are not above each number, by bisection."""
@@ -103,7 +103,7 @@ class OnnxNormal(Scaler):
         return found
 
 
-def normal_quantile(p: Tensor) -> Tensor:
+def compute_normal_quantile(p: Tensor) -> Tensor:
     """Return quantiles of the standard normal distribution, exact to 1e-15 [1]_.
 
     Parameters
@@ -122,12 +122,12 @@ def normal_quantile(p: Tensor) -> Tensor:
        Distribution", Applied Statistics 1988.
     """
     q = p - 0.5
-    central = q * _ratio(0.180625 - q * q, CENTRAL)
-    tail = _ratio((-torch.minimum(p, 1 - p).log()).sqrt() - 1.6, TAIL)
+    central = q * _evaluate_ratio(0.180625 - q * q, CENTRAL)
+    tail = _evaluate_ratio((-torch.minimum(p, 1 - p).log()).sqrt() - 1.6, TAIL)
     return torch.where(q.abs() <= 0.425, central, tail * q.sign())
 
 
-def _ratio(x: Tensor, coefficients: tuple[tuple[float, ...], ...]) -> Tensor:
+def _evaluate_ratio(x: Tensor, coefficients: tuple[tuple[float, ...], ...]) -> Tensor:
     """Return the ratio of two polynomials by Horner's rule."""
     values = []
     for numbers in coefficients:

@@ -13,12 +13,12 @@ from skmtl._core.atomic_file import resolve_target
 from skmtl._core.options import check_path
 from skmtl._core.printable import get_first_line
 from skmtl._estimators.fit import MultiTaskFit
-from skmtl._estimators.persistence.codecs import Reader, Writer, paths_in
+from skmtl._estimators.persistence.codecs import Reader, Writer, find_paths
 from skmtl._estimators.persistence.estimator_codec import check_predicts
 from skmtl._estimators.persistence.file_format import read, write
 from skmtl._estimators.persistence.import_paths import Trust
 from skmtl.exceptions import ModelFileError
-from skmtl.training import default_modes
+from skmtl.training import use_default_modes
 
 if TYPE_CHECKING:
     from skmtl._estimators.classifier import MultiTaskClassifier
@@ -85,7 +85,7 @@ def save(
     check_path(path)
     resolve_target(path)
     writer = Writer()
-    with default_modes():
+    with use_default_modes():
         document = writer.pack(estimator, "estimator")
     write(Path(path), document, writer.tensors)
 
@@ -140,14 +140,14 @@ def load(
     """
     check_path(path)
     trust = Trust(trusted)
-    with default_modes():
+    with use_default_modes():
         return _load(Path(path), trust)
 
 
 def _load(path: Path, trust: Trust) -> Any:
     """Read a file, and build the estimator that it holds."""
     document, tensors = read(path)
-    missing = trust.find_untrusted(paths_in(document))
+    missing = trust.find_untrusted(find_paths(document))
     if missing:
         raise ModelFileError(
             f"{str(path)!r} names code that is not skmtl's, {missing}: if you know who "

@@ -12,7 +12,7 @@ import torch
 from skmtl._core.printable import get_first_line
 from skmtl._estimators.fit import MultiTaskFit
 from skmtl._estimators.persistence.allocation_limit import check_json
-from skmtl._estimators.persistence.codecs import Reader, Writer, paths_in
+from skmtl._estimators.persistence.codecs import Reader, Writer, find_paths
 from skmtl._estimators.persistence.estimator_codec import check_predicts
 from skmtl._estimators.persistence.import_paths import (
     Trust,
@@ -21,7 +21,7 @@ from skmtl._estimators.persistence.import_paths import (
 )
 from skmtl._estimators.task_view import TaskClassifier, TaskRegressor
 from skmtl.exceptions import ModelFileError
-from skmtl.training import default_modes
+from skmtl.training import use_default_modes
 
 #: Whether pickle or copy is asking for a state, thread by thread.
 _ASKING = threading.local()
@@ -46,13 +46,13 @@ class PortableState(MultiTaskFit):
             # Processes are those of here and now.
             return {**super().__getstate__(), "accelerator": None}
         writer = Writer()
-        with default_modes():
+        with use_default_modes():
             document = writer.pack(self, type(self).__name__)
         return {
             MARK: json.dumps(document),
             "tensors": {name: t.numpy() for name, t in writer.tensors.items()},
             "own": [
-                follow_import_path(path) for path in sorted(set(paths_in(document)))
+                follow_import_path(path) for path in sorted(set(find_paths(document)))
             ],
         }
 
@@ -69,7 +69,7 @@ class PortableState(MultiTaskFit):
             if any(isinstance(entry, str) for entry in state["own"]):
                 raise TypeError("its code is named by strings, which skops passes")
             document, trust = json.loads(state[MARK]), Trust(state["own"])
-            with default_modes():
+            with use_default_modes():
                 estimator = Reader(tensors, trust).unpack(document)
                 if estimator.__sklearn_is_fitted__():
                     check_predicts(estimator)

@@ -20,7 +20,7 @@ from skmtl._estimators.persistence.codecs import (
     Node,
     Reader,
     Writer,
-    cannot_store,
+    make_store_error,
 )
 
 #: Types of arrays that hold no objects.
@@ -37,12 +37,12 @@ TORCH_DTYPES = {
 }
 
 
-def of(*types: type) -> Callable[[Any], bool]:
+def match_type(*types: type) -> Callable[[Any], bool]:
     """Return a test for objects of exactly these types."""
     return lambda value: type(value) in types
 
 
-def _pandas(*names: str) -> Callable[[Any], bool]:
+def _match_pandas(*names: str) -> Callable[[Any], bool]:
     """Return a test for objects of pandas, which need not be installed."""
     return lambda value: (
         type(value).__module__.partition(".")[0] == "pandas"
@@ -59,13 +59,13 @@ def _pack_dict(writer: Writer, value: dict[Any, Any], where: str) -> Node:
     }
 
 
-def _array(writer: Writer, value: NDArray[Any], where: str) -> Node:
+def _pack_array(writer: Writer, value: NDArray[Any], where: str) -> Node:
     array = np.asarray(value)
     if array.dtype == object:
         items = [writer.pack(v, f"{where}.{i}") for i, v in enumerate(array.flat)]
         return {"shape": list(array.shape), "items": items}
     if not PLAIN.fullmatch(array.dtype.str):
-        raise cannot_store(value, where, f" of type {array.dtype}")
+        raise make_store_error(value, where, f" of type {array.dtype}")
     array = np.ascontiguousarray(array).reshape(array.shape)  # keeps no axis of zeros
     name = array.dtype.str.lstrip("<|")
     if name in NATIVE:
@@ -82,7 +82,7 @@ def _read_array(reader: Reader, node: Node) -> NDArray[Any]:
         for i, entry in enumerate(node["items"]):
             array[i] = reader.unpack(entry)
         return array.reshape(node["shape"])
-    array = reader.array(node["tensor"])
+    array = reader.read_array(node["tensor"])
     if "dtype" not in node:
         return array
     if not PLAIN.fullmatch(node["dtype"]):
@@ -98,16 +98,16 @@ def _read_array(reader: Reader, node: Node) -> NDArray[Any]:
     return octets.view(dtype).reshape(shape)
 
 
-def _tensor(writer: Writer, value: Tensor, where: str) -> Node:
+def _pack_tensor(writer: Writer, value: Tensor, where: str) -> Node:
     if value.layout != torch.strided:
-        raise cannot_store(value, where, f" of layout {value.layout}")
+        raise make_store_error(value, where, f" of layout {value.layout}")
     return {"tensor": writer.keep(value, where)}
 
 
-def _timestamp(_writer: Writer, value: Any, where: str) -> Node:
+def _pack_timestamp(_writer: Writer, value: Any, where: str) -> Node:
     tz = None if value.tz is None else str(value.tz)
     if not _is_time_zone(tz):
-        raise cannot_store(value, where, f" in the time zone {tz!r}")
+        raise make_store_error(value, where, f" in the time zone {tz!r}")
     utc = value if tz is None else value.tz_convert("UTC").tz_localize(None)
     return {"value": [utc.isoformat(), value.unit, tz]}
 
@@ -140,7 +140,7 @@ def _read_date(parts: list[str]) -> Any:
     return DATES[name].fromisoformat(text)
 
 
-def _table(writer: Writer, value: Any, where: str) -> Node:
+def _pack_table(writer: Writer, value: Any, where: str) -> Node:
     return {
         "values": writer.pack(value.to_numpy(), where),
         "index": writer.pack(value.index.tolist(), f"{where} index"),
@@ -165,7 +165,7 @@ def _read_table(reader: Reader, node: Node) -> Any:
     return pd.DataFrame(values, index, columns)
 
 
-def _missing(name: str) -> Any:
+def _read_missing(name: str) -> Any:
     import pandas as pd
 
     return {"NAType": pd.NA, "NaTType": pd.NaT}[name]
@@ -178,7 +178,7 @@ def _no_number(text: str) -> float:
     return float(text)
 
 
-def simple(
+def make_simple_codec(
     takes: Callable[[Any], bool],
     to_json: Callable[[Any], Any],
     from_json: Callable[[Any], Any],
@@ -192,50 +192,54 @@ def simple(
 
 
 CODECS |= {
-    "float": simple(of(float), repr, _no_number),
+    "float": make_simple_codec(match_type(float), repr, _no_number),
     "tuple": Codec(
-        of(tuple),
+        match_type(tuple),
         lambda writer, value, where: {"items": writer.pack(list(value), where)},
         lambda reader, node: tuple(reader.unpack(node["items"])),
     ),
     "dict": Codec(
-        of(dict),
+        match_type(dict),
         _pack_dict,
         lambda reader, node: {
             reader.unpack(key): reader.unpack(entry) for key, entry in node["items"]
         },
     ),
-    "missing": simple(
-        _pandas("NAType", "NaTType"), lambda value: type(value).__name__, _missing
+    "missing": make_simple_codec(
+        _match_pandas("NAType", "NaTType"),
+        lambda value: type(value).__name__,
+        _read_missing,
     ),
     "timestamp": Codec(
-        _pandas("Timestamp"),
-        _timestamp,
+        _match_pandas("Timestamp"),
+        _pack_timestamp,
         lambda _reader, node: _read_timestamp(node["value"]),
     ),
-    "table": Codec(_pandas("DataFrame", "Series"), _table, _read_table),
-    "date": simple(
+    "table": Codec(_match_pandas("DataFrame", "Series"), _pack_table, _read_table),
+    "date": make_simple_codec(
         _is_date, lambda value: [type(value).__name__, value.isoformat()], _read_date
     ),
-    "timedelta": simple(
-        of(dt.timedelta),
+    "timedelta": make_simple_codec(
+        match_type(dt.timedelta),
         lambda value: [value.days, value.seconds, value.microseconds],
         lambda parts: dt.timedelta(*parts),
     ),
-    "decimal": simple(of(Decimal), str, Decimal),
+    "decimal": make_simple_codec(match_type(Decimal), str, Decimal),
     "scalar": Codec(
         lambda value: isinstance(value, np.generic),
-        lambda writer, value, where: {"array": _array(writer, value, where)},
+        lambda writer, value, where: {"array": _pack_array(writer, value, where)},
         lambda reader, node: _read_array(reader, node["array"])[()],
     ),
     "array": Codec(
         lambda value: isinstance(value, np.ndarray) and not hasattr(value, "mask"),
-        _array,
+        _pack_array,
         _read_array,
     ),
     "tensor": Codec(
-        of(Tensor), _tensor, lambda reader, node: reader.tensors[node["tensor"]]
+        match_type(Tensor),
+        _pack_tensor,
+        lambda reader, node: reader.tensors[node["tensor"]],
     ),
-    "dtype": simple(of(torch.dtype), str, TORCH_DTYPES.__getitem__),
-    "device": simple(of(torch.device), str, torch.device),
+    "dtype": make_simple_codec(match_type(torch.dtype), str, TORCH_DTYPES.__getitem__),
+    "device": make_simple_codec(match_type(torch.device), str, torch.device),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from skmtl._core.history import TrainingHistory
 from skmtl._drawing import needs_matplotlib
-from skmtl._drawing.html import Markup, paragraph, text
+from skmtl._drawing.html import Markup, escape_html, make_paragraph
 from skmtl._estimators.report import sections
 
 #: Nothing is loaded from elsewhere, and nothing runs.
@@ -41,21 +41,25 @@ def report(estimator: Any, X: Any = None, y: Any = None, gain: Any = None) -> st
             f"the same tasks, {names}. Got {gain!r}."
         )
     parts = {
-        "Settings": sections.settings(estimator),
-        "Tasks": sections.tasks(estimator),
-        "Scores": sections.scores(estimator, X, y),
+        "Settings": sections.make_settings_section(estimator),
+        "Tasks": sections.make_tasks_section(estimator),
+        "Scores": sections.make_scores_section(estimator, X, y),
     }
     if estimator.n_iter_:
         records = TrainingHistory.from_skorch(estimator.history_, estimator.n_tasks_)
-        parts["Training"] = sections.training(estimator, records)
-        parts["Weights of the tasks"] = sections.weights(estimator, records)
-        parts["Relations between tasks"] = sections.relations(estimator, records)
+        parts["Training"] = sections.make_training_section(estimator, records)
+        parts["Weights of the tasks"] = sections.make_weights_section(
+            estimator, records
+        )
+        parts["Relations between tasks"] = sections.make_relations_section(
+            estimator, records
+        )
     if gain is not None:
         parts["Gain from sharing"] = sections.gains(estimator, gain)
-    return _page(type(estimator).__name__, _summary(estimator), parts)
+    return _make_page(type(estimator).__name__, _make_summary(estimator), parts)
 
 
-def _summary(estimator: Any) -> str:
+def _make_summary(estimator: Any) -> str:
     """Return one sentence about the estimator."""
     n_parameters = sum(p.numel() for p in estimator.module_.parameters())
     shape = estimator.net_.module__input_shape
@@ -71,18 +75,18 @@ def _summary(estimator: Any) -> str:
     return f"{', '.join(words)}; skmtl {version('skmtl')}."
 
 
-def _page(title: str, summary: str, parts: dict[str, Markup]) -> str:
+def _make_page(title: str, summary: str, parts: dict[str, Markup]) -> str:
     """Return a page with a section for each part that has something to tell."""
     parts = {heading: part for heading, part in parts.items() if part}
     names = {heading: heading.lower().replace(" ", "-") for heading in parts}
     style = files("skmtl._estimators.report").joinpath("report.css").read_text("utf-8")
     links = "".join(
-        f'<li><a href="#{name}">{text(heading)}</a></li>'
+        f'<li><a href="#{name}">{escape_html(heading)}</a></li>'
         for heading, name in names.items()
     )
     sections = "".join(
         f'<section aria-labelledby="{names[heading]}">\n'
-        f'<h2 id="{names[heading]}">{text(heading)}</h2>\n{part}</section>\n'
+        f'<h2 id="{names[heading]}">{escape_html(heading)}</h2>\n{part}</section>\n'
         for heading, part in parts.items()
     )
     return f"""<!DOCTYPE html>
@@ -91,14 +95,14 @@ def _page(title: str, summary: str, parts: dict[str, Markup]) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{text(title)}</title>
+<title>{escape_html(title)}</title>
 <style>
 {style}</style>
 </head>
 <body>
 <header>
-<h1>{text(title)}</h1>
-{paragraph(summary)}</header>
+<h1>{escape_html(title)}</h1>
+{make_paragraph(summary)}</header>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 <main>
 {sections}</main>

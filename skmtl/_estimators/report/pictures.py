@@ -32,7 +32,7 @@ STYLE = {
 }
 
 
-def picture(
+def draw_picture(
     draw: Callable[[Any], Any],
     size: tuple[float, float],
     told: str,
@@ -69,10 +69,10 @@ def picture(
         draw(figure.add_axes((0, 0, 1, 1)) if fill else figure.add_subplot())
         buffer = StringIO()
         figure.savefig(buffer, format="svg", dpi=150)
-    return _inline(buffer.getvalue(), told)
+    return _inline_svg(buffer.getvalue(), told)
 
 
-def _inline(svg: str, told: str) -> Markup:
+def _inline_svg(svg: str, told: str) -> Markup:
     """Return the picture without what only a file of its own needs."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>", "", svg)

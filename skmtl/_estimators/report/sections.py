@@ -8,29 +8,29 @@ from numpy.typing import NDArray
 from skmtl._core.history import TrainingHistory, mean_cosines, mean_of_known
 from skmtl._data.labels import read_labels
 from skmtl._drawing import (
-    affinity_size,
-    chosen_pairs,
+    choose_affinity_size,
+    choose_gains_size,
+    choose_losses_size,
+    choose_pairs,
+    choose_weights_size,
     draw_affinity,
     draw_gains,
     draw_losses,
     draw_weights,
-    gains_size,
-    losses_size,
     order_tasks,
-    short_names,
-    weights_size,
+    shorten_names,
 )
 from skmtl._drawing.html import (
     MINUS,
     Markup,
-    bar,
-    figure,
+    escape_html,
     join_markup,
-    paragraph,
-    table,
-    text,
+    make_bar,
+    make_figure,
+    make_paragraph,
+    make_table,
 )
-from skmtl._estimators.report.pictures import picture
+from skmtl._estimators.report.pictures import draw_picture
 
 #: Classes whose shares are all written out, and pairs of tasks that a table lists.
 N_SHARES, N_PAIRS = 6, 12
@@ -38,7 +38,7 @@ N_SHARES, N_PAIRS = 6, 12
 Array = NDArray[np.float64]
 
 
-def settings(estimator: Any) -> Markup:
+def make_settings_section(estimator: Any) -> Markup:
     """Return the strategies, and the parameters that are not left at their defaults.
 
     Parameters
@@ -57,10 +57,10 @@ def settings(estimator: Any) -> Markup:
     changed = [k for k in given if repr(given[k]) != repr(usual[k]) and k not in always]
     rows = [(name, repr(given[name])) for name in always + changed]
     told = "Strategies, and parameters that are not at their defaults."
-    return table(told, ["Parameter", "Value"], rows)
+    return make_table(told, ["Parameter", "Value"], rows)
 
 
-def tasks(estimator: Any) -> Markup:
+def make_tasks_section(estimator: Any) -> Markup:
     """Return what training has known of the tasks.
 
     Parameters
@@ -80,34 +80,34 @@ def tasks(estimator: Any) -> Markup:
     ):
         n_labels = int(of_classes.sum())
         if classes is None:
-            mean, scale = text(targets.mean[t]), text(targets.scale[t])
+            mean, scale = escape_html(targets.mean[t]), escape_html(targets.scale[t])
             balance = f"mean {mean}, standard deviation {scale}"
         else:
-            balance = _balance(classes.tolist(), of_classes / max(n_labels, 1))
+            balance = _describe_balance(classes.tolist(), of_classes / max(n_labels, 1))
         n_classes = None if classes is None else len(classes)
-        missing = _percent(1 - n_labels / counts.n_rows)
+        missing = _format_percent(1 - n_labels / counts.n_rows)
         name, kind = targets.names[t], targets.kinds[t]
         rows.append((name, kind, n_classes, n_labels, missing, balance))
     header = ["Task", "Kind", "Classes", "Labels", "Missing", "Balance"]
-    return table(f"Labels of {counts.n_rows:,} training rows.", header, rows)
+    return make_table(f"Labels of {counts.n_rows:,} training rows.", header, rows)
 
 
-def _balance(classes: list[Any], shares: Array) -> Markup:
+def _describe_balance(classes: list[Any], shares: Array) -> Markup:
     """Return the shares of a task's classes; of many the commonest and the rarest."""
     pairs = zip(classes, shares, strict=True)
-    words = [f"{label}: {_percent(share)}" for label, share in pairs]
+    words = [f"{label}: {_format_percent(share)}" for label, share in pairs]
     if len(words) <= N_SHARES:
-        return join_markup(bar(shares.tolist()), text(", ".join(words)))
+        return join_markup(make_bar(shares.tolist()), escape_html(", ".join(words)))
     order = np.argsort(-shares, kind="stable")
     told = f"from {words[order[0]]} to {words[order[-1]]}"
-    return join_markup(bar(shares[order].tolist()), text(told))
+    return join_markup(make_bar(shares[order].tolist()), escape_html(told))
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def scores(estimator: Any, X: Any, y: Any) -> Markup:
+def make_scores_section(estimator: Any, X: Any, y: Any) -> Markup:
     """Return the tasks' scores, out of fold and on the data given.
 
     Parameters
@@ -123,16 +123,16 @@ def scores(estimator: Any, X: Any, y: Any) -> Markup:
         A table, or a word on how to have one.
     """
     targets = estimator._targets
-    columns: dict[str, Any] = {"Without inputs": _baseline(estimator)}
+    columns: dict[str, Any] = {"Without inputs": _score_baseline(estimator)}
     if estimator._oof is not None:
         columns["Out of fold"] = estimator.oof_scores_
     counts = None
     if X is not None:
         columns["Data given"] = estimator._task_scores(X, y)
         given = read_labels(y, estimator.missing_label).match_names(targets.names)
-        counts = given.present().sum(axis=0)
+        counts = given.get_mask().sum(axis=0)
     if len(columns) == 1:
-        return paragraph(
+        return make_paragraph(
             "There are none: call report_html with X and y that training has not seen, "
             "or fit with resampling='crossfit', which leaves out-of-fold predictions."
         )
@@ -149,10 +149,10 @@ def scores(estimator: Any, X: Any, y: Any) -> Markup:
         "Without inputs: the share of the commonest class in training, or 0, the R² of "
         "the mean. Out of fold: training rows, by members that have not seen them."
     )
-    return table(told, ["Task", "Score", *columns], rows)
+    return make_table(told, ["Task", "Score", *columns], rows)
 
 
-def _baseline(estimator: Any) -> Array:
+def _score_baseline(estimator: Any) -> Array:
     shares = [
         0.0 if classes is None else counts.max() / max(counts.sum(), 1)
         for classes, counts in zip(
@@ -166,7 +166,7 @@ def _mean(values: Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def training(estimator: Any, records: TrainingHistory) -> Markup:
+def make_training_section(estimator: Any, records: TrainingHistory) -> Markup:
     """Return the losses by epoch.
 
     Parameters
@@ -184,11 +184,11 @@ def training(estimator: Any, records: TrainingHistory) -> Markup:
     names, best = estimator.task_names_, records.best_epoch
     n_epochs = len(records.train_losses)
     told = f"Losses of {len(names)} tasks over {n_epochs} epochs"
-    drawn = picture(
+    drawn = draw_picture(
         lambda ax: draw_losses(
             ax, records.train_losses, records.valid_losses, names, best
         ),
-        losses_size(len(names)),
+        choose_losses_size(len(names)),
         told,
     )
     members = estimator.n_estimators_
@@ -197,11 +197,11 @@ def training(estimator: Any, records: TrainingHistory) -> Markup:
     if best is not None:
         columns[f"Validation, epoch {best}"] = records.valid_losses[best - 1]
     rows = zip(names, *columns.values(), strict=True)
-    numbers = table(f"Losses{of_members}.", ["Task", *columns], rows)
-    return join_markup(figure(drawn, f"{told}{of_members}."), numbers)
+    numbers = make_table(f"Losses{of_members}.", ["Task", *columns], rows)
+    return join_markup(make_figure(drawn, f"{told}{of_members}."), numbers)
 
 
-def weights(estimator: Any, records: TrainingHistory) -> Markup:
+def make_weights_section(estimator: Any, records: TrainingHistory) -> Markup:
     """Return the tasks' weights by epoch, and how much their gradients conflict.
 
     Parameters
@@ -224,19 +224,19 @@ def weights(estimator: Any, records: TrainingHistory) -> Markup:
     if cosines is not None:
         told += ", and the mean cosine of each task's gradient with those of the others"
         columns["Mean cosine, last epoch"] = cosines[-1]
-    drawn = picture(
-        lambda ax: draw_weights(ax, records.weights, cosines, short_names(names)),
-        weights_size(len(names), len(columns)),
+    drawn = draw_picture(
+        lambda ax: draw_weights(ax, records.weights, cosines, shorten_names(names)),
+        choose_weights_size(len(names), len(columns)),
         told,
     )
     rows = zip(names, *columns.values(), strict=True)
     caption = "The weights of the tasks in a step sum to their number."
     return join_markup(
-        figure(drawn, f"{told}."), table(caption, ["Task", *columns], rows)
+        make_figure(drawn, f"{told}."), make_table(caption, ["Task", *columns], rows)
     )
 
 
-def relations(estimator: Any, records: TrainingHistory) -> Markup:
+def make_relations_section(estimator: Any, records: TrainingHistory) -> Markup:
     """Return what the relation and the gradients tell of pairs of tasks.
 
     Parameters
@@ -255,29 +255,36 @@ def relations(estimator: Any, records: TrainingHistory) -> Markup:
     found = estimator.module_.relation_matrix()
     if found is not None:
         matrix = found.double().cpu().numpy()
-        parts.append(_matrix(matrix, estimator.task_names_, "Relation between tasks"))
+        parts.append(
+            _make_matrix(matrix, estimator.task_names_, "Relation between tasks")
+        )
     mean = mean_of_known(records.cosines, axis=0)
     if np.isfinite(mean).any():
         told = "Cosines of the tasks' gradients, means over the epochs"
-        parts.append(_matrix(mean, estimator.task_names_, told))
+        parts.append(_make_matrix(mean, estimator.task_names_, told))
     return join_markup(*parts)
 
 
-def _matrix(matrix: Array, names: list[Any], told: str) -> Markup:
+def _make_matrix(matrix: Array, names: list[Any], told: str) -> Markup:
     """Return a matrix between tasks as a picture, and its largest values."""
     (order,) = order_tasks(matrix)
-    shown, short = matrix[np.ix_(order, order)], short_names([names[t] for t in order])
-    drawn = picture(
+    shown, short = (
+        matrix[np.ix_(order, order)],
+        shorten_names([names[t] for t in order]),
+    )
+    drawn = draw_picture(
         lambda ax: draw_affinity(ax, shown, short, [], "value"),
-        affinity_size(len(names)),
+        choose_affinity_size(len(names)),
         told,
     )
     symmetric = np.allclose(matrix, matrix.T, equal_nan=True)
-    pairs = chosen_pairs(np.triu(matrix) if symmetric else matrix, N_PAIRS)
+    pairs = choose_pairs(np.triu(matrix) if symmetric else matrix, N_PAIRS)
     rows = [(names[i], names[j], float(matrix[i, j])) for i, j in pairs]
     header = ["Task", "With", "Value"] if symmetric else ["Row", "Column", "Value"]
     caption = f"{told}: the {len(rows)} largest values."
-    return join_markup(figure(drawn, f"{told}."), table(caption, header, rows))
+    return join_markup(
+        make_figure(drawn, f"{told}."), make_table(caption, header, rows)
+    )
 
 
 def gains(estimator: Any, gain: Any) -> Markup:
@@ -297,11 +304,11 @@ def gains(estimator: Any, gain: Any) -> Markup:
     """
     names = estimator.task_names_
     told = f"Gains of {len(names)} tasks from sharing, with confidence intervals"
-    drawn = picture(
+    drawn = draw_picture(
         lambda ax: draw_gains(
             ax, gain.gain, gain.interval, gain.hurts, names, gain.delta_m
         ),
-        gains_size(len(names)),
+        choose_gains_size(len(names)),
         told,
     )
     word = np.where(gain.hurts, "hurts", np.where(gain.helps, "helps", "unclear"))
@@ -315,8 +322,10 @@ def gains(estimator: Any, gain: Any) -> Markup:
         f"{gain.independent_seconds:.3g} s; it has {gain.n_parameters:,} parameters, "
         f"against {gain.independent_n_parameters:,}."
     )
-    numbers = table("Mean scores over splits, and their differences.", header, rows)
-    return join_markup(figure(drawn, f"{told}."), paragraph(words), numbers)
+    numbers = make_table(
+        "Mean scores over splits, and their differences.", header, rows
+    )
+    return join_markup(make_figure(drawn, f"{told}."), make_paragraph(words), numbers)
 
 
 def _signed_percent(share: float) -> str:

@@ -16,9 +16,9 @@ import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl._core.random_source import get_generator
 from skmtl.encoder import MLP
-from skmtl.training._batches import sizes
+from skmtl.training._batches import split_sizes
 from skmtl.training._losses import _mean
-from skmtl.training._runtime import SideStream, initial_seed, seeded
+from skmtl.training._runtime import SideStream, draw_initial_seed, use_seed
 
 accelerate = pytest.importorskip("accelerate")
 
@@ -133,7 +133,7 @@ def test_the_precision_of_an_accelerator_is_taken(accelerator):
 def test_every_process_has_two_rows_of_the_last_batch(
     n_rows, batch_size, n_processes, expected
 ):
-    assert sizes(n_rows, batch_size, n_processes) == expected
+    assert split_sizes(n_rows, batch_size, n_processes) == expected
 
 
 @pytest.mark.parametrize("w", [None, torch.zeros(0, 2)])
@@ -144,7 +144,7 @@ def test_a_mean_over_no_rows_is_zero(w):
 @pytest.mark.parametrize("ends_turn", [True, False])
 def test_a_stream_draws_beside_the_training(ends_turn):
     cpu = torch.device("cpu")
-    with seeded(0, cpu) as turn:
+    with use_seed(0, cpu) as turn:
         if ends_turn:
             turn.end()
         stream = SideStream(1, cpu)
@@ -153,7 +153,7 @@ def test_a_stream_draws_beside_the_training(ends_turn):
             with stream.drawn_from():
                 drawn.append(torch.rand(2, generator=get_generator()))
             drawn.append(torch.rand(2, generator=get_generator()))
-        assert initial_seed() == 0
+        assert draw_initial_seed() == 0
     for own, seed in ((drawn[::2], 1), (drawn[1::2], 0)):
         source = torch.Generator().manual_seed(seed)
         expected = [torch.rand(2, generator=source) for _ in range(2)]

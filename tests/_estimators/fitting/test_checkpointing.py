@@ -33,7 +33,7 @@ from skmtl.relation import Distillation
 from skmtl.sharing import AutoGrouped
 from skmtl.training import Checkpoints, MultiTaskNet
 from skmtl.training._checkpoint import read, write
-from skmtl.training._state import plain, unplain
+from skmtl.training._state import from_plain, to_plain
 from skmtl.weighting import UPGrad
 
 RNG = np.random.default_rng(0)
@@ -706,9 +706,9 @@ def test_values_come_back_as_they_were(tmp_path):
         "tuple": (1, "a", None, [True, np.inf]),
         3: {"empty": {}},
     }
-    write(tmp_path / "a.pt", "f", 5, plain(values))
+    write(tmp_path / "a.pt", "f", 5, to_plain(values))
     n_done, state = read(tmp_path / "a.pt", "f", 9)
-    found = unplain(state)
+    found = from_plain(state)
     assert n_done == 5
     assert found.keys() == values.keys()
     for name in ("array", "bools", "scalar"):
@@ -723,7 +723,7 @@ def test_values_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize("value", [{1}, object(), np.array([None]), {(1, 2): 3}])
 def test_values_that_a_file_cannot_hold_are_refused(value):
     with pytest.raises(TypeError, match=r"can't convert|cannot hold a"):
-        plain(value)
+        to_plain(value)
 
 
 # Parameters

@@ -147,7 +147,7 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
     def change(data):
         return replace(data, labels=change_labels(data.labels, rows))
 
-    def rows_of_members(job, net, packed, original=TrainingRun._rows_of_members):
+    def rows_of_members(job, net, packed, original=TrainingRun._make_rows_of_members):
         trains, valid = original(job, net, packed)
         for own in valid:
             own.targets = job._packed(change(job.data), net).targets

@@ -19,8 +19,11 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._estimators.persistence.onnx_export import _steps
-from skmtl._estimators.persistence.onnx_quantile import OnnxNormal, normal_quantile
+from skmtl._estimators.persistence.onnx_export import _get_steps
+from skmtl._estimators.persistence.onnx_quantile import (
+    OnnxNormal,
+    compute_normal_quantile,
+)
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
 from skmtl.encoder._stage import QuantileToNormal
 from skmtl.exceptions import ModelFileError
@@ -84,7 +87,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("sharing", "relation", "encoder"), CASES)
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(3, 2)
 def test_every_sharing_relation_and_encoder(sharing, relation, encoder, tmp_path):
     X, Y = mixed_tasks()
     settings = {**SMALL, "encoder": ENCODERS[encoder], "learning_rate_init": 0.1}
@@ -158,7 +161,7 @@ def test_missing_numbers_of_any_size(scale, offset, factor, dtype, tmp_path):
 
 def test_quantiles_of_the_normal_distribution():
     p = np.concatenate([np.linspace(1e-7, 1 - 1e-7, 1001), np.logspace(-10, -1)])
-    found = normal_quantile(torch.from_numpy(p)).numpy()
+    found = compute_normal_quantile(torch.from_numpy(p)).numpy()
     np.testing.assert_allclose(found, norm.ppf(p), rtol=1e-12, atol=1e-14)
 
 
@@ -198,9 +201,13 @@ def test_transformers_are_those_of_the_pipeline_before_the_estimator():
     X, Y = regression()
     scaler = StandardScaler().fit(X)
     pipeline = make_pipeline(scaler, None, MultiTaskRegressor(**SMALL)).fit(X, Y)
-    assert _steps(pipeline[-1], pipeline) == _steps(pipeline[-1], pipeline[:-1])
-    assert _steps(pipeline[-1], pipeline) == _steps(pipeline[-1], scaler) == [scaler]
-    assert _steps(pipeline[-1], None) == []
+    assert _get_steps(pipeline[-1], pipeline) == _get_steps(pipeline[-1], pipeline[:-1])
+    assert (
+        _get_steps(pipeline[-1], pipeline)
+        == _get_steps(pipeline[-1], scaler)
+        == [scaler]
+    )
+    assert _get_steps(pipeline[-1], None) == []
 
 
 # ------------------------------------------------------------- columns of categories
