@@ -25,8 +25,8 @@ def escape_text(value: Any) -> str:
 
     Examples
     --------
-    >>> from skmtl._core.printable import printable
-    >>> print(printable("red \x1b[31m"))
+    >>> from skmtl._core.printable import escape_text
+    >>> print(escape_text("red \x1b[31m"))
     red \x1b[31m
     """
     text = str(value)
@@ -34,7 +34,7 @@ def escape_text(value: Any) -> str:
 
 
 def get_first_line(error: Exception) -> str:
-    """Return what an error says first, as `printable` text.
+    """Return what an error says first, as `escape_text` returns it.
 
     Parameters
     ----------

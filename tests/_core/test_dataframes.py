@@ -177,7 +177,7 @@ def test_columns_of_arrow_are_read_as_those_of_pandas():
         "numbers in a dictionary",
         "strings in a dictionary",
     ]
-    assert est._categories.labels() == {4: [1, 3], 5: ["a", "b"]}
+    assert est._categories.get_categories() == {4: [1, 3], 5: ["a", "b"]}
     similar = frame.to_pandas().astype({"bools": "boolean"})
     for name in est._categories.names:
         similar[name] = similar[name].astype("category")

@@ -50,7 +50,7 @@ def of_images(augmentation=None, **kwargs):
 
 
 def outputs(est, data=X):
-    return est._outputs(data).numpy()
+    return est._forward(data).numpy()
 
 
 class Counting:

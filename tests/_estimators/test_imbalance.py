@@ -55,7 +55,7 @@ def classifier(**kwargs):
 
 
 def outputs(est, data=X):
-    return est._outputs(data).numpy()
+    return est._forward(data).numpy()
 
 
 class Seen:

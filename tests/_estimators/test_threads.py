@@ -204,7 +204,7 @@ def said(monkeypatch):
         found.append(uses_own_generator_only(net))
         return found[-1]
 
-    monkeypatch.setattr("skmtl._estimators.fit.draws_alone", spy)
+    monkeypatch.setattr("skmtl._estimators.fit.uses_own_generator_only", spy)
     return found
 
 

@@ -103,7 +103,7 @@ def test_a_training_that_fails_leaves_the_optimizer_as_it_was(monkeypatch):
     est.partial_fit(X, Y, classes=[[0, 1]] * 2)
     twin = pickle.loads(pickle.dumps(est))
     with monkeypatch.context() as patch:
-        patch.setattr("skmtl._estimators.fit.out_of_fold", None)
+        patch.setattr("skmtl._estimators.fit.predict_out_of_fold", None)
         with pytest.raises(TypeError):
             est.partial_fit(X, Y)
     est.random_state = twin.random_state = 1

@@ -560,7 +560,7 @@ def test_all_copies_embed_by_one_tensor():
     shapes = [p.shape for n, p in est.module_.named_parameters() if "categories" in n]
     assert shapes == [(2, 1 + 3 + 1 + 4, 5)]
     stage = est.module_.inputs
-    codes = est._categories.coded(X)
+    codes = est._categories.transform(X)
     found = through(stage, codes.to_numpy())
     assert_allclose(found[:, 0], StandardScaler().fit_transform(X[["number"]])[:, 0])
     labels = pd.DataFrame({"color": ["b", "g", "r"], "size": ["l", "m", "s"]})
@@ -588,7 +588,7 @@ def test_an_unknown_category_adds_nothing():
     new, _ = frame(seed=1)
     new["color"] = new["color"].astype(str).replace("r", "violet").astype("category")
     stem = est.module_.sharing.encoder.layers[0][0]
-    codes = est._categories.coded(new).to_numpy()
+    codes = est._categories.transform(new).to_numpy()
     unknown = (new["color"] == "violet").to_numpy()
     assert_array_equal(codes[:, 0] == 0, unknown)
     H = stem(est.module_.inputs(torch.from_numpy(codes))).detach()

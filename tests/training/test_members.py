@@ -213,7 +213,7 @@ def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
     fold = np.arange(200) % 3
     parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
     monkeypatch.setattr(
-        "skmtl._estimators.fitting.splits.crossfit_parts", lambda *args: parts
+        "skmtl._estimators.fitting.splits.make_crossfit_splits", lambda *args: parts
     )
     other = Y.copy()
     other[fold == 0] = Y[fold == 0][::-1]

@@ -211,7 +211,7 @@ def fitted(weighting="equal", y=Y, cls=MultiTaskClassifier, **kwargs):
 
 
 def outputs(est):
-    return est._outputs(X).numpy()
+    return est._forward(X).numpy()
 
 
 @pytest.mark.parametrize("data", [{}, {"X_val": X[::2], "y_val": Y[::2]}])

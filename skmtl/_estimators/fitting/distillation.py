@@ -54,7 +54,7 @@ def attach_soft_labels(
     teacher, soft = job.plan.teacher, job.soft
     if soft is None:
         teacher = _fit_independent_teacher(estimator, job)
-        teacher._all_or_nothing(*data, resume=job.resume, **options)
+        teacher._fit_atomically(*data, resume=job.resume, **options)
         soft = _own_labels(teacher, job)
     job.attach_soft_labels(rows, soft, net)
     return teacher

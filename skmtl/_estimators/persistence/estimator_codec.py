@@ -52,7 +52,7 @@ def check_predicts(estimator: Any) -> None:
     with use_n_threads(1):
         outputs = net.outputs(source)
     targets.predict_proba(outputs)
-    targets.predict(outputs, estimator._codes(outputs))
+    targets.predict(outputs, estimator._predict_codes(outputs))
 
 
 def _pack_estimator(writer: Writer, value: Any, where: str) -> Node:

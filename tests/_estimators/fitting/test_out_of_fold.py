@@ -150,7 +150,7 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
     def rows_of_members(job, net, packed, original=TrainingRun._make_rows_of_members):
         trains, valid = original(job, net, packed)
         for own in valid:
-            own.targets = job._packed(change(job.data), net).targets
+            own.targets = job._pack_labels(change(job.data), net).targets
         return trains, valid
 
     def judging(job):
@@ -174,7 +174,9 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
         patch.setattr(TrainingRun, "_rows_of_members", rows_of_members)
         patch.setattr(TrainingRun, "judging", judging)
         patch.setattr(skmtl._estimators.fit, "out_of_fold", out_of_fold)
-        patch.setattr(skmtl._estimators.fitting.out_of_fold, "_means", means)
+        patch.setattr(
+            skmtl._estimators.fitting.out_of_fold, "_compute_label_means", means
+        )
         return est.fit(X, Y)
 
 
