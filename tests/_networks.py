@@ -243,5 +243,5 @@ def check_spec(spec):
         assert twin.get_params() == spec.get_params()
         assert repr(twin) == repr(spec)
     assert repr(spec).startswith(type(spec).__name__ + "(")
-    assert spec.validated() is spec
+    assert spec.validate() is spec
     assert spec.set_params(**spec.get_params()) is spec

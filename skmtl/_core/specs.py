@@ -20,7 +20,7 @@ class Spec(Validated, BaseEstimator):
     unsaid: ClassVar[str] = ""
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Check the settings.
 
         Returns
@@ -50,4 +50,4 @@ def build_registry(base: type[S], namespace: dict[str, Any]) -> dict[str, type[S
 def resolve_spec(value: str | S, registry: dict[str, type[S]]) -> S:
     """Return the validated spec that a registry name or a spec stands for."""
     spec = registry[value]() if isinstance(value, str) else value
-    return spec.validated()
+    return spec.validate()

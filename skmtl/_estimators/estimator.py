@@ -292,7 +292,7 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return check_class_weight(self.class_weight, targets)
 
-    def _class_weight_of(self, number: int) -> Any:
+    def _resolve_class_weight(self, number: int) -> Any:
         return resolve_class_weight(self.class_weight, number, self._targets)
 
     def _publish_classes(self, targets: Targets) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from skmtl._data.labels import LabelTable
 from skmtl._data.targets import Targets, to_float
-from skmtl.metrics._core import Evaluation, metrics_of
+from skmtl.metrics._core import Evaluation, resolve_metrics
 
 #: How estimators score tasks, as scikit-learn's do.
 METRICS = {"classification": "accuracy", "regression": "r2"}
@@ -48,4 +48,4 @@ def task_scores(
     compared = Evaluation(
         columns, lambda _: predicted, targets.kinds, targets.classes, weight
     )
-    return compared.scores(metrics_of(METRICS, columns, targets.kinds))
+    return compared.scores(resolve_metrics(METRICS, columns, targets.kinds))

@@ -38,7 +38,7 @@ def make_single_task_settings(estimator: Any, number: int) -> Any:
         "weighting": "equal" if alone is None else alone,
     }
     if hasattr(estimator, "class_weight"):
-        settings["class_weight"] = estimator._class_weight_of(number)
+        settings["class_weight"] = estimator._resolve_class_weight(number)
     if hasattr(estimator, "task_types"):
         settings["task_types"] = [estimator.task_types_[number]]
     return clone(estimator).set_params(**settings)

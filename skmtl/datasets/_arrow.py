@@ -48,7 +48,7 @@ class ArrowRows:
 
         to = pa.from_numpy_dtype(self.dtype)
         batches = (b for part in self.parts for b in part.batches(self.names, size))
-        for table in _of_size(batches, size):
+        for table in _regroup_batches(batches, size):
             block = np.empty((table.num_rows, len(self.names)), self.dtype)
             for j, name in enumerate(self.names):
                 block[:, j] = self._numbers(name, table[name], to)
@@ -151,12 +151,12 @@ class TableSlice:
         """Yield record batches of some columns, of few rows each."""
         for start in range(self.start, self.stop, size):
             stop = min(start + size, self.stop)
-            yield from _sliced(self.table, start, stop).select(names).to_batches()
+            yield from _slice_table(self.table, start, stop).select(names).to_batches()
 
     def identity(self) -> Any:
         """Return what tells the rows from others."""
         mark = getattr(self.table, "_fingerprint", None)
-        return [mark or _sliced(self.table, self.start, self.stop), self.start]
+        return [mark or _slice_table(self.table, self.start, self.stop), self.start]
 
 
 class ArrowTable:
@@ -180,7 +180,7 @@ class ArrowTable:
         return list(self.schema.names)
 
     @classmethod
-    def of(cls, table: Any, format: str) -> ArrowTable:
+    def open(cls, table: Any, format: str) -> ArrowTable:
         """Open a file, a folder, or what is open."""
         try:
             import pyarrow
@@ -250,7 +250,7 @@ class ArrowTable:
         if hasattr(self.table, "get_fragments"):
             table = self.table.to_table(columns=targets)
         else:
-            table = _sliced(self.table, 0, len(self.table)).select(targets)
+            table = _slice_table(self.table, 0, len(self.table)).select(targets)
         labels = table.to_pandas(
             types_mapper=types.get, strings_to_categorical=True, self_destruct=True
         )
@@ -279,14 +279,14 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0].rstrip(".")
 
 
-def _sliced(table: Any, start: int, stop: int) -> Any:
+def _slice_table(table: Any, start: int, stop: int) -> Any:
     """Return rows of a pyarrow.Table or a datasets.Dataset as a pyarrow.Table."""
     if hasattr(table, "with_format"):
         return table[start:stop]
     return table.slice(start, stop - start)
 
 
-def _of_size(batches: Iterable[Any], size: int) -> Iterator[Any]:
+def _regroup_batches(batches: Iterable[Any], size: int) -> Iterator[Any]:
     """Yield tables of some size made of record batches of any; the last may be less."""
     import pyarrow as pa
 
@@ -304,7 +304,7 @@ def _of_size(batches: Iterable[Any], size: int) -> Iterator[Any]:
         yield pa.Table.from_batches(held)
 
 
-def pieces_of(
+def make_parts(
     opened: ArrowTable, names: list[str], dtype: Any, levels: dict[str, Any], size: int
 ) -> list[ArrowRows]:
     """Return pieces of a table, small parts together.
@@ -339,7 +339,7 @@ def pieces_of(
     return [ArrowRows(parts, names, dtype, levels) for parts in groups if parts]
 
 
-def categories_of(schema: Any, names: list[str]) -> list[str]:
+def find_category_columns(schema: Any, names: list[str]) -> list[str]:
     """Return the columns that hold categories; refuse what holds no numbers either.
 
     Parameters
@@ -377,7 +377,7 @@ def value_type(kind: Any) -> Any:
     return getattr(kind, "value_type", kind)
 
 
-def type_of(schema: Any, names: list[str]) -> np.dtype[Any]:
+def choose_dtype(schema: Any, names: list[str]) -> np.dtype[Any]:
     """Return the type of numbers that all columns of numbers fit in.
 
     Parameters

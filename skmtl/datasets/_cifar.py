@@ -146,7 +146,7 @@ def _binary_batch(content: bytes, name: str) -> Batch:
             f"{len(content)} bytes: get the archive again from {PAGE}"
         )
     records = np.frombuffer(content, np.uint8).reshape(n_records, 1 + N_PIXELS)
-    return _checked(records[:, 1:], records[:, 0].astype(np.int64), name)
+    return _check_file(records[:, 1:], records[:, 0].astype(np.int64), name)
 
 
 def _binary_names(content: bytes, name: str) -> list[str]:
@@ -154,15 +154,15 @@ def _binary_names(content: bytes, name: str) -> list[str]:
 
 
 def _python_batch(content: bytes, name: str) -> Batch:
-    batch = _unpickled(content, name)
+    batch = _unpickle(content, name)
     labels = np.asarray(batch.get(b"labels", ()))
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{name} must hold a list of numbers as b'labels'.")
-    return _checked(batch.get(b"data"), labels.astype(np.int64), name)
+    return _check_file(batch.get(b"data"), labels.astype(np.int64), name)
 
 
 def _python_names(content: bytes, name: str) -> list[str]:
-    return _checked_names(_unpickled(content, name).get(b"label_names"), name)
+    return _checked_names(_unpickle(content, name).get(b"label_names"), name)
 
 
 LAYOUTS = (
@@ -185,7 +185,7 @@ LAYOUTS = (
 )
 
 
-def _checked(images: Any, labels: NDArray[np.int64], name: str) -> Batch:
+def _check_file(images: Any, labels: NDArray[np.int64], name: str) -> Batch:
     """Return a batch if its numbers are those of the data set."""
     shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
     n = len(labels)
@@ -229,7 +229,7 @@ def _read(source: Path, layout: _Layout, wanted: set[str]) -> dict[str, bytes]:
     """Return the content of files in a folder or an archive."""
     if source.is_dir():
         paths = [source / name for name in wanted if (source / name).is_file()]
-        files = {path.name: _limited(path.open("rb"), path.name) for path in paths}
+        files = {path.name: _limit_read(path.open("rb"), path.name) for path in paths}
     else:
         files = _from_archive(source, layout.folder, wanted)
     missing = sorted(wanted - set(files))
@@ -249,7 +249,7 @@ def _from_archive(archive: Path, folder: str, wanted: set[str]) -> dict[str, byt
             for member in tar:
                 name = paths.get(PurePosixPath(member.name))
                 if name is not None and member.isreg():
-                    files[name] = _limited(tar.extractfile(member), name)
+                    files[name] = _limit_read(tar.extractfile(member), name)
                 if len(files) == len(paths):
                     break
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
@@ -259,7 +259,7 @@ def _from_archive(archive: Path, folder: str, wanted: set[str]) -> dict[str, byt
     return files
 
 
-def _limited(stream: Any, name: str) -> bytes:
+def _limit_read(stream: Any, name: str) -> bytes:
     """Read a file that is not larger than it can be."""
     with stream:
         content: bytes = stream.read(MAX_BYTES + 1)
@@ -292,7 +292,7 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def _unpickled(content: bytes, name: str) -> dict[bytes, Any]:
+def _unpickle(content: bytes, name: str) -> dict[bytes, Any]:
     try:
         value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a broken pickle can raise anything

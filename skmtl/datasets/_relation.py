@@ -46,7 +46,7 @@ def check_relation(
                 "The 'relation' parameter must not be given together with 'groups' or "
                 "'relatedness', which it takes the place of: leave them out."
             )
-        return _given(relation, n_tasks)
+        return _read_relation(relation, n_tasks)
     group = _group_of_task(groups, n_tasks)
     related = RELATEDNESS if relatedness is None else float(relatedness)
     largest = int(np.bincount(group).max())
@@ -78,7 +78,7 @@ def related_groups(relation: Array) -> list[list[int]]:
     return [np.flatnonzero(group == g).tolist() for g in range(n_groups)]
 
 
-def _given(relation: Any, n_tasks: int | None) -> Array:
+def _read_relation(relation: Any, n_tasks: int | None) -> Array:
     """Return a checked matrix of correlations."""
     what = "The 'relation' parameter must be a matrix of correlations"
     matrix = np.array(relation, dtype=np.float64)

@@ -8,7 +8,12 @@ from typing import Any
 
 from skmtl._core.validation import import_pandas
 from skmtl._data.streamed_table import BLOCKS, BlockReader, StreamedTable
-from skmtl.datasets._arrow import ArrowTable, categories_of, pieces_of, type_of
+from skmtl.datasets._arrow import (
+    ArrowTable,
+    choose_dtype,
+    find_category_columns,
+    make_parts,
+)
 
 
 def open_table(
@@ -79,14 +84,14 @@ def open_table(
             "The 'shuffle_window' parameter must be a positive number of rows. Got "
             f"{shuffle_window!r}."
         )
-    opened = ArrowTable.of(table, format)
+    opened = ArrowTable.open(table, format)
     targets = [targets] if isinstance(targets, str) else list(targets)
     names = _names(opened.names, targets, features)
-    categories = categories_of(opened.schema, names)
+    categories = find_category_columns(opened.schema, names)
     numbers = [name for name in names if name not in categories]
-    dtype, window = type_of(opened.schema, numbers), int(shuffle_window)
+    dtype, window = choose_dtype(opened.schema, numbers), int(shuffle_window)
     known = opened.levels(categories)
-    pieces = pieces_of(opened, names, dtype, known, -(-window // BLOCKS))
+    pieces = make_parts(opened, names, dtype, known, -(-window // BLOCKS))
     levels = {names.index(name): own.to_pylist() for name, own in known.items() if own}
     X = StreamedTable(BlockReader(pieces, len(names), dtype, window), names, levels)
     if not len(X):

@@ -207,7 +207,7 @@ class Encoder(Spec):
         """
         return None
 
-    def prepared(self, inputs: TrainingInputs) -> Self:
+    def prepare(self, inputs: TrainingInputs) -> Self:
         """Return a copy of the spec that builds for some training inputs.
 
         Parameters

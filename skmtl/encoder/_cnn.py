@@ -125,9 +125,9 @@ class CNN(Encoder):
         self.norm = norm
         self.scale = scale
 
-    def validated(self) -> "CNN":
+    def validate(self) -> "CNN":
         """Return the spec itself after checking its settings."""
-        super().validated()
+        super().validate()
         if not len(integers(self, "channels")):
             raise ValueError(
                 "The 'channels' parameter of CNN must hold the width of at least one "
@@ -153,11 +153,11 @@ class _CNN(EncoderModule):
         fan_in, *size = input_shape
         for stage, width in enumerate(integers(spec, "channels"), start=1):
             for _ in range(spec.n_convolutions):
-                size = _convolved(size, spec, stage, input_shape)
+                size = _get_convolved_size(size, spec, stage, input_shape)
                 blocks.append(_convolution(n_copies, fan_in, width, spec))
                 fan_in = width
             if spec.pooling is not None:
-                size = _pooled(size, spec, stage, input_shape)
+                size = _get_pooled_size(size, spec, stage, input_shape)
                 blocks[-1].append(POOLS[spec.pooling](spec.pool_size))
             blocks[-1] += dropout(spec)
         self.width = fan_in * math.prod(size)
@@ -212,7 +212,7 @@ def _convolution(
     return [*pad, convolution, *after_it]
 
 
-def _convolved(
+def _get_convolved_size(
     size: list[int], spec: CNN, stage: int, input_shape: tuple[int, ...]
 ) -> list[int]:
     """Return height and width after a convolution."""
@@ -227,7 +227,7 @@ def _convolved(
     return size if same else [s - k + 1 for s in size]
 
 
-def _pooled(
+def _get_pooled_size(
     size: list[int], spec: CNN, stage: int, input_shape: tuple[int, ...]
 ) -> list[int]:
     """Return height and width after a pooling."""

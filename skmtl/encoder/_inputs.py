@@ -153,7 +153,7 @@ class TrainingInputs:
             X = self._read(self.rows[part])
             yield X if exponents is None else scale_columns(X, -exponents), weight
 
-    def of_columns(self, columns: NDArray[np.int64]) -> "TrainingInputs":
+    def select_columns(self, columns: NDArray[np.int64]) -> "TrainingInputs":
         """Return the same of some columns only.
 
         Parameters

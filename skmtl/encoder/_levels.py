@@ -49,7 +49,7 @@ class NumberKinds:
     levels: Array
 
     @classmethod
-    def of(cls, inputs: TrainingInputs, max_levels: int) -> NumberKinds:
+    def from_inputs(cls, inputs: TrainingInputs, max_levels: int) -> NumberKinds:
         """Look at a sample of the rows.
 
         Parameters
@@ -116,7 +116,7 @@ class Survey:
     counts: list[Array]
 
     @classmethod
-    def of(cls, inputs: TrainingInputs) -> Survey:
+    def from_inputs(cls, inputs: TrainingInputs) -> Survey:
         """Look at all rows.
 
         Parameters
@@ -169,7 +169,7 @@ class FrequentCategories:
     least: Array
 
     @classmethod
-    def of(
+    def from_inputs(
         cls,
         inputs: TrainingInputs,
         counts: list[Array],
@@ -210,7 +210,7 @@ class FrequentCategories:
         frequent = [self.frequent[i] for i in some]
         if not any(f[1:].any() for f in frequent):
             return None
-        return OneHot.of_codes(self.columns[some], frequent)
+        return OneHot.from_codes(self.columns[some], frequent)
 
     def codes(self) -> CategoryCodes | None:
         """Return what numbers the categories of embedded columns; None without any."""
@@ -283,7 +283,7 @@ class OneHot(nn.Module):
         self.register_buffer("levels", torch.from_numpy(levels))
 
     @classmethod
-    def of_codes(
+    def from_codes(
         cls, columns: NDArray[np.int64], frequent: list[NDArray[np.bool_]]
     ) -> OneHot:
         """Return the layer for the codes of categories.

@@ -157,9 +157,9 @@ class MLP(TableEncoder):
         self.max_levels = max_levels
         self.numeric_embedding = numeric_embedding
 
-    def validated(self) -> "MLP":
+    def validate(self) -> "MLP":
         """Return the spec itself after checking its settings."""
-        super().validated()
+        super().validate()
         widths = self._widths()
         if self.residual and not any(map(eq, widths, widths[1:])):
             raise ValueError(
@@ -187,9 +187,9 @@ class MLP(TableEncoder):
         embeds = self.numeric_embedding is not None and n_features <= MOST
         return PBLD(n_copies, n_features) if embeds else None
 
-    def prepared(self, inputs: TrainingInputs) -> Self:
+    def prepare(self, inputs: TrainingInputs) -> Self:
         """Return a copy that also knows how many rows train."""
-        spec = super().prepared(inputs)
+        spec = super().prepare(inputs)
         spec.n_rows_ = len(inputs.rows)
         return spec
 

@@ -98,9 +98,9 @@ class PiecewiseLinearEmbedding(MLP):
         )
         self.n_bins = n_bins
 
-    def prepared(self, inputs: TrainingInputs) -> Self:
+    def prepare(self, inputs: TrainingInputs) -> Self:
         """Return a copy that also knows the bins."""
-        spec = super().prepared(inputs)
+        spec = super().prepare(inputs)
         X, stage = inputs.sample(), spec.stage_
         if issparse(X):
             X = X.toarray() if stage is None else stage.pack(X)

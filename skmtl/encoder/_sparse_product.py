@@ -86,7 +86,9 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, dims: Dims, X: Tensor, V: Tensor, *weights: Tensor) -> Any:
-        return _mapped(info.batch_size, (dims[0], dims[1], *dims[2:]), X, V, weights)
+        return _map_product(
+            info.batch_size, (dims[0], dims[1], *dims[2:]), X, V, weights
+        )
 
 
 class _Transposed(torch.autograd.Function):
@@ -113,10 +115,10 @@ class _Transposed(torch.autograd.Function):
         info: Any, dims: Dims, X: Tensor, V: Tensor, n_columns: int, *gradients: Tensor
     ) -> Any:
         dims = dims[0], dims[1], *dims[3:]
-        return _mapped(info.batch_size, dims, X, V, gradients, n_columns)
+        return _map_product(info.batch_size, dims, X, V, gradients, n_columns)
 
 
-def _mapped(
+def _map_product(
     n: int,
     dims: Dims,
     positions: Tensor,

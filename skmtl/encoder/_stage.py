@@ -295,7 +295,7 @@ def fit_table(
     sparse = fit_sparse(inputs, min_frequency)
     if sparse is None:
         return _fit_columns(inputs, *settings)
-    stage = _fit_columns(inputs.of_columns(sparse.rest.numpy()), *settings)
+    stage = _fit_columns(inputs.select_columns(sparse.rest.numpy()), *settings)
     if stage is None:
         every = np.arange(sparse.n_rest)
         nothing = np.empty(0, dtype=np.int64)
@@ -316,7 +316,7 @@ def _fit_columns(
     """Learn the first stage of columns that are read dense."""
     if not inputs.shape[0]:
         return None
-    kinds = NumberKinds.of(inputs, max_levels)
+    kinds = NumberKinds.from_inputs(inputs, max_levels)
     columns = np.flatnonzero(inputs.categorical)
     numeric = np.flatnonzero(~inputs.categorical)
     if continuous_first:
@@ -324,7 +324,7 @@ def _fit_columns(
     in_order = len(columns) == 0 and (np.diff(numeric) == 1).all()
     if scale is None and not impute and not len(kinds.columns) and in_order:
         return None
-    survey, levels, codes = Survey.of(inputs), [], None
+    survey, levels, codes = Survey.from_inputs(inputs), [], None
     if len(kinds.columns):
         levels.append(OneHot(kinds.columns, kinds.levels))
     if len(columns):
@@ -352,7 +352,7 @@ def _fit_categories(
 ) -> tuple[OneHot | None, CategoryCodes | None]:
     """Choose the categories that count, and warn of columns that have none."""
     counts = survey.counts
-    chosen = FrequentCategories.of(inputs, counts, categories, min_frequency)
+    chosen = FrequentCategories.from_inputs(inputs, counts, categories, min_frequency)
     one_hot, codes = chosen.one_hot(), chosen.codes()
     useless = codes is None or max(codes.sizes) == 1
     if one_hot is None and useless and inputs.categorical.all():
@@ -434,7 +434,7 @@ def _quantile(
         .quantiles_.T
         for block in inputs.blocks(numeric, exponents[numeric])
     ]
-    usual, unusual = _parted(exponents[numeric])
+    usual, unusual = _split_columns(exponents[numeric])
     return QuantileToNormal(np.ldexp(np.concatenate(blocks), usual[:, None]), unusual)
 
 
@@ -458,7 +458,7 @@ def _affine(
     varies: NDArray[np.bool_],
     exponents: NDArray[np.int64],
 ) -> Standardization:
-    usual, unusual = _parted(exponents)
+    usual, unusual = _split_columns(exponents)
     center = np.ldexp(np.nan_to_num(center, nan=0.0), usual)  # NaN of empty columns
     scale = np.ldexp(scale, usual)
     # How far a constant lies from zero tells more of its scale than nothing does.
@@ -466,7 +466,7 @@ def _affine(
     return Standardization(center, np.where(scale > SMALL, scale, 1.0), unusual)
 
 
-def _parted(
+def _split_columns(
     exponents: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return exponents that float32 holds, zero for others, and the other way round."""

@@ -230,10 +230,10 @@ class Stem(nn.Module):
             parts.append(read.expand(self.n_copies, -1, -1))
         if self.categories is not None:
             parts.append(self.categories(X[..., self.n_read :].long()).flatten(2))
-        H = parts[0] if len(parts) == 1 else self._joined(parts)
+        H = parts[0] if len(parts) == 1 else self._join_parts(parts)
         return H.squeeze(0) if self.n_copies == 1 else H
 
-    def _joined(self, parts: list[Tensor]) -> Tensor:
+    def _join_parts(self, parts: list[Tensor]) -> Tensor:
         """Put parts side by side, feature by feature where embeddings come so."""
         if self.numbers is None or not self.numbers.beside:
             return torch.cat(parts, dim=2)

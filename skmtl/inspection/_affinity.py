@@ -52,7 +52,9 @@ class AffinityDisplay:
         found = read_groups(groups, matrix, names, caller)
         return cls(affinity=matrix, task_names=names, groups=found)
 
-    def _arranged(self) -> tuple[list[int], list[int], NDArray[np.float64], list[str]]:
+    def _order_tasks(
+        self,
+    ) -> tuple[list[int], list[int], NDArray[np.float64], list[str]]:
         """Return order, sizes of groups, and matrix and names in that order."""
         blocks = order_tasks(self.affinity, self.groups)
         order = [task for block in blocks for task in block]

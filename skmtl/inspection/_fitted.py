@@ -8,7 +8,7 @@ from skmtl._core.history import TrainingHistory
 from skmtl.inspection._estimators import before_last, multitask
 
 
-def fitted(estimator: Any, caller: str, X: Any = None) -> tuple[Any, Any]:
+def check_fitted(estimator: Any, caller: str, X: Any = None) -> tuple[Any, Any]:
     """Return the multi-task estimator in a pipeline or search, and its inputs.
 
     Parameters
@@ -51,7 +51,7 @@ def read_records(estimator: Any, caller: str) -> tuple[TrainingHistory, list[Any
     names : list
         Names of the tasks.
     """
-    estimator, _ = fitted(estimator, caller)
+    estimator, _ = check_fitted(estimator, caller)
     if not estimator.n_iter_:
         raise ValueError(
             f"{caller} needs an estimator that has trained, but no task had anything "

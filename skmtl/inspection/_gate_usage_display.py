@@ -15,7 +15,7 @@ from skmtl._drawing import (
     needs_matplotlib,
     shorten_names,
 )
-from skmtl.inspection._fitted import fitted
+from skmtl.inspection._fitted import check_fitted
 
 
 class GateUsageDisplay:
@@ -93,7 +93,7 @@ class GateUsageDisplay:
         """
         caller = f"{cls.__name__}.from_estimator"
         needs_matplotlib(caller)
-        estimator, X = fitted(estimator, caller, X)
+        estimator, X = check_fitted(estimator, caller, X)
         X = estimator._check_X(X, estimator.net_.module__encoder, reset=False)
         X = X.toarray() if issparse(X) else X
         module, n_estimators = estimator.module_, estimator.n_estimators_

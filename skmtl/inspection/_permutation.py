@@ -56,13 +56,13 @@ def p_values(
     if method == "correlation":
         found = np.abs(compute_correlation(labels, n_classes))[None]
         by_chance = (
-            np.abs(compute_correlation(shuffled(labels, rng), n_classes))[None]
+            np.abs(compute_correlation(shuffle_columns(labels, rng), n_classes))[None]
             for _ in range(n_permutations)
         )
     else:
         joint = ContingencyTables.from_labels(labels, n_classes, n_bins)
         found = _strength(joint, method)[None]
-        draw = swapped if method == "kl" else redrawn
+        draw = swap_columns if method == "kl" else redrawn
         by_chance = (
             _strength(draw(joint, n, rng), method)
             for n in _portions(n_permutations, joint.counts.size)
@@ -138,7 +138,7 @@ def redrawn(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTabl
     return ContingencyTables(counts + counts.swapaxes(1, 2), joint.sizes)
 
 
-def swapped(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
+def swap_columns(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
     """Draw tables as they are when each row swaps its two labels or does not.
 
     Parameters
@@ -168,7 +168,9 @@ def swapped(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTabl
     return ContingencyTables(cells, joint.sizes)
 
 
-def shuffled(labels: Sequence[NDArray[Any]], rng: Generator) -> list[NDArray[Any]]:
+def shuffle_columns(
+    labels: Sequence[NDArray[Any]], rng: Generator
+) -> list[NDArray[Any]]:
     """Shuffle the labels of each task among the rows that have one.
 
     Parameters

@@ -23,7 +23,7 @@ from skmtl._data.stratification import make_stratified_folds
 from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._estimators import before_last, multitask
-from skmtl.metrics._core import metrics_of
+from skmtl.metrics._core import resolve_metrics
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.metrics._one_task import check_kind
 from skmtl.metrics._responses import Responses
@@ -232,7 +232,7 @@ def sharing_gain(
         independent.append(_run(estimator, seed, rows, score, **INDEPENDENT))
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     sign = 1 if greater_is_better else -1
-    return _compared(shared, independent, sign, ratio, confidence)
+    return _compare(shared, independent, sign, ratio, confidence)
 
 
 def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> None:
@@ -244,7 +244,7 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
         )
     columns = read_labels(Y, last.missing_label)
     kinds = last._kinds(columns)
-    metrics = metrics_of(scoring, columns, kinds)
+    metrics = resolve_metrics(scoring, columns, kinds)
     for metric, kind, column, name in zip(
         metrics, kinds, columns.columns, columns.task_names, strict=True
     ):
@@ -319,11 +319,11 @@ def _scores(last: MultiTaskBase, X: Any, Y: Any, scoring: Any) -> Array:
     """Return the score of each task, NaN for a task without labels."""
     if scoring is None:
         return last._score_tasks(X, Y)
-    compared = Responses(last, X).compared(Y, None, None)
-    return compared.scores(metrics_of(scoring, compared.columns, compared.kinds))
+    compared = Responses(last, X).evaluate(Y, None, None)
+    return compared.scores(resolve_metrics(scoring, compared.columns, compared.kinds))
 
 
-def _compared(
+def _compare(
     shared: list[_Run],
     independent: list[_Run],
     sign: int,

@@ -123,7 +123,7 @@ def task_affinity(
     """
     last = multitask(estimator, "task_affinity")
     if X is None and Y is None:
-        return _recorded(last, method)
+        return _record_affinity(last, method)
     if X is None or Y is None:
         raise ValueError("X and Y of task_affinity must be given together.")
     copied = clone(estimator)
@@ -145,7 +145,7 @@ def task_affinity(
     return framer(Y, last.task_names_)(affinity)
 
 
-def _recorded(last: MultiTaskBase, method: str) -> Any:
+def _record_affinity(last: MultiTaskBase, method: str) -> Any:
     """Return what a fitted estimator has recorded, with names where tasks have any."""
     if method == "lookahead":
         raise ValueError(

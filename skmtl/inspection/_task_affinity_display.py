@@ -123,7 +123,7 @@ class TaskAffinityDisplay(AffinityDisplay):
             The display.
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
-        order, sizes, shown, names = self._arranged()
+        order, sizes, shown, names = self._order_tasks()
         check_axes(ax)
         if ax is None:
             ax = make_axes(*choose_affinity_size(len(order)))

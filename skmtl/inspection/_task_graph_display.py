@@ -117,7 +117,7 @@ class TaskGraphDisplay(AffinityDisplay):
             The display.
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
-        order, sizes, shown, names = self._arranged()
+        order, sizes, shown, names = self._order_tasks()
         check_axes(ax)
         if ax is None:
             ax = make_axes(

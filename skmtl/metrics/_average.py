@@ -19,7 +19,7 @@ AVERAGE: list[Any] = [
 ]
 
 
-def averaged(
+def average_scores(
     scores: Array, support: Array, average: Any, names: Sequence[Any]
 ) -> float:
     """Return the average of the tasks' scores, leaving out those that are NaN.

@@ -128,7 +128,9 @@ class Evaluation:
         ):
             check_kind(metric, kind, column.values, name)
             _check_weight(metric, self.weight)
-        answers = {responses: self.answer(m) for responses, m in _asked(metrics)}
+        answers = {
+            responses: self.answer(m) for responses, m in _resolve_asked(metrics)
+        }
         scores = np.full(len(metrics), np.nan)
         for t, (metric, column) in enumerate(zip(metrics, columns, strict=True)):
             if not column.present.any():
@@ -136,7 +138,7 @@ class Evaluation:
             given = answers[metric.responses][t]
             predicted = on_labelled(given, column, names[t])
             w = None if self.weight is None else self.weight[column.present, t]
-            with notes.of(names[t]):
+            with notes.collect(names[t]):
                 scores[t] = score_task(
                     metric, column.values, predicted, self.classes[t], w, names[t]
                 )
@@ -144,12 +146,14 @@ class Evaluation:
         return scores
 
 
-def _asked(metrics: Sequence[Metric]) -> Iterable[tuple[tuple[str, ...], Metric]]:
+def _resolve_asked(
+    metrics: Sequence[Metric],
+) -> Iterable[tuple[tuple[str, ...], Metric]]:
     """Return one of the metrics for each kind of prediction that they ask for."""
     return {metric.responses: metric for metric in reversed(metrics)}.items()
 
 
-def metrics_of(
+def resolve_metrics(
     metric: Any, columns: LabelTable, kinds: Sequence[TaskType | None]
 ) -> list[Metric]:
     """Return the metric of each task.
@@ -237,7 +241,7 @@ class _CollectedWarnings:
         self._tasks: dict[tuple[type[Warning], str], list[Any]] = {}
 
     @contextmanager
-    def of(self, name: Any) -> Iterator[None]:
+    def collect(self, name: Any) -> Iterator[None]:
         """Note the warnings of a task, and name it in errors.
 
         Parameters

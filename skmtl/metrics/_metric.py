@@ -131,7 +131,7 @@ def named_metric(name: str) -> Metric:
     Metric
         The metric.
     """
-    return _of_scorer(get_scorer(name), name)
+    return _read_scorer(get_scorer(name), name)
 
 
 def as_metric(metric: Any) -> Metric:
@@ -152,7 +152,7 @@ def as_metric(metric: Any) -> Metric:
         return named_metric(metric)
     if hasattr(metric, "_score_func"):
         function = metric._score_func
-        return _of_scorer(metric, getattr(function, "__name__", repr(function)))
+        return _read_scorer(metric, getattr(function, "__name__", repr(function)))
     if not callable(metric):
         raise ValueError(
             "The 'metric' parameter must be a function, a scorer, a dict or the name "
@@ -163,7 +163,7 @@ def as_metric(metric: Any) -> Metric:
     _check_arguments(metric, name)
     known = _functions().get(metric) if _is_hashable(metric) else None
     responses = known.responses if known else ("predict",)
-    return Metric(name, metric, 1, responses, {}, kind_of(metric))
+    return Metric(name, metric, 1, responses, {}, get_kind(metric))
 
 
 def _check_arguments(function: Callable[..., Any], name: str) -> None:
@@ -196,7 +196,7 @@ def loss_name(metric: Any) -> str | None:
     return known.name if known and known.sign < 0 else None
 
 
-def kind_of(function: Callable[..., float]) -> TaskType | None:
+def get_kind(function: Callable[..., float]) -> TaskType | None:
     """Return which tasks a function of scikit-learn is for, None for others."""
     module = getattr(function, "__module__", None) or ""
     if not module.startswith("sklearn.metrics."):
@@ -205,7 +205,7 @@ def kind_of(function: Callable[..., float]) -> TaskType | None:
     return "regression" if regression else "classification"
 
 
-def _of_scorer(scorer: Any, name: str) -> Metric:
+def _read_scorer(scorer: Any, name: str) -> Metric:
     response = scorer._response_method
     return Metric(
         name,
@@ -213,7 +213,7 @@ def _of_scorer(scorer: Any, name: str) -> Metric:
         scorer._sign,
         (response,) if isinstance(response, str) else tuple(response),
         dict(scorer._kwargs),
-        kind_of(scorer._score_func),
+        get_kind(scorer._score_func),
     )
 
 

@@ -92,7 +92,7 @@ def _score_scores(
             "score per row cannot tell: give one column per class."
         )
     if scores.ndim == 2:
-        scores = _widened(scores, known, every)
+        scores = _widen(scores, known, every)
     if metric.native:
         if scores.ndim == 2 and len(every) == 2:
             positive = kwargs.get("pos_label")
@@ -207,7 +207,7 @@ def known_classes(
     )
 
 
-def _widened(scores: Array, known: Array, every: Array) -> Array:
+def _widen(scores: Array, known: Array, every: Array) -> Array:
     """Return scores of all classes in order; of one that is not known the lowest."""
     if len(known) == len(every) and (known == every).all():
         return scores

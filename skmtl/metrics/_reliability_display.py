@@ -19,7 +19,7 @@ from skmtl._drawing import (
 from skmtl.metrics._one_task import known_classes
 from skmtl.metrics._predictions import on_labelled, read_predictions
 from skmtl.metrics._responses import estimator_classes, read_task_labels
-from skmtl.metrics._task_scores import classes_of
+from skmtl.metrics._task_scores import read_classes
 
 Array = NDArray[np.float64]
 
@@ -146,7 +146,9 @@ class ReliabilityDisplay:
         columns = read_task_labels(estimator, y, missing_label)
         classes = estimator_classes(estimator, len(columns.columns))
         proba = estimator.predict_proba(X)
-        return cls._of(columns, proba, classes, n_bins, strategy).plot(ax, tasks=tasks)
+        return cls._make(columns, proba, classes, n_bins, strategy).plot(
+            ax, tasks=tasks
+        )
 
     @classmethod
     def from_predictions(
@@ -194,12 +196,12 @@ class ReliabilityDisplay:
         """
         needs_matplotlib(f"{cls.__name__}.from_predictions")
         columns = read_labels(y_true, missing_label)
-        of_tasks = classes_of(classes, len(columns.columns))
-        display = cls._of(columns, y_prob, of_tasks, n_bins, strategy)
+        of_tasks = read_classes(classes, len(columns.columns))
+        display = cls._make(columns, y_prob, of_tasks, n_bins, strategy)
         return display.plot(ax, tasks=tasks)
 
     @classmethod
-    def _of(
+    def _make(
         cls,
         columns: LabelTable,
         proba: Any,

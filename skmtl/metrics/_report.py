@@ -11,7 +11,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from skmtl._core.printable import escape_text
 from skmtl._core.validation import divide_by_largest, import_pandas, validate_params
 from skmtl._data.labels import TaskType, infer_task_types
-from skmtl.metrics._core import Evaluation, metrics_of
+from skmtl.metrics._core import Evaluation, resolve_metrics
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._predictions import Prediction
 from skmtl.metrics._responses import Responses
@@ -49,7 +49,7 @@ class MultiTaskReport:
         """The means over tasks, a Series with one entry for each column of scores."""
         return self.frame.iloc[:, 3:].mean()
 
-    def _shown(self) -> Any:
+    def _format_frame(self) -> Any:
         """Return the table as text, with the means below it."""
         shown = self.frame.astype({"missing": object})
         shown["missing"] = [f"{100 * share:.3g} %" for share in self.frame["missing"]]
@@ -62,10 +62,10 @@ class MultiTaskReport:
         return shown
 
     def __repr__(self) -> str:
-        return self._shown().to_string()  # type: ignore[no-any-return]
+        return self._format_frame().to_string()  # type: ignore[no-any-return]
 
     def _repr_html_(self) -> str:
-        return self._shown().to_html()  # type: ignore[no-any-return]
+        return self._format_frame().to_html()  # type: ignore[no-any-return]
 
 
 def _text(value: Any) -> str:
@@ -140,7 +140,7 @@ def multitask_report(
     mean over tasks                              0.297       0.000
     """
     pd = import_pandas("multitask_report")
-    compared = Responses(estimator, X).compared(y, sample_weight, missing_label)
+    compared = Responses(estimator, X).evaluate(y, sample_weight, missing_label)
     check_some_labels(compared.columns)
     compared = _with_kinds(compared)
     if metrics is None:
@@ -177,7 +177,7 @@ def _usual(estimator: Any, kinds: Sequence[TaskType | None]) -> list[str]:
 
 def _scores(compared: Evaluation, metric: Any) -> Array:
     """Return the score of each task, NaN for those that the metric is not for."""
-    chosen = metrics_of(metric, compared.columns, compared.kinds)
+    chosen = resolve_metrics(metric, compared.columns, compared.kinds)
     fits = [
         t
         for t, (m, kind) in enumerate(zip(chosen, compared.kinds, strict=True))

@@ -29,7 +29,7 @@ class Responses:
         self._X = X
         self._given: dict[str, Any] = {}
 
-    def compared(self, y: Any, sample_weight: Any, missing_label: Any) -> Evaluation:
+    def evaluate(self, y: Any, sample_weight: Any, missing_label: Any) -> Evaluation:
         """Return the labels of the inputs with what the estimator predicts.
 
         Parameters

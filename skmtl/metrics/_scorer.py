@@ -13,8 +13,8 @@ from sklearn.utils.metadata_routing import (
 )
 
 from skmtl._core.validation import resolve_task, validate_params
-from skmtl.metrics._average import AVERAGE, averaged
-from skmtl.metrics._core import metrics_of, warn_undefined
+from skmtl.metrics._average import AVERAGE, average_scores
+from skmtl.metrics._core import resolve_metrics, warn_undefined
 from skmtl.metrics._metric import as_metric, loss_name
 from skmtl.metrics._responses import Responses
 from skmtl.metrics._task_scores import METRIC, check_some_labels
@@ -81,8 +81,8 @@ class MultiTaskScorer(BaseEstimator):
     __call__ = score
 
     def _score(self, responses: Responses, y: Any, sample_weight: Any) -> float:
-        compared = responses.compared(y, sample_weight, self.missing_label)
-        metrics = metrics_of(self.metric, compared.columns, compared.kinds)
+        compared = responses.evaluate(y, sample_weight, self.missing_label)
+        metrics = resolve_metrics(self.metric, compared.columns, compared.kinds)
         if self.task is not None:
             where = "The 'task' parameter of make_multitask_scorer"
             number = resolve_task(self.task, compared.names, where)
@@ -91,7 +91,7 @@ class MultiTaskScorer(BaseEstimator):
         scores = compared.scores(metrics)
         warn_undefined(scores, metrics, compared.names)
         average = self.average if self.task is None else "macro"
-        return averaged(scores, compared.support, average, compared.names)
+        return average_scores(scores, compared.support, average, compared.names)
 
     def _accept_sample_weight(self) -> bool:
         """Tell searches that route no metadata whether to pass weights on."""
@@ -113,7 +113,7 @@ class MultiTaskScorers(dict[str, Any]):
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
         responses, scores = Responses(estimator, X), {}
-        for name, given in self._routed(params).items():
+        for name, given in self._route(params).items():
             scorer = self[name]
             if isinstance(scorer, MultiTaskScorer):
                 weight = given.get("sample_weight")
@@ -122,7 +122,7 @@ class MultiTaskScorers(dict[str, Any]):
                 scores[name] = scorer(estimator, X, y, **given)
         return scores
 
-    def _routed(self, params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    def _route(self, params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return what each scorer is given beside the data."""
         if get_config()["enable_metadata_routing"] and params:
             routed = process_routing(self, "score", **params)

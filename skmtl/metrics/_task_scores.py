@@ -14,8 +14,8 @@ from skmtl._data.labels import (
     infer_task_types,
     read_labels,
 )
-from skmtl.metrics._average import AVERAGE, averaged
-from skmtl.metrics._core import Evaluation, metrics_of, warn_undefined
+from skmtl.metrics._average import AVERAGE, average_scores
+from skmtl.metrics._core import Evaluation, resolve_metrics, warn_undefined
 from skmtl.metrics._predictions import read_predictions
 
 #: Constraint of the ``metric`` parameter.
@@ -124,9 +124,9 @@ def task_scores(
     """
     columns = read_labels(y_true, missing_label)
     predictions = read_predictions(y_pred, columns)
-    of_tasks = classes_of(classes, len(columns.columns))
+    of_tasks = read_classes(classes, len(columns.columns))
     kinds = _kinds(columns, classes, of_tasks, task_types)
-    metrics = metrics_of(metric, columns, kinds)
+    metrics = resolve_metrics(metric, columns, kinds)
     compared = Evaluation.from_labels(
         columns, lambda _: predictions, kinds, of_tasks, sample_weight
     )
@@ -135,10 +135,10 @@ def task_scores(
     warn_undefined(scores, metrics, compared.names)
     if average is None:
         return scores
-    return averaged(scores, compared.support, average, compared.names)
+    return average_scores(scores, compared.support, average, compared.names)
 
 
-def classes_of(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
+def read_classes(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
     """Return the classes of each task, None where they are unknown.
 
     Parameters

@@ -19,7 +19,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
 
 from skmtl._estimators.base import MultiTaskBase
-from skmtl.metrics._core import metrics_of
+from skmtl.metrics._core import resolve_metrics
 from skmtl.metrics._responses import Responses, innermost
 
 Array = NDArray[np.float64]
@@ -94,7 +94,7 @@ def run_cell(
     FitResult
         Scores, times and size.
     """
-    fitted = seeded(estimator, seed)
+    fitted = set_seed(estimator, seed)
     rows = [_safe_indexing(data, part) for part in (train, test) for data in (X, y)]
     X_train, y_train, X_test, y_test = rows
     with warnings.catch_warnings():
@@ -109,12 +109,14 @@ def run_cell(
     with warnings.catch_warnings():
         # The comparison tells once which tasks have no score.
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        compared = Responses(fitted, X_test).compared(y_test, None, missing_label)
-        scores = compared.scores(metrics_of(metric, compared.columns, compared.kinds))
+        compared = Responses(fitted, X_test).evaluate(y_test, None, missing_label)
+        scores = compared.scores(
+            resolve_metrics(metric, compared.columns, compared.kinds)
+        )
     return FitResult(scores, fit_seconds, predict_seconds, _n_parameters(fitted))
 
 
-def seeded(estimator: Any, seed: int) -> Any:
+def set_seed(estimator: Any, seed: int) -> Any:
     """Return a copy whose parts with a ``random_state`` all have the same one.
 
     Parameters

@@ -18,7 +18,11 @@ from skmtl.model_selection._candidates import last_step, read_candidates
 from skmtl.model_selection._cells import FitFailure, FitResult, get_cached_fit, try_fit
 from skmtl.model_selection._comparison import SharingComparison
 from skmtl.model_selection._folding import check_multitask_cv
-from skmtl.model_selection._gathered import gathered, tell_failures, warn_undefined
+from skmtl.model_selection._gathered import (
+    gather_results,
+    tell_failures,
+    warn_undefined,
+)
 
 #: The score of each kind of task where none is chosen.
 SCORING = {"classification": "accuracy", "regression": "r2"}
@@ -168,7 +172,9 @@ def compare_sharing(
     cells = _all_cells(run, calls, strict, n_jobs, verbose)
     names, tasks = list(candidates), read_labels(y, missing).task_names
     tell_failures(cells, names)
-    found = gathered(cells, len(names), len(tasks), np.nan if strict else error_score)
+    found = gather_results(
+        cells, len(names), len(tasks), np.nan if strict else error_score
+    )
     warn_undefined(found["scores"], tasks)
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     return SharingComparison(

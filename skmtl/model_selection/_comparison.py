@@ -200,7 +200,7 @@ class SharingComparison:
         columns = {key: np.column_stack(pair) for key, pair in pairs.items()}
         shape = columns["score"].shape
         for key in ("fit_seconds", "predict_seconds"):
-            seconds = median_known(getattr(self, key))
+            seconds = compute_known_median(getattr(self, key))
             columns[key] = np.broadcast_to(seconds[:, None], shape)
         columns["n_parameters"] = np.broadcast_to(self.n_parameters[:, None], shape)
         return columns
@@ -226,7 +226,7 @@ class SharingComparison:
         return ends.reshape(k, n_tasks, 2)
 
 
-def median_known(seconds: Array) -> Array:
+def compute_known_median(seconds: Array) -> Array:
     """Return medians over splits: the first fit of a process takes longer than others.
 
     Parameters

@@ -136,7 +136,7 @@ def cross_val_predict(
     names = read_labels(y).task_names
     params = {} if params is None else params
     splitter = multitask_cv(cv, params.get("groups") if groups is None else groups)
-    split_params, fit_params = _routed(estimator, splitter, groups, params)
+    split_params, fit_params = _route_params(estimator, splitter, groups, params)
     splits = list(splitter.split(X, y, **split_params))
     back = _places([test for _, test in splits], _num_samples(X))
     runs = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch)(
@@ -144,7 +144,7 @@ def cross_val_predict(
         for train, test in splits
     )
     predictions, classes = zip(*runs, strict=True)
-    return _joined(predictions, classes, names, back)
+    return _join_predictions(predictions, classes, names, back)
 
 
 def multitask_cv(cv: Any, groups: Any = None) -> Any:
@@ -170,7 +170,7 @@ def multitask_cv(cv: Any, groups: Any = None) -> Any:
     return MultiTaskStratifiedKFold(n_splits)
 
 
-def _routed(
+def _route_params(
     estimator: Any, splitter: Any, groups: Any, params: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what goes to ``split`` and what goes to ``fit``."""
@@ -219,7 +219,7 @@ def _run(
     return prediction, None if method == "predict" else estimator.classes_
 
 
-def _joined(
+def _join_predictions(
     predictions: Sequence[Any],
     classes: Sequence[Any],
     names: list[Any],
@@ -233,7 +233,7 @@ def _joined(
         )
         joined = []
         for name, (parts, known) in zip(names, tasks, strict=True):
-            aligned, complete = _aligned(parts, known)
+            aligned, complete = _align_classes(parts, known)
             lacking += [] if complete else [name]
             joined.append(None if aligned is None else aligned[back])
         _warn_of_lacking(lacking)
@@ -242,13 +242,13 @@ def _joined(
         return sparse_vstack(predictions, format="csr")[back]
     # A list of classes with one array of probabilities: a column for each binary task.
     if isinstance(classes[0], np.ndarray) and classes[0].ndim == 1:
-        joined, complete = _aligned(predictions, classes)
+        joined, complete = _align_classes(predictions, classes)
         _warn_of_lacking([] if complete else names)
         return joined[back]
     return np.concatenate(predictions)[back]
 
 
-def _aligned(parts: Sequence[Any], classes: Sequence[Any]) -> tuple[Any, bool]:
+def _align_classes(parts: Sequence[Any], classes: Sequence[Any]) -> tuple[Any, bool]:
     """Return probabilities of all folds with the same columns, if each had them all."""
     if parts[0] is None:
         return None, True

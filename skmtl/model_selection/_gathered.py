@@ -33,7 +33,7 @@ def tell_failures(
     reasons: dict[tuple[str, str], int] = {}
     for i, cell in enumerate(cells):
         if isinstance(cell, FitFailure):
-            key = names[i % len(names)], _shortened(cell.reason)
+            key = names[i % len(names)], _shorten(cell.reason)
             reasons[key] = reasons.get(key, 0) + 1
     if not reasons:
         return
@@ -53,7 +53,7 @@ def tell_failures(
     )
 
 
-def _shortened(words: str) -> str:
+def _shorten(words: str) -> str:
     """Return printable words, without their middle where they are many."""
     words = "\n".join(map(escape_text, words.split("\n")))
     if len(words) <= N_LETTERS:
@@ -61,7 +61,7 @@ def _shortened(words: str) -> str:
     return f"{words[: N_LETTERS // 2]} … {words[-N_LETTERS // 2 :]}"
 
 
-def gathered(
+def gather_results(
     cells: Sequence[FitResult | FitFailure],
     n_candidates: int,
     n_tasks: int,

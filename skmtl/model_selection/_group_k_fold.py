@@ -12,7 +12,7 @@ from sklearn.utils import check_array, check_random_state
 
 from skmtl.model_selection._label_matrix import sum_by_group
 from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
-from skmtl.model_selection._swap_search import improve_by_swaps, scaled
+from skmtl.model_selection._swap_search import improve_by_swaps, scale_counts
 
 
 class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold):
@@ -116,7 +116,7 @@ def group_folds(
         The fold of each group.
     """
     n_groups = table.shape[0]
-    R = scaled(table)
+    R = scale_counts(table)
     fold = np.empty(n_groups, dtype=np.int64)
     dealt = np.zeros((n_folds, R.shape[1]))
     size = R.multiply(R).sum(axis=1)

@@ -84,7 +84,7 @@ class Stratified:
         given = [self.task_types] * n_tasks if one else self.task_types
         kinds = infer_task_types(columns, given)
         warn_unclear_task_types(columns, given)
-        codes, classes = _encoded(columns, kinds, self.n_bins, n_parts)
+        codes, classes = _encode(columns, kinds, self.n_bins, n_parts)
         table = make_label_matrix(codes)
         if self.order == 2:
             minor = [np.where(c == np.bincount(c).argmax(), -1, c) for c in codes]
@@ -94,7 +94,7 @@ class Stratified:
         return Labels(table, classes)
 
 
-def _encoded(
+def _encode(
     columns: LabelTable, kinds: list[TaskType], n_bins: int, n_parts: int
 ) -> tuple[list[NDArray[np.int64]], list[tuple[Any, Any] | None]]:
     """Return the codes of each task, and what all codes stand for."""
@@ -104,10 +104,10 @@ def _encoded(
     ):
         own: list[tuple[Any, Any] | None] = []
         if kind == "classification":
-            found, labels = _factorized(column.values)
+            found, labels = _factorize(column.values)
             own = [(name, label) for label in labels]
         else:
-            found = _binned(column, name, n_bins, n_parts)
+            found = _bin_values(column, name, n_bins, n_parts)
             own = [None] * (found.max(initial=-1) + 1)
         task = np.full(columns.n_samples, len(own))  # what is missing is a label too
         task[column.present] = found
@@ -116,7 +116,7 @@ def _encoded(
     return codes, classes
 
 
-def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
+def _factorize(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
     """Return codes and the labels that they stand for, of any types."""
     if values.dtype != object:
         labels, codes = np.unique(values, return_inverse=True)
@@ -126,7 +126,7 @@ def _factorized(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
     return codes, list(number)
 
 
-def _binned(
+def _bin_values(
     column: LabelColumn, name: Any, n_bins: int, n_parts: int
 ) -> NDArray[np.int64]:
     """Cut numbers into parts of which each fold can have some."""

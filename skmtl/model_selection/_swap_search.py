@@ -65,7 +65,7 @@ class _Parts:
         self, table: csr_array, part: NDArray[np.int64], shares: NDArray[np.float64]
     ) -> None:
         n, n_parts = table.shape[0], len(shares)
-        self.table = scaled(table)  # (n_units, n_labels)
+        self.table = scale_counts(table)  # (n_units, n_labels)
         self.square = self.table.multiply(self.table).sum(axis=1)
         self.pull = 1 / shares
         self.sizes = np.bincount(part, minlength=n_parts)
@@ -77,7 +77,7 @@ class _Parts:
 
     def swap_best(self, f: int, g: int, random_state: RandomState) -> bool:
         """Swap the two candidates that lower the sum most; tell if any do."""
-        at = [self.starts[h] + _drawn(self.sizes[h], random_state) for h in (f, g)]
+        at = [self.starts[h] + _draw_rows(self.sizes[h], random_state) for h in (f, g)]
         n_first = len(at[0])
         units = self.units[np.concatenate(at)]
         labels = self.table[units]
@@ -109,13 +109,13 @@ def _dense(array: Any) -> NDArray[np.float64]:
     return array.toarray() if issparse(array) else array
 
 
-def scaled(table: csr_array) -> csr_array:
+def scale_counts(table: csr_array) -> csr_array:
     """Return the table in units in which the sum is that of squares."""
     total = table.sum(axis=0)
     return csr_array(table.multiply(1 / np.sqrt(np.where(total > 0, total, 1))))
 
 
-def _drawn(size: int, random_state: RandomState) -> NDArray[np.int64]:
+def _draw_rows(size: int, random_state: RandomState) -> NDArray[np.int64]:
     """Return positions of candidates: all, or some."""
     if size <= N_CANDIDATES:
         return np.arange(size)

@@ -135,7 +135,7 @@ def estimate_adjacency(
             "tell it: tasks have no neighbours. Give their weights.",
         )
     if method in ("correlation", "mutual_information"):
-        value = _unbiased(method, value, n_classes, n_rows)
+        value = _correct_bias(method, value, n_classes, n_rows)
     elif method == "kl":
         value = np.exp(-(value + value.T) / 2)
     elif method == "cooccurrence":
@@ -143,7 +143,7 @@ def estimate_adjacency(
     return np.where(others & (n_rows > 0), value, 0)
 
 
-def _unbiased(
+def _correct_bias(
     method: str, value: Array, n_classes: NDArray[np.int64], n_rows: Array
 ) -> Array:
     """Return correlations less what independent labels have on average [1]_, [2]_.

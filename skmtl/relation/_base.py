@@ -254,9 +254,9 @@ class GraphRelation(Relation):
         """Weights, a name of what estimates them or None, and where that is from."""
         return self.adjacency, f"The 'adjacency' parameter of {type(self).__name__}"
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Return the spec itself after checking its settings."""
-        super().validated()
+        super().validate()
         source, parameter = self.source
         if source is not None and not isinstance(source, str):
             check_weights(source, self.normalization != "sym", parameter)

@@ -125,7 +125,7 @@ class _Clustered(PenaltyModule):
         self.eta = eta
         share = torch.full((self.n_tasks,), n_clusters / self.n_tasks)
         self.register_buffer("together", share.diag())
-        self.register_buffer("apart", self._penalised(share).diag())
+        self.register_buffer("apart", self._get_penalized(share).diag())
 
     def measure(self, W: Tensor) -> Tensor:
         return compute_quadratic(W, self.apart)
@@ -134,7 +134,7 @@ class _Clustered(PenaltyModule):
         W = self.by_task(weight)
         values, vectors = compute_spectrum(W, ROUNDING)
         shares = self._shares(values)
-        penalised = self._penalised(shares)
+        penalised = self._get_penalized(shares)
         known = values[-1] > 0  # heads that are still zero tell nothing
         for old, new in ((self.together, shares), (self.apart, penalised)):
             old.copy_(torch.where(known, (vectors * new) @ vectors.mT, old))
@@ -144,14 +144,14 @@ class _Clustered(PenaltyModule):
         # Their sum grows with 1 / nu, linearly between the points where one leaves 0
         # or reaches 1.
         corners = torch.cat([self.eta / values, (1 + self.eta) / values]).sort().values
-        sums = self._clipped(corners.unsqueeze(1) * values).sum(dim=1)
+        sums = self._clip_values(corners.unsqueeze(1) * values).sum(dim=1)
         inverse = np.interp(self.n_clusters, sums.cpu(), corners.cpu())
-        return self._clipped(float(inverse) * values)
+        return self._clip_values(float(inverse) * values)
 
-    def _clipped(self, ratio: Tensor) -> Tensor:
+    def _clip_values(self, ratio: Tensor) -> Tensor:
         return (ratio - self.eta).clamp(0, 1)
 
-    def _penalised(self, shares: Tensor) -> Tensor:
+    def _get_penalized(self, shares: Tensor) -> Tensor:
         return self.eta * (1 - shares) / (self.eta + shares)
 
     def matrix(self) -> Tensor:

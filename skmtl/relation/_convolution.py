@@ -17,7 +17,7 @@ KEY_WIDTH = 16
 RATE = 10
 
 
-def normalized(A: Tensor, normalization: str | None) -> Tensor:
+def normalize_adjacency(A: Tensor, normalization: str | None) -> Tensor:
     """Return weights between nodes divided by sums of their absolute values.
 
     Parameters
@@ -137,7 +137,9 @@ class NodeWeights(nn.Module):
             seen = seen & (A[owner][:, owner] != 0)
         self.fixed = kind == "fixed"
         self.normalization = normalization
-        self.register_buffer("start", A if learns else normalized(A, normalization))
+        self.register_buffer(
+            "start", A if learns else normalize_adjacency(A, normalization)
+        )
         self.register_buffer("owner", owner.clone())  # a buffer has one name
         self.register_buffer("seen", seen)
         tasks = torch.arange(len(A))
@@ -154,7 +156,7 @@ class NodeWeights(nn.Module):
             return None
         if self.change is None:
             return self.start
-        return normalized(self.start + RATE * self.change, self.normalization)
+        return normalize_adjacency(self.start + RATE * self.change, self.normalization)
 
     def forward(self, H: Tensor) -> Tensor:
         """Return weights (..., n_nodes, n_nodes) for nodes (..., n_nodes, width).
@@ -239,10 +241,10 @@ class HeadGraph(_Graph):
         super().__init__(weights)
         self.n_layers = n_layers
         self.n_own = (not propagate_weight) + residual
-        made = self._passed(weights(weights.start)) if weights.fixed else None
+        made = self._pass_messages(weights(weights.start)) if weights.fixed else None
         self.register_buffer("passed", made)  # once, where nothing is learned
 
-    def _passed(self, A: Tensor) -> Tensor:
+    def _pass_messages(self, A: Tensor) -> Tensor:
         """Return what all layers do to nodes, of shape (n_nodes, n_nodes)."""
         own = self.n_own * torch.eye(len(A), dtype=A.dtype, device=A.device)
         passed: Tensor = torch.linalg.matrix_power(own + A, self.n_layers)
@@ -251,7 +253,7 @@ class HeadGraph(_Graph):
     def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:
         M: Any = self.passed
         if M is None:
-            M = self._passed(self.weights(weight))
+            M = self._pass_messages(self.weights(weight))
         return M @ weight  # type: ignore[no-any-return]
 
 

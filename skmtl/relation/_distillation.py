@@ -102,9 +102,9 @@ class Distillation(Relation):
         """Return a copy with the same teacher: its clone would not be fitted."""
         return type(self)(**self.get_params(deep=False))
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Check the settings, and that a given teacher is fitted."""
-        super().validated()
+        super().validate()
         if self.teacher is not None:
             try:
                 check_is_fitted(self.teacher)
@@ -137,18 +137,18 @@ class _Divergence:
         if kind == "regression":
             return self.strength * (Z - S).square()
         Z, S = Z / self.temperature, S / self.temperature
-        divergence = _of_odds(Z, S) if kind == "binary" else _of_logits(Z, S)
+        divergence = _distill_odds(Z, S) if kind == "binary" else _distill_logits(Z, S)
         return self.strength * self.temperature**2 * divergence
 
 
-def _of_odds(Z: Tensor, S: Tensor) -> Tensor:
+def _distill_odds(Z: Tensor, S: Tensor) -> Tensor:
     q = S.sigmoid()
     entropy: Tensor = torch.special.entr(q) + torch.special.entr(1 - q)
     cross: Tensor = F.binary_cross_entropy_with_logits(Z, q, reduction="none")
     return cross - entropy
 
 
-def _of_logits(Z: Tensor, S: Tensor) -> Tensor:
+def _distill_logits(Z: Tensor, S: Tensor) -> Tensor:
     log_q = S.log_softmax(dim=-1)
     q, ratio = log_q.exp(), log_q - Z.log_softmax(dim=-1)
     return (q * ratio.where(q > 0, 0)).sum(dim=-1)  # no number where no class is

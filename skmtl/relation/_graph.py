@@ -152,14 +152,14 @@ class TaskGraph(GraphRelation):
             return super().source
         return self.start, "The 'start' parameter of TaskGraph"
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Return the spec itself after checking its settings."""
         if self.start is not None and self.kind != "learned":
             raise ValueError(
                 f"TaskGraph has no use for start={self.start!r} without "
                 "adjacency='learned': leave it None."
             )
-        return super().validated()
+        return super().validate()
 
     def for_network(self, task_of_output: Tensor, same_features: bool) -> Self:
         """Return a copy that knows what tasks have of their own."""

@@ -229,7 +229,7 @@ def compute_correlation(
     simple = [t for t, k in enumerate(n_classes) if k <= 2]
     several = [t for t, k in enumerate(n_classes) if k > 2]
     value = np.zeros((len(n_classes), len(n_classes)))
-    numbers = _Numbers.of([labels[t] for t in simple])
+    numbers = _Numbers.from_labels([labels[t] for t in simple])
     value[np.ix_(simple, simple)] = numbers.pearson()
     if several:
         classes = [labels[t] for t in several]
@@ -257,7 +257,7 @@ class _Numbers:
     present: Array
 
     @classmethod
-    def of(cls, labels: Sequence[NDArray[Any]]) -> _Numbers:
+    def from_labels(cls, labels: Sequence[NDArray[Any]]) -> _Numbers:
         if not labels:
             return cls(np.zeros((0, 0)), np.zeros((0, 0)))
         present = np.column_stack([is_present(z) for z in labels])

@@ -16,7 +16,7 @@ from skmtl._core.activations import ACTIVATIONS
 from skmtl._core.validation import Interval, StrOptions
 from skmtl.relation._adjacency import match_outputs
 from skmtl.relation._base import GraphRelation, RelationModule, TaskTable
-from skmtl.relation._convolution import OutputGraph, normalized
+from skmtl.relation._convolution import OutputGraph, normalize_adjacency
 
 
 class LabelGraph(GraphRelation):
@@ -128,7 +128,7 @@ class LabelGraph(GraphRelation):
         """Build the layers."""
         owner = np.arange(n_tasks) if self.owner_ is None else self.owner_.numpy()
         A = self.looped(self._between_outputs(owner, self.known_weights(n_tasks)))
-        weights = normalized(torch.from_numpy(A), self.normalization)
+        weights = normalize_adjacency(torch.from_numpy(A), self.normalization)
         of_task = torch.from_numpy(owner == np.arange(n_tasks)[:, None])
         return OutputGraph(weights, of_task, width, self.n_layers, self.activation)
 

@@ -80,9 +80,9 @@ class DSelectK(Sharing):
         self.gamma = gamma
         self.entropy = entropy
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Return the spec itself after checking its settings."""
-        super().validated()
+        super().validate()
         if self.k > self.n_experts:
             raise ValueError(
                 f"The 'k' parameter of DSelectK must be at most n_experts="

@@ -62,9 +62,9 @@ class Grouped(Sharing):
     ) -> None:
         self.groups = groups
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Return the spec itself after checking its settings."""
-        super().validated()
+        super().validate()
         for group in () if self.groups is None else self.groups:
             if not isinstance(group, SEQUENCES) or not len(group):
                 raise ValueError(

@@ -113,9 +113,9 @@ class _LearnedBranching(MixtureModule):
         *inner, last = self.choices
         H = self.branches.step(0, X)  # (branches, n, ...)
         for i, choice in enumerate(inner, start=1):
-            H = torch.einsum("cp,p...->c...", self._chosen(choice), H)
+            H = torch.einsum("cp,p...->c...", self._choose_branches(choice), H)
             H = self.branches.step(i, H)
-        return self._chosen(last), H.transpose(0, 1)
+        return self._choose_branches(last), H.transpose(0, 1)
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         # What a task reads is its own choice, in a row of the last step's choices.
@@ -128,7 +128,7 @@ class _LearnedBranching(MixtureModule):
             return [np.zeros(readers, dtype=np.int64) for readers in self.readers]
         return [choice.detach().argmax(dim=1).cpu().numpy() for choice in self.choices]
 
-    def _chosen(self, choice: Tensor) -> Tensor:
+    def _choose_branches(self, choice: Tensor) -> Tensor:
         """Return one row per reader that is one at its parent and else zero."""
         logits = self.scale * choice
         if self.training:

@@ -66,9 +66,9 @@ class PLE(Sharing):
         self.n_own = n_own
         self.n_levels = n_levels
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Return the spec itself after checking its settings."""
-        super().validated()
+        super().validate()
         if not self.n_shared and not self.n_own:
             raise ValueError(
                 f"The parameters 'n_shared' and 'n_own' of {type(self).__name__} must "

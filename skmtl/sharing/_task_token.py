@@ -87,9 +87,9 @@ class TaskToken(Sharing):
         self.dropout = dropout
         self.masked = masked
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Return the spec itself after checking its settings."""
-        super().validated()
+        super().validate()
         if self.token_width % self.n_heads:
             raise ValueError(
                 "The 'token_width' parameter of TaskToken must be divisible by "

@@ -69,13 +69,13 @@ class InputSource:
     def take(self, index: Tensor) -> Tensor:
         """Return some rows, given by a tensor of indices."""
         if isinstance(self.data, Tensor):
-            return self._sent(self.data.index_select(0, index.to(self.data.device)))
+            return self._send(self.data.index_select(0, index.to(self.data.device)))
         return self._to_tensor(self._select(index.cpu().numpy()))
 
     def span(self, start: int, stop: int) -> Tensor:
         """Return the rows of a range; a view where the data is a tensor."""
         if isinstance(self.data, Tensor):
-            return self._sent(self.data[start:stop])
+            return self._send(self.data[start:stop])
         return self._to_tensor(self._select(slice(start, stop)))
 
     def _select(self, rows: RowIndex | slice) -> Any:
@@ -95,9 +95,9 @@ class InputSource:
         return data.take(rows, axis=0)
 
     def _to_tensor(self, rows: NDArray[Any]) -> Tensor:
-        return self._sent(torch.from_numpy(rows).to(self.dtype))
+        return self._send(torch.from_numpy(rows).to(self.dtype))
 
-    def _sent(self, rows: Tensor) -> Tensor:
+    def _send(self, rows: Tensor) -> Tensor:
         return pin_memory(rows, self.device).to(self.device, non_blocking=True)
 
 

@@ -173,7 +173,7 @@ class FrozenParameters:
         return [(number[id(p)], index, values) for p, index, values in self.kept]
 
     @classmethod
-    def of_state(
+    def from_state(
         cls, parameters: Sequence[Tensor], state: Sequence[tuple[int, Tensor, Tensor]]
     ) -> "FrozenParameters":
         """Return what `state` was called of, for a network like that one.

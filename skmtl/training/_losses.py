@@ -136,7 +136,9 @@ class PackedLoss(nn.Module):
         parts: list[Tensor] = []
         counts: list[Tensor] = []
         for i, block in enumerate(self.blocks):
-            taught = self._taught(i, block, self._compute_block(i, block, outputs), S)
+            taught = self._compute_taught(
+                i, block, self._compute_block(i, block, outputs), S
+            )
             parts.append(_mean(taught, w))
             counts.append(w.sum(dim=-2).expand_as(parts[-1]))
         return self._sum_by_task(parts, outputs), self._sum_by_task(counts, outputs)
@@ -166,7 +168,9 @@ class PackedLoss(nn.Module):
         Z, y_flat = Z.flatten(0, -2), y.reshape(-1).long()
         return F.cross_entropy(Z, y_flat, reduction="none").view_as(y)
 
-    def _taught(self, i: int, block: OutputBlock, Z: Tensor, S: Tensor) -> Tensor:
+    def _compute_taught(
+        self, i: int, block: OutputBlock, Z: Tensor, S: Tensor
+    ) -> Tensor:
         """Return what soft labels add to every entry of a block."""
         return self.soft_loss(block.kind, Z, self._compute_block(i, block, S))  # type: ignore[misc]
 

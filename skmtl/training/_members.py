@@ -50,9 +50,9 @@ class Members(ModuleWithInputs):
     def _join_encoders(self) -> None:
         self.encoder: EncoderModule | None = None
         if self._encoder_spec is not None and self.n_estimators > 1:
-            self.encoder = self._joined(self._encoder_spec)
+            self.encoder = self._build_joined_encoder(self._encoder_spec)
 
-    def _joined(self, encoder: Encoder) -> EncoderModule | None:
+    def _build_joined_encoder(self, encoder: Encoder) -> EncoderModule | None:
         """Return encoders of all members as one module on the stacked parameters."""
         alone: Any = self.together.sharing.encoder
         joined = encoder.build(self.together.encoded_shape, self.n_estimators)
@@ -86,7 +86,7 @@ class Members(ModuleWithInputs):
         """Return outputs (n_estimators, n, n_outputs) for inputs that all see."""
         if self.stack is None:
             return torch.stack([module(X) for module in self.separate])  # type: ignore[union-attr]
-        X = self.staged(X)
+        X = self.apply_inputs(X)
         if self.encoder is not None:
             return self._run_joined(X)
         return self.stack.call("forward", (None,), X)  # type: ignore[no-any-return]
@@ -106,7 +106,9 @@ class Members(ModuleWithInputs):
             run = self.stack.bind("forward", 0)
         if self.inputs is None:
             return run
-        return lambda X: run(self.staged(X.flatten(0, 1)).unflatten(0, X.shape[:2]))
+        return lambda X: run(
+            self.apply_inputs(X.flatten(0, 1)).unflatten(0, X.shape[:2])
+        )
 
     def _run_joined(self, X: Tensor) -> Tensor:
         heads, encoder, weight = self.heads, self.encoder, self.heads.weight
@@ -224,15 +226,15 @@ class StackedWeighting(WeightingModule):
 
     def forward(self, losses: Tensor, present: Tensor | None) -> Tensor:
         """Return weights (n_estimators, n_tasks) for losses of that shape."""
-        return self._called("forward", losses, present)  # type: ignore[return-value]
+        return self._call("forward", losses, present)  # type: ignore[return-value]
 
     def own_loss(self, losses: Tensor, present: Tensor | None) -> Tensor | None:
         """Return the sum of what the weightings minimise, or None."""
         if not self.has_own_loss:
             return None
-        return self._called("own_loss", losses, present).sum()
+        return self._call("own_loss", losses, present).sum()
 
-    def _called(self, method: str, losses: Tensor, present: Tensor | None) -> Tensor:
+    def _call(self, method: str, losses: Tensor, present: Tensor | None) -> Tensor:
         axis = 0 if present is not None and present.ndim == 2 else None
         return self.stack.call(method, (0, axis), losses, present)  # type: ignore[no-any-return]
 

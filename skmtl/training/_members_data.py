@@ -38,7 +38,7 @@ class MemberBatches:
         self.n_rows = n_rows or max(len(part.rows) for part in parts)
         self._teachers = torch.tensor([[part.rows.teacher] for part in parts])
 
-    def of(self, members: Iterable[int]) -> "MemberBatches":
+    def select(self, members: Iterable[int]) -> "MemberBatches":
         """Return the batches of some members."""
         return MemberBatches([self.parts[i] for i in members], self.n_rows)
 
@@ -109,7 +109,7 @@ class HeldOutBatches:
             return targets
         return [(y, self._mask_padding(y, w)) for y, w in targets]
 
-    def of(self, members: Iterable[int]) -> "HeldOutBatches":
+    def select(self, members: Iterable[int]) -> "HeldOutBatches":
         """Return what is held out of some members."""
         members = list(members)
         if members == list(range(len(self.parts))):

@@ -219,7 +219,7 @@ class MembersNet(PredictingMembers):
             return partial(compile_function(_run_each, backend, rows=1), members)
         nets = self._alone
         return lambda X: torch.stack(
-            [net._traced(x).outputs for net, x in zip(nets, X, strict=True)]
+            [net._forward(x).outputs for net, x in zip(nets, X, strict=True)]
         )
 
     @property
@@ -275,7 +275,7 @@ class MembersNet(PredictingMembers):
             self._drop_stopped()
             if self._own is None:
                 some = self.active.numbers
-                self._own = batches.of(some), checks and checks.of(some)
+                self._own = batches.select(some), checks and checks.select(some)
             batches, checks = self._own
             self.run_single_epoch(batches, True, "train", self.train_step)
         if checks is not None:
@@ -309,7 +309,7 @@ class MembersNet(PredictingMembers):
             self.history[-1]["solver_failures"] = failures
         self.weights_ = torch.stack([torch.as_tensor(n.weights_) for n in self._alone])
 
-    def _traced(self, X: Tensor) -> ForwardPass:
+    def _forward(self, X: Tensor) -> ForwardPass:
         with self._precision():
             outputs = self._run(X)
         return ForwardPass(

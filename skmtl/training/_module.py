@@ -46,7 +46,7 @@ class ModuleWithInputs(nn.Module):
 
     inputs: InputStage | None
 
-    def staged(self, X: Tensor) -> Tensor:
+    def apply_inputs(self, X: Tensor) -> Tensor:
         """Return raw inputs as the networks read them."""
         return X if self.inputs is None else self.inputs(X)  # type: ignore[no-any-return]
 
@@ -139,13 +139,17 @@ class MultiTaskModule(ModuleWithInputs):
 
     def trace(self, X: Tensor) -> ForwardPass:
         """Return outputs together with the features that tasks share."""
-        (X, linear), sharing, mixing = self.read(self.staged(X)), self.sharing, None
+        (X, linear), sharing, mixing = (
+            self.read(self.apply_inputs(X)),
+            self.sharing,
+            None,
+        )
         shared: Tensor | None
         if isinstance(sharing, MixtureModule) and sharing.n_mixed > 1:
             mixing, shared = sharing.mixture(X)
             if self._mixes_outputs:
-                outputs = self.heads.mixed(mixing, shared)
-                outputs = self._coupled(outputs, linear)
+                outputs = self.heads.mix(mixing, shared)
+                outputs = self._couple(outputs, linear)
                 return ForwardPass(outputs, shared, self._plain, mixing)
             features = mixing @ shared
         else:
@@ -155,8 +159,8 @@ class MultiTaskModule(ModuleWithInputs):
         heads_only = self._plain and (mixing is not None or features is shared)
         if self._relates("forward"):
             shared = features if shared is None else shared
-            features = self._related(features)
-        outputs = self._coupled(
+            features = self._relate(features)
+        outputs = self._couple(
             self.heads(features, self.head_weight() if self.makes_heads else None),
             linear,
         )
@@ -195,11 +199,11 @@ class MultiTaskModule(ModuleWithInputs):
         """Return what encoders read of staged inputs, and what outputs get added."""
         return (X, None) if self.sparse is None else self.sparse(X)
 
-    def _coupled(self, outputs: Tensor, linear: Tensor | None) -> Tensor:
+    def _couple(self, outputs: Tensor, linear: Tensor | None) -> Tensor:
         outputs = outputs if linear is None else outputs + linear
         return outputs if self.coupling is None else self.coupling(outputs)
 
-    def _related(self, features: Tensor) -> Tensor:
+    def _relate(self, features: Tensor) -> Tensor:
         if features.ndim == 2:  # all tasks start from the same
             features = features.unsqueeze(1).expand(-1, self.n_tasks, -1)
         return self.relation(features)  # type: ignore[no-any-return, misc]
@@ -240,7 +244,7 @@ class MultiTaskModule(ModuleWithInputs):
             if not isinstance(X, Tensor):
                 X = torch.tensor(np.ascontiguousarray(X))
             batch = X.to(parameter.device, self.input_dtype)
-            gates = self.sharing.gates(self.read(self.staged(batch))[0])
+            gates = self.sharing.gates(self.read(self.apply_inputs(batch))[0])
         self.train(training)
         if gates is None:
             raise ValueError(
@@ -358,7 +362,7 @@ class Heads(nn.Module):
             return features.new_zeros(len(features), 0)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
-    def mixed(self, G: Tensor, H: Tensor) -> Tensor:
+    def mix(self, G: Tensor, H: Tensor) -> Tensor:
         """Map features (n, n_mixed, width) to outputs (n, n_outputs).
 
         Tasks read mixtures of them, with weights (n, n_tasks, n_mixed), or weights
@@ -376,8 +380,8 @@ class Heads(nn.Module):
     def _outputs(self, i: int, features: Tensor, weight: Tensor) -> Tensor:
         tasks, columns = getattr(self, f"tasks_{i}"), getattr(self, f"columns_{i}")
         H = features if tasks is None else features.index_select(1, tasks)
-        W = self._padded(i, weight)  # (tasks, size, width)
-        b = self._padded(i, self.bias + self.prior).unsqueeze(1)
+        W = self._pad(i, weight)  # (tasks, size, width)
+        b = self._pad(i, self.bias + self.prior).unsqueeze(1)
         Z = torch.baddbmm(b, H.transpose(0, 1), W.mT)  # (tasks, n, size)
         Z = Z.transpose(0, 1).flatten(1)
         return Z if columns is None else Z.index_select(1, columns)
@@ -389,15 +393,15 @@ class Heads(nn.Module):
         """
         n_tasks, parts, W = self.n_tasks, [], self.weight.detach()
         for i, block in enumerate(self.blocks):
-            D_i = self._padded(i, D.T).transpose(1, 2)  # (tasks, n, size)
-            part = torch.bmm(D_i, self._padded(i, W))
+            D_i = self._pad(i, D.T).transpose(1, 2)  # (tasks, n, size)
+            part = torch.bmm(D_i, self._pad(i, W))
             if len(block.tasks) == n_tasks and getattr(self, f"tasks_{i}") is None:
                 return part
             parts.append(part)
         zeros = D.new_zeros(n_tasks, len(D), W.shape[1])  # a task may have no output
         return zeros.index_copy(0, self.order, torch.cat(parts))
 
-    def _padded(self, i: int, rows: Tensor) -> Tensor:
+    def _pad(self, i: int, rows: Tensor) -> Tensor:
         """Return the rows of outputs of a block, as (tasks, size, ...)."""
         block, columns = self.blocks[i], getattr(self, f"columns_{i}")
         if len(self.blocks) > 1:

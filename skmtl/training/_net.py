@@ -339,7 +339,7 @@ class MultiTaskNet(KeptNet):
         """Compute the tasks' losses and the gradients of their weighted sum."""
         X, y = batch
         with self.processes.own_draws():
-            trace = self._traced(X)
+            trace = self._forward(X)
         if self._stops is not None:
             known = trace.outputs, list(self.module_.parameters()), self._stops
             self._stopped = FrozenParameters(*known, self.processes)
@@ -386,7 +386,7 @@ class MultiTaskNet(KeptNet):
             X, y = batch
             with torch.no_grad():
                 with self.processes.own_draws():
-                    outputs = self._traced(X).outputs
+                    outputs = self._forward(X).outputs
                 after, counts = self._losses(outputs, y)
                 self._balance.after_step(step["losses"], after, counts)
 
@@ -402,7 +402,7 @@ class MultiTaskNet(KeptNet):
         """Compute the tasks' losses without gradients."""
         X, y = batch
         with torch.no_grad():
-            outputs = self._traced(X).outputs
+            outputs = self._forward(X).outputs
             losses, counts = self.criterion_(outputs, y, processes=self.processes)
         if self.judging is not None:
             self._said.append(self.processes.gathered(outputs))
@@ -420,7 +420,7 @@ class MultiTaskNet(KeptNet):
         losses, counts = self.criterion_(y_pred, y_true)
         return self._balance.weights(losses, counts) @ losses
 
-    def _traced(self, X: Tensor) -> ForwardPass:
+    def _forward(self, X: Tensor) -> ForwardPass:
         with self._precision():
             trace = self._trace(self.module_, X)
         return trace._replace(outputs=trace.outputs.float()) if self.autocast else trace

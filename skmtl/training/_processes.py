@@ -193,21 +193,21 @@ class AccelerateProcesses(Processes):
 
     def gathered(self, rows: Tensor, dim: int = 0) -> Tensor:
         """Return the rows of all processes, in the order that they were shared in."""
-        return self._joined(rows, self._sizes(rows.shape[dim]), dim)
+        return self._join_shards(rows, self._sizes(rows.shape[dim]), dim)
 
     def over_all(
         self, function: Callable[..., Tensor], *tensors: Tensor, dim: int = 0
     ) -> Tensor:
         """Return own rows of what a function makes of the rows of all processes."""
         sizes = self._sizes(tensors[0].shape[dim])
-        found = function(*(self._joined(tensor, sizes, dim) for tensor in tensors))
+        found = function(*(self._join_shards(tensor, sizes, dim) for tensor in tensors))
         return found.narrow(0, sum(sizes[: self.rank]), sizes[self.rank])
 
     def _sizes(self, n_rows: int) -> list[int]:
         own = torch.tensor([n_rows], device=self.device)
         return self._accelerator.gather(own).tolist()  # type: ignore[no-any-return]
 
-    def _joined(self, tensor: Tensor, sizes: list[int], dim: int) -> Tensor:
+    def _join_shards(self, tensor: Tensor, sizes: list[int], dim: int) -> Tensor:
         rows, most = tensor.detach().movedim(dim, 0), max(sizes)
         padded = rows.new_zeros(most, *rows.shape[1:])
         padded[: len(rows)] = rows
@@ -242,19 +242,21 @@ class AccelerateProcesses(Processes):
     def align(self, *modules: nn.Module) -> None:
         """Give modules the state that they have in the main process."""
         for module in modules:
-            for tensors in _of_each_type([*module.parameters(), *module.buffers()]):
-                flat = self._of_main(_flatten_dense_tensors(tensors))
+            for tensors in _group_by_type([*module.parameters(), *module.buffers()]):
+                flat = self._broadcast_from_main(_flatten_dense_tensors(tensors))
                 _fill(tensors, flat)
 
     def level(self, module: nn.Module) -> None:
         """Give buffers, such as statistics of batches, their mean over processes."""
-        for tensors in _of_each_type(module.buffers()):
+        for tensors in _group_by_type(module.buffers()):
             own = _flatten_dense_tensors(tensors)
-            first = self._of_main(own.clone())  # what is alike stays so to the last bit
+            first = self._broadcast_from_main(
+                own.clone()
+            )  # what is alike stays so to the last bit
             mean = first + self.total(own - first) / self.n
             _fill(tensors, mean.where(first.isfinite(), first))
 
-    def _of_main(self, flat: Tensor) -> Tensor:
+    def _broadcast_from_main(self, flat: Tensor) -> Tensor:
         from accelerate.utils import broadcast
 
         return broadcast(flat)  # type: ignore[no-any-return]
@@ -267,7 +269,7 @@ class AccelerateProcesses(Processes):
 
     def own_draws(self) -> AbstractContextManager[None]:
         """Draw what differs between processes."""
-        return nullcontext() if self._own is None else self._own.drawn_from()
+        return nullcontext() if self._own is None else self._own.draw_from()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -312,7 +314,7 @@ class _Whole(torch.autograd.Function):
         return gradients[0], None
 
 
-def _of_each_type(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+def _group_by_type(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
     """Return tensors of floating-point numbers, those of one type together."""
     groups: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:

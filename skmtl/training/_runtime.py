@@ -238,7 +238,7 @@ class SideStream:
         set_random_states(common, device)
 
     @contextmanager
-    def drawn_from(self) -> Iterator[None]:
+    def draw_from(self) -> Iterator[None]:
         """Draw from here instead of where training does."""
         common = get_generator()
         if self._generator is not None:

@@ -120,7 +120,7 @@ class LabelledBatch(tuple[Tensor, NDArray[Any]]):
     packed: Any
 
     @classmethod
-    def of(cls, batch: Any, targets: Targets) -> "LabelledBatch":
+    def from_batch(cls, batch: Any, targets: Targets) -> "LabelledBatch":
         """Return a batch with its labels as given to fit.
 
         Parameters
@@ -303,7 +303,7 @@ def run_heard_step(
     dict
         What the step returns.
     """
-    heard = LabelledBatch.of(batch, net.targets) if net._batches_read else batch
+    heard = LabelledBatch.from_batch(batch, net.targets) if net._batches_read else batch
     net.notify("on_batch_begin", batch=heard, training=training)
     step: dict[str, Any] = step_fn(batch)
     tally, n_rows = EpochLosses(net.task_weight > 0), step["y_pred"].shape[-2]

@@ -88,7 +88,7 @@ class StackedModules(nn.Module):
             tensors that parameters are now, and no others that may replace them.
         """
         skeleton = self._skeletons.take()
-        run = self._mapped(skeleton, method, in_dims)
+        run = self._map(skeleton, method, in_dims)
 
         def in_mode(*arguments: Any) -> Any:
             self._skeletons.match_mode(skeleton)
@@ -114,9 +114,9 @@ class StackedModules(nn.Module):
             What the method returns, with the modules on a first axis.
         """
         with self._skeletons.borrow() as skeleton:
-            return self._mapped(skeleton, method, in_dims)(*args)
+            return self._map(skeleton, method, in_dims)(*args)
 
-    def _mapped(
+    def _map(
         self, skeleton: nn.Module, method: str, in_dims: tuple[int | None, ...]
     ) -> Callable[..., Any]:
         """Return a method mapped over all modules, which run on one skeleton."""

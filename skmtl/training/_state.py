@@ -131,7 +131,7 @@ def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
     _set_attributes(net._balance, OF_BALANCE, state["balance"])
     if "stopped" in state:
         parameters = list(net.module_.parameters())
-        net._stopped = FrozenParameters.of_state(parameters, state["stopped"])
+        net._stopped = FrozenParameters.from_state(parameters, state["stopped"])
 
 
 def _get_attributes(owner: Any, names: Iterable[str]) -> dict[str, Any]:

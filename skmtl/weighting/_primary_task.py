@@ -80,9 +80,9 @@ class PrimaryTask(Weighting):
         self.gradient_at = gradient_at
         self.update_every = update_every
 
-    def validated(self) -> Self:
+    def validate(self) -> Self:
         """Check the settings, also that the mode has a use for them."""
-        super().validated()
+        super().validate()
         if self.mode == "cosine" and self.half_life is not None:
             raise ValueError(
                 f"PrimaryTask has no use for half_life={self.half_life!r} with "

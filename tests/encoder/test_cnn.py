@@ -213,7 +213,7 @@ def test_its_settings_can_be_searched():
 def test_channels_of_huge_and_tiny_numbers_are_scaled_as_others_are(factor):
     X = np.random.default_rng(0).normal(size=(20, 2, 3, 3))
     stages = [
-        CNN((2,)).prepared(TrainingInputs(images, np.arange(20))).input_stage()
+        CNN((2,)).prepare(TrainingInputs(images, np.arange(20))).input_stage()
         for images in (X, X * factor)
     ]
     expected = stages[0](torch.from_numpy(X))

@@ -55,7 +55,7 @@ def stage_of(
     rows = np.arange(X.shape[0]) if rows is None else rows
     settings = {"numeric_embedding": None} | settings
     encoder = MLP(scale=scale, missing_inputs=missing_inputs, **settings)
-    return encoder.prepared(TrainingInputs(X, rows, weight, k)).input_stage()
+    return encoder.prepare(TrainingInputs(X, rows, weight, k)).input_stage()
 
 
 def through(stage, X):
@@ -416,7 +416,7 @@ class Counts(Encoder):
 
     input_ndim = 2
 
-    def prepared(self, inputs):
+    def prepare(self, inputs):
         spec = clone(self)
         spec.n_rows_ = sum(len(X) for X, _ in inputs.chunks())
         return spec
@@ -721,7 +721,7 @@ def test_gates_read_numbers_and_one_hot_categories(n_copies, categories):
     codes[:, 2] += 1
     codes[0, [0, 2]] = 0  # unknown
     inputs = TrainingInputs(codes, np.arange(1, 200), None, (3, 0, 4))
-    encoder = MLP((8,), categories=categories).prepared(inputs)
+    encoder = MLP((8,), categories=categories).prepare(inputs)
     stage = encoder.input_stage()
     network = encoder.build(stage.shape, n_copies).double().probed(stage.shape)
     Z = stage(torch.from_numpy(codes))
@@ -949,12 +949,12 @@ def test_columns_of_more_than_64_categories_are_embedded():
 def test_gates_do_not_read_columns_of_many_categories(n_copies):
     codes = np.column_stack([np.arange(200) % 100, np.arange(200) % 4]) + 1.0
     spec = MLP((8,), categories="embed")
-    spec = spec.prepared(TrainingInputs(codes, np.arange(200), None, (100, 4)))
+    spec = spec.prepare(TrainingInputs(codes, np.arange(200), None, (100, 4)))
     stage = spec.input_stage()
     network = spec.build(stage.shape, n_copies).double()
     found = network.gate_inputs(stage(torch.from_numpy(codes))).detach().numpy()
     assert_array_equal(found, codes[:, 1:] == np.arange(5))
-    alone = MLP((8,)).prepared(
+    alone = MLP((8,)).prepare(
         TrainingInputs(codes[:, :1], np.arange(200), None, (100,))
     )
     network = alone.build((1,), n_copies)
@@ -963,7 +963,7 @@ def test_gates_do_not_read_columns_of_many_categories(n_copies):
 
 def test_embeddings_get_narrower_where_they_are_very_many(monkeypatch):
     codes = np.arange(400)[:, None] % 200 + 1.0
-    spec = MLP((8,)).prepared(TrainingInputs(codes, np.arange(400), None, (200,)))
+    spec = MLP((8,)).prepare(TrainingInputs(codes, np.arange(400), None, (200,)))
     assert spec.stem(1, 1).categories.weight.shape == (1, 201, 31)
     monkeypatch.setattr("skmtl.encoder._table.MOST_WEIGHTS", 2_000)
     assert spec.stem(1, 1).categories.weight.shape == (1, 201, 9)

@@ -114,7 +114,7 @@ def test_what_is_not_smooth_is_learned_better():
 def test_without_a_continuous_column_nothing_is_embedded(scale):
     X = np.random.default_rng(0).integers(0, 2, (60, 4)).astype(float)
     encoder = MLP((8,), scale=scale, numeric_embedding="pbld")
-    encoder = encoder.prepared(TrainingInputs(X, np.arange(60)))
+    encoder = encoder.prepare(TrainingInputs(X, np.arange(60)))
     assert encoder.stem(4, 1) is None
 
 

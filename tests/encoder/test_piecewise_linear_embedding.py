@@ -16,7 +16,7 @@ SETTINGS = {"learning_rate_init": 1e-2, "max_iter": 200, "random_state": 0}
 
 def prepared(X, **settings):
     encoder = PiecewiseLinearEmbedding(embedding_dim=7, **settings)
-    return encoder.prepared(TrainingInputs(X, np.arange(X.shape[0])))
+    return encoder.prepare(TrainingInputs(X, np.arange(X.shape[0])))
 
 
 def numbers_of(encoder, n_copies):
@@ -40,7 +40,7 @@ def test_bins_are_quantiles_of_the_scaled_rows_that_train():
     X = inputs(200).numpy() * 100 + 7
     encoder = PiecewiseLinearEmbedding(n_bins=5)
     rows = np.arange(0, 200, 2)
-    found = encoder.prepared(TrainingInputs(X, rows)).edges_
+    found = encoder.prepare(TrainingInputs(X, rows)).edges_
     Z = StandardScaler().fit_transform(X[rows])
     assert_allclose(np.array(found), np.quantile(Z, np.linspace(0, 1, 6), axis=0).T)
 

@@ -263,7 +263,7 @@ def test_huge_and_tiny_numbers_are_scaled_as_in_dense_tables(factor):
     X = sparse.csr_array(sparse.random(60, 600, 0.1, "csr", random_state=0))
     rows = np.arange(60)
     stages = [
-        MLP((4,)).prepared(TrainingInputs(table, rows)).input_stage()
+        MLP((4,)).prepare(TrainingInputs(table, rows)).input_stage()
         for table in (X.toarray(), X * factor)
     ]
     assert stages[1].sparse is None

@@ -16,7 +16,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 import skmtl.relation._label_dependence
 from skmtl.inspection import label_dependence
-from skmtl.inspection._permutation import redrawn, swapped
+from skmtl.inspection._permutation import redrawn, swap_columns
 from skmtl.relation._label_dependence import ContingencyTables, compute_correlation
 
 METHODS = ["mutual_information", "kl", "correlation", "cooccurrence"]
@@ -308,7 +308,7 @@ def test_drawn_tables_keep_the_margins_and_vary_around_independence():
 def test_swapped_tables_keep_rows_whose_labels_are_equal():
     codes = [np.array([0, 0, 1, 2, 2, 1, -1]), np.array([0, 1, 1, 0, 0, 2, 1])]
     observed = ContingencyTables.from_labels(codes, [3, 3])
-    drawn = swapped(observed, 50, np.random.default_rng(0))
+    drawn = swap_columns(observed, 50, np.random.default_rng(0))
     pair, other = drawn.counts[:, :3, 3:], drawn.counts[:, 3:, :3]
     assert_array_equal(pair, other.swapaxes(1, 2))
     table = observed.counts[:3, 3:]

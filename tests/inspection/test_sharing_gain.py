@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
-from skmtl.inspection._sharing_gain import _compared, _Run
+from skmtl.inspection._sharing_gain import _compare, _Run
 from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.sharing import Grouped
 from tests._networks import SAME_STEPS, Prepared, table
@@ -55,7 +55,7 @@ def compared(sign):
         [_Run(list("abcd"), scores, seconds, n) for scores in both]
         for both, seconds, n in ((shared, 2.0, 10), (alone, 3.0, 40))
     )
-    return _compared(*runs, sign, ratio=0.25, confidence=0.95)
+    return _compare(*runs, sign, ratio=0.25, confidence=0.95)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

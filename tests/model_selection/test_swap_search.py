@@ -11,7 +11,7 @@ from skmtl.model_selection._label_matrix import (
     pair_table,
     sum_by_group,
 )
-from skmtl.model_selection._swap_search import improve_by_swaps, scaled
+from skmtl.model_selection._swap_search import improve_by_swaps, scale_counts
 
 
 def chi_square(table, part, shares):
@@ -80,14 +80,14 @@ def test_sparse_and_dense_candidates_give_the_same_swaps(monkeypatch):
 def test_scaled_sums_of_squares_are_the_distance():
     shares = np.full(3, 1 / 3)
     table, part = random_case(2, shares)
-    R = scaled(table).toarray()
+    R = scale_counts(table).toarray()
     surplus = np.stack([R[part == f].sum(axis=0) for f in range(3)]) - R.sum(axis=0) / 3
     np.testing.assert_allclose(3 * (surplus**2).sum(), chi_square(table, part, shares))
 
 
 def test_a_label_without_weight_is_no_trouble():
     table = csr_array([[1.0, 0.0], [1.0, 0.0]])
-    assert_array_equal(scaled(table).toarray()[:, 1], [0, 0])
+    assert_array_equal(scale_counts(table).toarray()[:, 1], [0, 0])
 
 
 def test_label_table_has_a_column_per_code():

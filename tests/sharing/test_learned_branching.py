@@ -105,8 +105,10 @@ def test_parents_are_drawn_as_their_logits_say_while_training():
     probabilities = torch.tensor([[0.2, 0.3, 0.5], [1.0, 1e-9, 1e-9], [0.1, 0.8, 0.1]])
     with torch.no_grad():
         choice.copy_(probabilities.log() / 2)
-        drawn = sum(module._chosen(choice) for _ in range(4000)) / 4000
-        assert torch.equal(module.eval()._chosen(choice).argmax(1), choice.argmax(1))
+        drawn = sum(module._choose_branches(choice) for _ in range(4000)) / 4000
+        assert torch.equal(
+            module.eval()._choose_branches(choice).argmax(1), choice.argmax(1)
+        )
     torch.testing.assert_close(drawn, probabilities.double(), rtol=0, atol=0.03)
 
 
@@ -116,7 +118,7 @@ def test_gradients_go_through_the_softmax(temperature):
     module = built(MLP(6), temperature=temperature, scale=3.0).train()
     (choice,) = randomised(module, 0).choices
     torch.manual_seed(1)
-    hard = module._chosen(choice)
+    hard = module._choose_branches(choice)
     direction = torch.randn_like(hard)
     (found,) = torch.autograd.grad((hard * direction).sum(), choice)
     assert ((hard - 1).abs() < 1e-12).sum().item() == T  # one parent for each

@@ -60,4 +60,4 @@ def test_it_has_no_choice_of_where_and_when():
     with pytest.raises(ValueError, match="Invalid parameter 'update_every'"):
         spec.set_params(update_every=2)
     with pytest.raises(ValueError, match="'leak' parameter of GradDrop"):
-        GradDrop(leak=1.1).validated()
+        GradDrop(leak=1.1).validate()

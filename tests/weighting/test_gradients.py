@@ -538,4 +538,4 @@ def test_modules_pickle_with_their_state(spec):
 def test_bad_settings_are_refused(spec, parameter):
     where = f"'{parameter}' parameter of {type(spec).__name__}"
     with pytest.raises(ValueError, match=where):
-        spec.validated()
+        spec.validate()

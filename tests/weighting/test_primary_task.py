@@ -20,7 +20,7 @@ named = pytest.mark.parametrize("cls", [PrimaryTask, PCD])
 @pytest.mark.parametrize("task", ["age", 2])
 def test_the_primary_task_is_given_by_name_or_number(cls, task):
     spec = cls(task=task)
-    found = spec.validated().for_labels(LABELS)
+    found = spec.validate().for_labels(LABELS)
     assert found.task == 2
     assert spec.task == task
     assert found.build(3) is not None
@@ -80,9 +80,9 @@ def test_without_the_primary_task_the_others_weigh_the_same(spec):
 )
 def test_bad_settings_are_refused(spec, match):
     with pytest.raises(ValueError, match=match):
-        spec.validated()
+        spec.validate()
 
 
 def test_settings_of_a_mode_are_for_it():
-    PrimaryTask(mode="cosine", gradient_at="parameters", update_every=3).validated()
-    PrimaryTask(half_life=3).validated()
+    PrimaryTask(mode="cosine", gradient_at="parameters", update_every=3).validate()
+    PrimaryTask(half_life=3).validate()

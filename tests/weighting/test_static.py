@@ -18,7 +18,7 @@ TASKS = [TaskLabels(name, None, np.zeros(1), None) for name in ("a", "b", "c")]
 
 
 def built(weights):
-    return Static(weights).validated().for_labels(TASKS).build(3)
+    return Static(weights).validate().for_labels(TASKS).build(3)
 
 
 def fitted(Y=None, **settings):

@@ -150,7 +150,7 @@ def test_looking_at_labels_changes_no_parameter():
     assert spec.shifts_ == ()
     assert repr(seen) == repr(spec) == repr(clone(seen))
     assert seen.get_params() == spec.get_params()
-    assert seen.validated() is seen
+    assert seen.validate() is seen
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_target_that_leaves_no_label_is_refused():
 def test_bad_settings_are_refused(setting):
     (name,) = setting
     with pytest.raises(ValueError, match=f"The '{name}' parameter of TargetKL"):
-        TargetKL(**setting).validated()
+        TargetKL(**setting).validate()
 
 
 # In the estimators

@@ -324,7 +324,7 @@ def make_net(
     net: MultiTaskNet = kind(
         MultiTaskModule,
         module__sharing=plan.sharing,
-        module__encoder=plan.encoder.prepared(inputs),
+        module__encoder=plan.encoder.prepare(inputs),
         module__relation=plan.relation,
         module__input_shape=inputs.shape,
         module__n_tasks=targets.n_tasks,

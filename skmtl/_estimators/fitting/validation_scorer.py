@@ -15,7 +15,7 @@ from skmtl._data.labels import LabelColumn, LabelTable
 from skmtl._data.row_index import RowIndex
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import TrainingData, has_label
-from skmtl.metrics._core import HARMLESS, metrics_of
+from skmtl.metrics._core import HARMLESS, resolve_metrics
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._one_task import check_kind, score_task
 
@@ -193,7 +193,7 @@ def _resolve_metrics(metric: Any, targets: Targets, data: TrainingData) -> list[
     ]
     table = LabelTable(columns, targets.names, targets.one_d, None, 1)
     try:
-        metrics = metrics_of(metric, table, targets.kinds)
+        metrics = resolve_metrics(metric, table, targets.kinds)
         tasks = zip(metrics, targets.kinds, known, targets.names, strict=True)
         for m, kind, labels, name in tasks:
             check_kind(m, kind, labels, name)

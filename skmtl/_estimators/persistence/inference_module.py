@@ -82,9 +82,9 @@ class InferenceModule(nn.Module):
         Z = outputs[0] if len(outputs) == 1 else average_networks(outputs, blocks)
         if self.slopes is not None:
             Z = apply_temperatures(Z, self.slopes, blocks, self.prior.to(Z))
-        return self._of_tasks(Z)
+        return self._split_tasks(Z)
 
-    def _of_tasks(self, Z: Tensor) -> tuple[Tensor, ...]:
+    def _split_tasks(self, Z: Tensor) -> tuple[Tensor, ...]:
         """Split packed outputs, and give each task's their meaning."""
         # A task of one class has no output.
         found = [Z.new_ones(Z.shape[0], 1) for _ in self.targets.kinds]

@@ -69,7 +69,7 @@ def _pack_spec(writer: Writer, value: Spec, where: str) -> Node:
 
 def _read_spec(reader: Reader, node: Node) -> Spec:
     cls: Any = reader.trust.get_class(node, Spec)
-    spec = cls(**unpack_all(reader, node["parameters"])).validated()
+    spec = cls(**unpack_all(reader, node["parameters"])).validate()
     _set(spec, unpack_all(reader, node["learned"]))
     return spec  # type: ignore[no-any-return]
 

@@ -150,7 +150,7 @@ def test_a_stream_draws_beside_the_training(ends_turn):
         stream = SideStream(1, cpu)
         drawn = []
         for _ in range(2):
-            with stream.drawn_from():
+            with stream.draw_from():
                 drawn.append(torch.rand(2, generator=get_generator()))
             drawn.append(torch.rand(2, generator=get_generator()))
         assert draw_initial_seed() == 0

@@ -353,8 +353,8 @@ def test_an_estimator_for_another_device_is_loaded_on_the_cpu(again):
 class OwnEncoder(MLP):
     """A user's encoder, with something learned besides."""
 
-    def prepared(self, inputs):
-        spec = super().prepared(inputs)
+    def prepare(self, inputs):
+        spec = super().prepare(inputs)
         spec.seen_ = {"rows": len(inputs.rows)}
         return spec
 
