@@ -158,7 +158,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
             processes = resolve_processes(check_accelerator(self.accelerator))
-            with processes.quiet(), use_default_modes():
+            with processes.silence_others(), use_default_modes():
                 prepare = partial(self._prepare, *data, resume=resume, **options)
                 job = agree_between_processes(self, processes, prepare)
                 self._train(job, before, data, options)

@@ -85,7 +85,7 @@ class EncoderModule(nn.Module):
         layers = getattr(self, "layers", None)
         return list(layers) if layers else [self]
 
-    def probed(self, input_shape: tuple[int, ...]) -> Self:
+    def probe(self, input_shape: tuple[int, ...]) -> Self:
         """Learn the shapes of features between steps, for ``step``.
 
         Parameters

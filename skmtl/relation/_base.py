@@ -309,7 +309,7 @@ class GraphRelation(Relation):
             return 1 - np.eye(n_tasks)
         return read_adjacency(source, range(n_tasks), where)
 
-    def looped(self, A: NDArray[np.float64]) -> NDArray[np.float64]:
+    def add_self_loops(self, A: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return weights with self loops, where there are to be any.
 
         Parameters

@@ -169,7 +169,7 @@ class TaskGraph(GraphRelation):
 
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the layers."""
-        A = torch.from_numpy(self.looped(self.known_weights(n_tasks)))
+        A = torch.from_numpy(self.add_self_loops(self.known_weights(n_tasks)))
         owner = torch.arange(n_tasks) if self.owner_ is None else self.owner_
         seen = torch.from_numpy(match_outputs(owner.numpy(), self.classes_))
         weights = NodeWeights(self.kind, A, self.normalization, owner, seen, width)

@@ -127,7 +127,9 @@ class LabelGraph(GraphRelation):
     def build(self, n_tasks: int, width: int) -> RelationModule:
         """Build the layers."""
         owner = np.arange(n_tasks) if self.owner_ is None else self.owner_.numpy()
-        A = self.looped(self._between_outputs(owner, self.known_weights(n_tasks)))
+        A = self.add_self_loops(
+            self._between_outputs(owner, self.known_weights(n_tasks))
+        )
         weights = normalize_adjacency(torch.from_numpy(A), self.normalization)
         of_task = torch.from_numpy(owner == np.arange(n_tasks)[:, None])
         return OutputGraph(weights, of_task, width, self.n_layers, self.activation)

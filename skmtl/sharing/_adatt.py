@@ -72,7 +72,7 @@ class AdaTT(Sharing):
     ) -> SharingModule:
         """Build the tasks' experts and the fusion units."""
         experts = encoder.build(input_shape, n_tasks * self.n_experts)
-        levels = Levels(experts.probed(input_shape), self.n_levels)
+        levels = Levels(experts.probe(input_shape), self.n_levels)
         return _AdaTT(levels, n_tasks, input_shape)
 
 

@@ -74,10 +74,10 @@ class _Additive(SharingModule):
         self.strength = strength
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        features, H, _ = self.traced(X)
+        features, H, _ = self.trace(X)
         return features, H
 
-    def traced(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def trace(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         H = self.common(X).transpose(0, 1)  # (n, 1, width)
         weights = H.new_ones(self.columns.n_copies, 1)
         return self.columns(X).transpose(0, 1) + H, H, weights

@@ -79,7 +79,7 @@ class SharingModule(nn.Module):
             where nothing is shared.
         """
 
-    def traced(self, X: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def trace(self, X: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return what ``forward`` does, and how features hold the shared ones.
 
         Override it where each task's features are a weighted sum of shared features
@@ -139,7 +139,7 @@ class SharingModule(nn.Module):
         """
         return None
 
-    def collapsed(self, X: Tensor) -> Tensor | None:
+    def find_collapsed(self, X: Tensor) -> Tensor | None:
         """Return which tasks' gates have collapsed, for a warning after training.
 
         Parameters

@@ -68,7 +68,7 @@ class CrossStitch(Sharing):
         self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int
     ) -> SharingModule:
         """Build one column per task and what mixes them."""
-        columns = encoder.build(input_shape, n_tasks).probed(input_shape)
+        columns = encoder.build(input_shape, n_tasks).probe(input_shape)
         return _CrossStitch(columns, n_tasks, self.self_weight)
 
 
@@ -105,11 +105,11 @@ class _CrossStitch(SharingModule):
         last = len(self.columns.shapes) - 1
         H = X
         for i in range(last):
-            H = self.mixed(i, self.columns.step(i, H))  # (tasks, n, ...)
+            H = self.mix(i, self.columns.step(i, H))  # (tasks, n, ...)
         H = self.columns.step(last, H).transpose(0, 1)  # (n, tasks, width)
-        return self.mixed(last, H.transpose(0, 1)).transpose(0, 1), H
+        return self.mix(last, H.transpose(0, 1)).transpose(0, 1), H
 
-    def mixed(self, i: int, H: Tensor) -> Tensor:
+    def mix(self, i: int, H: Tensor) -> Tensor:
         """Mix features after step i, of shape (n_tasks, n, ...)."""
         return torch.einsum("ts,s...->t...", self.weights(i), H)
 

@@ -143,6 +143,6 @@ class _DSelectK(MixtureModule):
     def gates(self, X: Tensor) -> Tensor:
         return self._weights().expand(X.shape[0], -1, -1)
 
-    def collapsed(self, X: Tensor) -> Tensor | None:
+    def find_collapsed(self, X: Tensor) -> Tensor | None:
         choice = self.selectors().argmax(-1)  # (tasks, k)
         return (choice == choice[:, :1]).all(-1) if choice.shape[1] > 1 else None

@@ -84,7 +84,7 @@ class LearnedBranching(Sharing):
     ) -> SharingModule:
         """Build the copies of the encoder and the choices between them."""
         branches = encoder.build(input_shape, min(self.n_branches, n_tasks))
-        return _LearnedBranching(branches.probed(input_shape), n_tasks, self)
+        return _LearnedBranching(branches.probe(input_shape), n_tasks, self)
 
 
 class _LearnedBranching(MixtureModule):

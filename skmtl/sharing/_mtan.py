@@ -75,7 +75,7 @@ class MTAN(Sharing):
         self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int
     ) -> SharingModule:
         """Build the shared network and the tasks' masks."""
-        network = encoder.build(input_shape, 1).probed(input_shape)
+        network = encoder.build(input_shape, 1).probe(input_shape)
         return _MTAN(network, n_tasks, self.reduction)
 
 

@@ -82,7 +82,7 @@ class PLE(Sharing):
         """Build own and shared experts and the gates."""
         experts = {
             name: Levels(
-                encoder.build(input_shape, n).probed(input_shape), self.n_levels
+                encoder.build(input_shape, n).probe(input_shape), self.n_levels
             )
             for name, n in [("own", n_tasks * self.n_own), ("shared", self.n_shared)]
             if n
@@ -108,10 +108,10 @@ class _PLE(SharingModule):
         )
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        features, shared, _ = self.traced(X)
+        features, shared, _ = self.trace(X)
         return features, shared
 
-    def traced(self, X: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def trace(self, X: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         H, shared, G = self._last_level(X)
         features = H.transpose(0, 1)  # (n, tasks, width)
         if shared is None or self.n_tasks == 1:
@@ -151,5 +151,5 @@ class _PLE(SharingModule):
         own = torch.einsum("tne,ts->ntse", G[..., : self.n_own], eye).flatten(2)
         return torch.cat([own, G[..., self.n_own :].transpose(0, 1)], dim=2)
 
-    def collapsed(self, X: Tensor) -> Tensor | None:
+    def find_collapsed(self, X: Tensor) -> Tensor | None:
         return on_one_expert(self._last_level(X)[2].transpose(0, 1))

@@ -82,7 +82,7 @@ class Sluice(Sharing):
         self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int
     ) -> SharingModule:
         """Build one column per task and what mixes them."""
-        columns = encoder.build(input_shape, n_tasks).probed(input_shape)
+        columns = encoder.build(input_shape, n_tasks).probe(input_shape)
         narrowest = min(shape[0] for shape in columns.shapes)
         if self.n_subspaces > narrowest:
             raise ValueError(
@@ -106,18 +106,18 @@ class _Sluice(_CrossStitch):
             return super().forward(X)
         H, read, last = X, [], len(self.columns.shapes) - 1
         for i in range(last):
-            H = self.mixed(i, self.columns.step(i, H))  # (tasks, n, ...)
+            H = self.mix(i, self.columns.step(i, H))  # (tasks, n, ...)
             if i in self.read:
                 read.append(H)
         read.append(self.columns.step(last, H))
         # All that tasks read goes through one tensor, for gradient balancing to see.
         shared = torch.stack(read).movedim(2, 0)  # (n, layers, tasks, width)
         *skipped, H = shared.permute(1, 2, 0, 3)  # (tasks, n, width) each
-        H = self.mixed(last, H)
+        H = self.mix(last, H)
         skips = torch.einsum("tl,ltnw->tnw", self.skips, torch.stack([*skipped, H]))
         return (H + skips).transpose(0, 1), shared
 
-    def mixed(self, i: int, H: Tensor) -> Tensor:
+    def mix(self, i: int, H: Tensor) -> Tensor:
         """Mix the subspaces of features after step i, of shape (n_tasks, n, ...)."""
         T, n, width, *size = H.shape
         S = self.n_subspaces

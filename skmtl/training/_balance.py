@@ -179,7 +179,7 @@ class TaskBalancer:
         penalty : Tensor of shape () or None
             What the network has added to the losses.
         """
-        penalty = self.processes.once(self.module.penalty())
+        penalty = self.processes.divide_by_processes(self.module.penalty())
         if self.gradients is None:
             weights = self._weigh_by_losses(losses, counts, penalty)
         else:

@@ -78,7 +78,9 @@ class Checkpoints:
             If its state, though checked, cannot be given to the net.
         """
         # Other processes need not see the folder.
-        n_done, state = net.processes.of_main(lambda: self._find_newest(net, epochs))
+        n_done, state = net.processes.broadcast_object(
+            lambda: self._find_newest(net, epochs)
+        )
         if n_done:
             try:
                 restore(net, batches, state)

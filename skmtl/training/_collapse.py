@@ -30,15 +30,15 @@ def warn_of_collapse(net: MultiTaskNet, rows: TrainingRows) -> None:
     module = net.module_
     several = isinstance(module, Members)
     sharing = type((module.together if several else module).sharing)
-    kinds = {sharing.gates, sharing.collapsed}
-    if kinds == {SharingModule.gates, SharingModule.collapsed}:
+    kinds = {sharing.gates, sharing.find_collapsed}
+    if kinds == {SharingModule.gates, SharingModule.find_collapsed}:
         return  # without gates, no row is read
     X, _ = rows[:: -(-len(rows) // N_ROWS)]
     module.eval()
     each = map(module.member, range(module.n_estimators)) if several else [module]
     with torch.inference_mode():
         X = module.staged(X)
-        found = [one.sharing.collapsed(one.read(X)[0]) for one in each]
+        found = [one.sharing.find_collapsed(one.read(X)[0]) for one in each]
     if found[0] is None:
         return
     collapsed = torch.stack(found).all(dim=0)  # type: ignore[arg-type]

@@ -69,12 +69,14 @@ class TaskGradients:
         features = trace.shared
         if self.at == "parameters" or features is None or not features.requires_grad:
             jacobian = self.differentiate_parameters(trace, D)
-            return _multiply_gradients(self.processes.totals(jacobian)), jacobian
+            return _multiply_gradients(
+                self.processes.all_reduce_many(jacobian)
+            ), jacobian
         if trace.heads_only and D.shape[1] <= MANY_OUTPUTS:
             gramian = self._gramian_at_heads(trace.mixing, D)
         else:
             gramian = _multiply_gradients([self.differentiate_features(trace, D)])
-        return self.processes.total(gramian), None  # rows are those of one process
+        return self.processes.all_reduce(gramian), None  # rows are those of one process
 
     def differentiate_features(self, trace: ForwardPass, D: Tensor) -> Tensor:
         """Return the tasks' gradients at shared features.
@@ -242,7 +244,7 @@ class TaskGradients:
         features = trace.shared
         D = D * own_weights[self.module.heads.task_of_output]
         if features is not None and features.requires_grad:
-            combined = self.processes.over_all(
+            combined = self.processes.apply_to_all(
                 partial(weighting.combine, present=present),
                 self.differentiate_features(trace, D),
                 dim=1,

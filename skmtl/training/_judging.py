@@ -146,7 +146,12 @@ class FrozenParameters:
     ) -> None:
         trained = [p for p in parameters if p.requires_grad]
         theirs, others = (
-            [n > 0 for n in processes.totals(_find_reached(outputs, trained, columns))]
+            [
+                n > 0
+                for n in processes.all_reduce_many(
+                    _find_reached(outputs, trained, columns)
+                )
+            ]
             for columns in (of_stopped, ~of_stopped)
         )
         alone = [own & ~used for own, used in zip(theirs, others, strict=True)]

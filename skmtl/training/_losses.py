@@ -95,11 +95,13 @@ class PackedLoss(nn.Module):
         losses, counts = self._compute_hard(
             outputs, hard, hard_example_mining, processes
         )
-        losses, counts = processes.whole(losses, counts, outputs.shape[-2])
+        losses, counts = processes.all_reduce_losses(losses, counts, outputs.shape[-2])
         complete = hard_example_mining is None and all(w is None for _, w in hard)
         for S, w in soft:
             soft_terms = self._compute_soft(outputs, S, w)  # type: ignore[arg-type]
-            taught, n_taught = processes.whole(*soft_terms, outputs.shape[-2])
+            taught, n_taught = processes.all_reduce_losses(
+                *soft_terms, outputs.shape[-2]
+            )
             losses = losses + taught
             counts = counts if complete else counts + n_taught  # type: ignore[operator]
         return losses, counts

@@ -355,7 +355,7 @@ class MembersNet(PredictingMembers):
         self, checks: HeldOutBatches
     ) -> tuple[NDArray[np.float64], Tensor, Temperatures]:
         """Return losses (n_estimators, n_tasks), refined outputs and slopes."""
-        Z = self._outputs_of_each(checks, self._run, self.processes)
+        Z = self._compute_member_outputs(checks, self._run, self.processes)
         blocks, priors = self.criterion_.blocks, self._priors[self.active.numbers]
         few = slice(None, None, -(-Z.shape[1] // MANY_ROWS))
         slopes = fit_temperatures(Z[:, few], checks.labels(few), blocks, priors)

@@ -34,9 +34,9 @@ class PredictingMembers(MultiTaskNet):
         """Number of members."""
         return len(self.priors)
 
-    def _outputs_of_rows(self, rows: ScoringRows) -> Tensor:
+    def _compute_row_outputs(self, rows: ScoringRows) -> Tensor:
         if not rows.held_out:
-            return super()._outputs_of_rows(rows)
+            return super()._compute_row_outputs(rows)
         choice = EpochChoice(rows.parts)
         self.predict_held_out(choice)
         return choice.outputs(self.criterion_.blocks)[rows.rows.get_sample_index()]
@@ -49,12 +49,12 @@ class PredictingMembers(MultiTaskNet):
         prior = torch.from_numpy(self.module__prior).to(outputs).unsqueeze(0)
         return apply_temperatures(outputs, self.slopes, blocks, prior)
 
-    def outputs_of_each(self, source: InputSource) -> Tensor:
+    def compute_member_outputs(self, source: InputSource) -> Tensor:
         """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
         every = HeldOutBatches([TrainingRows(source, [])] * self.n_estimators)
-        return self._outputs_of_each(every, self.module_.each())
+        return self._compute_member_outputs(every, self.module_.each())
 
-    def _predicted(self, X: Tensor) -> Tensor:
+    def _predict_outputs(self, X: Tensor) -> Tensor:
         return average_networks(self.module_(X).to(self.dtype), self.criterion_.blocks)
 
     def _rows_at_once(self, device: torch.device) -> int:
@@ -68,7 +68,7 @@ class PredictingMembers(MultiTaskNet):
         choice : EpochChoice
             It knows which rows are held out of which member.
         """
-        Z = self._outputs_of_each(
+        Z = self._compute_member_outputs(
             HeldOutBatches(choice.parts), self.module_.each(), self.processes
         )
         choice.see(dict(enumerate(Z)), None)
@@ -78,7 +78,7 @@ class PredictingMembers(MultiTaskNet):
         if self._trained_module.training:
             self._set_training(False)
 
-    def _outputs_of_each(
+    def _compute_member_outputs(
         self,
         checks: HeldOutBatches,
         run: Callable[[Tensor], Tensor],
@@ -93,7 +93,7 @@ class PredictingMembers(MultiTaskNet):
         for start in range(0, index.shape[1], rows):
             part = slice(start, start + rows)
             Z[:, part] = self._outputs_at(source, index[:, part], run)
-        return processes.gathered(Z, dim=1)
+        return processes.all_gather(Z, dim=1)
 
     def _outputs_at(
         self, source: InputSource, index: Tensor, run: Callable[[Tensor], Tensor]

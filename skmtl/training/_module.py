@@ -153,7 +153,7 @@ class MultiTaskModule(ModuleWithInputs):
                 return ForwardPass(outputs, shared, self._plain, mixing)
             features = mixing @ shared
         else:
-            features, shared, mixing = sharing.traced(X)
+            features, shared, mixing = sharing.trace(X)
         if features is shared and features.ndim == 3:
             shared = None  # each task reads its own, so that gradients never meet
         heads_only = self._plain and (mixing is not None or features is shared)

@@ -154,7 +154,7 @@ class MultiTaskNet(KeptNet):
         self.stop_training_ = False
         self._lowest: dict[str, float] = {}
         self._constants()
-        self.processes.align(self.module_, self.weighting_)
+        self.processes.broadcast_state(self.module_, self.weighting_)
         self.notify("on_train_begin", X=None, y=None)
         try:
             self._train(rows, valid, epochs)
@@ -196,7 +196,9 @@ class MultiTaskNet(KeptNet):
             if not self.history[-1]["batches"]:
                 self.history.new_batch()  # skorch's Checkpoint looks at the last one
             self.notify("on_epoch_end", **data)
-            self.stop_training_ = any(self.processes.of_each(self.stop_training_))
+            self.stop_training_ = any(
+                self.processes.all_gather_object(self.stop_training_)
+            )
             n_done += 1
             if self.checkpoints is not None:
                 last = n_done == epochs or self.stop_training_
@@ -274,7 +276,7 @@ class MultiTaskNet(KeptNet):
         if training:
             self.weights_ = step["weights"]
             self.history[-1].update(self._balance.end_epoch(losses))
-            self.processes.level(self._trained_module)
+            self.processes.average_buffers(self._trained_module)
             self._trained_module.after_epoch()
 
     def epoch_rows(self, rows: ScoringRows) -> float:
@@ -319,7 +321,7 @@ class MultiTaskNet(KeptNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Make one step; through skorch's closure where something needs it."""
         if self.augmentation:
-            with self.processes.own_draws():
+            with self.processes.draw_separately():
                 batch = augment_batch(
                     batch, self.augmentation, self.module_.code_columns
                 )
@@ -338,7 +340,7 @@ class MultiTaskNet(KeptNet):
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Compute the tasks' losses and the gradients of their weighted sum."""
         X, y = batch
-        with self.processes.own_draws():
+        with self.processes.draw_separately():
             trace = self._forward(X)
         if self._stops is not None:
             known = trace.outputs, list(self.module_.parameters()), self._stops
@@ -385,7 +387,7 @@ class MultiTaskNet(KeptNet):
         if self.weighting_.rereads:
             X, y = batch
             with torch.no_grad():
-                with self.processes.own_draws():
+                with self.processes.draw_separately():
                     outputs = self._forward(X).outputs
                 after, counts = self._losses(outputs, y)
                 self._balance.after_step(step["losses"], after, counts)
@@ -405,7 +407,7 @@ class MultiTaskNet(KeptNet):
             outputs = self._forward(X).outputs
             losses, counts = self.criterion_(outputs, y, processes=self.processes)
         if self.judging is not None:
-            self._said.append(self.processes.gathered(outputs))
+            self._said.append(self.processes.all_gather(outputs))
         return {
             "loss": losses.sum(),
             "y_pred": outputs,

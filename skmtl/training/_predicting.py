@@ -67,7 +67,7 @@ class PredictingNet(NeuralNet):
         with torch.inference_mode(), self._precision():
             for start in range(0, n, rows):
                 stop = min(start + rows, n)
-                outputs[start:stop] = self._predicted(source.span(start, stop))
+                outputs[start:stop] = self._predict_outputs(source.span(start, stop))
         if training:
             self.module_.train()
         return outputs
@@ -85,7 +85,7 @@ class PredictingNet(NeuralNet):
         ndarray of shape (n,) or (n, n_tasks)
             The labels.
         """
-        outputs = self._outputs_of(X)
+        outputs = self._compute_outputs(X)
         return self.targets.predict(outputs, self.targets.predict_codes(outputs))
 
     def predict_proba(self, X: Any) -> Any:
@@ -101,7 +101,7 @@ class PredictingNet(NeuralNet):
         ndarray or list of ndarray or None
             The probabilities of each task, None for regression.
         """
-        proba = self.targets.predict_proba(self._outputs_of(X))
+        proba = self.targets.predict_proba(self._compute_outputs(X))
         return proba[0] if self.targets.one_d else proba
 
     @property
@@ -119,24 +119,24 @@ class PredictingNet(NeuralNet):
         """Kinds of the tasks."""
         return list(self.targets.kinds)
 
-    def _outputs_of(self, X: Any) -> Tensor:
+    def _compute_outputs(self, X: Any) -> Tensor:
         if isinstance(X, ScoringRows):
-            return self._outputs_of_rows(X)
+            return self._compute_row_outputs(X)
         X, device = to_numpy(X), torch.device(self.device)
         return self.outputs(
             InputSource(X, self.module_.input_dtype, device, resident=False)
         )
 
-    def _outputs_of_rows(self, rows: ScoringRows) -> Tensor:
+    def _compute_row_outputs(self, rows: ScoringRows) -> Tensor:
         return self.outputs(
             SelectedRows(rows.rows.source, rows.rows.get_sample_index())
         )
 
-    def outputs_of_each(self, source: InputSource) -> Tensor:
+    def compute_member_outputs(self, source: InputSource) -> Tensor:
         """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
         return self.outputs(source).unsqueeze(0)
 
-    def _predicted(self, X: Tensor) -> Tensor:
+    def _predict_outputs(self, X: Tensor) -> Tensor:
         """Return the packed outputs of some rows."""
         return self.module_(X)  # type: ignore[no-any-return]
 

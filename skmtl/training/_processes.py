@@ -33,7 +33,7 @@ class Processes:
         """Return the part of a batch's rows that this process takes."""
         return rows
 
-    def whole(
+    def all_reduce_losses(
         self, losses: Tensor, counts: Tensor | None, n_rows: int
     ) -> tuple[Tensor, Tensor | None]:
         """Return means over the labels of all processes.
@@ -57,26 +57,26 @@ class Processes:
         """
         return losses, counts
 
-    def once(self, term: Tensor | None) -> Tensor | None:
+    def divide_by_processes(self, term: Tensor | None) -> Tensor | None:
         """Return what is the same in all processes, so that its gradients add up."""
         return term
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum over processes."""
         return tensor
 
-    def totals(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    def all_reduce_many(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return sums over processes, in one go."""
         return tensors
 
     def sum_gradients(self, parameters: list[Tensor], alike: Iterable[Tensor]) -> None:
         """Add up gradients over processes, but for those that are alike in all."""
 
-    def gathered(self, rows: Tensor, dim: int = 0) -> Tensor:
+    def all_gather(self, rows: Tensor, dim: int = 0) -> Tensor:
         """Return the rows of all processes, in the order that they were shared in."""
         return rows
 
-    def over_all(
+    def apply_to_all(
         self, function: Callable[..., Tensor], *tensors: Tensor, dim: int = 0
     ) -> Tensor:
         """Return own rows of what a function makes of the rows of all processes.
@@ -97,24 +97,24 @@ class Processes:
         """
         return function(*tensors)
 
-    def of_main(self, make: Callable[[], Any]) -> Any:
+    def broadcast_object(self, make: Callable[[], Any]) -> Any:
         """Return what the main process makes."""
         return make()
 
-    def of_each(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         """Return an object of every process."""
         return [value]
 
-    def align(self, *modules: nn.Module) -> None:
+    def broadcast_state(self, *modules: nn.Module) -> None:
         """Give modules the state that they have in the main process."""
 
-    def level(self, module: nn.Module) -> None:
+    def average_buffers(self, module: nn.Module) -> None:
         """Give buffers, such as statistics of batches, their mean over processes."""
 
     def begin_pass(self, *numbers: int) -> None:
         """Let what processes draw for themselves begin anew, by some numbers."""
 
-    def own_draws(self) -> AbstractContextManager[None]:
+    def draw_separately(self) -> AbstractContextManager[None]:
         """Draw what differs between processes; what else is drawn is the same in all.
 
         Such are dropout and augmentation: as shares of rows differ in size, processes
@@ -122,7 +122,7 @@ class Processes:
         """
         return nullcontext()
 
-    def quiet(self) -> AbstractContextManager[None]:
+    def silence_others(self) -> AbstractContextManager[None]:
         """Keep warnings to the main process."""
         return nullcontext()
 
@@ -151,29 +151,29 @@ class AccelerateProcesses(Processes):
         start, stop = (size * rank // self.n for rank in (self.rank, self.rank + 1))
         return rows.narrow(dim, start, stop - start)
 
-    def whole(
+    def all_reduce_losses(
         self, losses: Tensor, counts: Tensor | None, n_rows: int
     ) -> tuple[Tensor, Tensor | None]:
         """Return means over the labels of all processes."""
         known = losses.detach()
         own = torch.full_like(known, n_rows) if counts is None else counts
-        sums, counts = self.total(torch.stack([known * own, own]))
+        sums, counts = self.all_reduce(torch.stack([known * own, own]))
         counted = counts.where(counts > 0, 1.0)
         return _Whole.apply(losses * (own / counted), sums / counted), counts
 
-    def once(self, term: Tensor | None) -> Tensor | None:
+    def divide_by_processes(self, term: Tensor | None) -> Tensor | None:
         """Return what is the same in all processes, so that its gradients add up."""
         if term is not None and term.requires_grad:
             term.register_hook(lambda gradient: gradient / self.n)
         return term
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum over processes."""
         return self._accelerator.reduce(tensor, reduction="sum")  # type: ignore[no-any-return]
 
-    def totals(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    def all_reduce_many(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return sums over processes, in one go."""
-        flat = self.total(_flatten_dense_tensors(tensors))
+        flat = self.all_reduce(_flatten_dense_tensors(tensors))
         return _unflatten_dense_tensors(flat, tensors)  # type: ignore[no-any-return]
 
     def sum_gradients(self, parameters: list[Tensor], alike: Iterable[Tensor]) -> None:
@@ -185,17 +185,17 @@ class AccelerateProcesses(Processes):
             for p in trained
         ]
         has = [p.grad is not None for p in trained]
-        *totals, reached = self.totals([*own, own[0].new_tensor(has)])
+        *totals, reached = self.all_reduce_many([*own, own[0].new_tensor(has)])
         if not all(has):  # what one process does not reach, another may
             has = (reached > 0).tolist()
         for parameter, total, any_has in zip(trained, totals, has, strict=True):
             parameter.grad = total if any_has else None
 
-    def gathered(self, rows: Tensor, dim: int = 0) -> Tensor:
+    def all_gather(self, rows: Tensor, dim: int = 0) -> Tensor:
         """Return the rows of all processes, in the order that they were shared in."""
         return self._join_shards(rows, self._sizes(rows.shape[dim]), dim)
 
-    def over_all(
+    def apply_to_all(
         self, function: Callable[..., Tensor], *tensors: Tensor, dim: int = 0
     ) -> Tensor:
         """Return own rows of what a function makes of the rows of all processes."""
@@ -215,7 +215,7 @@ class AccelerateProcesses(Processes):
         joined = torch.cat([p[:size] for p, size in zip(parts, sizes, strict=True)])
         return joined.movedim(0, dim).contiguous()
 
-    def of_main(self, make: Callable[[], Any]) -> Any:
+    def broadcast_object(self, make: Callable[[], Any]) -> Any:
         """Return what the main process makes."""
         from accelerate.utils import broadcast_object_list
 
@@ -233,27 +233,27 @@ class AccelerateProcesses(Processes):
         where = location if location == "cpu" else str(self.device)
         return torch.serialization.default_restore_location(storage, where)
 
-    def of_each(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         """Return an object of every process."""
         from accelerate.utils import gather_object
 
         return gather_object([value])  # type: ignore[no-any-return]
 
-    def align(self, *modules: nn.Module) -> None:
+    def broadcast_state(self, *modules: nn.Module) -> None:
         """Give modules the state that they have in the main process."""
         for module in modules:
             for tensors in _group_by_type([*module.parameters(), *module.buffers()]):
                 flat = self._broadcast_from_main(_flatten_dense_tensors(tensors))
                 _fill(tensors, flat)
 
-    def level(self, module: nn.Module) -> None:
+    def average_buffers(self, module: nn.Module) -> None:
         """Give buffers, such as statistics of batches, their mean over processes."""
         for tensors in _group_by_type(module.buffers()):
             own = _flatten_dense_tensors(tensors)
             first = self._broadcast_from_main(
                 own.clone()
             )  # what is alike stays so to the last bit
-            mean = first + self.total(own - first) / self.n
+            mean = first + self.all_reduce(own - first) / self.n
             _fill(tensors, mean.where(first.isfinite(), first))
 
     def _broadcast_from_main(self, flat: Tensor) -> Tensor:
@@ -267,12 +267,12 @@ class AccelerateProcesses(Processes):
         seed = int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
         self._own = SideStream(seed, self.device)
 
-    def own_draws(self) -> AbstractContextManager[None]:
+    def draw_separately(self) -> AbstractContextManager[None]:
         """Draw what differs between processes."""
         return nullcontext() if self._own is None else self._own.draw_from()
 
     @contextmanager
-    def quiet(self) -> Iterator[None]:
+    def silence_others(self) -> Iterator[None]:
         """Keep warnings to the main process."""
         with warnings.catch_warnings():
             if not self.is_main:

@@ -61,7 +61,7 @@ class HardExampleSelection:
         """
         y = y if block.kind == "regression" else y.long()  # a type that is sent
         kept = partial(self._make_block_mask, block)
-        return processes.over_all(kept, Z, y, w, loss)
+        return processes.apply_to_all(kept, Z, y, w, loss)
 
     def _make_block_mask(
         self, block: OutputBlock, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor

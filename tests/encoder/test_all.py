@@ -53,7 +53,7 @@ def test_features_have_one_row_per_copy_and_sample(encoder, n_copies, n):
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_walking_its_steps_is_the_whole_network(encoder, n_copies):
     shape = shape_of(encoder)
-    module = built(encoder, n_copies).float().probed(shape).double().eval()
+    module = built(encoder, n_copies).float().probe(shape).double().eval()
     X = H = inputs(9, encoder=encoder)
     for i, shape in enumerate(module.shapes):
         H = module.step(i, H)
@@ -130,7 +130,7 @@ def test_building_is_decided_by_torch_s_seed(encoder):
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_walking_the_steps_is_the_network(encoder, n_copies):
     shape = shape_of(encoder)
-    module = encoder.build(shape, n_copies).probed(shape).double().eval()
+    module = encoder.build(shape, n_copies).probe(shape).double().eval()
     X = inputs(5, encoder=encoder)
     H = X
     for i, step_shape in enumerate(module.shapes):

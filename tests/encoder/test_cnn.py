@@ -136,7 +136,7 @@ def test_gradients_are_those_of_finite_differences(n_copies):
 )
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_strategies_can_walk_from_stage_to_stage(spec, shapes, n_copies):
-    module = spec.build(SHAPE, n_copies).probed(SHAPE)
+    module = spec.build(SHAPE, n_copies).probe(SHAPE)
     assert module.shapes == shapes
     assert module.width == shapes[-1][0]
 

@@ -723,7 +723,7 @@ def test_gates_read_numbers_and_one_hot_categories(n_copies, categories):
     inputs = TrainingInputs(codes, np.arange(1, 200), None, (3, 0, 4))
     encoder = MLP((8,), categories=categories).prepare(inputs)
     stage = encoder.input_stage()
-    network = encoder.build(stage.shape, n_copies).double().probed(stage.shape)
+    network = encoder.build(stage.shape, n_copies).double().probe(stage.shape)
     Z = stage(torch.from_numpy(codes))
     found = network.gate_inputs(Z).numpy()
     hot = OneHotEncoder(sparse_output=False).fit_transform(codes[:, [0, 2]])

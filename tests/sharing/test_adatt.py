@@ -73,7 +73,7 @@ def test_one_task_and_one_expert_is_its_network_twice():
     network = module.levels.encoder.single(X)
     torch.testing.assert_close(module(X)[0][:, 0], 2 * network)
     assert torch.equal(module.gates(X), torch.ones(9, 1, 1).double())
-    assert module.collapsed(X) is None
+    assert module.find_collapsed(X) is None
 
 
 @pytest.mark.parametrize("n_experts", [1, 2])

@@ -69,7 +69,7 @@ def test_one_own_expert_and_none_shared_is_a_network_per_task():
     independent = built(Independent(), Prepared(MLP((8, 6))))
     torch.testing.assert_close(cgc(X)[0], independent(X)[0])
     assert torch.equal(cgc.gates(X), torch.eye(T).double().expand(9, T, T))
-    assert cgc.collapsed(X) is None  # there is nothing to choose
+    assert cgc.find_collapsed(X) is None  # there is nothing to choose
     n_parameters = [sum(p.numel() for p in m.parameters()) for m in (cgc, independent)]
     assert n_parameters[0] == n_parameters[1]
 

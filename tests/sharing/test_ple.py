@@ -121,7 +121,7 @@ def test_one_own_expert_alone_is_a_network_per_task():
     independent = built(Independent(), Prepared(DEEP))
     X = inputs(9)
     torch.testing.assert_close(ple(X)[0], independent(X)[0])
-    assert ple.collapsed(X) is None
+    assert ple.find_collapsed(X) is None
 
 
 @pytest.mark.parametrize("n_levels", [None, 1, 2, 3])

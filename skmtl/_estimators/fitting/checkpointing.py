@@ -155,13 +155,13 @@ def agree_between_processes(
     try:
         job = prepare(random_state)
     except Exception as error:
-        processes.of_each((None, None, str(error)))
+        processes.all_gather_object((None, None, str(error)))
         raise
     known = {
         "seed": job.seed,
         "parameters": _describe_settings(estimator, {"callbacks"}),
     }
-    found = processes.of_each((_hash(_sketch_array(job)), _hash(known), None))
+    found = processes.all_gather_object((_hash(_sketch_array(job)), _hash(known), None))
     for rank, (_, _, refused) in enumerate(found):
         if refused is not None:
             raise ValueError(f"Process {rank} of {processes.n} has refused: {refused}")
@@ -181,8 +181,8 @@ def _random_state(given: Any, processes: Processes) -> RandomState:
     """Return the source of random choices that the main process has."""
     own = check_random_state(given)
     if own is check_random_state(None):  # the global one stays that of each process
-        return RandomState(processes.of_main(lambda: own.randint(2**31 - 1)))
-    own.set_state(processes.of_main(own.get_state))
+        return RandomState(processes.broadcast_object(lambda: own.randint(2**31 - 1)))
+    own.set_state(processes.broadcast_object(own.get_state))
     return own
 
 

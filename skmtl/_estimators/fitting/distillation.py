@@ -87,7 +87,7 @@ def _own_labels(teacher: Any, job: TrainingRun) -> Tensor:
     """Return the outputs of each network, (n_estimators, n_samples, n_outputs)."""
     module, device = teacher.net_.module_, job.plan.device
     source = InputSource(job.data.X, module.input_dtype, device, False, module.inputs)
-    return teacher.net_.outputs_of_each(source)  # type: ignore[no-any-return]
+    return teacher.net_.compute_member_outputs(source)  # type: ignore[no-any-return]
 
 
 def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:

@@ -176,7 +176,7 @@ class TrainingRun:
                 return sharing
             with use_n_threads(choose_n_threads(estimator, net)):
                 net.train(scout.make_training_rows(net)[0], None, sharing.scout_epochs)
-        return sharing.for_affinity(self.plan.processes.of_main(look.affinity))
+        return sharing.for_affinity(self.plan.processes.broadcast_object(look.affinity))
 
     def _resolve_relation(self) -> Relation | None:
         """Return the relation after its look at the training labels."""
