@@ -21,7 +21,7 @@ from skmtl._drawing.style import (
     check_axes,
     make_axes,
     needs_matplotlib,
-    place_of,
+    find_place,
     shorten_names,
 )
 
@@ -52,6 +52,6 @@ __all__ = [
     "make_axes",
     "needs_matplotlib",
     "order_tasks",
-    "place_of",
+    "find_place",
     "shorten_names",
 ]

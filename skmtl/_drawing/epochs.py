@@ -11,7 +11,7 @@ from skmtl._drawing.style import (
     choose_ink,
     choose_letter_size,
     label_tasks,
-    place_of,
+    find_place,
 )
 
 #: Tasks up to which lines can be told apart, by dashes and marks as by colours.
@@ -66,7 +66,7 @@ def draw_weights(
     low, high = np.nanmin(weights, initial=0.0), np.nanmax(weights, initial=2.0)
     if cosines is None:
         return [ax], [_draw(ax, weights, names, "weight", 1.0, (low, high))]
-    spec = place_of(ax, 2, 1, [1.0, 1.0])
+    spec = find_place(ax, 2, 1, [1.0, 1.0])
     axes = [ax.figure.add_subplot(spec[i, 0]) for i in range(2)]
     most = np.nanmax(np.abs(cosines), initial=1e-12)
     artists = [

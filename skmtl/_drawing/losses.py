@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._drawing.style import HELPS, HURTS, choose_ink, place_of, shorten_names
+from skmtl._drawing.style import HELPS, HURTS, choose_ink, find_place, shorten_names
 
 #: Tasks up to which pictures are large.
 N_LARGE = 9
@@ -83,7 +83,7 @@ def draw_losses(
     """
     n_rows, n_columns = make_panel_grid(len(names))
     small = len(names) > N_LARGE
-    spec = place_of(ax, n_rows + 1, n_columns, [0.25, *[1] * n_rows])
+    spec = find_place(ax, n_rows + 1, n_columns, [0.25, *[1] * n_rows])
     axes, trained, validated = [], [], []
     epochs = np.arange(1, len(train) + 1)
     for t, name in enumerate(shorten_names(names, 24 if small else 36)):

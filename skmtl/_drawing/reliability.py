@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._drawing.losses import N_LARGE, make_panel_grid
-from skmtl._drawing.style import GREY, HELPS, choose_ink, place_of, shorten_names
+from skmtl._drawing.style import GREY, HELPS, choose_ink, find_place, shorten_names
 
 Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def draw_reliability(
     """
     n_rows, n_columns = make_panel_grid(len(names))
     small = len(names) > N_LARGE
-    spec = place_of(ax, n_rows + 1, n_columns, [0.2, *[1] * n_rows])
+    spec = find_place(ax, n_rows + 1, n_columns, [0.2, *[1] * n_rows])
     axes, lines = [], []
     for t, name in enumerate(shorten_names(names, 24 if small else 36)):
         row, column = divmod(t, n_columns)

@@ -78,7 +78,7 @@ def make_axes(width: float, height: float, *, fill: bool = False) -> Any:
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def place_of(
+def find_place(
     ax: Any,
     n_rows: int,
     n_columns: int,

@@ -227,11 +227,11 @@ def hears_batches(callback: Callback) -> bool:
     """
     if not _is_overridden(callback, "on_batch_begin", "on_batch_end"):
         return False
-    if _has_hook_of(callback, (EpochScoring, TensorBoard)):
+    if _overrides_hook(callback, (EpochScoring, TensorBoard)):
         return False  # nets of several tasks cache no predictions
-    if _has_hook_of(callback, LOGGERS):
+    if _overrides_hook(callback, LOGGERS):
         return bool(callback.log_on_batch_end)
-    return not _has_hook_of(callback, (LRScheduler,)) or steps_by_batch(callback)
+    return not _overrides_hook(callback, (LRScheduler,)) or steps_by_batch(callback)
 
 
 def reads_batches(callback: Callback) -> bool:
@@ -248,7 +248,7 @@ def reads_batches(callback: Callback) -> bool:
         False for callbacks of skorch that count batches or log their losses.
     """
     counting = (LRScheduler, ProgressBar, *LOGGERS)
-    return hears_batches(callback) and not _has_hook_of(callback, counting)
+    return hears_batches(callback) and not _overrides_hook(callback, counting)
 
 
 def steps_by_batch(callback: Callback) -> bool:
@@ -272,7 +272,7 @@ def _is_overridden(callback: Callback, *hooks: str) -> bool:
     return any(getattr(kind, hook) is not getattr(Callback, hook) for hook in hooks)
 
 
-def _has_hook_of(callback: Callback, kinds: tuple[type, ...]) -> bool:
+def _overrides_hook(callback: Callback, kinds: tuple[type, ...]) -> bool:
     """Return whether a callback does with batches what a class of skorch does."""
     if _is_overridden(callback, "on_batch_begin"):
         return False

@@ -193,7 +193,7 @@ def train(p: Problem, make: Callable[[Network], Backward], epochs: int) -> None:
 def contestants(p: Problem) -> dict[str, Contestant]:
     """Return the plain loop, skmtl with every weighting, and the peers."""
 
-    def add_self_loops(make: Callable[..., Backward], *names: str) -> Contestant:
+    def looped(make: Callable[..., Backward], *names: str) -> Contestant:
         return lambda epochs: train(p, lambda n: make(n, *names), epochs)
 
     def ours(weighting: Any) -> Contestant:
