@@ -19,9 +19,9 @@ from skmtl._drawing.style import (
     HURTS,
     LINES,
     check_axes,
+    find_place,
     make_axes,
     needs_matplotlib,
-    find_place,
     shorten_names,
 )
 
@@ -49,9 +49,9 @@ __all__ = [
     "draw_scores",
     "draw_usage",
     "draw_weights",
+    "find_place",
     "make_axes",
     "needs_matplotlib",
     "order_tasks",
-    "find_place",
     "shorten_names",
 ]

@@ -10,8 +10,8 @@ from skmtl._drawing.style import (
     LINES,
     choose_ink,
     choose_letter_size,
-    label_tasks,
     find_place,
+    label_tasks,
 )
 
 #: Tasks up to which lines can be told apart, by dashes and marks as by colours.

@@ -11,9 +11,9 @@ from skmtl._drawing import (
     choose_candidates_size,
     draw_ranks,
     draw_scores,
+    find_place,
     make_axes,
     needs_matplotlib,
-    place_of,
 )
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class SharingComparisonDisplay:
         check_axes(ax)
         if ax is None:
             ax = make_axes(*choose_candidates_size(len(self.names)))
-        grid = place_of(ax, 1, 2, [1.0], [1.6, 1.0])
+        grid = find_place(ax, 1, 2, [1.0], [1.6, 1.0])
         left, right = (ax.figure.add_subplot(cell) for cell in grid)
         order = np.argsort(self.mean_ranks, kind="stable")
         kinds = self._kinds()

@@ -37,7 +37,7 @@ def warn_of_collapse(net: MultiTaskNet, rows: TrainingRows) -> None:
     module.eval()
     each = map(module.member, range(module.n_estimators)) if several else [module]
     with torch.inference_mode():
-        X = module.staged(X)
+        X = module.apply_inputs(X)
         found = [one.sharing.find_collapsed(one.read(X)[0]) for one in each]
     if found[0] is None:
         return

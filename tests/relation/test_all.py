@@ -285,7 +285,7 @@ def test_a_relation_sees_labels_and_epochs():
     rows.index_add_(0, est.module_.heads.task_of_output, weight)
     torch.testing.assert_close(relation.gramian, rows @ rows.T)
     with torch.no_grad():
-        H, _ = est.module_.sharing(est.module_.staged(torch.from_numpy(X)))
+        H, _ = est.module_.sharing(est.module_.apply_inputs(torch.from_numpy(X)))
         Z = H @ weight.T + est.module_.heads.bias + est.module_.heads.prior
         torch.testing.assert_close(est.module_(torch.from_numpy(X)), Z)
 

@@ -353,8 +353,8 @@ def test_members_that_take_turns_look_at_held_out_rows_without_dropout(monkeypat
 
         return call
 
-    of_each = MembersNet._outputs_of_each
-    monkeypatch.setattr(MembersNet, "_outputs_of_each", twice(of_each))
+    of_each = MembersNet._compute_member_outputs
+    monkeypatch.setattr(MembersNet, "_compute_member_outputs", twice(of_each))
     settings = {
         **SETTINGS,
         "encoder": MLP((12,), dropout=0.5),

@@ -128,7 +128,7 @@ def make_scores_section(estimator: Any, X: Any, y: Any) -> Markup:
         columns["Out of fold"] = estimator.oof_scores_
     counts = None
     if X is not None:
-        columns["Data given"] = estimator._task_scores(X, y)
+        columns["Data given"] = estimator._score_tasks(X, y)
         given = read_labels(y, estimator.missing_label).match_names(targets.names)
         counts = given.get_mask().sum(axis=0)
     if len(columns) == 1:

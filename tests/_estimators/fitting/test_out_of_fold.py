@@ -171,7 +171,7 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
         return original(trained[0], tasks)  # networks have trained on these labels
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "_rows_of_members", rows_of_members)
+        patch.setattr(TrainingRun, "_make_rows_of_members", rows_of_members)
         patch.setattr(TrainingRun, "judging", judging)
         patch.setattr(skmtl._estimators.fit, "out_of_fold", out_of_fold)
         patch.setattr(

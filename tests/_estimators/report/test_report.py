@@ -156,7 +156,7 @@ def check_numbers(page, est):
         f"mean {number(Y[NAMES[2]].mean())}, "
         f"standard deviation {number(Y[NAMES[2]].std(ddof=0))}"
     )
-    scores = est._task_scores(X, Y)
+    scores = est._score_tasks(X, Y)
     rows = [page.row(name, kind) for name, kind in zip(NAMES, SCORES, strict=True)]
     assert [row[1] for row in rows] == [number(score) for score in est.oof_scores_]
     assert [row[2] for row in rows] == [number(score) for score in scores]
