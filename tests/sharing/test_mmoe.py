@@ -170,13 +170,13 @@ def test_strategies_without_gates_are_not_asked(monkeypatch):
 
 def test_at_most_1024_rows_are_looked_at(monkeypatch):
     seen = []
-    collapsed = _MMoE.collapsed
+    collapsed = _MMoE.find_collapsed
 
     def watched(self, X):
         seen.append(len(X))
         return collapsed(self, X)
 
-    monkeypatch.setattr(_MMoE, "collapsed", watched)
+    monkeypatch.setattr(_MMoE, "find_collapsed", watched)
     X, Y = table(n=3000)
     MultiTaskRegressor("mmoe", encoder=MLP((4,)), max_iter=1).fit(X, Y)
     (n,) = seen

@@ -172,8 +172,8 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRun, "_make_rows_of_members", rows_of_members)
-        patch.setattr(TrainingRun, "judging", judging)
-        patch.setattr(skmtl._estimators.fit, "out_of_fold", out_of_fold)
+        patch.setattr(TrainingRun, "make_validation_scores", judging)
+        patch.setattr(skmtl._estimators.fit, "predict_out_of_fold", out_of_fold)
         patch.setattr(
             skmtl._estimators.fitting.out_of_fold, "_compute_label_means", means
         )
