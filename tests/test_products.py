@@ -99,6 +99,7 @@ def test_sharing_weighting_and_relation_train_together(sharing, weighting, relat
 
 
 @pytest.mark.parametrize("images", [False, True])
+@pytest.mark.sampled(2)
 def test_all_compete_in_one_search(images):
     X = IMAGES if images else TABLE
     names = [name for name in ENCODERS if (name in ON_IMAGES) == images]

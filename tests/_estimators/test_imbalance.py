@@ -213,7 +213,7 @@ def _rows(est):
     none = (None, None, None)
     random_state = check_random_state(est.random_state)
     job = clone(est)._prepare(X, RARE, None, none, random_state, resume=False)
-    return job.rows(est.net_)
+    return job.make_training_rows(est.net_)
 
 
 # What both tools do

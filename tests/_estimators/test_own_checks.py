@@ -26,6 +26,7 @@ def estimator(cls, sharing, **settings):
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.sampled(2)
 def test_estimator_passes_our_check(cls, check):
     check(estimator(cls, "hard"))
 

@@ -160,6 +160,7 @@ def test_pipeline(name):
 
 @every_case
 @pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.sampled(5)
 def test_column_transformer(name, sparse):
     est, X, Y, cv = case(name)
     X = pd.DataFrame(X, columns=list("abcd")).assign(kind=np.resize(["x", "y"], N))
@@ -282,6 +283,7 @@ def _mean_score(est, X, y):
 
 @pytest.mark.defaults  # which other processes have
 @pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.sampled(2)
 def test_two_jobs_find_what_one_does(backend):
     est, X, Y, cv = case("classifier, missing labels")
     est.set_params(n_estimators=1)

@@ -356,6 +356,7 @@ class SmallResNet(nn.Module):
 
 @pytest.mark.one_version
 @pytest.mark.parametrize("sharing", ["hard", "independent", "mmoe"])
+@pytest.mark.sampled(3)
 def test_a_user_s_residual_network_learns(sharing):
     X, Y = IMAGES[:200], TASKS[:200]
     est = MultiTaskClassifier(

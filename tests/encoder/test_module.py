@@ -313,6 +313,7 @@ class _Fourier(EncoderModule):
 
 @pytest.mark.one_version
 @every_sharing
+@pytest.mark.sampled(4)
 def test_a_user_written_encoder_works_unregistered(sharing):
     X, Y = labels()
     est = MultiTaskClassifier(

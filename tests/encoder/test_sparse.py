@@ -156,6 +156,7 @@ def test_words_are_told_as_well_as_by_logistic_regression():
     ("sharing", "n_estimators"),
     [("cross_stitch", 1), ("hard", 1), *((name, 2) for name in sorted(SHARING))],
 )
+@pytest.mark.sampled(4)
 def test_every_sharing_reads_sparse_rows_as_dense_ones(sharing, n_estimators):
     X, Y = words(60)
     settings = {"grouped": {"groups": [[0], [1]]}}.get(sharing, {})

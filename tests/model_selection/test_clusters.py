@@ -98,6 +98,7 @@ TOOLS = [grid_search, comparison, predictions, weight_search]
 
 @pytest.mark.usefixtures("client")
 @pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.sampled(2)
 def test_results_are_those_of_one_process(tool):
     expected = tool(X, Z)
     with parallel_config("dask"):

@@ -116,6 +116,7 @@ def smooth_usage(est):
 
 @pytest.mark.parametrize("cls", [MultiTaskClassifier, MultiTaskRegressor])
 @pytest.mark.parametrize(("n_experts", "k"), [(4, 2), (4, 1), (5, 2)])
+@pytest.mark.sampled(3)
 def test_two_hundred_steps_choose_at_most_k_experts(cls, n_experts, k):
     X, Y = table(n=100)
     Y = Y if cls is MultiTaskRegressor else (Y > 0).astype(int)

@@ -30,6 +30,7 @@ def built(sharing, encoder=None, seed=0):
 
 @specs
 @pytest.mark.parametrize("encoder", REPLICABLE.values(), ids=REPLICABLE)
+@pytest.mark.sampled(3)
 def test_every_form_keeps_the_contract(sharing, encoder):
     for check in (
         contract.test_shared_parameters_are_those_that_autograd_finds_to_be,

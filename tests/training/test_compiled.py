@@ -139,6 +139,7 @@ def test_fits_do_not_share_what_is_compiled(counted):
 
 @pytest.mark.defaults
 @pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+@pytest.mark.sampled(2, 1)
 def test_stacked_members(sharing):
     plain, _ = assert_same({"sharing": sharing, "n_estimators": 3}, "aot_eager")
     assert plain.net_.stacked
@@ -154,6 +155,7 @@ def test_members_in_turns(counted):
 
 @pytest.mark.defaults
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
+@pytest.mark.sampled(2)
 def test_members_that_stop(counted, metric):
     X, Y = tasks(80)
     settings = {"n_estimators": 3, "early_stopping": True, "n_iter_no_change": 1}
@@ -180,6 +182,7 @@ DROPPING = {"encoder": MLP((6,), dropout=0.5), "compile": "aot_eager", "max_iter
 
 @pytest.mark.defaults
 @pytest.mark.parametrize("n_estimators", [1, 2])
+@pytest.mark.sampled(2, 1)
 def test_the_seed_decides_and_global_states_stay(n_estimators):
     X, Y = tasks()
     settings = SETTINGS | DROPPING | {"n_estimators": n_estimators}
@@ -204,6 +207,7 @@ def test_threads_fit_as_one_does_alone():
 
 @pytest.mark.defaults
 @pytest.mark.parametrize("n_estimators", [1, 2])
+@pytest.mark.sampled(2, 1)
 def test_nothing_compiled_is_kept(tmp_path, n_estimators):
     X, Y = tasks()
     settings = {"compile": "eager", "n_estimators": n_estimators}

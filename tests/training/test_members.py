@@ -105,6 +105,7 @@ def test_schemes(monkeypatch, resampling):
     ],
     ids=str,
 )
+@pytest.mark.sampled(2)
 def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
     X, Y = digits()
     X = X.reshape(-1, 1, 8, 8) if "encoder" in settings else X
@@ -171,6 +172,7 @@ def test_encoders_stack(monkeypatch, encoder):
     ],
     ids=str,
 )
+@pytest.mark.sampled(3)
 def test_what_cannot_be_stacked_trains_in_turns(settings):
     X, Y = digits()
     est = MultiTaskClassifier(**SETTINGS | settings).fit(X, Y)

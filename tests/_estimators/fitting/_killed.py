@@ -48,7 +48,7 @@ FITS = {
         X[:, :3] ** 2,
     ),
 }
-N_KILLS = 24
+N_KILLS = int(sys.argv[2])
 #: Longest time between beginning a fit and killing it, in times of a whole fit.
 LONGEST = 0.7
 

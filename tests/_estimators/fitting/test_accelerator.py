@@ -82,6 +82,7 @@ def test_two_processes_train_what_one_does(tmp_path):
 
 @pytest.mark.defaults
 @pytest.mark.one_version
+@pytest.mark.slow
 def test_the_example_runs_under_accelerate_launch(tmp_path):
     script = ROOT / "examples" / "distributed" / "train.py"
     found = launched(ACCELERATE, script, tmp_path / "model.skmtl")

@@ -108,6 +108,7 @@ def test_all_are_among_these_cases():
 
 
 @pytest.mark.parametrize("weighting", ["equal", "upgrad"], ids=["stacked", "in turns"])
+@pytest.mark.sampled(2)
 def test_members_are_averaged_and_calibrated(weighting, tmp_path):
     X, Y = mixed_tasks()
     Y = pd.DataFrame(Y)
@@ -145,6 +146,7 @@ def test_images_in_float32(digits_tasks, tmp_path):
     ("scale", "offset", "factor", "dtype"),
     [("standard", 1e9, 1e-200, "double"), ("quantile", 0, 1, "float")],
 )
+@pytest.mark.sampled(2)
 def test_missing_numbers_of_any_size(scale, offset, factor, dtype, tmp_path):
     X, Y = mixed_tasks()
     X[:, 0] *= factor
@@ -241,6 +243,7 @@ def as_inputs(X, est, dtype=np.float32):
     ],
     ids=["gates", "members", "embeddings"],
 )
+@pytest.mark.sampled(3)
 def test_categories(tmp_path, encoder, sharing, n_estimators):
     year = pd.Categorical([1990, 1991, 1992, 1993, None] * 12)
     X, Y = table(year=year, closed=pd.Categorical([True, False, True] * 20))
