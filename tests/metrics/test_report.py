@@ -35,7 +35,7 @@ def says(start):
 
 
 @pytest.fixture(scope="module")
-def mix():
+def mixed():
     return MultiTaskEstimator(max_iter=3, random_state=0).fit(X, Y)
 
 
