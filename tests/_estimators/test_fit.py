@@ -973,7 +973,12 @@ def test_global_states_are_given_back_after_ctrl_c(interrupting):
 def listening():
     """Hear Ctrl-C also where the tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Python drops an interrupt that comes within a callback of its garbage collector,
+    # which Dask sets when other tests import it.
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
     yield
+    gc.callbacks[:] = callbacks
     signal.signal(signal.SIGINT, before)
 
 

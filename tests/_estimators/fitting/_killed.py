@@ -48,7 +48,6 @@ FITS = {
         X[:, :3] ** 2,
     ),
 }
-N_KILLS = int(sys.argv[2])
 #: Longest time between beginning a fit and killing it, in times of a whole fit.
 LONGEST = 0.7
 
@@ -104,11 +103,11 @@ def killed_until_done(name, folder, result, moments, longest):
     raise AssertionError(f"{name} does not come to an end")
 
 
-def main(folder):
+def main(folder, n_kills):
     moments, n_killed, n_rounds = random.Random(0), 0, 0
     result = folder / "result"
     whole = {name: of_whole_fit(name, result) for name in FITS}
-    while n_killed < N_KILLS:
+    while n_killed < n_kills:
         for name, (expected, seconds) in whole.items():
             kept, longest = folder / f"{name} {n_rounds}", LONGEST * seconds
             n_killed += killed_until_done(name, kept, result, moments, longest)
@@ -118,4 +117,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
