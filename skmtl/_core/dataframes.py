@@ -12,7 +12,7 @@ PLAIN = {"builtins", "numpy", "pandas", "scipy", "skmtl", "torch"}
 
 
 def read_frame(table: Any, name: str) -> Any:
-    """Return a DataFrame or Series of pandas, polars or Arrow, anything else as it is.
+    """Convert a table in memory to one of pandas, polars or Arrow; keep anything else.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def read_frame(table: Any, name: str) -> Any:
 
 
 def wrap_frame(table: Any) -> Any:
-    """Return a table as narwhals has it; what is no table as it is."""
+    """Wrap a DataFrame or Series by narwhals; return anything else unchanged."""
     native = nw.to_native(table, pass_through=True)
     return nw.from_native(native, pass_through=True, allow_series=True)
 

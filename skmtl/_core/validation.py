@@ -151,7 +151,7 @@ def normalize_magnitude(
     values : ndarray of shape (n,) or (n, n_tasks)
         The numbers.
     usual : int, default=0
-        Exponent below which the largest number, or that of a column, is left as it is.
+        Exponent below which numbers, or those of a column, are returned unchanged.
 
     Returns
     -------

@@ -109,8 +109,8 @@ class FilePart:
         )
         try:
             with scanner.to_reader() as reader:
-                # Arrow reads ahead in threads of its own. It can crash where a reader
-                # is let go of before it has ended, but not where it is closed.
+                # Arrow reads ahead in its own threads, and can crash if a reader is
+                # deleted before it is exhausted or closed.
                 yield from reader
         except (OSError, ValueError) as error:
             raise OSError(

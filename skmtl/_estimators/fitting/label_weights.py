@@ -44,7 +44,7 @@ def make_task_labels(data: TrainingData, targets: Targets) -> list[TaskLabels]:
 def reweight_labels(
     data: TrainingData, weighting: Weighting, targets: Targets
 ) -> TrainingData:
-    """Multiply weights of labels by what a weighting says of them.
+    """Multiply weights of labels by the factors that a weighting gives.
 
     Parameters
     ----------
