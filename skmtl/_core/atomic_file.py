@@ -26,24 +26,7 @@ KINDS = {
 
 
 def resolve_target(path: Any) -> Path:
-    """Return the regular file that a path leads to, which need not exist yet.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Where a file is to be written; symbolic links are followed.
-
-    Returns
-    -------
-    Path
-        The file behind the links.
-
-    Raises
-    ------
-    OSError
-        If it is a folder, a FIFO, a device or a socket, or if its folder does not
-        exist.
-    """
+    """Return the regular file that a path leads to, which need not exist yet."""
     target = Path(os.path.realpath(path))
     try:
         mode = os.stat(path).st_mode  # not of the target: /dev/stdout has no path
@@ -69,26 +52,9 @@ def resolve_target(path: Any) -> Path:
 
 @contextmanager
 def replace_file(path: Any) -> Iterator[Path]:
-    """Yield a temporary file that replaces a file once it is complete.
-
-    The mode of a file that is replaced is kept, and its owner where the process may
-    set it. A symbolic link is kept, and the file that it leads to replaced.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file, as in `resolve_target`.
-
-    Yields
-    ------
-    Path
-        A file in the same folder, to be written in place.
-
-    Raises
-    ------
-    OSError
-        With the path, if the file cannot be written.
-    """
+    """Yield a temporary file that replaces a file once it is complete."""
+    # The mode of a file that is replaced is kept, and its owner where the process may
+    # set it. A symbolic link is kept, and the file that it leads to replaced.
     target = resolve_target(path)
     remove_abandoned(target.parent, re.escape(_get_stem(target.name)))
     temporary = target.with_name(f".{_get_stem(target.name)}.{secrets.token_hex(8)}")
@@ -108,15 +74,7 @@ def replace_file(path: Any) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path, name: str) -> None:
-    """Delete temporary files that killed processes have left.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they are.
-    name : str
-        A regular expression for the names of the files that they were to replace.
-    """
+    """Delete temporary files that killed processes have left."""
     pattern = re.compile(rf"\.{name}\.[0-9a-f]{{16}}")
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -12,27 +12,7 @@ PLAIN = {"builtins", "numpy", "pandas", "scipy", "skmtl", "torch"}
 
 
 def read_frame(table: Any, name: str) -> Any:
-    """Convert a table in memory to one of pandas, polars or Arrow; keep anything else.
-
-    Parameters
-    ----------
-    table : object
-        What the user has given.
-    name : str
-        What the user calls it.
-
-    Returns
-    -------
-    object
-        Tables of packages that follow pandas, such as modin, become those of pandas.
-
-    Raises
-    ------
-    TypeError
-        If the table is not in memory.
-    ValueError
-        If two columns have the same name, where the package cannot tell them apart.
-    """
+    """Convert a table in memory to pandas, polars or Arrow; keep anything else."""
     module = type(table).__module__
     package = module.partition(".")[0]
     if package in PLAIN:
@@ -101,20 +81,7 @@ def replace_columns(table: Any, columns: Mapping[int, NDArray[Any]]) -> Any:
 
 
 def make_frame(columns: Mapping[Any, NDArray[Any]], like: Any) -> Any:
-    """Return columns as a DataFrame of the kind of another, which is not of pandas.
-
-    Parameters
-    ----------
-    columns : dict
-        Columns by name.
-    like : object
-        A table; None is returned where it is of pandas, or no DataFrame.
-
-    Returns
-    -------
-    DataFrame or None
-        Of polars, Arrow or narwhals.
-    """
+    """Return columns as a DataFrame of the kind of another, which is not of pandas."""
     if type(like).__module__.partition(".")[0] in PLAIN:
         return None
     frame = wrap_frame(like)

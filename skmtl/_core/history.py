@@ -12,43 +12,20 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """Losses, weights and gradients of each task by epoch; NaN where there are none.
+    """Losses, weights and gradients of each task by epoch; NaN where there are none."""
 
-    Attributes
-    ----------
-    train_losses, valid_losses : ndarray of shape (n_epochs, n_tasks)
-        Mean losses.
-    weights : ndarray of shape (n_epochs, n_tasks)
-        Mean weights of the losses.
-    cosines : ndarray of shape (n_epochs, n_tasks, n_tasks)
-        Mean cosines between the tasks' gradients.
-    best_epoch : int or None
-        Epoch, counted from one, with the lowest mean validation loss; None without
-        validation.
-    """
-
-    train_losses: Array
-    valid_losses: Array
-    weights: Array
+    train_losses: Array  # (n_epochs, n_tasks): Mean losses.
+    valid_losses: Array  # (n_epochs, n_tasks): Mean losses.
+    weights: Array  # (n_epochs, n_tasks): Mean weights of the losses.
+    # (n_epochs, n_tasks, n_tasks): Mean cosines between the tasks' gradients.
     cosines: Array
+    # Epoch, counted from one, with the lowest mean validation loss; None without
+    # validation.
     best_epoch: int | None
 
     @classmethod
     def from_skorch(cls, history: Iterable[Mapping[str, Any]], n_tasks: int) -> Self:
-        """Read a history.
-
-        Parameters
-        ----------
-        history : iterable of dict
-            One record per epoch.
-        n_tasks : int
-            Number of tasks.
-
-        Returns
-        -------
-        TrainingHistory
-            What it holds.
-        """
+        """Read a history."""
         epochs = list(history)
         validated = {
             number: epoch["valid_loss"]
@@ -65,37 +42,14 @@ class TrainingHistory:
 
 
 def mean_cosines(cosines: Array) -> Array:
-    """Return the mean cosine of each task's gradient with those of the others.
-
-    Parameters
-    ----------
-    cosines : ndarray of shape (n_epochs, n_tasks, n_tasks)
-        Cosines of all pairs; NaN where a pair was never seen.
-
-    Returns
-    -------
-    ndarray of shape (n_epochs, n_tasks)
-        Means over the pairs seen; NaN where there are none.
-    """
+    """Return the mean cosine of each task's gradient with those of the others."""
+    # cosines of shape (n_epochs, n_tasks, n_tasks); returns (n_epochs, n_tasks).
     itself = np.eye(cosines.shape[-1], dtype=bool)
     return mean_of_known(np.where(itself, np.nan, cosines), axis=-1)
 
 
 def mean_of_known(values: Array, axis: int) -> Array:
-    """Return means over the values that are not NaN, without a warning.
-
-    Parameters
-    ----------
-    values : ndarray
-        The values.
-    axis : int
-        Along which to take means.
-
-    Returns
-    -------
-    ndarray
-        The means; NaN where there is no value.
-    """
+    """Return means over the values that are not NaN, without a warning."""
     known = ~np.isnan(values)
     n_known = np.asarray(known.sum(axis=axis))
     total = np.where(known, values, 0.0).sum(axis=axis)

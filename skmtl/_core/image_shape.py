@@ -7,17 +7,5 @@ CHANNELS_LAST = "channels last? Use X.transpose(0, 3, 1, 2)"
 
 
 def has_channels_last(shape: Sequence[int]) -> bool:
-    """Tell whether images look as if their channels came last.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of a sample.
-
-    Returns
-    -------
-    bool
-        Whether there are more than four channels, as high as wide, and one, three or
-        four columns.
-    """
+    """Tell whether images look as if their channels came last."""
     return len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] == shape[1] > 4

@@ -15,19 +15,9 @@ from skmtl._core.random_source import get_generator
 
 
 class StackedLinear(nn.Module):
-    """Linear layers of ``n_copies`` networks in one weight tensor.
+    """Linear layers of ``n_copies`` networks in one weight tensor."""
 
-    Every copy is initialised as `torch.nn.Linear` is.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    n_inputs : int
-        Width of each network's input.
-    n_outputs : int
-        Width of each network's output.
-    """
+    # Every copy is initialised as `torch.nn.Linear` is.
 
     def __init__(self, n_copies: int, n_inputs: int, n_outputs: int) -> None:
         super().__init__()
@@ -46,21 +36,9 @@ class StackedLinear(nn.Module):
 
 
 class StackedColumnLinear(nn.Module):
-    """A linear layer per column, of ``n_copies`` networks, in one weight tensor.
+    """A linear layer per column, of ``n_copies`` networks, in one weight tensor."""
 
-    Every layer is initialised as `torch.nn.Linear` is.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    n_columns : int
-        Number of columns.
-    n_inputs : int
-        Width of each column's input.
-    n_outputs : int
-        Width of each column's output.
-    """
+    # Every layer is initialised as `torch.nn.Linear` is.
 
     def __init__(
         self, n_copies: int, n_columns: int, n_inputs: int, n_outputs: int
@@ -75,10 +53,8 @@ class StackedColumnLinear(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, H: Tensor) -> Tensor:
-        """Map (n_columns, n, n_inputs), seen by all, or stacks of it to outputs.
-
-        Outputs have shape (n_copies, n, n_columns, n_outputs).
-        """
+        """Map (n_columns, n, n_inputs), seen by all, or stacks of it to outputs."""
+        # Outputs have shape (n_copies, n, n_columns, n_outputs).
         if H.ndim == 3:  # one wide product serves all copies
             W = self.weight.permute(1, 2, 0, 3).flatten(2)
             Z = torch.bmm(H, W).unflatten(2, (-1, self.weight.shape[3]))
@@ -90,23 +66,9 @@ class StackedColumnLinear(nn.Module):
 
 
 class StackedConv2d(nn.Module):
-    """Convolutions of ``n_copies`` networks as one convolution in groups.
+    """Convolutions of ``n_copies`` networks as one convolution in groups."""
 
-    Every copy is initialised as `torch.nn.Conv2d` is.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    n_inputs : int
-        Channels of each network's input.
-    n_outputs : int
-        Channels of each network's output.
-    kernel_size : int
-        Height and width of the kernel.
-    padding : int, default=0
-        Zeros added to every side of the input.
-    """
+    # Every copy is initialised as `torch.nn.Conv2d` is.
 
     def __init__(
         self,
@@ -137,11 +99,9 @@ class StackedConv2d(nn.Module):
 
 
 def detach_in_inference(parameter: Tensor) -> Tensor:
-    """Return a parameter that goes into a module, detached where there is no gradient.
-
-    Tools that hook modules, as those that count operations, ask inputs that require
-    gradients for their graph.
-    """
+    """Return a parameter of a module, detached where there is no gradient."""
+    # Tools that hook modules, as those that count operations, ask inputs that require
+    # gradients for their graph.
     return parameter if torch.is_grad_enabled() else parameter.detach()
 
 
@@ -156,19 +116,9 @@ def split_copies(H: Tensor, n_copies: int) -> Tensor:
 
 
 class StackedEmbedding(nn.Module):
-    """Embeddings of the same codes by ``n_copies`` networks, in one weight tensor.
+    """Embeddings of the same codes by ``n_copies`` networks, in one weight tensor."""
 
-    Every embedding starts with a squared length of one, on average.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    n_codes : int
-        Number of codes.
-    dim : int
-        Width of each embedding.
-    """
+    # Every embedding starts with a squared length of one, on average.
 
     def __init__(self, n_copies: int, n_codes: int, dim: int) -> None:
         super().__init__()
@@ -356,10 +306,8 @@ class TokenBlock(nn.Module):
         )
 
     def forward(self, tokens: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
-        """Map tokens (n, n_tokens, width) and (n, n_tasks, width) to new ones.
-
-        Tokens of tasks may come as (1, n_tasks, width), the same for all samples.
-        """
+        """Map tokens (n, n_tokens, width) and (n, n_tasks, width) to new ones."""
+        # Tokens of tasks may come as (1, n_tasks, width), the same for all samples.
         Q, K, V = self._heads(tokens)  # (n, heads, tokens, width / heads)
         Q_t, K_t, V_t = self._heads(tasks)  # (n, heads, tasks, width / heads)
         own = (K_t * Q_t).sum(dim=3).unsqueeze(2) if self.masked else K_t @ Q_t.mT
@@ -385,15 +333,9 @@ class TokenBlock(nn.Module):
 
 
 class FunctionalModule(nn.Module):
-    """A module evaluated with parameters that each call gives.
+    """A module evaluated with parameters that each call gives."""
 
-    It holds the buffers of the module and none of its parameters.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The module.
-    """
+    # It holds the buffers of the module and none of its parameters.
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

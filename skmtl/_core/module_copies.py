@@ -10,17 +10,11 @@ from torch import nn
 
 
 class ModuleCopies:
-    """Copies of a module without weights, each for one call at a time.
+    """Copies of a module without weights, each for one call at a time."""
 
-    `torch.func.functional_call` puts parameters into a module for as long as it runs.
-    Calls in several threads would find those of each other in the same module, so
-    that each gets a copy to itself.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The module, of which copies take the structure and the mode.
-    """
+    # `torch.func.functional_call` puts parameters into a module for as long as it runs.
+    # Calls in several threads would find those of each other in the same module, so
+    # that each gets a copy to itself.
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -60,18 +54,7 @@ class ModuleCopies:
 
 
 def copy_structure(module: nn.Module) -> nn.Module:
-    """Return a copy of a module whose parameters and buffers have no memory.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The module.
-
-    Returns
-    -------
-    torch.nn.Module
-        The copy, with parameters tied as they are in the module.
-    """
+    """Return a copy of a module whose parameters and buffers have no memory."""
     # Moving a copy to "meta" would part the parameters that it ties.
     memo: dict[int, Any] = {
         id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad)

@@ -19,35 +19,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def suggest(given: Any, names: Iterable[Any]) -> str:
-    """Return " Did you mean ...?" for what is close to one of the names, else "".
-
-    Parameters
-    ----------
-    given : object
-        What is none of the names.
-    names : iterable
-        The names.
-
-    Returns
-    -------
-    str
-        To append to an error.
-    """
+    """Return " Did you mean ...?" for what is close to one of the names, else ""."""
     by_text = {str(name): name for name in names}
     close = get_close_matches(str(given), by_text, 1)
     return f" Did you mean {by_text[close[0]]!r}?" if close else ""
 
 
 def check_path(path: Any, parameter: str = "path") -> None:
-    """Refuse what names no file or folder.
-
-    Parameters
-    ----------
-    path : object
-        As given by the user.
-    parameter : str, default="path"
-        What the user calls it.
-    """
+    """Refuse what names no file or folder."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         error = TypeError if text is None else ValueError
@@ -88,54 +67,19 @@ class Validated:
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]:
-    """Return scikit-learn's decorator of fit, which keeps the signature for types.
-
-    Parameters
-    ----------
-    prefer_skip_nested_validation : bool
-        As in ``sklearn.base._fit_context``.
-
-    Returns
-    -------
-    callable
-        The decorator.
-    """
+    """Return scikit-learn's decorator of fit, which keeps the signature for types."""
     return _fit_context(  # type: ignore[no-any-return]
         prefer_skip_nested_validation=prefer_skip_nested_validation
     )
 
 
 def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]:
-    """Return scikit-learn's decorator of methods, which keeps the signature for types.
-
-    Parameters
-    ----------
-    check : callable
-        As in ``sklearn.utils.metaestimators.available_if``.
-
-    Returns
-    -------
-    callable
-        The decorator.
-    """
+    """Return scikit-learn's decorator of methods, with the signature kept for types."""
     return _available_if(check)  # type: ignore[no-any-return]
 
 
 def validate_params(constraints: dict[str, Any], **options: Any) -> Callable[[F], F]:
-    """Return scikit-learn's decorator, whose errors suggest close matches.
-
-    Parameters
-    ----------
-    constraints : dict
-        What each parameter may be.
-    **options : dict
-        As in ``sklearn.utils._param_validation.validate_params``.
-
-    Returns
-    -------
-    callable
-        The decorator.
-    """
+    """Return scikit-learn's decorator, whose errors suggest close matches."""
 
     def decorate(function: F) -> F:
         @wraps(function)

@@ -34,18 +34,7 @@ def escape_text(value: Any) -> str:
 
 
 def get_first_line(error: Exception) -> str:
-    """Return what an error says first, as `escape_text` returns it.
-
-    Parameters
-    ----------
-    error : Exception
-        An error.
-
-    Returns
-    -------
-    str
-        Its first line.
-    """
+    """Return what an error says first, as `escape_text` returns it."""
     return escape_text(str(error).strip().partition("\n")[0])
 
 

@@ -8,24 +8,12 @@ _OF_THREAD = threading.local()
 
 
 def get_generator() -> torch.Generator | None:
-    """Return what to draw from on the CPU: every draw of training names it.
-
-    Returns
-    -------
-    torch.Generator or None
-        The one that the thread has for itself; None for torch's global state.
-    """
+    """Return what to draw from on the CPU: every draw of training names it."""
     if torch.compiler.is_dynamo_compiling():  # which knows no generators
         return None
     return getattr(_OF_THREAD, "generator", None)
 
 
 def use_generator(source: torch.Generator | None) -> None:
-    """Let the thread draw from a generator of its own, or from the global state.
-
-    Parameters
-    ----------
-    source : torch.Generator or None
-        What `generator` is to return.
-    """
+    """Let the thread draw from a generator of its own, or from the global state."""
     _OF_THREAD.generator = source

@@ -8,12 +8,11 @@ from skmtl._core.options import Validated
 
 
 class Spec(Validated, BaseEstimator):
-    """Settings of one strategy; builds the real thing when an estimator is fitted.
+    """Settings of one strategy; builds the real thing when an estimator is fitted."""
 
-    A spec only stores its arguments, so ``get_params``, ``clone``, ``repr`` and nested
-    grids such as ``sharing__strength`` work as for every scikit-learn estimator.
-    ``_parameter_constraints`` is checked before any training starts.
-    """
+    # A spec only stores its arguments, so `get_params`, `clone`, `repr` and nested
+    # grids such as `sharing__strength` work as for every scikit-learn estimator.
+    # `_parameter_constraints` is checked before any training starts.
 
     name: ClassVar[str]
     #: What its name alone leaves open, and what to give instead; "" for nothing.

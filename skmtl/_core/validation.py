@@ -144,39 +144,15 @@ def check_sample_weight(
 def normalize_magnitude(
     values: NDArray[np.float64], usual: int = 0
 ) -> NDArray[np.float64]:
-    """Return numbers of which only proportions matter in units that all types hold.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n,) or (n, n_tasks)
-        The numbers.
-    usual : int, default=0
-        Exponent below which numbers, or those of a column, are returned unchanged.
-
-    Returns
-    -------
-    ndarray of the same shape
-        Numbers over a power of two, which rounds none, so that the largest, or that of
-        each column, lies in [1, 2).
-    """
+    """Return numbers of which only proportions matter in units that all types hold."""
+    # values of shape (n,) or (n, n_tasks).
     exponent = np.frexp(np.abs(values).max(axis=0, initial=0.0))[1] - 1
     return np.ldexp(values, np.where(np.abs(exponent) < usual, 0, -exponent))
 
 
 def divide_by_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights over the largest, so that a common factor does not matter.
-
-    Parameters
-    ----------
-    weight : ndarray of shape (n,) or (n, n_tasks)
-        Weights, not negative.
-
-    Returns
-    -------
-    ndarray of the same shape
-        Weights of at most one; the largest, or that of each column, is one if any is
-        positive.
-    """
+    """Return weights over the largest, so that a common factor does not matter."""
+    # weight of shape (n,) or (n, n_tasks).
     largest = weight.max(axis=0, initial=0.0)
     scaled: NDArray[np.float64] = weight / np.where(largest > 0, largest, 1.0)
     return scaled
@@ -185,22 +161,8 @@ def divide_by_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
 def count_rows(
     weight: NDArray[np.float64], n_labels: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
-    """Return weights as numbers of rows, whatever their common factor.
-
-    Parameters
-    ----------
-    weight : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-        Weights, not negative.
-    n_labels : ndarray of the same shape or None, default=None
-        Number of labels that have each weight; None for one each.
-
-    Returns
-    -------
-    ndarray of the same shape
-        Whole numbers where all weights are multiples of the smallest positive one;
-        else weights whose mean over labels with a positive weight is one. Zero where
-        there is no label.
-    """
+    """Return weights as numbers of rows, whatever their common factor."""
+    # weight of shape (n_samples,) or (n_samples, n_tasks).
     n_labels = np.ones(weight.shape) if n_labels is None else n_labels
     weight = np.where(n_labels > 0, weight, 0.0)
     exponents = np.frexp(weight.max(axis=0, initial=0.0))[1]
@@ -317,29 +279,7 @@ def match_tasks(
     table: str,
     part: str = "column",
 ) -> list[int] | None:
-    """Return which column of a table holds each task.
-
-    Parameters
-    ----------
-    given : sequence or None
-        Names of the columns, or the numbers of the tasks; None where they have none.
-    names : sequence or None
-        Names of the tasks. Those that tasks without names have fit any table.
-    table : str
-        What the user calls the table.
-    part : str, default="column"
-        What the table has of each task.
-
-    Returns
-    -------
-    list of int or None
-        A position for each task; None where columns are to be taken as they stand.
-
-    Raises
-    ------
-    ValueError
-        If the columns are those of other tasks.
-    """
+    """Return which column of a table holds each task."""
     if given is None or names is None or list(given) == list(names):
         return None
     for known in (names, range(len(names))):
@@ -382,18 +322,7 @@ def _show_names(names: Sequence[Any]) -> str:
 
 
 def import_pandas(caller: str) -> Any:
-    """Return pandas, or say what needs it.
-
-    Parameters
-    ----------
-    caller : str
-        What the user has called.
-
-    Returns
-    -------
-    module
-        pandas.
-    """
+    """Return pandas, or say what needs it."""
     try:
         import pandas
     except ImportError as error:

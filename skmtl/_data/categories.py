@@ -22,36 +22,15 @@ NUMBERS = Real | Decimal | np.bool_
 
 
 class CategoryEncoder:
-    """Which columns of a table hold categories, and their codes.
+    """Which columns of a table hold categories, and their codes."""
 
-    Attributes
-    ----------
-    columns : list of int
-        Positions of these columns.
-    names : list of str
-        Their names.
-    encoder : OrdinalEncoder
-        Knows the categories.
-    """
-
-    columns: list[int]
-    names: list[Any]
-    encoder: OrdinalEncoder
+    columns: list[int]  # Positions of these columns.
+    names: list[Any]  # Their names.
+    encoder: OrdinalEncoder  # Knows the categories.
 
     @classmethod
     def from_table(cls, X: Any) -> Self | None:
-        """Read the categories of a table.
-
-        Parameters
-        ----------
-        X : DataFrame or array-like
-            The table.
-
-        Returns
-        -------
-        CategoryEncoder or None
-            None where the table has no column of categories.
-        """
+        """Read the categories of a table."""
         columns = [
             i
             for i, s in enumerate(split_frame(X))
@@ -69,49 +48,21 @@ class CategoryEncoder:
         return self
 
     def count_categories(self, n_features: int) -> tuple[int, ...]:
-        """Return the number of categories of each column, zero for numbers.
-
-        Parameters
-        ----------
-        n_features : int
-            Number of columns of the table.
-
-        Returns
-        -------
-        tuple of int
-            One number per column.
-        """
+        """Return the number of categories of each column, zero for numbers."""
         sizes = np.zeros(n_features, dtype=np.int64)
         known = self.encoder.categories_
         sizes[self.columns] = [sum(label == label for label in k) for k in known]
         return tuple(sizes.tolist())
 
     def get_categories(self) -> dict[int, list[Any]]:
-        """Return the categories of each column of categories, without missing ones.
-
-        Returns
-        -------
-        dict of int to list
-            Labels by the position of the column.
-        """
+        """Return the categories of each column of categories, without missing ones."""
         known = [
             [label for label in k if label == label] for k in self.encoder.categories_
         ]
         return dict(zip(self.columns, known, strict=True))
 
     def transform(self, X: Any) -> Any:
-        """Return a table with codes in place of categories.
-
-        Parameters
-        ----------
-        X : DataFrame or array-like
-            The table.
-
-        Returns
-        -------
-        DataFrame or ndarray
-            The table: zero for a category that is not known, NaN for a missing one.
-        """
+        """Return a table with codes in place of categories."""
         X = X.toarray() if issparse(X) else X
         if len(np.shape(X)) != 2 or np.shape(X)[1] <= self.columns[-1]:
             return X  # refused later, for its shape
@@ -140,22 +91,8 @@ class CategoryEncoder:
 
 
 def encode_categories(X: Any, categories: CategoryEncoder | None) -> Any:
-    """Return a table of numbers: codes for categories, floats for numbers in objects.
-
-    A column without a value, whatever its type, is one of missing numbers.
-
-    Parameters
-    ----------
-    X : DataFrame or array-like
-        The table.
-    categories : CategoryEncoder or None
-        What fit has read of its columns.
-
-    Returns
-    -------
-    DataFrame or array-like
-        The table.
-    """
+    """Encode a table as numbers: codes for categories, floats for objects."""
+    # A column without a value, whatever its type, is one of missing numbers.
     known = set() if categories is None else set(categories.columns)
     objects = {
         i: _read_floats(series)
@@ -169,17 +106,7 @@ def encode_categories(X: Any, categories: CategoryEncoder | None) -> Any:
 
 
 def check_column_types(X: Any, categories: CategoryEncoder | None, names: Any) -> None:
-    """Refuse a table whose columns are categories where fit had numbers, or vice versa.
-
-    Parameters
-    ----------
-    X : DataFrame or array-like
-        The table.
-    categories : CategoryEncoder or None
-        What fit has read of its columns.
-    names : array-like of str or None
-        Names of the columns of fit; others are refused later.
-    """
+    """Raise where columns are categories but fit had numbers, or vice versa."""
     series, given = split_frame(X), get_column_names(X)
     if not series or (names is not None and list(names) != given):
         return
@@ -233,10 +160,8 @@ def _is_numeric(series: Any) -> bool:
 
 
 def _get_levels(series: Any) -> Any:
-    """Return the categories of a column that has a type for them.
-
-    In narwhals they are strings, whatever they are in pandas or Arrow.
-    """
+    """Return the categories of a column that has a type for them."""
+    # In narwhals they are strings, whatever they are in pandas or Arrow.
     native = series.to_native()
     if series.implementation.is_pyarrow():
         return wrap_frame(native.cast(native.type.value_type))

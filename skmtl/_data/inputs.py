@@ -42,24 +42,7 @@ DATES = (
 
 
 def validate_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
-    """Return inputs as one array of numbers, categories as codes.
-
-    Parameters
-    ----------
-    estimator : estimator
-        It takes note of columns where ``reset`` says so, and else knows them.
-    X : array-like, sparse matrix, DataFrame, Tensor or StreamedTable
-        Inputs as given by the user.
-    encoder : Encoder
-        Decides what they may be.
-    reset : bool
-        Whether the estimator is being fitted.
-
-    Returns
-    -------
-    ndarray, sparse matrix in CSR form or Streamed
-        The inputs.
-    """
+    """Return inputs as one array of numbers, categories as codes."""
     check_form(X)
     X = _read_array(X)
     check_sample_shape(X, encoder)
@@ -130,15 +113,7 @@ def _refuse_dates(X: Any) -> None:
 
 
 def check_channels(X: Any, expected: Sequence[int]) -> None:
-    """Refuse images whose channels come last where those of training came first.
-
-    Parameters
-    ----------
-    X : object
-        Inputs to predict.
-    expected : tuple of int
-        Shape of a sample in training.
-    """
+    """Refuse images whose channels come last where those of training came first."""
     shape = tuple(getattr(X, "shape", ())[1:])
     if len(shape) == 3 and shape != tuple(expected) == (shape[2], *shape[:2]):
         raise ValueError(
@@ -148,13 +123,7 @@ def check_channels(X: Any, expected: Sequence[int]) -> None:
 
 
 def check_form(X: Any) -> None:
-    """Refuse torch's data sets, rows of different lengths and complex numbers.
-
-    Parameters
-    ----------
-    X : object
-        Inputs as given by the user.
-    """
+    """Refuse torch's data sets, rows of different lengths and complex numbers."""
     if isinstance(X, Dataset | DataLoader):
         raise TypeError(
             f"X must be a table, an array or a tensor. Got torch's {type(X).__name__}: "

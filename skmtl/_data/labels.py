@@ -28,21 +28,12 @@ N_NAMED = 5
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """Labels of one task.
+    """Labels of one task."""
 
-    Attributes
-    ----------
-    values : ndarray of shape (n_labelled,)
-        The labels that are present, in their native type.
-    present : ndarray of bool of shape (n_samples,)
-        Which rows have a label.
-    categorical : bool, default=False
-        Whether the column has a type for categories.
-    """
-
+    # (n_labelled,): The labels that are present, in their native type.
     values: NDArray[Any]
-    present: NDArray[np.bool_]
-    categorical: bool = False
+    present: NDArray[np.bool_]  # (n_samples,): Which rows have a label.
+    categorical: bool = False  # Whether the column has a type for categories.
 
     def restrict(self, keep: NDArray[np.bool_]) -> "LabelColumn":
         """Return the column with the labels of some rows only."""
@@ -52,27 +43,14 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """All tasks' labels as given.
+    """All tasks' labels as given."""
 
-    Attributes
-    ----------
-    columns : list of LabelColumn
-        One per task.
-    names : list of str or None
-        Names of the tasks where y has them.
-    one_d : bool
-        Whether y is one-dimensional or a single column.
-    dtype : dtype or None
-        The common type of an array; None where columns have types of their own.
-    n_samples : int
-        Number of rows.
-    """
-
-    columns: list[LabelColumn]
-    names: list[Any] | None
-    one_d: bool
+    columns: list[LabelColumn]  # One per task.
+    names: list[Any] | None  # Names of the tasks where y has them.
+    one_d: bool  # Whether y is one-dimensional or a single column.
+    # The common type of an array; None where columns have types of their own.
     dtype: np.dtype[Any] | None
-    n_samples: int
+    n_samples: int  # Number of rows.
 
     @property
     def task_names(self) -> list[Any]:
@@ -86,20 +64,7 @@ class LabelTable:
     def match_names(
         self, names: Sequence[Any] | None, table: str = "y"
     ) -> "LabelTable":
-        """Return the columns in the order of known tasks, by name where both have some.
-
-        Parameters
-        ----------
-        names : sequence or None
-            Names of the tasks, as many as there are columns; None where unknown.
-        table : str, default="y"
-            What the user calls the table.
-
-        Returns
-        -------
-        LabelTable
-            Named as the tasks.
-        """
+        """Return columns in the order of the fitted tasks, matched by name."""
         if names is None:
             return self
         order = match_tasks(self.names, names, table)
@@ -112,21 +77,8 @@ class LabelTable:
 
 
 def read_labels(y: Any, missing_label: Any = np.nan) -> LabelTable:
-    """Split y into columns.
-
-    Parameters
-    ----------
-    y : array-like, DataFrame or Series of shape (n_samples,) or (n_samples, n_tasks)
-        The labels of all tasks.
-    missing_label : object, default=nan
-        A value that marks a missing label, beside None, NaN, NaT, pandas' NA and
-        masked entries, which always do.
-
-    Returns
-    -------
-    LabelTable
-        The labels of each task.
-    """
+    """Split y into columns."""
+    # y of shape (n_samples,) or (n_samples, n_tasks).
     if y is None:
         raise ValueError("y cannot be None: give one label per row and task.")
     _check_missing_label(missing_label)
@@ -150,20 +102,7 @@ def read_labels(y: Any, missing_label: Any = np.nan) -> LabelTable:
 
 
 def infer_task_types(columns: LabelTable, task_types: Any) -> list[TaskType]:
-    """Return the kind of each task: as given, else as its labels show.
-
-    Parameters
-    ----------
-    columns : LabelTable
-        The labels.
-    task_types : dict, sequence or None
-        As in `skmtl.MultiTaskEstimator`.
-
-    Returns
-    -------
-    list of {"classification", "regression"}
-        One entry per task.
-    """
+    """Return the kind of each task: as given, else as its labels show."""
     names = columns.task_names
     given = {} if task_types is None else task_types
     if not isinstance(given, dict):
@@ -186,22 +125,7 @@ def infer_task_types(columns: LabelTable, task_types: Any) -> list[TaskType]:
 
 
 def guess_task_type(column: LabelColumn) -> tuple[TaskType, bool]:
-    """Return the kind of task that labels show, and whether they leave no doubt.
-
-    Parameters
-    ----------
-    column : LabelColumn
-        The labels.
-
-    Returns
-    -------
-    kind : {"classification", "regression"}
-        Regression for numbers with a fraction, for whole numbers with more than 20
-        different values, and for those with more than 10 that do not count 0, 1, 2, ...
-        or 1, 2, 3, ..., each of them more than once.
-    clear : bool
-        Whether the kind is plain.
-    """
+    """Return the kind of task that labels show, and whether they leave no doubt."""
     values = column.values
     if values.dtype.kind not in "iuf" or not len(values):
         return "classification", True
@@ -223,15 +147,7 @@ def guess_task_type(column: LabelColumn) -> tuple[TaskType, bool]:
 
 
 def warn_unclear_task_types(columns: LabelTable, task_types: Any) -> None:
-    """Warn of whole numbers that may be classes or quantities.
-
-    Parameters
-    ----------
-    columns : LabelTable
-        The labels.
-    task_types : dict, sequence or None
-        Kinds that the user gives.
-    """
+    """Warn of whole numbers that may be classes or quantities."""
     if task_types is not None and not isinstance(task_types, dict):
         return
     guessed = {

@@ -9,32 +9,11 @@ RowIndex = NDArray[np.integer[Any]]
 
 
 def choose_index_dtype(n: int) -> type[np.signedinteger[Any]]:
-    """Return the smallest type that torch takes for the numbers of rows.
-
-    Parameters
-    ----------
-    n : int
-        How many rows there are.
-
-    Returns
-    -------
-    type
-        Of four bytes, or of eight where there are more rows.
-    """
+    """Return the smallest type that torch takes for the numbers of rows."""
     return np.int32 if n < 2**31 else np.int64
 
 
 def find_rows(chosen: ArrayLike) -> RowIndex:
-    """Return where a mask is true.
-
-    Parameters
-    ----------
-    chosen : array-like of bool of shape (n,)
-        The mask.
-
-    Returns
-    -------
-    ndarray of int
-        Positions in ascending order.
-    """
+    """Return where a mask is true."""
+    # chosen of shape (n,).
     return np.flatnonzero(chosen).astype(choose_index_dtype(np.size(chosen)))

@@ -84,20 +84,8 @@ def _encode_strata(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def bin_by_quantiles(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
-    """Return the part of equal size that each number lies in.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_values,)
-        Finite numbers.
-    n_bins : int
-        Number of parts; equal numbers lie in one.
-
-    Returns
-    -------
-    ndarray of int of shape (n_values,)
-        From 0 for the lowest part.
-    """
+    """Return the part of equal size that each number lies in."""
+    # values of shape (n_values,); returns (n_values,).
     if not len(values):  # of which there are no quantiles
         return np.zeros(0, dtype=np.int64)
     edges = np.quantile(values, np.arange(1, n_bins) / n_bins)
@@ -149,25 +137,8 @@ def deal_rows(
     *,
     in_blocks: bool = False,
 ) -> NDArray[np.int64]:
-    """Deal rows to parts, those that carry the rarest labels first.
-
-    Parameters
-    ----------
-    labelled : list of ndarray of int
-        The rows that carry each label, the rarest label first.
-    sizes : ndarray of int of shape (n_parts,)
-        Number of rows of each part.
-    shares : ndarray of shape (n_parts,)
-        Share of each label's rows that each part is to get.
-    in_blocks : bool, default=False
-        Whether of the rows that a label places the first part gets the first ones,
-        rather than one after the other going to another part.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
-        The part of each row.
-    """
+    """Deal rows to parts, those that carry the rarest labels first."""
+    # sizes of shape (n_parts,), shares of shape (n_parts,); returns (n_samples,).
     n = int(sizes.sum())
     part = np.full(n, -1, dtype=choose_index_dtype(n))
     room = np.array(sizes)

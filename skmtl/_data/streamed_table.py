@@ -22,15 +22,9 @@ LANES = 4
 
 
 class TablePart(Protocol):
-    """Consecutive rows of a table that are read from their first on, as a row group.
+    """Consecutive rows of a table that are read from their first on, as a row group."""
 
-    Attributes
-    ----------
-    n_rows : int
-        How many.
-    """
-
-    n_rows: int
+    n_rows: int  # How many.
 
     def blocks(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield the rows in arrays of some size; only the last may have fewer."""
@@ -40,19 +34,7 @@ class TablePart(Protocol):
 
 
 class BlockReader:
-    """Blocks of rows, of which some are kept in memory.
-
-    Parameters
-    ----------
-    pieces : sequence of TablePart
-        All rows.
-    n_columns : int
-        Number of columns.
-    dtype : dtype
-        Type of the numbers.
-    window : int
-        Number of rows that are shuffled at a time. Twice as many are kept.
-    """
+    """Blocks of rows, of which some are kept in memory."""
 
     def __init__(
         self, pieces: Sequence[TablePart], n_columns: int, dtype: Any, window: int
@@ -137,27 +119,11 @@ class BlockReader:
 
 
 class StreamedTable:
-    """Rows of a table on disk, which stands for an array of shape (n, n_columns).
+    """Rows of a table on disk, which stands for an array of shape (n, n_columns)."""
 
-    Indexing returns some of the rows without reading them, ``numpy.asarray`` reads them
-    all.
-
-    Parameters
-    ----------
-    blocks : BlockReader
-        What reads.
-    names : list of str
-        Names of the columns.
-    levels : dict of int to list, default={}
-        Labels of the columns of categories, by the position of the column. Blocks hold
-        the position of each label.
-    rows : ndarray of int of shape (n,) or None, default=None
-        Which rows of the table; None for all.
-    codes : dict of int to ndarray, default={}
-        What stands for each label of a column of categories.
-    allow_nan : bool, default=True
-        Whether rows may hold NaN.
-    """
+    # Indexing returns some of the rows without reading them, `numpy.asarray` reads them
+    # all.
+    # rows (n,): Which rows of the table; None for all.
 
     ndim = 2
 
@@ -251,22 +217,7 @@ class StreamedTable:
         permutation: NDArray[np.int64],
         generator: torch.Generator | None,
     ) -> RowIndex:
-        """Return positions in a random order in which rows are cheap to read.
-
-        Parameters
-        ----------
-        positions : ndarray of int
-            RowIndex, some perhaps several times.
-        permutation : ndarray of int
-            A random order of the table's pieces.
-        generator : torch.Generator or None
-            Source of the order in each window.
-
-        Returns
-        -------
-        ndarray of int
-            The same positions, a window of several blocks after the other.
-        """
+        """Return positions in a random order in which rows are cheap to read."""
         positions = self.sort_by_file(positions)
         rows = positions if self.rows is None else self.rows[positions]
         bounds = rows.searchsorted(np.append(self.blocks.starts, self.blocks.n_rows))

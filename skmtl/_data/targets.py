@@ -16,10 +16,9 @@ BlockKind = Literal["binary", "multiclass", "regression"]
 
 
 class _Uncached:
-    """Leaves cached properties out of copies and pickles.
+    """Leaves cached properties out of copies and pickles."""
 
-    Predictions fill these caches, perhaps while another thread pickles.
-    """
+    # Predictions fill these caches, perhaps while another thread pickles.
 
     def __getstate__(self) -> dict[str, Any]:
         state = vars(self).copy()  # at once, while others may add to it
@@ -39,25 +38,13 @@ UNSEEN = -2
 
 @dataclass(frozen=True)
 class OutputBlock(_Uncached):
-    """Tasks of one kind, whose losses one call computes.
+    """Tasks of one kind, whose losses one call computes."""
 
-    Attributes
-    ----------
-    kind : {"binary", "multiclass", "regression"}
-        Binary and regression tasks have one output each, multiclass tasks one per
-        class.
-    tasks : tuple of int
-        Numbers of the tasks.
-    sizes : tuple of int
-        Number of outputs of each task.
-    start : int
-        First of the block's columns among all outputs.
-    """
-
+    # Binary and regression tasks have one output each, multiclass tasks one per class.
     kind: BlockKind
-    tasks: tuple[int, ...]
-    sizes: tuple[int, ...]
-    start: int
+    tasks: tuple[int, ...]  # Numbers of the tasks.
+    sizes: tuple[int, ...]  # Number of outputs of each task.
+    start: int  # First of the block's columns among all outputs.
 
     @property
     def stop(self) -> int:
@@ -89,11 +76,9 @@ class OutputBlock(_Uncached):
 def group_tasks(
     kinds: Sequence[TaskType], n_classes: Sequence[int]
 ) -> tuple[OutputBlock, ...]:
-    """Group tasks that one call can serve.
-
-    Class counts of a block differ by less than a factor of two, so that padding stays
-    cheap; a task of a single class needs no output and stands in no block.
-    """
+    """Group tasks that one call can serve."""
+    # Class counts of a block differ by less than a factor of two, so that padding stays
+    # cheap; a task of a single class needs no output and stands in no block.
     groups: dict[tuple[str, int], list[int]] = {}
     for task, (kind, k) in enumerate(zip(kinds, n_classes, strict=True)):
         if kind == "regression":
@@ -112,23 +97,15 @@ def group_tasks(
 
 
 class Targets(_Uncached):
-    """What is known of the tasks: kinds, classes, scales and the way back.
+    """What is known of the tasks: kinds, classes, scales and the way back."""
 
-    Attributes
-    ----------
-    kinds : list of {"classification", "regression"}
-        Kind of each task.
-    names : list
-        Name of each task.
-    classes : list of ndarray or None
-        Sorted classes of each classification task, None for regression.
-    mean, scale : ndarray of shape (n_tasks,)
-        What standardises each regression target.
-    one_d : bool
-        Whether y has one column.
-    dtype : dtype
-        Type of the predicted labels.
-    """
+    # kinds: Kind of each task.
+    # names: Name of each task.
+    # classes: Sorted classes of each classification task, None for regression.
+    # mean (n_tasks,): What standardises each regression target.
+    # scale (n_tasks,): What standardises each regression target.
+    # one_d: Whether y has one column.
+    # dtype: Type of the predicted labels.
 
     def __init__(
         self,
@@ -316,22 +293,8 @@ def _compute_block_probabilities(block: OutputBlock, Z: Tensor) -> Tensor:
 
 
 def pad_outputs(block: OutputBlock, Z: Tensor, fill: float = -torch.inf) -> Tensor:
-    """Return packed outputs of a block with an axis for its tasks.
-
-    Parameters
-    ----------
-    block : OutputBlock
-        Tasks of several classes.
-    Z : Tensor of shape (..., sum of the tasks' sizes)
-        Their outputs.
-    fill : float, default=-inf
-        What stands for classes that a task does not have.
-
-    Returns
-    -------
-    Tensor of shape (..., n_block_tasks, size)
-        The outputs.
-    """
+    """Return packed outputs of a block with an axis for its tasks."""
+    # Z of shape (..., sum of the tasks' sizes); returns (..., n_block_tasks, size).
     if block.ragged:
         columns = torch.from_numpy(block.padded_columns).to(Z.device)
         wide = Z.new_full((*Z.shape[:-1], len(block.tasks) * block.size), fill)

@@ -24,42 +24,25 @@ ClassWeight = Sequence[Any]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Checked inputs with encoded labels.
+    """Checked inputs with encoded labels."""
 
-    Attributes
-    ----------
-    X : ndarray or sparse matrix of shape (n_samples, ...)
-        Inputs.
-    labels : list of ndarray of shape (n_samples,)
-        Per task, codes (-1 where missing) or standardised values (NaN where missing).
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels; None where all count the same.
-    rows : ndarray of int
-        Rows that have at least one label.
-    given_weight : ndarray of shape (n_samples, n_tasks) or None, default=None
-        Weights as the user gave them, without those of classes.
-    """
-
-    X: Any
+    X: Any  # (n_samples, ...): Inputs.
+    # (n_samples,): Per task, codes (-1 where missing) or standardised values (NaN where
+    # missing).
     labels: list[NDArray[Any]]
+    # (n_samples, n_tasks): Weights of the labels; None where all count the same.
     weight: NDArray[np.float64] | None
-    rows: RowIndex
+    rows: RowIndex  # Rows that have at least one label.
+    # (n_samples, n_tasks): Weights as the user gave them, without those of classes.
     given_weight: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """How many rows and labels there are.
+    """How many rows and labels there are."""
 
-    Attributes
-    ----------
-    n_rows : int
-        Number of rows, with labels or without.
-    of_classes : list of ndarray of int
-        For each task how often each class occurs; of regression, the number of labels.
-    """
-
-    n_rows: int
+    n_rows: int  # Number of rows, with labels or without.
+    # For each task how often each class occurs; of regression, the number of labels.
     of_classes: list[NDArray[np.int64]]
 
     @classmethod
@@ -82,26 +65,8 @@ class LabelCounts:
 def apply_sample_weight(
     X: Any, columns: LabelTable, sample_weight: Any, name: str = "sample_weight"
 ) -> tuple[LabelTable, NDArray[np.float64] | None]:
-    """Check lengths and weights; labels of weight zero count as missing.
-
-    Parameters
-    ----------
-    X : ndarray or sparse matrix
-        Inputs.
-    columns : LabelTable
-        Labels.
-    sample_weight : array-like or None
-        Weights as given by the user.
-    name : str, default="sample_weight"
-        What the user calls them.
-
-    Returns
-    -------
-    columns : LabelTable
-        Labels that count.
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels as numbers of rows; see `count_rows`.
-    """
+    """Check lengths and weights; labels of weight zero count as missing."""
+    # Returns weight of shape (n_samples, n_tasks).
     check_consistent_length(X, columns.columns[0].present)
     names = columns.task_names
     given = check_sample_weight(sample_weight, columns.n_samples, names, name)
@@ -121,15 +86,7 @@ def apply_sample_weight(
 
 
 def check_not_transposed(columns: LabelTable, n_samples: int) -> None:
-    """Refuse labels with a row per task, as a list of arrays has.
-
-    Parameters
-    ----------
-    columns : LabelTable
-        Labels as given by the user.
-    n_samples : int
-        Number of rows of X.
-    """
+    """Refuse labels with a row per task, as a list of arrays has."""
     n, n_columns = columns.n_samples, len(columns.columns)
     if n != n_samples == n_columns:
         raise ValueError(
@@ -146,26 +103,8 @@ def encode_labels(
     targets: Targets,
     class_weight: ClassWeight | None = None,
 ) -> TrainingData:
-    """Encode labels, fold class weights into label weights, find the labelled rows.
-
-    Parameters
-    ----------
-    X : ndarray or sparse matrix
-        Inputs.
-    columns : LabelTable
-        Labels.
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels.
-    targets : Targets
-        The tasks.
-    class_weight : sequence or None, default=None
-        One entry per task.
-
-    Returns
-    -------
-    TrainingData
-        What training needs.
-    """
+    """Encode labels, fold class weights into label weights, find the labelled rows."""
+    # weight of shape (n_samples, n_tasks).
     labels, given = targets.encode(columns), weight
     rows = find_rows(columns.get_mask().any(axis=1))
     if class_weight is not None and any(entry is not None for entry in class_weight):
@@ -209,15 +148,7 @@ def get_class_labels(classes: NDArray[Any]) -> list[Any]:
 
 
 def check_some_weight(data: TrainingData, targets: Targets) -> None:
-    """Refuse class weights that leave a task without a label that counts.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The training data.
-    targets : Targets
-        The tasks.
-    """
+    """Refuse class weights that leave a task without a label that counts."""
     for t, classes in enumerate(targets.classes):
         if classes is None or data.weight is None:
             continue
@@ -230,17 +161,7 @@ def check_some_weight(data: TrainingData, targets: Targets) -> None:
 
 
 def warn_many_classes(data: TrainingData, targets: Targets, task_types: Any) -> None:
-    """Warn of tasks with more classes than half their labels.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The training data.
-    targets : Targets
-        The tasks.
-    task_types : dict, sequence or None
-        Kinds that the user gives, which are taken at their word.
-    """
+    """Warn of tasks with more classes than half their labels."""
     if task_types is not None and not isinstance(task_types, dict):
         return
     for t, (name, k) in enumerate(zip(targets.names, targets.n_classes, strict=True)):
@@ -274,52 +195,19 @@ def multiply_weights(
 
 
 def has_label(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which labels are not missing.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_samples,)
-        Codes, or standardised values.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_samples,)
-        Whether there is a label.
-    """
+    """Return which labels are not missing."""
+    # labels of shape (n_samples,); returns (n_samples,).
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
 def count_labels(data: TrainingData) -> list[int]:
-    """Return how many labels each task has.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The training data.
-
-    Returns
-    -------
-    list of int
-        One number per task.
-    """
+    """Return how many labels each task has."""
     return [int(has_label(labels).sum()) for labels in data.labels]
 
 
 def sum_row_weights(data: TrainingData, rows: RowIndex) -> NDArray[np.float64] | None:
-    """Return the weights of rows: each row has that of its heaviest label.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The training data.
-    rows : ndarray of int
-        Which rows.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,) or None
-        None where all count the same.
-    """
+    """Return the weights of rows: each row has that of its heaviest label."""
+    # Returns (n_rows,).
     if data.weight is None:
         return None
     weight = np.zeros(len(rows))
@@ -330,22 +218,8 @@ def sum_row_weights(data: TrainingData, rows: RowIndex) -> NDArray[np.float64] |
 
 
 def compute_prior_outputs(data: TrainingData, targets: Targets) -> NDArray[np.float64]:
-    """Return the outputs of a model that knows only how often each class occurs.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The training data.
-    targets : Targets
-        The tasks.
-
-    Returns
-    -------
-    ndarray of shape (n_outputs,)
-        Log-probabilities (log-odds where a task has two classes), and zero, the mean,
-        for regression. A class that does not occur counts as half a label of mean
-        weight.
-    """
+    """Return the outputs of a model that knows only how often each class occurs."""
+    # Returns (n_outputs,).
     parts = [np.empty(0)]
     for block in targets.blocks:
         for t in block.tasks:

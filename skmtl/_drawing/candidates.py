@@ -27,18 +27,7 @@ AGAINST = {
 
 
 def choose_candidates_size(n_candidates: int) -> tuple[float, float]:
-    """Return the size of a figure of candidates.
-
-    Parameters
-    ----------
-    n_candidates : int
-        Number of candidates.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure of candidates."""
     return 9.5, 1.6 + min(0.35 * max(n_candidates, 3), 30.0)
 
 
@@ -49,28 +38,8 @@ def draw_scores(
     kinds: Sequence[str],
     names: Sequence[str],
 ) -> tuple[list[Any], list[Any]]:
-    """Draw a mark and an interval in each candidate's line.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw.
-    score : ndarray of shape (n_candidates,)
-        Mean scores, from the top.
-    interval : ndarray of shape (n_candidates, 2)
-        Lower and upper ends of their intervals.
-    kinds : sequence of str
-        Keys of `AGAINST`.
-    names : sequence of str
-        Names of the candidates.
-
-    Returns
-    -------
-    marks : list of matplotlib.collections.PathCollection
-        The marks, for each kind that there is.
-    intervals : list of matplotlib.lines.Line2D
-        One per candidate, from the top.
-    """
+    """Draw a mark and an interval in each candidate's line."""
+    # score of shape (n_candidates,), interval of shape (n_candidates, 2).
     size, lines = choose_letter_size(ax, len(names), 1), np.arange(len(names))
     of_kind = {kind: [k == kind for k in kinds] for kind in AGAINST}
     if any(of_kind["baseline"]):
@@ -114,27 +83,10 @@ def _explain(ax: Any, n_kinds: int) -> None:
 
 
 def draw_ranks(ax: Any, ranks: Array, critical_difference: float) -> tuple[Any, Any]:
-    """Draw the mean rank of each candidate, and how far a rank may be from the best.
-
-    A mark is filled where the rank is no further from the best one than the critical
-    difference, the length of the bar on top.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw.
-    ranks : ndarray of shape (n_candidates,)
-        Mean ranks, from the top.
-    critical_difference : float
-        The critical difference; NaN where there is none.
-
-    Returns
-    -------
-    marks : matplotlib.collections.PathCollection
-        The marks.
-    bar : matplotlib.lines.Line2D or None
-        The critical difference.
-    """
+    """Draw the mean rank of each candidate, and how far a rank may be from the best."""
+    # A mark is filled where the rank is no further from the best one than the critical
+    # difference, the length of the bar on top.
+    # ranks of shape (n_candidates,).
     n, lines, bar = len(ranks), np.arange(len(ranks)), None
     best = np.nanmin(ranks)
     color, paper = choose_ink(ax), ax.get_facecolor()

@@ -23,46 +23,15 @@ Array = NDArray[np.float64]
 
 
 def choose_weights_size(n_tasks: int, n_pictures: int) -> tuple[float, float]:
-    """Return the size of a figure of weights.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-    n_pictures : {1, 2}
-        Whether there are cosines too.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure of weights."""
     return 9.0, n_pictures * (0.6 + max(2.2, min(0.17 * n_tasks, 20.0)))
 
 
 def draw_weights(
     ax: Any, weights: Array, cosines: Array | None, names: Sequence[str]
 ) -> tuple[list[Any], list[list[Any]]]:
-    """Draw weights above the cosines of gradients.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw, or whose place two pictures take.
-    weights : ndarray of shape (n_epochs, n_tasks)
-        Weights of the tasks; NaN where there is none.
-    cosines : ndarray of shape (n_epochs, n_tasks) or None
-        Mean cosine of each task's gradient with those of the others.
-    names : sequence of str
-        Names of the tasks.
-
-    Returns
-    -------
-    axes : list of matplotlib.axes.Axes
-        The axes of each picture.
-    artists : list of list
-        What each shows: the line of each task, up to 8 tasks, or a heat map.
-    """
+    """Draw weights above the cosines of gradients."""
+    # weights of shape (n_epochs, n_tasks), cosines of shape (n_epochs, n_tasks).
     low, high = np.nanmin(weights, initial=0.0), np.nanmax(weights, initial=2.0)
     if cosines is None:
         return [ax], [_draw(ax, weights, names, "weight", 1.0, (low, high))]

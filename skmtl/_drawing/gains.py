@@ -27,18 +27,7 @@ Array = NDArray[np.float64]
 
 
 def choose_gains_size(n_tasks: int) -> tuple[float, float]:
-    """Return the size of a figure of gains.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure of gains."""
     return 8.0, 1.3 + min(max(0.35 * n_tasks, 0.2 * n_tasks + 1.2), 30.0)
 
 
@@ -50,32 +39,9 @@ def draw_gains(
     names: Sequence[Any],
     delta_m: float | None,
 ) -> tuple[list[int], list[Any], list[Any]]:
-    """Draw a mark and an interval in each task's line, the largest gain on top.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw.
-    gain : ndarray of shape (n_tasks,)
-        Differences; NaN where there is none.
-    interval : ndarray of shape (n_tasks, 2)
-        Lower and upper ends of their intervals.
-    hurts : ndarray of bool of shape (n_tasks,)
-        Whether sharing hurts the task.
-    names : sequence
-        Names of the tasks.
-    delta_m : float or None
-        Mean relative change over the tasks.
-
-    Returns
-    -------
-    order : list of int
-        Numbers of the tasks, from the top.
-    marks : list of matplotlib.collections.PathCollection
-        The tasks' marks, for each kind that there is.
-    intervals : list of matplotlib.lines.Line2D
-        One per task, from the top.
-    """
+    """Draw a mark and an interval in each task's line, the largest gain on top."""
+    # gain of shape (n_tasks,), interval of shape (n_tasks, 2), hurts of shape
+    # (n_tasks,).
     order = np.argsort(-gain, kind="stable")
     gain, interval, hurts = gain[order], interval[order], hurts[order]
     helps = interval[:, 0] > 0

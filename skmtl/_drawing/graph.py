@@ -19,21 +19,8 @@ Array = NDArray[np.float64]
 
 
 def choose_pairs(affinity: Array, n_arrows: int | None = None) -> list[tuple[int, int]]:
-    """Return the pairs of tasks whose effects to show, the largest first.
-
-    Parameters
-    ----------
-    affinity : ndarray of shape (n_tasks, n_tasks)
-        How much the task of the row helps that of the column.
-    n_arrows : int, default=None
-        How many pairs to return at most. None means, for each task, the largest help
-        and the largest harm that it gets, and all pairs of up to 4 tasks.
-
-    Returns
-    -------
-    list of (int, int)
-        Who and whom; pairs without effect and tasks themselves are left out.
-    """
+    """Return the pairs of tasks whose effects to show, the largest first."""
+    # affinity of shape (n_tasks, n_tasks).
     effect = np.nan_to_num(affinity)
     np.fill_diagonal(effect, 0)
     shown = effect != 0
@@ -48,20 +35,7 @@ def choose_pairs(affinity: Array, n_arrows: int | None = None) -> list[tuple[int
 
 
 def choose_graph_size(n_tasks: int, n_letters: int) -> tuple[float, float]:
-    """Return the size of a figure in which a graph is easy to read.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-    n_letters : int
-        Length of the longest name.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure in which a graph is easy to read."""
     across = max(2.5, 0.1 * n_tasks)
     left, above = _measure_margins(n_tasks, n_letters)
     return across + 2 * left / 72, across + (2 * above + BELOW) / 72
@@ -74,28 +48,8 @@ def draw_graph(
     pairs: Sequence[tuple[int, int]],
     blocks: Sequence[int] = (),
 ) -> tuple[list[Any], list[Any]]:
-    """Draw an arrow from who helps to whom; dashed where it hurts.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw.
-    affinity : ndarray of shape (n_tasks, n_tasks)
-        Effects of tasks on tasks, in the order to show.
-    names : sequence of str
-        Names of the tasks in that order.
-    pairs : sequence of (int, int)
-        Who and whom, of each arrow.
-    blocks : sequence of int, default=()
-        Sizes of groups of tasks, in that order, between which to leave gaps.
-
-    Returns
-    -------
-    arrows : list of matplotlib.patches.FancyArrowPatch
-        One per pair; their width grows with the effect.
-    labels : list of matplotlib.text.Text
-        The names of the tasks.
-    """
+    """Draw an arrow from who helps to whom; dashed where it hurts."""
+    # affinity of shape (n_tasks, n_tasks).
     n_tasks = len(names)
     point = 1 / _set_frame(ax, n_tasks, max(map(len, names)))
     angles = _compute_angles(n_tasks, blocks)
@@ -154,10 +108,8 @@ def _write_text(ax: Any, name: str, place: Array, **style: Any) -> Any:
 def _draw_arrow(
     ax: Any, ends: Array, effect: float, widest: float, point: float
 ) -> Any:
-    """Draw an arrow that bends inwards; effects lie between -1 and 1.
-
-    The way back bends less than the way there.
-    """
+    """Draw an arrow that bends inwards; effects lie between -1 and 1."""
+    # The way back bends less than the way there.
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 

@@ -19,19 +19,7 @@ class Markup(str):
 
 
 def escape_html(value: Any) -> str:
-    """Return a value as HTML.
-
-    Parameters
-    ----------
-    value : object
-        Markup stays as it is; numbers get four digits, and a dash stands for NaN and
-        None.
-
-    Returns
-    -------
-    str
-        Escaped HTML.
-    """
+    """Return a value as HTML."""
     if isinstance(value, Markup):
         return value
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
@@ -46,22 +34,7 @@ def escape_html(value: Any) -> str:
 def make_table(
     caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> Markup:
-    """Return a table, whose first column names the rows.
-
-    Parameters
-    ----------
-    caption : str
-        What the table tells.
-    header : sequence of str
-        Names of the columns.
-    rows : iterable of sequence
-        Cells of each row.
-
-    Returns
-    -------
-    Markup
-        The table, in a box that scrolls where it is too wide for the page.
-    """
+    """Return a table, whose first column names the rows."""
     rows = list(rows)
     numeric = [all(map(_is_number, column)) for column in zip(*rows, strict=True)]
     head = "".join(
@@ -88,20 +61,7 @@ def _is_number(value: Any) -> bool:
 
 
 def make_figure(picture: str, caption: str) -> Markup:
-    """Return a picture with a caption.
-
-    Parameters
-    ----------
-    picture : str
-        SVG.
-    caption : str
-        What it shows.
-
-    Returns
-    -------
-    Markup
-        The figure.
-    """
+    """Return a picture with a caption."""
     return Markup(
         f'<figure><div class="wide">{picture}</div>\n'
         f"<figcaption>{escape_html(caption)}</figcaption></figure>\n"
@@ -109,49 +69,16 @@ def make_figure(picture: str, caption: str) -> Markup:
 
 
 def make_paragraph(words: str) -> Markup:
-    """Return a paragraph.
-
-    Parameters
-    ----------
-    words : str
-        Its words.
-
-    Returns
-    -------
-    Markup
-        The paragraph.
-    """
+    """Return a paragraph."""
     return Markup(f"<p>{escape_html(words)}</p>\n")
 
 
 def join_markup(*parts: str) -> Markup:
-    """Return pieces of HTML one after the other.
-
-    Parameters
-    ----------
-    *parts : str
-        The pieces, already escaped.
-
-    Returns
-    -------
-    Markup
-        All of them.
-    """
+    """Return pieces of HTML one after the other."""
     return Markup("".join(parts))
 
 
 def make_bar(shares: Sequence[float]) -> Markup:
-    """Return a bar that is divided into shares; the words beside it say the same.
-
-    Parameters
-    ----------
-    shares : sequence of float
-        Parts of one.
-
-    Returns
-    -------
-    Markup
-        The bar.
-    """
+    """Return a bar that is divided into shares; the words beside it say the same."""
     parts = "".join(f'<i style="flex-grow:{share:.4f}"></i>' for share in shares)
     return Markup(f'<span class="bar" aria-hidden="true">{parts}</span>')

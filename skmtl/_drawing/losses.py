@@ -16,18 +16,7 @@ Array = NDArray[np.float64]
 
 
 def make_panel_grid(n_tasks: int) -> tuple[int, int]:
-    """Return numbers of rows and columns, with few empty places.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    tuple of int
-        Rows and columns.
-    """
+    """Return numbers of rows and columns, with few empty places."""
     if n_tasks <= N_LARGE:
         columns = [min(n_tasks, 3)]
     else:
@@ -37,18 +26,7 @@ def make_panel_grid(n_tasks: int) -> tuple[int, int]:
 
 
 def choose_losses_size(n_tasks: int) -> tuple[float, float]:
-    """Return the size of a figure of losses.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure of losses."""
     n_rows, n_columns = make_panel_grid(n_tasks)
     width, height = (3.0, 2.1) if n_tasks <= N_LARGE else (1.75, 1.25)
     return max(width * n_columns, 6.0), height * n_rows + 0.6
@@ -61,26 +39,8 @@ def draw_losses(
     names: Sequence[Any],
     best_epoch: int | None,
 ) -> tuple[list[Any], list[Any]]:
-    """Draw a small picture per task instead of the axes.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Whose place to take.
-    train, valid : ndarray of shape (n_epochs, n_tasks)
-        Losses; NaN where there is none.
-    names : sequence
-        Names of the tasks.
-    best_epoch : int or None
-        The epoch to mark, counted from one.
-
-    Returns
-    -------
-    axes : list of matplotlib.axes.Axes
-        One per task.
-    lines : list of matplotlib.lines.Line2D
-        Those of training, then, where there are any, those of validation.
-    """
+    """Draw a small picture per task instead of the axes."""
+    # train, valid of shape (n_epochs, n_tasks).
     n_rows, n_columns = make_panel_grid(len(names))
     small = len(names) > N_LARGE
     spec = find_place(ax, n_rows + 1, n_columns, [0.25, *[1] * n_rows])

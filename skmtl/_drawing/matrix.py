@@ -21,18 +21,7 @@ Array = NDArray[np.float64]
 
 
 def choose_affinity_size(n_tasks: int) -> tuple[float, float]:
-    """Return the size of a figure of a matrix between tasks.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure of a matrix between tasks."""
     cell = 0.45 if n_tasks <= N_WRITTEN else 0.22  # room for numbers, or for names
     side = max(3.2, min(cell * n_tasks, 24.0))
     return side + 3.0, side + 2.0
@@ -46,34 +35,9 @@ def draw_affinity(
     label: str,
     cmap: str = "RdBu",
 ) -> tuple[Any, list[Any], list[Any]]:
-    """Draw what each task, a row, is for each task, a column; hidden on the diagonal.
-
-    Negative cells bear a minus sign, so that colours are not needed to tell them.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw.
-    affinity : ndarray of shape (n_tasks, n_tasks)
-        Values in the order to show; NaN is left grey.
-    names : sequence of str
-        Names of the tasks in that order.
-    blocks : sequence of int
-        Sizes of groups of tasks, in that order, to put frames around.
-    label : str
-        What the values are.
-    cmap : str, default="RdBu"
-        Colours from the lowest to the highest value; zero is in the middle.
-
-    Returns
-    -------
-    image : matplotlib.image.AxesImage
-        The heat map.
-    texts : list of matplotlib.text.Text
-        Values of the cells, of up to 12 tasks.
-    frames : list of matplotlib.patches.Rectangle
-        Frames around groups of two or more.
-    """
+    """Draw a matrix of tasks by tasks, with the diagonal hidden."""
+    # Negative cells bear a minus sign, so that colours are not needed to tell them.
+    # affinity of shape (n_tasks, n_tasks).
     shown = np.ma.masked_invalid(affinity)
     shown[np.diag_indices(len(affinity))] = np.ma.masked
     most = float(np.abs(shown.compressed()).max(initial=0.0))
@@ -113,20 +77,7 @@ def _draw_frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
 
 
 def choose_usage_size(n_tasks: int, n_columns: int) -> tuple[float, float]:
-    """Return the size of a figure of tasks and experts.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-    n_columns : int
-        Number of experts of all members.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure of tasks and experts."""
     cell = 0.45 if n_columns <= N_WRITTEN else 0.25  # room for numbers, or for none
     width = max(2.5, min(cell * n_columns, 20.0))
     return width + 3.0, max(2.5, min(0.2 * n_tasks, 24.0)) + 1.0
@@ -135,26 +86,8 @@ def choose_usage_size(n_tasks: int, n_columns: int) -> tuple[float, float]:
 def draw_usage(
     ax: Any, usage: Array, names: Sequence[str], cmap: str = "Greys"
 ) -> tuple[Any, list[Any]]:
-    """Draw how much each task, a row, reads of each expert, a column.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Where to draw.
-    usage : ndarray of shape (n_estimators, n_tasks, n_experts)
-        Shares between zero and one; experts of members are set apart by lines.
-    names : sequence of str
-        Names of the tasks.
-    cmap : str, default="Greys"
-        Colours from zero to one.
-
-    Returns
-    -------
-    image : matplotlib.image.AxesImage
-        The heat map.
-    texts : list of matplotlib.text.Text
-        Values of the cells, of up to 12 experts of all members.
-    """
+    """Draw how much each task, a row, reads of each expert, a column."""
+    # usage of shape (n_estimators, n_tasks, n_experts).
     n_estimators, _, n_experts = usage.shape
     flat = np.ma.masked_invalid(np.concatenate(list(usage), axis=1))
     image = _draw_heat_map(ax, flat, cmap, (0.0, 1.0), "mean weight of the gate")

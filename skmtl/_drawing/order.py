@@ -11,21 +11,8 @@ from scipy.spatial.distance import squareform
 def order_tasks(
     affinity: NDArray[np.float64], groups: Sequence[Sequence[int]] | None = None
 ) -> list[list[int]]:
-    """Return groups of tasks in the order in which neighbours help each other most.
-
-    Parameters
-    ----------
-    affinity : ndarray of shape (n_tasks, n_tasks)
-        How much the task of the row helps that of the column; NaN counts as no help,
-        and the diagonal for nothing.
-    groups : sequence of sequence of int, default=None
-        Numbers of the tasks of each group; None for a single group.
-
-    Returns
-    -------
-    list of list of int
-        The groups, in order too.
-    """
+    """Return groups of tasks in the order in which neighbours help each other most."""
+    # affinity of shape (n_tasks, n_tasks).
     leaves = _leaves(np.nan_to_num(affinity))
     if groups is None:
         return [leaves]

@@ -16,18 +16,7 @@ N_BARS = 10
 
 
 def choose_reliability_size(n_tasks: int) -> tuple[float, float]:
-    """Return the size of a figure of reliability.
-
-    Parameters
-    ----------
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    tuple of float
-        Width and height in inches.
-    """
+    """Return the size of a figure of reliability."""
     n_rows, n_columns = make_panel_grid(n_tasks)
     side = 2.6 if n_tasks <= N_LARGE else 1.5
     return max(side * n_columns, 5.0), side * n_rows + 0.7
@@ -40,26 +29,9 @@ def draw_reliability(
     y_prob: Sequence[Array],
     names: Sequence[Any],
 ) -> tuple[list[Any], list[Any]]:
-    """Draw a small picture per task instead of the axes.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        Whose place to take.
-    prob_pred, prob_true : sequence of ndarray of shape (n_filled_bins,)
-        Mean predicted probability of each bin, and how often it came true.
-    y_prob : sequence of ndarray of shape (n_labelled,)
-        All predicted probabilities.
-    names : sequence
-        Names of the tasks.
-
-    Returns
-    -------
-    axes : list of matplotlib.axes.Axes
-        One per task.
-    lines : list of matplotlib.lines.Line2D
-        One per task.
-    """
+    """Draw a small picture per task instead of the axes."""
+    # prob_pred, prob_true lists of shape (n_filled_bins,), y_prob lists of shape
+    # (n_labelled,).
     n_rows, n_columns = make_panel_grid(len(names))
     small = len(names) > N_LARGE
     spec = find_place(ax, n_rows + 1, n_columns, [0.2, *[1] * n_rows])

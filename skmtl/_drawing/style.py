@@ -24,13 +24,7 @@ N_LETTERS, SMALLEST, LARGEST = 36, 4.0, 10.0
 
 
 def needs_matplotlib(caller: str) -> None:
-    """Say what to install where matplotlib is missing.
-
-    Parameters
-    ----------
-    caller : str
-        What needs it.
-    """
+    """Say what to install where matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -40,13 +34,7 @@ def needs_matplotlib(caller: str) -> None:
 
 
 def check_axes(ax: Any) -> None:
-    """Refuse what is neither axes nor None.
-
-    Parameters
-    ----------
-    ax : object
-        As given by the user.
-    """
+    """Refuse what is neither axes nor None."""
     from matplotlib.axes import Axes
 
     if ax is not None and not isinstance(ax, Axes):
@@ -57,20 +45,7 @@ def check_axes(ax: Any) -> None:
 
 
 def make_axes(width: float, height: float, *, fill: bool = False) -> Any:
-    """Return axes in a new figure.
-
-    Parameters
-    ----------
-    width, height : float
-        Size of the figure in inches.
-    fill : bool, default=False
-        Whether the axes fill the figure, as for drawings that bring their own margins.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes; texts around them get the room that they need.
-    """
+    """Return axes in a new figure."""
     import matplotlib.pyplot as plt
 
     if fill:
@@ -85,24 +60,7 @@ def find_place(
     heights: list[float],
     widths: list[float] | None = None,
 ) -> Any:
-    """Return a grid for other axes in the place of axes, which hide.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        The axes.
-    n_rows, n_columns : int
-        Shape of the grid.
-    heights : list of float
-        How high the rows are, compared with each other.
-    widths : list of float, default=None
-        How wide the columns are, compared with each other; None for equal ones.
-
-    Returns
-    -------
-    matplotlib.gridspec.GridSpecBase
-        The grid.
-    """
+    """Return a grid for other axes in the place of axes, which hide."""
     ax.set_axis_off()
     spec = ax.get_subplotspec()
     ratios = {"height_ratios": heights, "width_ratios": widths}
@@ -119,44 +77,15 @@ def choose_ink(ax: Any) -> Any:
 
 
 def choose_letter_size(ax: Any, n: int, axis: int) -> float:
-    """Return the size of type, in points, of which n lines fit beside each other.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-        The axes.
-    n : int
-        Number of lines.
-    axis : {0, 1}
-        Whether they are put side by side along the x-axis or the y-axis.
-
-    Returns
-    -------
-    float
-        The size.
-    """
+    """Return the size of type, in points, of which n lines fit beside each other."""
     room = (ax.bbox.width, ax.bbox.height)[axis] / ax.figure.dpi * 72 / max(n, 1)
     return min(max(0.8 * room, SMALLEST), LARGEST)
 
 
 def shorten_names(names: Sequence[Any], n_letters: int = N_LETTERS) -> list[str]:
-    """Return names of one line that are not too long for a picture.
-
-    Long ones lose their middle, for names of many tasks often start or end alike; but
-    no two names become the same.
-
-    Parameters
-    ----------
-    names : sequence
-        Names of tasks.
-    n_letters : int, default=36
-        Number of letters from which a name is shortened.
-
-    Returns
-    -------
-    list of str
-        The names.
-    """
+    """Return names of one line that are not too long for a picture."""
+    # Long ones lose their middle, for names of many tasks often start or end alike; but
+    # no two names become the same.
     full = [escape_text(" ".join(str(name).split())) for name in names]
     cut = [_drop_middle(name, n_letters) for name in full]
     count = Counter(cut)
@@ -171,18 +100,6 @@ def _drop_middle(name: str, n_letters: int) -> str:
 
 
 def label_tasks(axis: Any, positions: Any, names: Sequence[str], **text: Any) -> None:
-    """Name ticks; a dollar sign in a name starts no formula.
-
-    Parameters
-    ----------
-    axis : matplotlib.axis.Axis
-        Where to put the names.
-    positions : array-like
-        Where the tasks are.
-    names : sequence of str
-        Their names.
-    **text : dict
-        Properties of the text.
-    """
+    """Name ticks; a dollar sign in a name starts no formula."""
     axis.set_ticks(positions, names, parse_math=False, **text)
     axis.set_tick_params(length=0, which="both")

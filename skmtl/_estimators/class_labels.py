@@ -18,20 +18,7 @@ CLASS_WEIGHT: list[Any] = [StrOptions({"balanced"}), dict, list, tuple, None]
 
 
 def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | None:
-    """Return one entry per task.
-
-    Parameters
-    ----------
-    class_weight : dict, "balanced", list or None
-        As given by the user: {class: weight} or {task: entry}, or entries of tasks.
-    targets : Targets
-        The tasks.
-
-    Returns
-    -------
-    list or None
-        For each task None, "balanced" or {class: weight}.
-    """
+    """Return one entry per task."""
     if class_weight is None:
         return None
     entries = _read_entries(class_weight, targets)
@@ -53,22 +40,7 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
 
 
 def resolve_class_weight(class_weight: Any, number: int, targets: Targets) -> Any:
-    """Return the class weights of one task, to fit it alone.
-
-    Parameters
-    ----------
-    class_weight : dict, "balanced", list or None
-        As given by the user, and checked.
-    number : int
-        Number of the task.
-    targets : Targets
-        The tasks.
-
-    Returns
-    -------
-    dict, "balanced" or None
-        Without classes that only other tasks have.
-    """
+    """Return the class weights of one task, to fit it alone."""
     if class_weight is None or isinstance(class_weight, str):
         return class_weight
     entry, classes = (
@@ -152,22 +124,7 @@ def _check_labels(entry: dict[Any, Any], labels: list[Any], whose: str) -> None:
 
 
 def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | None:
-    """Return what ``partial_fit`` was told of the classes, as one entry per task.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator.
-    y : object
-        The labels of this call.
-    classes : array-like, list or None
-        As given by the user.
-
-    Returns
-    -------
-    list or None
-        One array per task; None after the first call.
-    """
+    """Return what ``partial_fit`` was told of the classes, as one entry per task."""
     if _asks_for_balance(estimator.class_weight):
         raise ValueError(
             "class_weight='balanced' needs all rows at once, which partial_fit has "
@@ -191,15 +148,7 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
 
 
 def make_class_attributes(estimator: Any, targets: Targets) -> None:
-    """Set ``classes_`` and ``n_classes_``.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator that was fitted.
-    targets : Targets
-        The tasks.
-    """
+    """Set ``classes_`` and ``n_classes_``."""
     single = targets.one_d and targets.classes[0] is not None
     estimator.classes_ = targets.classes[0] if single else list(targets.classes)
     estimator.n_classes_ = targets.n_classes[0] if single else targets.n_classes

@@ -15,13 +15,7 @@ from skmtl._data.training_data import has_label
 
 
 def check_coverage(coverage: Any) -> None:
-    """Refuse what is no share of labels that regions can be asked to hold.
-
-    Parameters
-    ----------
-    coverage : float
-        Share as given by the user.
-    """
+    """Refuse what is no share of labels that regions can be asked to hold."""
     if not isinstance(coverage, Real) or not 0 < float(coverage) < 1:
         raise ValueError(
             "The 'coverage' parameter must be a number strictly between 0 and 1, such "
@@ -87,24 +81,9 @@ class CrossConformal:
         labels: Sequence[NDArray[Any]],
         weight: NDArray[np.float64] | None,
     ) -> Self:
-        """Keep how far out-of-fold predictions are from the labels.
-
-        Parameters
-        ----------
-        targets : Targets
-            The tasks.
-        outputs : Tensor of shape (n_samples, n_outputs)
-            Packed out-of-fold outputs; NaN in rows that have none.
-        labels : sequence of ndarray of shape (n_samples,)
-            Encoded labels of each task.
-        weight : ndarray of shape (n_samples, n_tasks) or None
-            Weights of the labels.
-
-        Returns
-        -------
-        CrossConformal
-            What makes regions for new rows.
-        """
+        """Keep how far out-of-fold predictions are from the labels."""
+        # outputs of shape (n_samples, n_outputs), labels lists of shape (n_samples,),
+        # weight of shape (n_samples, n_tasks).
         scores, levels = [], []
         predicted = ~outputs.isnan().any(dim=1).numpy()
         for t, score in enumerate(_compute_nonconformity(targets, outputs, labels)):
@@ -116,41 +95,15 @@ class CrossConformal:
         return cls(targets, scores, levels)
 
     def quantile(self, task: int, coverage: float) -> float:
-        """Return the largest nonconformity of a region's labels.
-
-        Parameters
-        ----------
-        task : int
-            Number of the task.
-        coverage : float
-            Share of labels that regions shall hold.
-
-        Returns
-        -------
-        float
-            Infinity where there are too few labels.
-        """
+        """Return the largest nonconformity of a region's labels."""
         # Less than rounding: 0.95 of 20 is 19, whatever the product says.
         place = np.searchsorted(self.levels[task], coverage * (1 - 1e-12))
         scores = self.scores[task]
         return float(scores[place]) if place < len(scores) else np.inf
 
     def predict_regions(self, outputs: Tensor, coverage: float) -> list[NDArray[Any]]:
-        """Return the region of each row and task.
-
-        Parameters
-        ----------
-        outputs : Tensor of shape (n_samples, n_outputs)
-            Packed outputs of the model.
-        coverage : float
-            Share of labels that regions shall hold, in (0, 1).
-
-        Returns
-        -------
-        list of ndarray
-            Per task, ends of intervals of shape (n_samples, 2), or of shape
-            (n_samples, n_classes) whether a class belongs to the set.
-        """
+        """Return the region of each row and task."""
+        # outputs of shape (n_samples, n_outputs).
         check_coverage(coverage)
         values = self.targets.predict_values(outputs)
         regions: list[NDArray[Any]] = []

@@ -150,11 +150,9 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         )
 
     def _fit_atomically(self, *data: Any, resume: bool, **options: Any) -> Self:
-        """Fit; where that fails, leave no half-fitted estimator behind.
-
-        Bad input changes nothing. Once training has started, a failure leaves the
-        estimator unfitted, or as it was where it was to learn on.
-        """
+        """Fit; where that fails, leave no half-fitted estimator behind."""
+        # Bad input changes nothing. Once training has started, a failure leaves the
+        # estimator unfitted, or as it was where it was to learn on.
         before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
             processes = resolve_processes(check_accelerator(self.accelerator))

@@ -107,17 +107,6 @@ class Published:
 
 
 def is_fitted_attribute(name: str) -> bool:
-    """Tell whether an attribute is one that a fit sets.
-
-    Parameters
-    ----------
-    name : str
-        Name of the attribute.
-
-    Returns
-    -------
-    bool
-        Whether it is public and ends in an underscore, or kept for predictions.
-    """
+    """Tell whether an attribute is one that a fit sets."""
     private = ("_targets", "_categories", "_oof", "_parts_of_fit", "_label_counts")
     return name in private or (name.endswith("_") and not name.startswith("_"))

@@ -12,18 +12,7 @@ from skmtl.training import Members, MultiTaskModule, MultiTaskNet, use_seed
 
 
 def count_parameters(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
-    """Return the numbers of parameters of every layer, and of all together.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A fitted net.
-
-    Returns
-    -------
-    dict of str to tuple of four int
-        By layer: shared, of single tasks, both, and of separate networks.
-    """
+    """Return the numbers of parameters of every layer, and of all together."""
     module, n_estimators = net.module_, 1
     if isinstance(module, Members):
         n_estimators, module = module.n_estimators, module.member(0)

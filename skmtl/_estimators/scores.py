@@ -19,26 +19,9 @@ def task_scores(
     columns: LabelTable,
     weight: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
-    """Return each task's accuracy or R².
-
-    Parameters
-    ----------
-    targets : Targets
-        The tasks.
-    outputs : Tensor of shape (n_samples, n_outputs)
-        Packed outputs of the model.
-    codes : ndarray of int of shape (n_samples, n_tasks)
-        The classes that it predicts.
-    columns : LabelTable
-        True labels; one that training never saw counts as an error.
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks,)
-        NaN for a task without a label, and for R² of a single label.
-    """
+    """Return each task's accuracy or R²."""
+    # outputs of shape (n_samples, n_outputs), codes of shape (n_samples, n_tasks),
+    # weight of shape (n_samples, n_tasks); returns (n_tasks,).
     predicted = targets.predict_columns(outputs, codes)
     for column, classes, name in zip(
         columns.columns, targets.classes, targets.names, strict=True

@@ -15,21 +15,7 @@ if TYPE_CHECKING:
 
 
 def make_single_task_settings(estimator: Any, number: int) -> Any:
-    """Return an unfitted copy of an estimator, with the settings of one of its tasks.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted multi-task estimator.
-    number : int
-        Number of the task.
-
-    Returns
-    -------
-    estimator
-        What fits the task alone: of its kind, with its class weights, and with what
-        the weighting does to its labels.
-    """
+    """Return an unfitted copy of an estimator with the settings of one task."""
     weighting = estimator.net_.given_weighting
     alone = weighting.alone(number, estimator.task_names_[number])
     settings: dict[str, Any] = {
@@ -45,20 +31,7 @@ def make_single_task_settings(estimator: Any, number: int) -> Any:
 
 
 def share_fitted(estimator: Any, **attributes: Any) -> Any:
-    """Return an estimator with other attributes, which shares all else that is fitted.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted estimator.
-    **attributes : dict
-        Attributes by name.
-
-    Returns
-    -------
-    estimator
-        The other one.
-    """
+    """Return an estimator with other attributes that shares the fitted ones."""
     other = object.__new__(type(estimator))
     other.__dict__.update({**vars(estimator), **attributes})
     return other
@@ -80,25 +53,11 @@ class _TaskView(BaseEstimator):
         return self
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit a model with the settings of ``estimator`` to this one target.
-
-        Tools that refit, such as cross-validation, get a model of the task alone; the
-        multi-task model that this view came from is left as it is.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Inputs.
-        y : array-like of shape (n_samples,)
-            Labels of the task.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
-
-        Returns
-        -------
-        self : object
-            The fitted view.
-        """
+        """Fit a model with the settings of ``estimator`` to this one target."""
+        # Tools that refit, such as cross-validation, get a model of the task alone; the
+        # multi-task model that this view came from is left as it is.
+        # X of shape (n_samples, n_features), y of shape (n_samples,), sample_weight of
+        # shape (n_samples,).
         fitted = clone(self.estimator).fit(X, y, sample_weight=sample_weight)
         if fitted.n_tasks_ != 1:
             raise ValueError(
@@ -107,18 +66,8 @@ class _TaskView(BaseEstimator):
         return self._bound(fitted, 0)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Predict the task's labels.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Labels in the task's own type.
-        """
+        """Predict the task's labels."""
+        # X of shape (n_samples, n_features); returns (n_samples,).
         check_is_fitted(self)
         outputs = self.estimator_._forward(X)
         codes = self.estimator_._predict_codes(outputs)
@@ -193,35 +142,15 @@ class TaskClassifier(ClassifierMixin, _TaskView):
         return self.estimator_._targets.classes[self._number]  # type: ignore[return-value]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Probabilities, in the order of ``classes_``.
-        """
+        """Predict the probability of each class."""
+        # X of shape (n_samples, n_features); returns (n_samples, n_classes).
         check_is_fitted(self)
         outputs = self.estimator_._forward(X)
         return self.estimator_._targets.predict_proba(outputs)[self._number]  # type: ignore[return-value]
 
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
-        """Predict the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            Log-probabilities, in the order of ``classes_``.
-        """
+        """Predict the logarithm of the probability of each class."""
+        # X of shape (n_samples, n_features); returns (n_samples, n_classes).
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 

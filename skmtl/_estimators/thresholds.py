@@ -24,22 +24,9 @@ SCORES = (
 def score_confusions(
     score: str, confusions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return a score of binary predictions for many confusion matrices at once.
-
-    Functions of scikit-learn take one at a time, in milliseconds each.
-
-    Parameters
-    ----------
-    score : str
-        One of `SCORES`.
-    confusions : ndarray of shape (n, 4)
-        Weights of true negatives, false positives, false negatives and true positives.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        The scores, as those of scikit-learn; zero where nothing is to be divided by.
-    """
+    """Return a score of binary predictions for many confusion matrices at once."""
+    # Functions of scikit-learn take one at a time, in milliseconds each.
+    # confusions of shape (n, 4); returns (n,).
     # Products of weights overflow where shares do not.
     tn, fp, fn, tp = (confusions / confusions.max(axis=1, keepdims=True)).T
     # (2, n): what is right, predicted and true, of the first class and of the second
@@ -83,13 +70,7 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def check_threshold_score(score: Any) -> None:
-    """Refuse what names no score of the labels that a binary task predicts.
-
-    Parameters
-    ----------
-    score : str
-        Name as given by the user.
-    """
+    """Refuse what names no score of the labels that a binary task predicts."""
     if not isinstance(score, str) or score not in SCORES:
         raise ValueError(
             "The 'threshold' parameter must be None or the name of a score that "
@@ -104,27 +85,9 @@ def tune_thresholds(
     weight: NDArray[np.float64] | None,
     score: str,
 ) -> NDArray[np.float64]:
-    """Return the probability above which each binary task predicts its second class.
-
-    Parameters
-    ----------
-    targets : Targets
-        The tasks.
-    outputs : Tensor of shape (n_samples, n_outputs)
-        Packed out-of-fold outputs; NaN in rows that have none.
-    labels : sequence of ndarray of shape (n_samples,)
-        Encoded labels of each task.
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels.
-    score : str
-        What to maximise, one of `SCORES`.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks,)
-        NaN where a task is not binary, or has no two classes among the rows that
-        have a label and an out-of-fold output.
-    """
+    """Return the probability above which each binary task predicts its second class."""
+    # outputs of shape (n_samples, n_outputs), labels lists of shape (n_samples,),
+    # weight of shape (n_samples, n_tasks); returns (n_tasks,).
     check_threshold_score(score)
     thresholds = np.full(targets.n_tasks, np.nan)
     for tasks, proba in _second_class(targets, outputs):
@@ -141,22 +104,9 @@ def tune_thresholds(
 def predict_codes(
     targets: Targets, outputs: Tensor, thresholds: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return the predicted class of each task, cut at thresholds where there are any.
-
-    Parameters
-    ----------
-    targets : Targets
-        The tasks.
-    outputs : Tensor of shape (n_samples, n_outputs)
-        Packed outputs of the model.
-    thresholds : ndarray of shape (n_tasks,) or (n_samples, n_tasks)
-        What `tune_thresholds` returns; where NaN, the most probable class counts.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_tasks)
-        Positions among the tasks' classes.
-    """
+    """Return the predicted class of each task, by thresholds where there are any."""
+    # outputs of shape (n_samples, n_outputs), thresholds of shape (n_tasks,) or
+    # (n_samples, n_tasks); returns (n_samples, n_tasks).
     codes = targets.predict_codes(outputs)
     for tasks, proba in _second_class(targets, outputs):
         cuts = thresholds[..., tasks]
@@ -217,10 +167,8 @@ def _count_confusions(
     weight: NDArray[np.float64],
     cuts: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return weights of true and false negatives and positives at each cut.
-
-    Their order is that of (label, prediction): (0, 0), (0, 1), (1, 0), (1, 1).
-    """
+    """Return weights of true and false negatives and positives at each cut."""
+    # Their order is that of (label, prediction): (0, 0), (0, 1), (1, 0), (1, 1).
     n_below = np.searchsorted(cuts, p)  # a row is positive at these cuts
     columns = []
     for code in (0, 1):

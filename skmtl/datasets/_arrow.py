@@ -19,19 +19,7 @@ MOST_LEVELS = 2**16
 
 
 class ArrowRows:
-    """Consecutive rows of a table: row groups of files, or a slice.
-
-    Parameters
-    ----------
-    parts : sequence of FilePart or Slice
-        Where they are.
-    names : list of str
-        Columns to read.
-    dtype : dtype
-        Type to read them as.
-    levels : dict of str to pyarrow.Array
-        Labels of the columns of categories, which are read as positions of labels.
-    """
+    """Consecutive rows of a table: row groups of files, or a slice."""
 
     def __init__(
         self, parts: Sequence[Any], names: list[str], dtype: Any, levels: dict[str, Any]
@@ -70,21 +58,11 @@ class ArrowRows:
 
 @dataclass(frozen=True)
 class FilePart:
-    """A file, or a row group of it.
+    """A file, or a row group of it."""
 
-    Attributes
-    ----------
-    fragment : pyarrow.dataset.Fragment
-        What reads it.
-    schema : pyarrow.Schema
-        Columns of the data set, those of its folders' names included.
-    n_rows : int
-        Number of rows.
-    """
-
-    fragment: Any
-    schema: Any
-    n_rows: int
+    fragment: Any  # What reads it.
+    schema: Any  # Columns of the data set, those of its folders' names included.
+    n_rows: int  # Number of rows.
 
     def batches(self, names: list[str], size: int) -> Iterator[Any]:
         """Yield record batches of some columns, of few rows each."""
@@ -128,19 +106,11 @@ class FilePart:
 
 @dataclass(frozen=True)
 class TableSlice:
-    """Rows of a table that is in memory, or mapped to it.
+    """Rows of a table that is in memory, or mapped to it."""
 
-    Attributes
-    ----------
-    table : pyarrow.Table or datasets.Dataset
-        The table.
-    start, stop : int
-        Which rows.
-    """
-
-    table: Any
-    start: int
-    stop: int
+    table: Any  # The table.
+    start: int  # Which rows.
+    stop: int  # Which rows.
 
     @property
     def n_rows(self) -> int:
@@ -160,15 +130,7 @@ class TableSlice:
 
 
 class ArrowTable:
-    """A table that is open.
-
-    Parameters
-    ----------
-    table : pyarrow.dataset.Dataset, pyarrow.Table or datasets.Dataset
-        The table.
-    schema : pyarrow.Schema
-        Its columns.
-    """
+    """A table that is open."""
 
     def __init__(self, table: Any, schema: Any) -> None:
         self.table = table
@@ -307,26 +269,7 @@ def _regroup_batches(batches: Iterable[Any], size: int) -> Iterator[Any]:
 def make_parts(
     opened: ArrowTable, names: list[str], dtype: Any, levels: dict[str, Any], size: int
 ) -> list[ArrowRows]:
-    """Return pieces of a table, small parts together.
-
-    Parameters
-    ----------
-    opened : ArrowTable
-        The table.
-    names : list of str
-        Columns to read.
-    dtype : dtype
-        Type to read them as.
-    levels : dict of str to pyarrow.Array
-        Labels of the columns of categories.
-    size : int
-        Number of rows that a piece has at least, but the last.
-
-    Returns
-    -------
-    list of Rows
-        The pieces.
-    """
+    """Return pieces of a table, small parts together."""
     groups: list[list[Any]] = [[]]
     n_rows = 0  # of the last group
     for part in opened.parts(size):
@@ -340,20 +283,7 @@ def make_parts(
 
 
 def find_category_columns(schema: Any, names: list[str]) -> list[str]:
-    """Return the columns that hold categories; refuse what holds no numbers either.
-
-    Parameters
-    ----------
-    schema : pyarrow.Schema
-        Columns of the table.
-    names : list of str
-        Those of inputs.
-
-    Returns
-    -------
-    list of str
-        Columns of strings, and those of any type that are encoded as a dictionary.
-    """
+    """Return the columns that hold categories; refuse what holds no numbers either."""
     from pyarrow import types
 
     found = []
@@ -378,20 +308,7 @@ def value_type(kind: Any) -> Any:
 
 
 def choose_dtype(schema: Any, names: list[str]) -> np.dtype[Any]:
-    """Return the type of numbers that all columns of numbers fit in.
-
-    Parameters
-    ----------
-    schema : pyarrow.Schema
-        Columns of the table.
-    names : list of str
-        Those of numbers.
-
-    Returns
-    -------
-    dtype
-        float32 or float64.
-    """
+    """Return the type of numbers that all columns of numbers fit in."""
     from pyarrow import types
 
     kinds = [schema.field(name).type for name in names]

@@ -14,45 +14,23 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Functions:
-    """A hidden layer of ReLUs and one linear read-out of it per task.
+    """A hidden layer of ReLUs and one linear read-out of it per task."""
 
-    Attributes
-    ----------
-    directions : ndarray of shape (n_units, n_features)
-        Unit vectors, the weights of the hidden layer.
-    readout : ndarray of shape (n_tasks, n_units)
-        Weights of the tasks.
-    """
-
+    # (n_units, n_features): Unit vectors, the weights of the hidden layer.
     directions: Array
-    readout: Array
+    readout: Array  # (n_tasks, n_units): Weights of the tasks.
 
     @classmethod
     def draw(
         cls, relation: Array, n_features: int, random_state: RandomState
     ) -> "Functions":
-        """Draw functions whose correlations over normal inputs are given.
-
-        As many uncorrelated functions as there are tasks have hidden units of their
-        own; each task mixes them by its row of the relation's root, so that tasks
-        share hidden units as far as they are related. Directions are orthogonal as far
-        as possible; beyond that, uncorrelated functions lean a little on each other's
-        units.
-
-        Parameters
-        ----------
-        relation : ndarray of shape (n_tasks, n_tasks)
-            Correlations, positive semidefinite.
-        n_features : int
-            Number of inputs.
-        random_state : RandomState
-            Source of the weights.
-
-        Returns
-        -------
-        Functions
-            The functions.
-        """
+        """Draw functions whose correlations over normal inputs are given."""
+        # As many uncorrelated functions as there are tasks have hidden units of their
+        # own; each task mixes them by its row of the relation's root, so that tasks
+        # share hidden units as far as they are related. Directions are orthogonal as
+        # far as possible; beyond that, uncorrelated functions lean a little on each
+        # other's units.
+        # relation of shape (n_tasks, n_tasks).
         n_tasks = len(relation)
         n_units = n_tasks * N_UNITS
         square = (-(-n_units // n_features), n_features, n_features)
@@ -71,18 +49,8 @@ class Functions:
         return cls(directions, mixing @ own)
 
     def __call__(self, X: Array) -> Array:
-        """Return the tasks' values, of mean zero and variance one over normal inputs.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_tasks)
-            The values.
-        """
+        """Return values of mean zero and variance one over normal inputs."""
+        # X of shape (n_samples, n_features); returns (n_samples, n_tasks).
         H = np.maximum(X @ self.directions.T, 0)
         return (H - 1 / np.sqrt(2 * np.pi)) @ self.readout.T
 

@@ -22,24 +22,8 @@ Array = NDArray[np.float64]
 def check_relation(
     n_tasks: int | None, relatedness: float | None, groups: Any, relation: Any
 ) -> Array:
-    """Return the correlations between tasks' functions.
-
-    Parameters
-    ----------
-    n_tasks : int or None
-        Number of tasks.
-    relatedness : float or None
-        Correlation of related tasks.
-    groups : int, sequence or None
-        Which tasks are related.
-    relation : array-like or None
-        The correlations themselves.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_tasks)
-        The correlations, positive semidefinite.
-    """
+    """Return the correlations between tasks' functions."""
+    # Returns (n_tasks, n_tasks).
     if relation is not None:
         if groups is not None or relatedness is not None:
             raise ValueError(
@@ -62,18 +46,8 @@ def check_relation(
 
 
 def related_groups(relation: Array) -> list[list[int]]:
-    """Return the groups of tasks that correlations connect.
-
-    Parameters
-    ----------
-    relation : ndarray of shape (n_tasks, n_tasks)
-        The correlations.
-
-    Returns
-    -------
-    list of list of int
-        Numbers of the tasks of each group, in order.
-    """
+    """Return the groups of tasks that correlations connect."""
+    # relation of shape (n_tasks, n_tasks).
     n_groups, group = connected_components(abs(relation) > TOLERANCE, directed=False)
     return [np.flatnonzero(group == g).tolist() for g in range(n_groups)]
 

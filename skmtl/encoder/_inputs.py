@@ -107,10 +107,8 @@ class TrainingInputs:
 
     @cached_property
     def rows_per_weight(self) -> float:
-        """How many rows a weight of one counts for.
-
-        Weights that are whole numbers say how often rows occur; others have mean one.
-        """
+        """How many rows a weight of one counts for."""
+        # Weights that are whole numbers say how often rows occur; others have mean one.
         w = self.weight
         whole = w is None or (w == w.round()).all()
         return 1.0 if whole else len(self.rows) / w.sum()  # type: ignore[union-attr]
@@ -231,18 +229,8 @@ class TrainingInputs:
 
 
 def largest_numbers(X: Any) -> Array:
-    """Return the largest absolute value of each column or channel, zero without one.
-
-    Parameters
-    ----------
-    X : ndarray or sparse matrix of shape (n_samples, n_features, ...)
-        Inputs, NaN where missing.
-
-    Returns
-    -------
-    ndarray of shape (n_features,)
-        The values.
-    """
+    """Return the largest absolute value of each column or channel, zero without one."""
+    # X of shape (n_samples, n_features, ...); returns (n_features,).
     largest: Array
     if issparse(X):
         largest = np.zeros(X.shape[1])
@@ -256,38 +244,15 @@ def largest_numbers(X: Any) -> Array:
 
 
 def unusual_exponents(largest: Array) -> NDArray[np.int64]:
-    """Return powers of two that bring huge and tiny numbers into [1, 4).
-
-    Parameters
-    ----------
-    largest : ndarray of shape (n_features,)
-        Largest absolute value of each column.
-
-    Returns
-    -------
-    ndarray of int of shape (n_features,)
-        Even exponents of what columns are to be divided by; zero where the largest
-        value is neither huge nor tiny.
-    """
+    """Return powers of two that bring huge and tiny numbers into [1, 4)."""
+    # largest of shape (n_features,); returns (n_features,).
     exponents = np.frexp(largest)[1].astype(np.int64) - 1
     return np.where(np.abs(exponents) > USUAL, exponents - exponents % 2, 0)
 
 
 def scale_columns(X: Any, exponents: NDArray[np.int64]) -> Any:
-    """Multiply columns, or channels of images, by powers of two.
-
-    Parameters
-    ----------
-    X : ndarray or sparse matrix of shape (n_samples, n_features, ...)
-        Inputs.
-    exponents : ndarray of int of shape (n_features,)
-        Exponents of the powers.
-
-    Returns
-    -------
-    ndarray or sparse matrix of the same shape
-        The products; the inputs themselves where no exponent differs from zero.
-    """
+    """Multiply columns, or channels of images, by powers of two."""
+    # X of shape (n_samples, n_features, ...), exponents of shape (n_features,).
     if not exponents.any():
         return X
     if issparse(X):
@@ -298,18 +263,7 @@ def scale_columns(X: Any, exponents: NDArray[np.int64]) -> Any:
 
 
 def sum_entries(X: Any) -> Any:
-    """Return sparse rows with one entry per column, in the order of columns.
-
-    Parameters
-    ----------
-    X : sparse matrix in CSR form
-        Some rows, which may be a view of a table.
-
-    Returns
-    -------
-    sparse matrix in CSR form
-        The rows themselves where they are so, else a copy.
-    """
+    """Return sparse rows with one entry per column, in the order of columns."""
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()

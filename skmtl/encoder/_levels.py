@@ -32,38 +32,17 @@ LOST = 0.5
 
 @dataclass(frozen=True)
 class NumberKinds:
-    """What columns of numbers hold.
+    """What columns of numbers hold."""
 
-    Attributes
-    ----------
-    continuous : ndarray of bool of shape (n_features,)
-        Columns of more than two values without levels, at most 80% of them zeros.
-    columns : ndarray of int of shape (n_levels,)
-        The column of each level of integers.
-    levels : ndarray of shape (n_levels,)
-        Its value.
-    """
-
+    # (n_features,): Columns of more than two values without levels, at most 80% of them
+    # zeros.
     continuous: NDArray[np.bool_]
-    columns: NDArray[np.int64]
-    levels: Array
+    columns: NDArray[np.int64]  # (n_levels,): The column of each level of integers.
+    levels: Array  # (n_levels,): Its value.
 
     @classmethod
     def from_inputs(cls, inputs: TrainingInputs, max_levels: int) -> NumberKinds:
-        """Look at a sample of the rows.
-
-        Parameters
-        ----------
-        inputs : TrainingInputs
-            The rows to train on.
-        max_levels : int
-            Number of values up to which integers have levels; zero for none.
-
-        Returns
-        -------
-        NumberKinds
-            The kinds.
-        """
+        """Look at a sample of the rows."""
         sparse = inputs.nonzero_share < 1 - SPARSE
         looked = np.flatnonzero(~sparse & ~inputs.categorical)
         counts = [_n_distinct(block) for block in inputs.blocks(looked)]
@@ -98,37 +77,18 @@ def _whole_levels(values: Array, share: float) -> Array:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one look at all rows tells of their columns.
+    """What one look at all rows tells of their columns."""
 
-    Attributes
-    ----------
-    missing : ndarray of bool of shape (n_features,)
-        Whether an entry of a column is missing.
-    largest : ndarray of shape (n_features,)
-        Largest absolute value of each column.
-    counts : list of ndarray
-        For each column of categories, rows per code, with their weights; the last
-        entry stands for missing ones.
-    """
-
+    # (n_features,): Whether an entry of a column is missing.
     missing: NDArray[np.bool_]
-    largest: Array
+    largest: Array  # (n_features,): Largest absolute value of each column.
+    # For each column of categories, rows per code, with their weights; the last entry
+    # stands for missing ones.
     counts: list[Array]
 
     @classmethod
     def from_inputs(cls, inputs: TrainingInputs) -> Survey:
-        """Look at all rows.
-
-        Parameters
-        ----------
-        inputs : TrainingInputs
-            The rows to train on.
-
-        Returns
-        -------
-        Survey
-            What they tell.
-        """
+        """Look at all rows."""
         columns = np.flatnonzero(inputs.categorical)
         missing = np.zeros(inputs.shape[0], dtype=bool)
         largest = np.zeros(inputs.shape[0])
@@ -148,25 +108,15 @@ class Survey:
 
 @dataclass(frozen=True)
 class FrequentCategories:
-    """Which categories of columns count, and how networks read them.
+    """Which categories of columns count, and how networks read them."""
 
-    Attributes
-    ----------
-    columns : ndarray of int of shape (n_columns,)
-        Columns of categories.
-    frequent : list of ndarray of bool
-        For each of them, which codes have rows enough; the last entry stands for
-        missing ones, and the first, for unknown ones, does not count.
-    embedded : ndarray of bool of shape (n_columns,)
-        Whether an embedding reads a column, not zeros and ones.
-    least : ndarray of shape (n_columns,)
-        Number of rows that is enough.
-    """
-
-    columns: NDArray[np.int64]
+    columns: NDArray[np.int64]  # (n_columns,): Columns of categories.
+    # For each of them, which codes have rows enough; the last entry stands for missing
+    # ones, and the first, for unknown ones, does not count.
     frequent: list[NDArray[np.bool_]]
+    # (n_columns,): Whether an embedding reads a column, not zeros and ones.
     embedded: NDArray[np.bool_]
-    least: Array
+    least: Array  # (n_columns,): Number of rows that is enough.
 
     @classmethod
     def from_inputs(
@@ -176,24 +126,7 @@ class FrequentCategories:
         categories: str,
         min_frequency: str | float,
     ) -> FrequentCategories:
-        """Choose by the rows of categories.
-
-        Parameters
-        ----------
-        inputs : TrainingInputs
-            The rows to train on.
-        counts : list of ndarray
-            Rows per code of each column of categories.
-        categories : {"auto", "embed", "one_hot"}
-            How to read columns; "auto" embeds those of many categories.
-        min_frequency : "auto", int or float
-            Rows that a category needs to count, or their share.
-
-        Returns
-        -------
-        FrequentCategories
-            The choice.
-        """
+        """Choose by the rows of categories."""
         one_hot = least_rows(min_frequency, inputs.n)
         embedded = least_rows(min_frequency, inputs.n, EMBEDDED_ROWS)
         if categories == "auto":
@@ -219,15 +152,7 @@ class FrequentCategories:
         return CategoryCodes(self.columns[some], frequent) if len(some) else None
 
     def warn_of_lost(self, counts: list[Array], names: Mapping[int, Any]) -> None:
-        """Warn of columns most of whose rows have rare categories.
-
-        Parameters
-        ----------
-        counts : list of ndarray
-            Rows per code of each column of categories.
-        names : dict of int to object
-            Names of these columns.
-        """
+        """Warn of columns most of whose rows have rare categories."""
         parts = zip(self.columns, counts, self.frequent, self.least, strict=True)
         for column, count, frequent, least in parts:
             share = 1 - count[1:][frequent[1:]].sum() / count[1:].sum()
@@ -242,39 +167,17 @@ class FrequentCategories:
 
 
 def least_rows(min_frequency: str | float, n: float, most: float = 10) -> float:
-    """Return how many rows a category needs to count.
-
-    Parameters
-    ----------
-    min_frequency : "auto", int or float
-        Number of rows, or their share; "auto" is max(2, n / 200), bounded.
-    n : float
-        Number of rows.
-    most : float, default=10
-        Bound of "auto".
-
-    Returns
-    -------
-    float
-        Number of rows.
-    """
+    """Return how many rows a category needs to count."""
     if isinstance(min_frequency, str):
         return min(most, max(2, n / 200))
     return min_frequency if isinstance(min_frequency, Integral) else min_frequency * n
 
 
 class OneHot(nn.Module):
-    """Zeros, and ones where a column has one of its levels.
+    """Zeros, and ones where a column has one of its levels."""
 
-    Parameters
-    ----------
-    columns : ndarray of int of shape (n_levels,)
-        The column of each level.
-    levels : ndarray of shape (n_levels,)
-        Its value, a whole number; ``MISSING`` stands for NaN.
-    """
-
-    columns: Tensor
+    columns: Tensor  # (n_levels,): The column of each level.
+    # (n_levels,): Its value, a whole number; ``MISSING`` stands for NaN.
     levels: Tensor
 
     def __init__(self, columns: NDArray[np.int64], levels: Array) -> None:
@@ -286,21 +189,7 @@ class OneHot(nn.Module):
     def from_codes(
         cls, columns: NDArray[np.int64], frequent: list[NDArray[np.bool_]]
     ) -> OneHot:
-        """Return the layer for the codes of categories.
-
-        Parameters
-        ----------
-        columns : ndarray of int
-            Which columns hold categories.
-        frequent : list of ndarray of bool
-            For each of them, which codes count; the last entry stands for missing
-            ones, and the first, for unknown ones, is left out.
-
-        Returns
-        -------
-        OneHot
-            The layer.
-        """
+        """Return the layer for the codes of categories."""
         codes = [np.flatnonzero(f[1:]) + 1.0 for f in frequent]
         for code, f in zip(codes, frequent, strict=True):
             code[code == len(f) - 1] = MISSING
@@ -313,20 +202,12 @@ class OneHot(nn.Module):
 
 
 class CategoryCodes(nn.Module):
-    """Number the categories of all columns without a gap.
+    """Number the categories of all columns without a gap."""
 
-    Each column has a number for unknown and rare categories, which come first, one for
-    each category that counts, and one for missing ones where these do.
+    # Each column has a number for unknown and rare categories, which come first, one
+    # for each category that counts, and one for missing ones where these do.
 
-    Parameters
-    ----------
-    columns : ndarray of int
-        Which columns hold categories.
-    frequent : list of ndarray of bool
-        For each of them, which codes count; the last entry stands for missing ones.
-    """
-
-    columns: Tensor
+    columns: Tensor  # Which columns hold categories.
     starts: Tensor
     missing: Tensor
     numbers: Tensor

@@ -227,10 +227,8 @@ def dense(n_copies: int, fan_in: int, width: int, spec: Any) -> list[nn.Module]:
 
 
 def norm_and_activation(n_copies: int, width: int, spec: Any) -> list[nn.Module]:
-    """Return what follows a product with weights.
-
-    Nothing of it works in place, which hooks on modules cannot follow.
-    """
+    """Return what follows a product with weights."""
+    # Nothing of it works in place, which hooks on modules cannot follow.
     norm = [] if spec.norm is None else [NORMS[spec.norm](n_copies, width)]
     return [*norm, ACTIVATIONS[spec.activation]()]
 

@@ -50,10 +50,8 @@ class PBLD(Embedding):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Map (n, n_features), or such of every copy, to their embeddings.
-
-        Embeddings have shape (n_copies, n, n_features, dim).
-        """
+        """Map (n, n_features), or such of every copy, to their embeddings."""
+        # Embeddings have shape (n_copies, n, n_features, dim).
         turn = 2 * math.pi
         v = torch.addcmul(turn * self.phase, turn * self.frequency, X.mT.unsqueeze(-2))
         waves = v.cos().flatten(0, 1)  # (copies x features, frequencies, n)

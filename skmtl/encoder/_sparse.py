@@ -34,25 +34,17 @@ MOST_LINEAR = 2**24
 
 
 class SparseColumns(nn.Module):
-    """Write the sparse columns of rows as positions and scaled values.
+    """Write the sparse columns of rows as positions and scaled values."""
 
-    An entry is divided by the root mean square of the entries of its column, kept in
-    [-5, 5], and multiplied by the weight of the column.
+    # An entry is divided by the root mean square of the entries of its column, kept in
+    # [-5, 5], and multiplied by the weight of the column.
+    # scale (n_columns,): Root mean square of entries, and weight, of each column that
+    # has a position.
+    # weight (n_columns,): Root mean square of entries, and weight, of each column that
+    # has a position.
 
-    Parameters
-    ----------
-    columns : ndarray of int of shape (n_columns,)
-        Which columns of the raw inputs have a position.
-    rest : ndarray of int
-        Which are read as those of a dense table.
-    scale, weight : ndarray of shape (n_columns,)
-        Root mean square of entries, and weight, of each column that has a position.
-    n_features : int
-        Number of columns of the raw inputs.
-    """
-
-    columns: Tensor
-    rest: Tensor
+    columns: Tensor  # (n_columns,): Which columns of the raw inputs have a position.
+    rest: Tensor  # Which are read as those of a dense table.
     inverse: Tensor
     factor: Tensor
 
@@ -77,19 +69,8 @@ class SparseColumns(nn.Module):
         self.register_buffer("factor", torch.from_numpy(weight))
 
     def pack(self, X: Any) -> NDArray[Any]:
-        """Return sparse rows as ``[rest | positions | values]``, filled up with zeros.
-
-        Parameters
-        ----------
-        X : sparse matrix in CSR form of shape (n, n_features)
-            Some rows.
-
-        Returns
-        -------
-        ndarray of shape (n, n_rest + 2 m)
-            m is the largest number of entries of a row, or one more: the width is never
-            ``n_features``, which tells packed rows from dense ones.
-        """
+        """Return sparse rows as ``[rest | positions | values]``, padded with zeros."""
+        # X of shape (n, n_features); returns (n, n_rest + 2 m).
         X = sum_entries(X)
         n, r = X.shape[0], self.n_rest
         position = self.positions[X.indices]
@@ -178,10 +159,8 @@ def _least_rows(min_frequency: str | float, n: float) -> float:
 
 
 def _sums(inputs: TrainingInputs) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Return rows with entries, sums of squares, and which columns must be dense.
-
-    Those are columns with missing entries, and with huge or tiny ones.
-    """
+    """Return rows with entries, sums of squares, and which columns must be dense."""
+    # Those are columns with missing entries, and with huge or tiny ones.
     n_features = inputs.shape[0]
     counts, squares, largest = np.zeros((3, n_features))
     missing = np.zeros(n_features, dtype=bool)
@@ -215,21 +194,9 @@ def _largest_singular_value(inputs: TrainingInputs, columns: SparseColumns) -> f
 
 
 class SparseInputs(nn.Module):
-    """Turn sparse columns into a few features for networks, and add a linear model.
+    """Turn sparse columns into a few features for networks, and add a linear model."""
 
-    Both start at zero, so that a column adds nothing before it is met in training.
-
-    Parameters
-    ----------
-    n_dense : int
-        Number of columns before positions and values, which networks read as they are.
-    n_columns : int
-        Number of sparse columns.
-    n_outputs : int
-        Number of outputs of the model.
-    n_networks : int, default=1
-        Number of networks that share nothing, each of which gets features of its own.
-    """
+    # Both start at zero, so that a column adds nothing before it is met in training.
 
     def __init__(
         self, n_dense: int, n_columns: int, n_outputs: int, n_networks: int = 1
@@ -242,11 +209,9 @@ class SparseInputs(nn.Module):
         self.linear = nn.Parameter(torch.zeros(n_columns, n_linear))
 
     def forward(self, X: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map (n, n_dense + 2 m) to inputs of networks, and what outputs get added.
-
-        Inputs have shape (n, n_dense + 32), or (n_networks, n, n_dense + 32). Where
-        parameters have an axis of members, so have both, and X may have it.
-        """
+        """Map (n, n_dense + 2 m) to inputs of networks, and what outputs get added."""
+        # Inputs have shape (n, n_dense + 32), or (n_networks, n, n_dense + 32). Where
+        # parameters have an axis of members, so have both, and X may have it.
         dense, packed = X[..., : self.n_dense], X[..., self.n_dense :]
         positions, values = packed.chunk(2, dim=-1)
         weights = self.features, self.linear

@@ -15,25 +15,12 @@ Dims = tuple[int | None, ...]
 def sparse_product(
     positions: Tensor, values: Tensor, weights: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """Multiply sparse rows with weights, at a cost that grows with the non-zeros.
-
-    Anything that can be written as pairs of a column and a value may be given: text,
-    and one-hot encoded categories, each of which is one pair (the first column of its
-    block plus its code, and 1.0) that `torch.cat` appends to the others.
-
-    Parameters
-    ----------
-    positions, values : Tensor of shape (n, m) or (n_copies, n, m)
-        Columns of the entries of each row, and these; entries of zero do not count, so
-        that they fill up rows with fewer.
-    weights : tuple of Tensor of shape ([n_copies,] n_columns, width)
-        Weights, whose first axis is that of the networks where there is one.
-
-    Returns
-    -------
-    tuple of Tensor of shape (n, width) or (n_copies, n, width)
-        The products, one for each tensor of weights.
-    """
+    """Multiply sparse rows with weights, at a cost that grows with the non-zeros."""
+    # Anything that can be written as pairs of a column and a value may be given: text,
+    # and one-hot encoded categories, each of which is one pair (the first column of its
+    # block plus its code, and 1.0) that `torch.cat` appends to the others.
+    # positions, values of shape (n, m) or (n_copies, n, m), weights lists of shape
+    # ([n_copies,] n_columns, width); returns lists (n, width) or (n_copies, n, width).
     if torch.compiler.is_compiling():  # or exporting
         return _multiply_dense(positions, values, weights)
     if weights[0].ndim == 2:
@@ -149,15 +136,10 @@ def _map_product(
 
 
 class _Bags:
-    """The entries of sparse rows, one after the other.
+    """The entries of sparse rows, one after the other."""
 
-    Parameters
-    ----------
-    positions, values : Tensor of shape (k, n, m)
-        Columns of entries, and these.
-    n_columns : int
-        Number of columns.
-    """
+    # positions (k, n, m): Columns of entries, and these.
+    # values (k, n, m): Columns of entries, and these.
 
     def __init__(self, positions: Tensor, values: Tensor, n_columns: int) -> None:
         self.shape = k, n, m = positions.shape

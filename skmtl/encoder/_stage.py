@@ -39,14 +39,9 @@ UNUSUAL = 80
 
 
 class Scaler(InputStage):
-    """Base class of what scales columns of numbers, after bringing them near one.
+    """Base class of what scales columns of numbers, after bringing them near one."""
 
-    Parameters
-    ----------
-    exponents : ndarray of int of shape (n_features, ...)
-        Even powers of two that inputs are divided by; zero for most.
-    """
-
+    # (n_features, ...): Even powers of two that inputs are divided by; zero for most.
     exponents: Tensor | None
 
     def __init__(self, exponents: NDArray[np.int64]) -> None:
@@ -64,15 +59,11 @@ class Scaler(InputStage):
 
 
 class Standardization(Scaler):
-    """Subtract, divide and keep within bounds.
+    """Subtract, divide and keep within bounds."""
 
-    Parameters
-    ----------
-    center, scale : ndarray of shape (n_features,)
-        What is subtracted, and what the rest is divided by.
-    exponents : ndarray of int of shape (n_features,)
-        Powers of two that inputs are divided by before.
-    """
+    # center (n_features,): What is subtracted, and what the rest is divided by.
+    # scale (n_features,): What is subtracted, and what the rest is divided by.
+    # exponents (n_features,): Powers of two that inputs are divided by before.
 
     offset: Tensor | None
     factor: Tensor
@@ -98,20 +89,14 @@ class Standardization(Scaler):
 
 
 class QuantileToNormal(Scaler):
-    """Give columns a normal distribution by their ranks, as `QuantileTransformer` does.
+    """Map columns to a normal distribution, as `QuantileTransformer` does."""
 
-    Unlike there, rows that share the smallest or the largest number of a column are
-    not moved to the ends of the distribution, but to the middle of their ranks.
-
-    Parameters
-    ----------
-    quantiles : ndarray of shape (n_features, n_quantiles)
-        Quantiles of each column at equal steps.
-    exponents : ndarray of int of shape (n_features,)
-        Powers of two that inputs are divided by before.
-    """
+    # Unlike there, rows that share the smallest or the largest number of a column are
+    # not moved to the ends of the distribution, but to the middle of their ranks.
+    # exponents (n_features,): Powers of two that inputs are divided by before.
 
     offset: Tensor
+    # (n_features, n_quantiles): Quantiles of each column at equal steps.
     quantiles: Tensor
     ranks: Tensor
 
@@ -147,46 +132,19 @@ class QuantileToNormal(Scaler):
 
 
 class TableStage(InputStage):
-    """Fill, scale and order the columns of a table.
+    """Fill, scale and order the columns of a table."""
 
-    Returns ``[numbers | indicators of missing ones | levels as zeros and ones | numbers
-    of categories]``, and after them positions and values of sparse columns.
+    # Returns `[numbers | indicators of missing ones | levels as zeros and ones |
+    # numbers of categories]`, and after them positions and values of sparse columns.
+    # shape: Shape of one sample after it.
+    # n_numbers: Number of columns of numbers and indicators.
 
-    Parameters
-    ----------
-    scaler : InputStage or None
-        Scales the columns of numbers.
-    numeric : ndarray of int
-        Which columns are numbers.
-    in_order : bool
-        Whether these are all columns in their order.
-    n_continuous : int
-        How many of them are continuous.
-    fill : ndarray of shape (n_numeric,) or None
-        What stands for missing numbers; None where none may be missing.
-    flagged : ndarray of int
-        Columns of numbers that get an indicator.
-    levels : list of OneHot
-        Make zeros and ones of levels.
-    codes : CategoryCodes or None
-        Numbers categories.
-    code_columns : ndarray of int
-        Columns of the raw inputs that hold categories or levels.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape of one sample after it.
-    n_numbers : int
-        Number of columns of numbers and indicators.
-    sparse : SparseColumns or None
-        What reads wide sparse inputs; all else is then of the columns that it leaves.
-    """
-
+    # What reads wide sparse inputs; all else is then of the columns that it leaves.
     sparse: SparseColumns | None
-    numeric: Tensor | None
+    numeric: Tensor | None  # Which columns are numbers.
+    # (n_numeric,): What stands for missing numbers; None where none may be missing.
     fill: Tensor | None
-    flagged: Tensor | None
+    flagged: Tensor | None  # Columns of numbers that get an indicator.
     held: Tensor | None
 
     def __init__(
@@ -266,31 +224,7 @@ def fit_table(
     min_frequency: str | float,
     continuous_first: bool,
 ) -> TableStage | None:
-    """Learn the first stage of a table.
-
-    Parameters
-    ----------
-    inputs : TrainingInputs
-        The rows to train on.
-    scale : {"standard", "robust", "quantile"} or None
-        How to scale columns of numbers.
-    impute : bool
-        Whether inputs may be missing.
-    max_levels : int
-        Number of values up to which integers are levels too.
-    categories : {"auto", "embed", "one_hot"}
-        Whether categories become numbers, for an embedding, or zeros and ones; "auto"
-        numbers those of columns of many.
-    min_frequency : "auto", int or float
-        Rows that a category needs to count, or their share.
-    continuous_first : bool
-        Whether continuous numbers come before others.
-
-    Returns
-    -------
-    TableStage or None
-        The stage; None where there is nothing to do.
-    """
+    """Learn the first stage of a table."""
     settings = scale, impute, max_levels, categories, min_frequency, continuous_first
     sparse = fit_sparse(inputs, min_frequency)
     if sparse is None:
@@ -370,18 +304,7 @@ def _nothing_to_learn(least: float) -> ValueError:
 
 
 def fit_images(inputs: TrainingInputs) -> Standardization:
-    """Learn to scale each channel of images to mean 0 and variance 1.
-
-    Parameters
-    ----------
-    inputs : TrainingInputs
-        The rows to train on.
-
-    Returns
-    -------
-    Standardization
-        The stage.
-    """
+    """Learn to scale each channel of images to mean 0 and variance 1."""
     scaler, largest = StandardScaler(), np.zeros(inputs.shape[0])
     for X, _ in inputs.chunks():
         largest = np.maximum(largest, largest_numbers(X))
@@ -475,11 +398,9 @@ def _split_columns(
 
 
 def _offset(center: Array, scale: Array) -> tuple[bool, Array]:
-    """Return whether float32 cannot hold the inputs, and what to subtract first.
-
-    What is subtracted from columns far from zero is a number that float32 holds, so
-    that the rest of their center stays exact too.
-    """
+    """Return whether float32 cannot hold the inputs, and what to subtract first."""
+    # What is subtracted from columns far from zero is a number that float32 holds, so
+    # that the rest of their center stays exact too.
     far = np.abs(center) > FAR * scale
     rounded = center.clip(-LARGE, LARGE).astype(np.float32)
     return bool((far | (scale > LARGE)).any()), np.where(far, rounded, 0.0)

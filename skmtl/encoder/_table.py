@@ -25,11 +25,10 @@ MOST_WEIGHTS = 2**20
 
 
 class TableEncoder(Encoder):
-    """Base class of encoders that take raw tables.
+    """Base class of encoders that take raw tables."""
 
-    They have the parameters that are declared here, and begin their networks with
-    ``stem``.
-    """
+    # They have the parameters that are declared here, and begin their networks with
+    # `stem`.
 
     input_ndim = 2
     takes_categories = True
@@ -148,40 +147,16 @@ class TableEncoder(Encoder):
 
 
 class Embedding(nn.Module):
-    """Base class of embeddings of columns of numbers.
+    """Base class of embeddings of columns of numbers."""
 
-    Maps (n, n_features) to (n_copies, n, n_features, dim).
+    # Maps (n, n_features) to (n_copies, n, n_features, dim).
 
-    Attributes
-    ----------
-    dim : int
-        Width of the embedding of each column.
-    beside : bool
-        Whether networks also read the columns as they are.
-    """
-
-    dim: int
-    beside: bool = False
+    dim: int  # Width of the embedding of each column.
+    beside: bool = False  # Whether networks also read the columns as they are.
 
 
 class Stem(nn.Module):
-    """Embed the columns of a table that are not read as they are.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    n_read : int
-        Number of columns before those of categories.
-    n_embedded : int
-        How many of them, which come first, are embedded.
-    numbers : Embedding or None
-        Embeds them.
-    categories : StackedEmbedding or None
-        Embeds the numbers of categories in the last columns.
-    sizes : tuple of int
-        How many numbers each of these columns has.
-    """
+    """Embed the columns of a table that are not read as they are."""
 
     few: Tensor
     shift: Tensor
@@ -218,10 +193,8 @@ class Stem(nn.Module):
         self.register_buffer("shift", shift, False)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Map (n, n_inputs) to (n_copies, n, width), or (n, width) of one copy.
-
-        Copies may have inputs of their own, (n_copies, n, n_inputs).
-        """
+        """Map (n, n_inputs) to (n_copies, n, width), or (n, width) of one copy."""
+        # Copies may have inputs of their own, (n_copies, n, n_inputs).
         parts = []
         if self.numbers is not None:
             parts.append(self.numbers(X[..., : self.n_embedded]).flatten(2))
@@ -240,10 +213,8 @@ class Stem(nn.Module):
         return torch.cat([part.mT for part in parts], dim=1).mT
 
     def one_hot(self, X: Tensor) -> Tensor:
-        """Return numbers as they are, and columns of few categories as zeros and ones.
-
-        Those of many would cost more than all else.
-        """
+        """Return numbers as they are, and columns of few categories one-hot encoded."""
+        # Those of many would cost more than all else.
         if self.categories is None:
             return X
         numbers, codes = X[:, : self.n_read], X[:, self.n_read :]

@@ -24,17 +24,7 @@ Array = NDArray[np.float64]
 
 
 def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
-    """Refuse weights that no tasks can have.
-
-    Parameters
-    ----------
-    adjacency : array-like
-        The weights.
-    signed : bool
-        Whether they may be negative.
-    parameter : str
-        What gives them, such as "The 'adjacency' parameter of TaskGraph".
-    """
+    """Refuse weights that no tasks can have."""
     try:
         if np.iscomplexobj(adjacency):
             raise TypeError("complex numbers have no order")
@@ -62,22 +52,8 @@ def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
 
 
 def read_adjacency(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
-    """Return weights that a user gives, in the order of the tasks.
-
-    Parameters
-    ----------
-    adjacency : array-like of shape (n_tasks, n_tasks)
-        The weights; a DataFrame names its rows and columns by tasks.
-    names : sequence
-        Names of the tasks.
-    parameter : str
-        What gives them.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_tasks)
-        The weights.
-    """
+    """Return weights that a user gives, in the order of the tasks."""
+    # adjacency of shape (n_tasks, n_tasks); returns (n_tasks, n_tasks).
     A = np.array(adjacency, dtype=np.float64)
     if len(A) != len(names):
         raise ValueError(
@@ -103,28 +79,8 @@ def estimate_adjacency(
     parameter: str,
     threshold: float = 0.4,
 ) -> Array:
-    """Return weights from -1 to 1 that labels tell, over rows where both are there.
-
-    Parameters
-    ----------
-    method : {"correlation", "cooccurrence", "kl", "mutual_information"}
-        What they are made of.
-    names : sequence
-        Names of the tasks.
-    classes : sequence of ndarray or None
-        Classes of each task, None for numbers.
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or numbers (NaN where missing).
-    parameter : str
-        What asks for them.
-    threshold : float, default=0.4
-        Least conditional probability of what "cooccurrence" joins.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_tasks)
-        The weights, zero on the diagonal and for pairs that no row tells of.
-    """
+    """Return weights from -1 to 1 that labels tell, over rows where both are there."""
+    # labels lists of shape (n_samples,); returns (n_tasks, n_tasks).
     check_method(method, names, classes, parameter)
     n_classes = np.array([0 if c is None else len(c) for c in classes])
     value, n_rows = measure_dependence(labels, n_classes.tolist(), method)
@@ -173,22 +129,8 @@ def _correct_bias(
 def match_outputs(
     task_of_output: NDArray[np.int64], classes: Sequence[NDArray[Any] | None] | None
 ) -> NDArray[np.bool_]:
-    """Tell which outputs of tasks mean the same.
-
-    Parameters
-    ----------
-    task_of_output : ndarray of int of shape (n_outputs,)
-        The task of each output; those of a task follow each other.
-    classes : sequence of ndarray or None
-        Classes of each task; None where they are not known.
-
-    Returns
-    -------
-    ndarray of bool of shape (n_outputs, n_outputs)
-        Outputs of tasks with one output, which have numbers or two classes, mean the
-        same, and so do those of one class of tasks with the same classes. Where classes
-        are not known, their number counts.
-    """
+    """Tell which outputs of tasks mean the same."""
+    # task_of_output of shape (n_outputs,); returns (n_outputs, n_outputs).
     tasks, first, task, size = np.unique(
         task_of_output, return_index=True, return_inverse=True, return_counts=True
     )

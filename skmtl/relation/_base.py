@@ -220,19 +220,7 @@ class Relation(Spec):
 
 
 class GraphRelation(Relation):
-    """Base class of relations along a graph between tasks, or between their outputs.
-
-    Attributes
-    ----------
-    adjacency : str or array-like of shape (n_tasks, n_tasks)
-        Weights between tasks, or how to find them.
-    self_loops : bool
-        Whether each task is a neighbour of itself too.
-    normalization : {"sym", "row"} or None
-        How weights are normalised.
-    threshold, neighbor_weight : float
-        What "cooccurrence" makes neighbours of, and gives them.
-    """
+    """Base class of relations along a graph between tasks, or between their outputs."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "normalization": [StrOptions({"sym", "row"}), None],
@@ -240,11 +228,11 @@ class GraphRelation(Relation):
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "neighbor_weight": [Interval(Real, 0, 1, closed="both")],
     }
-    adjacency: Any
-    normalization: str | None
-    self_loops: bool
-    threshold: float
-    neighbor_weight: float
+    adjacency: Any  # (n_tasks, n_tasks): Weights between tasks, or how to find them.
+    normalization: str | None  # How weights are normalised.
+    self_loops: bool  # Whether each task is a neighbour of itself too.
+    threshold: float  # What "cooccurrence" makes neighbours of, and gives them.
+    neighbor_weight: float  # What "cooccurrence" makes neighbours of, and gives them.
     #: Weights between tasks, and the tasks' classes, once these are known.
     weights_: NDArray[np.float64] | None = None
     classes_: Sequence[NDArray[Any] | None] | None = None

@@ -18,21 +18,8 @@ RATE = 10
 
 
 def normalize_adjacency(A: Tensor, normalization: str | None) -> Tensor:
-    """Return weights between nodes divided by sums of their absolute values.
-
-    Parameters
-    ----------
-    A : Tensor of shape (n_nodes, n_nodes)
-        Weights.
-    normalization : {"sym", "row"} or None
-        Whether to divide by the roots of the sums of rows and of columns, by the sums
-        of rows, or not at all.
-
-    Returns
-    -------
-    Tensor of shape (n_nodes, n_nodes)
-        The normalised weights. A node without neighbours keeps zeros.
-    """
+    """Return weights between nodes divided by sums of their absolute values."""
+    # A of shape (n_nodes, n_nodes); returns (n_nodes, n_nodes).
     if normalization is None:
         return A
     rows, columns = (A.abs().sum(dim=i, keepdim=True) for i in (1, 0))
@@ -159,10 +146,8 @@ class NodeWeights(nn.Module):
         return normalize_adjacency(self.start + RATE * self.change, self.normalization)
 
     def forward(self, H: Tensor) -> Tensor:
-        """Return weights (..., n_nodes, n_nodes) for nodes (..., n_nodes, width).
-
-        Rows of attention sum to one, and are zero for a node that sees none.
-        """
+        """Return weights (..., n_nodes, n_nodes) for nodes (..., n_nodes, width)."""
+        # Rows of attention sum to one, and are zero for a node that sees none.
         A = self.between_tasks()
         if A is None:
             scores = self.query(H) @ self.key(H).mT / math.sqrt(KEY_WIDTH)  # type: ignore[misc]
@@ -184,21 +169,7 @@ class _Graph(RelationModule):
 
 
 class FeatureGraph(_Graph):
-    """Graph convolutions over the tasks' features.
-
-    Parameters
-    ----------
-    weights : NodeWeights
-        Weights between tasks.
-    width : int
-        Number of features per sample and task.
-    activation : str
-        Name of what follows each layer.
-    n_layers : int
-        Number of layers.
-    residual, propagate_weight : bool
-        See `GraphLayers`.
-    """
+    """Graph convolutions over the tasks' features."""
 
     def __init__(
         self,
@@ -219,17 +190,7 @@ class FeatureGraph(_Graph):
 
 
 class HeadGraph(_Graph):
-    """Graph convolutions over the weights of heads, without weights of their own.
-
-    Parameters
-    ----------
-    weights : NodeWeights
-        Weights between outputs.
-    n_layers : int
-        Number of layers.
-    residual, propagate_weight : bool
-        See `GraphLayers`.
-    """
+    """Graph convolutions over the weights of heads, without weights of their own."""
 
     def __init__(
         self,
@@ -258,24 +219,10 @@ class HeadGraph(_Graph):
 
 
 class OutputGraph(RelationModule):
-    """Graph convolutions that make the weights of heads.
+    """Graph convolutions that make the weights of heads."""
 
-    Parameters
-    ----------
-    adjacency : Tensor of shape (n_outputs, n_outputs)
-        Normalised weights between outputs.
-    of_task : Tensor of bool of shape (n_tasks, n_outputs)
-        Which outputs each task has.
-    width : int
-        Number of features per output.
-    n_layers : int
-        Number of layers.
-    activation : str
-        Name of what follows each layer but the last.
-    """
-
-    adjacency: Tensor
-    of_task: Tensor
+    adjacency: Tensor  # (n_outputs, n_outputs): Normalised weights between outputs.
+    of_task: Tensor  # (n_tasks, n_outputs): Which outputs each task has.
 
     def __init__(
         self,

@@ -23,21 +23,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ContingencyTables:
-    """Joint tables of the labels of all pairs of tasks, side by side.
+    """Joint tables of the labels of all pairs of tasks, side by side."""
 
-    Every pair counts the rows where both have a label. The levels, which are classes
-    or bins, of all tasks are numbered through.
+    # Every pair counts the rows where both have a label. The levels, which are classes
+    # or bins, of all tasks are numbered through.
 
-    Attributes
-    ----------
-    counts : ndarray of shape (..., n_levels, n_levels)
-        In how many rows a task has the one level and a task the other.
-    sizes : ndarray of int of shape (n_tasks,)
-        Number of levels of each task.
-    """
-
+    # (..., n_levels, n_levels): In how many rows a task has the one level and a task
+    # the other.
     counts: Array
-    sizes: NDArray[np.int64]
+    sizes: NDArray[np.int64]  # (n_tasks,): Number of levels of each task.
 
     @classmethod
     def from_labels(
@@ -46,23 +40,8 @@ class ContingencyTables:
         n_classes: Sequence[int],
         n_bins: int = N_BINS,
     ) -> ContingencyTables:
-        """Count the labels of all pairs of tasks in one product.
-
-        Parameters
-        ----------
-        labels : sequence of ndarray of shape (n_samples,)
-            For each task, codes (negative where missing) or numbers (NaN where
-            missing), which are cut into bins.
-        n_classes : sequence of int
-            Number of classes of each task, zero for numbers.
-        n_bins : int, default=5
-            Number of bins of equal size.
-
-        Returns
-        -------
-        ContingencyTables
-            The tables.
-        """
+        """Count the labels of all pairs of tasks in one product."""
+        # labels lists of shape (n_samples,).
         pairs = list(zip(labels, n_classes, strict=True))
         codes = np.column_stack([z if k else bin_labels(z, n_bins) for z, k in pairs])
         # A class that does not occur leaves its counts at zero.
@@ -106,20 +85,8 @@ class ContingencyTables:
 
 
 def bin_labels(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
-    """Return codes of bins that hold equally many numbers, -1 where NaN.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_samples,)
-        Numbers.
-    n_bins : int
-        Number of bins.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
-        The bins; equal numbers fall into the same one.
-    """
+    """Return codes of bins that hold equally many numbers, -1 where NaN."""
+    # values of shape (n_samples,); returns (n_samples,).
     present = is_present(values)
     if not present.any():
         return np.full(len(values), -1)
@@ -130,22 +97,9 @@ def bin_labels(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
 def encode_one_hot(
     codes: NDArray[Any], sizes: NDArray[np.int64]
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Yield one-hot codes of all tasks, side by side, for some rows at a time.
-
-    Parameters
-    ----------
-    codes : ndarray of int of shape (n_samples, n_tasks)
-        Codes, negative where missing.
-    sizes : ndarray of int of shape (n_tasks,)
-        Number of levels of each task.
-
-    Yields
-    ------
-    rows : slice
-        Which rows.
-    hot : ndarray of shape (n_rows, n_levels)
-        Ones and zeros; a missing label has no one.
-    """
+    """Yield one-hot codes of all tasks, side by side, for some rows at a time."""
+    # codes of shape (n_samples, n_tasks), sizes of shape (n_tasks,); returns hot of
+    # shape (n_rows, n_levels).
     n_levels = int(sizes.sum())
     levels = np.where(codes < 0, n_levels, codes + np.cumsum(sizes) - sizes)
     for start in range(0, len(codes), N_ROWS):
@@ -174,10 +128,8 @@ def compute_mutual_information(joint: ContingencyTables) -> Array:
 
 
 def kl_divergence(joint: ContingencyTables) -> Array:
-    """Return the divergence of each task's labels from each other's, in common rows.
-
-    All tasks must have the same classes.
-    """
+    """Return the divergence of each task's labels from each other's, in common rows."""
+    # All tasks must have the same classes.
     n_tasks, size = len(joint.sizes), int(joint.sizes[0])
     shape = (*joint.margins.shape[:-2], n_tasks, size, n_tasks)
     P = joint.margins.reshape(shape).swapaxes(-1, -2)  # (..., of task, beside, class)
@@ -207,25 +159,12 @@ def compute_cramers_v(joint: ContingencyTables) -> Array:
 def compute_correlation(
     labels: Sequence[NDArray[Any]], n_classes: Sequence[int]
 ) -> Array:
-    """Return how well one label tells the other by least squares, from -1 to 1.
-
-    Of numbers and of two classes, coded 0 and 1, it is Pearson's correlation; of these
-    with several classes the correlation ratio; and of several classes with several
-    Cramér's V, which both have no sign. It is zero where a label does not vary.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or standardised numbers (NaN
-        where missing).
-    n_classes : sequence of int
-        Number of classes of each task, zero for numbers.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_tasks)
-        The correlations.
-    """
+    """Return how well one label tells the other by least squares, from -1 to 1."""
+    # Of numbers and of two classes, coded 0 and 1, it is Pearson's correlation; of
+    # these with several classes the correlation ratio; and of several classes with
+    # several Cramér's V, which both have no sign. It is zero where a label does not
+    # vary.
+    # labels lists of shape (n_samples,); returns (n_tasks, n_tasks).
     simple = [t for t, k in enumerate(n_classes) if k <= 2]
     several = [t for t, k in enumerate(n_classes) if k > 2]
     value = np.zeros((len(n_classes), len(n_classes)))
@@ -243,18 +182,11 @@ def compute_correlation(
 
 @dataclass(frozen=True)
 class _Numbers:
-    """Labels that are numbers, or one of two classes.
+    """Labels that are numbers, or one of two classes."""
 
-    Attributes
-    ----------
-    values : ndarray of shape (n_samples, n_tasks)
-        Numbers or codes, none of them huge; zero where missing.
-    present : ndarray of shape (n_samples, n_tasks)
-        One where there is a label, else zero.
-    """
-
+    # (n_samples, n_tasks): Numbers or codes, none of them huge; zero where missing.
     values: Array
-    present: Array
+    present: Array  # (n_samples, n_tasks): One where there is a label, else zero.
 
     @classmethod
     def from_labels(cls, labels: Sequence[NDArray[Any]]) -> _Numbers:
@@ -306,27 +238,9 @@ def measure_dependence(
     method: str,
     n_bins: int = N_BINS,
 ) -> tuple[Array, Array]:
-    """Estimate how the labels of all pairs of tasks depend on each other.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or standardised numbers (NaN
-        where missing).
-    n_classes : sequence of int
-        Number of classes of each task, zero for numbers.
-    method : {"mutual_information", "kl", "correlation", "cooccurrence"}
-        As in `skmtl.inspection.label_dependence`.
-    n_bins : int, default=5
-        Number of bins of numbers.
-
-    Returns
-    -------
-    value : ndarray of shape (n_tasks, n_tasks)
-        The dependence; NaN where no row tells it.
-    n_rows : ndarray of shape (n_tasks, n_tasks)
-        Number of rows that tell it.
-    """
+    """Estimate how the labels of all pairs of tasks depend on each other."""
+    # labels lists of shape (n_samples,); returns value of shape (n_tasks, n_tasks),
+    # n_rows of shape (n_tasks, n_tasks).
     if method == "correlation":
         M = np.column_stack([is_present(z) for z in labels]).astype(np.float64)
         value, n_rows = compute_correlation(labels, n_classes), M.T @ M
@@ -349,19 +263,7 @@ def check_method(
     classes: Sequence[NDArray[Any] | None],
     parameter: str,
 ) -> None:
-    """Refuse a method that tasks of these classes cannot have.
-
-    Parameters
-    ----------
-    method : str
-        Name of the method.
-    names : sequence
-        Names of the tasks.
-    classes : sequence of ndarray or None
-        Classes of each task, None for numbers.
-    parameter : str
-        What asks for it, such as "The 'method' parameter of label_dependence".
-    """
+    """Refuse a method that tasks of these classes cannot have."""
     if method == "kl":
         need, fits = "the same classes", [_same(c, classes[0]) for c in classes]
     elif method == "cooccurrence":

@@ -15,16 +15,14 @@ from skmtl.relation._base import Relation, RelationModule, TaskTable
 
 
 class Penalty(Relation):
-    """Base class of penalties on the matrix of the tasks' weights.
+    """Base class of penalties on the matrix of the tasks' weights."""
 
-    The matrix has a row for each task. Tasks are compared where they have the same
-    number of outputs, output by output: one output for numbers and for two classes, and
-    one per class, in sorted order, for more. Outputs of tasks with other numbers of
-    outputs have columns of their own, which are zero for tasks that lack them.
-
-    A task's loss is the mean over its labels, so that what a penalty weighs in labels
-    is divided by their number: the more labels there are, the less it decides.
-    """
+    # The matrix has a row for each task. Tasks are compared where they have the same
+    # number of outputs, output by output: one output for numbers and for two classes,
+    # and one per class, in sorted order, for more. Outputs of tasks with other numbers
+    # of outputs have columns of their own, which are zero for tasks that lack them.
+    # A task's loss is the mean over its labels, so that what a penalty weighs in labels
+    # is divided by their number: the more labels there are, the less it decides.
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "strength": [Interval(Real, 0, None, closed="left")],
@@ -60,26 +58,14 @@ class Penalty(Relation):
 
 
 class WeightLayout:
-    """Where the weights of outputs stand in the matrix of the tasks' weights.
+    """Where the weights of outputs stand in the matrix of the tasks' weights."""
 
-    Parameters
-    ----------
-    owner : Tensor of int of shape (n_outputs,)
-        The task of each output; those of a task follow each other.
-    n_tasks : int
-        Number of tasks.
-
-    Attributes
-    ----------
-    n_tasks : int
-        Number of tasks.
-    n_groups : int
-        Number of groups of columns, each as many as there are features.
-    place : Tensor of int of shape (n_outputs,)
-        Which of the n_tasks x n_groups parts each output has.
-    alike : Tensor of shape (n_tasks, n_tasks)
-        One for tasks with the same number of outputs, which are compared, else zero.
-    """
+    # owner (n_outputs,): The task of each output; those of a task follow each other.
+    # n_tasks: Number of tasks.
+    # n_groups: Number of groups of columns, each as many as there are features.
+    # place (n_outputs,): Which of the n_tasks x n_groups parts each output has.
+    # alike (n_tasks, n_tasks): One for tasks with the same number of outputs, which
+    # are compared, else zero.
 
     def __init__(self, owner: Tensor, n_tasks: int) -> None:
         sizes = owner.bincount(minlength=n_tasks)
@@ -95,15 +81,7 @@ class WeightLayout:
 
 
 class PenaltyModule(RelationModule):
-    """Base class of modules that add a measure of the matrix of weights to the loss.
-
-    Parameters
-    ----------
-    layout : WeightLayout
-        How the matrix is made.
-    scale : float
-        Weight of the measure in the loss. With zero, nothing is added.
-    """
+    """Base class of modules that add a measure of the matrix of weights to the loss."""
 
     place: Tensor
 
@@ -115,13 +93,8 @@ class PenaltyModule(RelationModule):
 
     @abstractmethod
     def measure(self, W: Tensor) -> Tensor:
-        """Return what is penalised of the matrix of weights, a scalar.
-
-        Parameters
-        ----------
-        W : Tensor of shape (n_tasks, n_columns)
-            The tasks' weights.
-        """
+        """Return what is penalised of the matrix of weights, a scalar."""
+        # W of shape (n_tasks, n_columns).
 
     def penalty(self, weight: Tensor, task_of_output: Tensor) -> Tensor | None:
         """Return the measure times its weight."""
@@ -139,22 +112,9 @@ def compute_quadratic(W: Tensor, Q: Tensor) -> Tensor:
 
 
 def compute_spectrum(W: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Return singular values of the tasks' weights, and vectors over the tasks.
-
-    Parameters
-    ----------
-    W : Tensor of shape (n_tasks, n_columns)
-        The tasks' weights.
-    ridge : float
-        What is added to the squares of the values, as a share of their mean.
-
-    Returns
-    -------
-    values : Tensor of shape (n_tasks,)
-        The values, from small to large.
-    vectors : Tensor of shape (n_tasks, n_tasks)
-        The vectors, in columns.
-    """
+    """Return singular values of the tasks' weights, and vectors over the tasks."""
+    # W of shape (n_tasks, n_columns); returns values of shape (n_tasks,), vectors of
+    # shape (n_tasks, n_tasks).
     squares, vectors = torch.linalg.eigh(W @ W.mT)
     squares = squares.clamp_min(0)
     return (squares + ridge * squares.mean()).sqrt(), vectors

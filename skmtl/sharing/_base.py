@@ -22,18 +22,8 @@ COLLAPSE = 0.99
 
 
 def on_one_expert(gates: Tensor) -> Tensor | None:
-    """Tell which gates put almost all of their weight on one expert.
-
-    Parameters
-    ----------
-    gates : Tensor of shape (n, n_gates, n_experts)
-        Weights of the experts that the gates see.
-
-    Returns
-    -------
-    Tensor of bool of shape (n_gates,) or None
-        None where there is a single expert, so no choice.
-    """
+    """Tell which gates put almost all of their weight on one expert."""
+    # gates of shape (n, n_gates, n_experts); returns (n_gates,).
     if gates.shape[-1] == 1:
         return None
     return gates.mean(dim=0).amax(dim=-1) > COLLAPSE

@@ -15,20 +15,10 @@ if TYPE_CHECKING:
 
 
 class StackedGate(nn.Module):
-    """Softmax gates over experts, all in one weight tensor.
+    """Softmax gates over experts, all in one weight tensor."""
 
-    Experts start with equal weights. A gate that sees a single expert has nothing to
-    choose, so no parameters.
-
-    Parameters
-    ----------
-    n_gates : int
-        Number of gates.
-    n_inputs : int
-        Width of each gate's input.
-    n_experts : int
-        Number of experts that each gate sees.
-    """
+    # Experts start with equal weights. A gate that sees a single expert has nothing to
+    # choose, so no parameters.
 
     def __init__(self, n_gates: int, n_inputs: int, n_experts: int) -> None:
         super().__init__()
@@ -58,20 +48,9 @@ class StackedGate(nn.Module):
 
 
 class Levels(nn.Module):
-    """Copies of an encoder whose steps are cut into levels, as evenly as possible.
+    """Copies of an encoder whose steps are cut into levels, as evenly as possible."""
 
-    Parameters
-    ----------
-    encoder : EncoderModule
-        The copies, with the shapes between their steps.
-    n_levels : int or None, default=None
-        Number of levels; None makes each step a level.
-
-    Attributes
-    ----------
-    widths : list of int
-        Number of features, or of channels, after each level.
-    """
+    # widths: Number of features, or of channels, after each level.
 
     def __init__(self, encoder: EncoderModule, n_levels: int | None = None) -> None:
         super().__init__()
@@ -92,11 +71,9 @@ class Levels(nn.Module):
         return [first, *self.widths[:-1]]
 
     def forward(self, level: int, H: Tensor) -> Tensor:
-        """Run one level.
-
-        The first reads the input, of shape (n, ...); the others read features of shape
-        (n_groups, n, ...), each of which feeds the same number of copies.
-        """
+        """Run one level."""
+        # The first reads the input, of shape (n, ...); the others read features of
+        # shape (n_groups, n, ...), each of which feeds the same number of copies.
         if level:
             k = self.encoder.n_copies // len(H)
             H = H.unsqueeze(1).expand(-1, k, *H.shape[1:]).flatten(0, 1)
@@ -118,22 +95,9 @@ def pool_positions(H: Tensor) -> Tensor:
 
 
 def mix_experts(G: Tensor, own: Tensor | None, shared: Tensor | None) -> Tensor:
-    """Mix own experts of gates and experts that all gates see.
-
-    Parameters
-    ----------
-    G : Tensor of shape (k, n, n_own + n_shared)
-        Weights that k gates give to the experts they see.
-    own : Tensor of shape (k * n_own, n, ...) or None
-        Outputs of the gates' own experts.
-    shared : Tensor of shape (n, n_shared, ...) or None
-        Outputs of the other experts.
-
-    Returns
-    -------
-    Tensor of shape (k, n, ...)
-        One mixture per gate.
-    """
+    """Mix own experts of gates and experts that all gates see."""
+    # G of shape (k, n, n_own + n_shared), own of shape (k * n_own, n, ...), shared of
+    # shape (n, n_shared, ...); returns (k, n, ...).
     parts, n_own = [], 0
     if own is not None:
         n_own = len(own) // len(G)

@@ -18,21 +18,8 @@ Groups = NDArray[np.int64]  # the group of each task
 
 
 def find_task_groups(affinity: Array, n_groups: int | None) -> list[list[int]]:
-    """Return the best groups of tasks.
-
-    Parameters
-    ----------
-    affinity : ndarray of shape (n_tasks, n_tasks)
-        How much the task of the row helps that of the column; the diagonal counts for
-        nothing.
-    n_groups : int or None
-        How many groups to make; None finds their number.
-
-    Returns
-    -------
-    list of list of int
-        Numbers of the tasks of each group, in order.
-    """
+    """Return the best groups of tasks."""
+    # affinity of shape (n_tasks, n_tasks).
     mutual = affinity / 2 + affinity.T / 2  # in every score, both directions count
     np.fill_diagonal(mutual, 0)
     # The scale is no matter, but squares of huge numbers would overflow.
@@ -83,10 +70,8 @@ def _cut_tree(mutual: Array) -> Groups:
 
 
 def _fit_two_means(mutual: Array, groups: Groups) -> tuple[float, float]:
-    """Return the squared error of one mean in groups and one between, and the middle.
-
-    The error is infinite where there is only one of them.
-    """
+    """Return the squared error of means within and between groups, and the middle."""
+    # The error is infinite where there is only one of them.
     above = np.triu_indices(len(groups), 1)
     same = (groups[:, None] == groups)[above]
     inside, between = mutual[above][same], mutual[above][~same]
@@ -125,23 +110,10 @@ def _sum_within(mutual: Array) -> tuple[Array, Array]:
 
 
 def _find_best_partition(value: Array, n_groups: int | None) -> Groups:
-    """Return the partition into groups of the highest total value.
-
-    It is found for each set of tasks in turn, from those of smaller sets: one of its
-    groups holds its first task. Sets are numbers whose bits are the tasks.
-
-    Parameters
-    ----------
-    value : ndarray of shape (2 ** n_tasks,)
-        Value of each group.
-    n_groups : int or None
-        Number of groups; None leaves it free.
-
-    Returns
-    -------
-    ndarray of int of shape (n_tasks,)
-        The group of each task.
-    """
+    """Return the partition into groups of the highest total value."""
+    # It is found for each set of tasks in turn, from those of smaller sets: one of its
+    # groups holds its first task. Sets are numbers whose bits are the tasks.
+    # value of shape (2 ** n_tasks,); returns (n_tasks,).
     best = np.full((1 if n_groups is None else n_groups + 1, len(value)), -np.inf)
     best[0, 0] = 0
     # One row per number of groups, each found from the one before.

@@ -12,18 +12,10 @@ from skmtl.weighting import WeightingModule
 
 
 class ActiveMembers:
-    """The members that still train, as views of the first of all.
+    """The members that still train, as views of the first of all."""
 
-    All of them stay in one place, whole, for callbacks to see; members that stop are
-    moved behind the others.
-
-    Parameters
-    ----------
-    members : Members
-        All members.
-    weighting : WeightingModule
-        Their weightings, or the one of all.
-    """
+    # All of them stay in one place, whole, for callbacks to see; members that stop are
+    # moved behind the others.
 
     def __init__(self, members: Members, weighting: WeightingModule) -> None:
         self.every = members, weighting
@@ -49,20 +41,8 @@ class ActiveMembers:
         return [states[place] for place in np.argsort(self.order)]
 
     def drop(self, done: NDArray[np.bool_], optimizer: torch.optim.Optimizer) -> bool:
-        """Go on without members that are done; tell whether there were any.
-
-        Parameters
-        ----------
-        done : ndarray of bool of shape (n_estimators,)
-            Which of all members have stopped.
-        optimizer : torch.optim.Optimizer
-            It will train what is left. It must treat each number by itself.
-
-        Returns
-        -------
-        bool
-            Whether members have been dropped.
-        """
+        """Go on without members that are done; tell whether there were any."""
+        # done of shape (n_estimators,).
         stopped = done[self.order]
         n = len(stopped) - int(stopped.sum())
         if n == self.n_estimators:
@@ -73,17 +53,8 @@ class ActiveMembers:
     def restrict(
         self, index: NDArray[np.intp], n: int, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Put members into another order, and go on with the first.
-
-        Parameters
-        ----------
-        index : ndarray of int of shape (n_estimators,)
-            Their places before, in the new order.
-        n : int
-            How many of them go on.
-        optimizer : torch.optim.Optimizer
-            It will train these.
-        """
+        """Put members into another order, and go on with the first."""
+        # index of shape (n_estimators,).
         before, (members, weighting) = self.modules, self.every
         self._reorder(index)
         self.n_estimators, self.members = n, members.first(n)
@@ -112,19 +83,7 @@ def _train_instead(
     after: Iterable[torch.nn.Module],
     kept: Tensor,
 ) -> None:
-    """Let an optimizer train parts of its parameters only, with what it knows of them.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        It treats each number by itself.
-    before : iterable of torch.nn.Module
-        Modules with the parameters that it trains.
-    after : iterable of torch.nn.Module
-        The same with parts of them.
-    kept : Tensor of int
-        Places of the parts on the first axis.
-    """
+    """Let an optimizer train parts of its parameters, with their state."""
     for old_module, new_module in zip(before, after, strict=True):
         parameters = old_module.parameters(), new_module.parameters()
         replaced = dict(zip(*parameters, strict=True))

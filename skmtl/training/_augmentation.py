@@ -313,20 +313,7 @@ def _resolve_augmentation(entry: Any) -> Augmentation:
 def check_augmentation(
     augmentation: Sequence[Augmentation], rows: TrainingRows
 ) -> None:
-    """Try augmentations on two rows of the training data, before training.
-
-    Parameters
-    ----------
-    augmentation : sequence of Augmentation
-        What is tried.
-    rows : TrainingRows
-        The training data.
-
-    Raises
-    ------
-    ValueError
-        If one of them cannot change such rows.
-    """
+    """Try augmentations on two rows of the training data, before training."""
     if not augmentation:
         return
     X, _ = rows[:2]
@@ -338,23 +325,7 @@ def check_augmentation(
 def augment_batch(
     batch: Batch, augmentation: Sequence[Augmentation], codes: Tensor | None = None
 ) -> Batch:
-    """Return a batch that augmentations have changed one after the other.
-
-    Parameters
-    ----------
-    batch : Batch
-        Inputs and packed targets.
-    augmentation : sequence of Augmentation
-        What changes it.
-    codes : Tensor of int or None, default=None
-        Columns that hold codes of categories, which have no neighbours to be moved to:
-        they stay as they are.
-
-    Returns
-    -------
-    Batch
-        The changed batch.
-    """
+    """Return a batch that augmentations have changed one after the other."""
     X, y = batch
     for step in augmentation:
         X, y = step.batch(X, y)

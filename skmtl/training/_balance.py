@@ -24,26 +24,12 @@ from skmtl.weighting._gramian_solvers import MIN_RELATIVE_SUM
 
 
 class TaskBalancer:
-    """Goes back from the tasks' losses with the weights that a weighting gives them.
+    """Goes back from the tasks' losses with the weights that a weighting gives them."""
 
-    Weights sum to the number of tasks present in a batch, so that the learning rate
-    means the same under every weighting.
-
-    Parameters
-    ----------
-    module : MultiTaskModule
-        The network.
-    weighting : WeightingModule
-        What weighs losses or gradients.
-    spec : Weighting
-        Its settings.
-    task_weight : Tensor of shape (n_tasks,)
-        Fixed factors of the weights; zero for a task that has nothing to learn.
-    record_gradients : bool
-        Whether to look at gradients that the weighting does not ask for.
-    processes : Processes, default=ALONE
-        Those that share the rows of batches; each goes back to its own.
-    """
+    # Weights sum to the number of tasks present in a batch, so that the learning rate
+    # means the same under every weighting.
+    # task_weight (n_tasks,): Fixed factors of the weights; zero for a task that has
+    # nothing to learn.
 
     def __init__(
         self,
@@ -68,13 +54,8 @@ class TaskBalancer:
         self.begin_epoch()
 
     def set_task_weight(self, task_weight: Tensor) -> None:
-        """Set the fixed factors of the weights.
-
-        Parameters
-        ----------
-        task_weight : Tensor of shape (n_tasks,)
-            Zero for a task that takes no part.
-        """
+        """Set the fixed factors of the weights."""
+        # task_weight of shape (n_tasks,).
         self.task_weight = task_weight
         self.n_active = int((task_weight > 0).sum())
         self._alike = bool((task_weight == 1).all())
@@ -139,20 +120,8 @@ class TaskBalancer:
         return weights.reshape(-1, weights.shape[-1]).mean(dim=0)
 
     def weights(self, losses: Tensor, counts: Tensor | None) -> Tensor:
-        """Return the tasks' weights in a step.
-
-        Parameters
-        ----------
-        losses : Tensor of shape (n_tasks,)
-            Mean loss of each task.
-        counts : Tensor of shape (n_tasks,) or None
-            Weight of each task's labels in the batch; None where all are present.
-
-        Returns
-        -------
-        Tensor of shape (n_tasks,)
-            Weights, which sum to the number of tasks present.
-        """
+        """Return the tasks' weights in a step."""
+        # losses of shape (n_tasks,), counts of shape (n_tasks,); returns (n_tasks,).
         if counts is None and self.fixed is not None:
             return self.fixed
         present = self._present(counts)
@@ -161,24 +130,9 @@ class TaskBalancer:
     def backward(
         self, trace: ForwardPass, losses: Tensor, counts: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Give every parameter its gradient.
-
-        Parameters
-        ----------
-        trace : ForwardPass
-            A forward pass.
-        losses : Tensor of shape (n_tasks,)
-            Mean loss of each task.
-        counts : Tensor of shape (n_tasks,) or None
-            Weight of each task's labels in the batch; None where all are present.
-
-        Returns
-        -------
-        weights : Tensor of shape (n_tasks,)
-            The weights used.
-        penalty : Tensor of shape () or None
-            What the network has added to the losses.
-        """
+        """Give every parameter its gradient."""
+        # losses of shape (n_tasks,), counts of shape (n_tasks,); returns weights of
+        # shape (n_tasks,), penalty of shape ().
         penalty = self.processes.divide_by_processes(self.module.penalty())
         if self.gradients is None:
             weights = self._weigh_by_losses(losses, counts, penalty)
@@ -255,10 +209,8 @@ class TaskBalancer:
         return counts > 0 if self.active is None else (counts > 0) & self.active
 
     def _replace_non_finite(self, weights: Tensor, present: Tensor | None) -> Tensor:
-        """Return weights, or equal ones where they cannot be rescaled.
-
-        Weights from a step with other tasks, or after fixed factors, may cancel out.
-        """
+        """Return weights, or equal ones where they cannot be rescaled."""
+        # Weights from a step with other tasks, or after fixed factors, may cancel out.
         left = weights * self.task_weight
         left = left if present is None else left.where(present, 0)
         usable = left.sum() > MIN_RELATIVE_SUM * left.abs().sum()

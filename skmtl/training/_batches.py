@@ -24,28 +24,13 @@ Batch = tuple[Tensor, list[BlockTarget]]
 
 
 class InputSource:
-    """Rows of X as tensors of the compute type on the compute device.
+    """Rows of X as tensors of the compute type on the compute device."""
 
-    Arrays in memory become one tensor, without a copy where type and order allow it,
-    and live on the device. Memory maps, read-only arrays, sparse matrices and tables on
-    disk stay where they are, and only the rows of a batch are read and made dense, or
-    written as positions and values where the networks take sparse rows.
-
-    Parameters
-    ----------
-    X : ndarray, sparse matrix in CSR form or StreamedTable, of shape (n, ...)
-        The samples.
-    dtype : torch.dtype
-        Compute type.
-    device : torch.device
-        Compute device.
-    resident : bool, default=True
-        Whether to convert an array in memory as a whole, for many passes, rather than
-        the rows of each batch, for one.
-    stage : InputStage or None, default=None
-        What the rows of a sparse matrix will go through, which may take them sparse;
-        None for what needs them dense.
-    """
+    # Arrays in memory become one tensor, without a copy where type and order allow it,
+    # and live on the device. Memory maps, read-only arrays, sparse matrices and tables
+    # on disk stay where they are, and only the rows of a batch are read and made dense,
+    # or written as positions and values where the networks take sparse rows.
+    # X (n, ...): The samples.
 
     def __init__(
         self,
@@ -124,28 +109,17 @@ def _fits_memory(tensor: Tensor, device: torch.device) -> bool:
 
 
 class TrainingRows(torch.utils.data.Dataset[Batch]):
-    """Some rows of the data with their packed targets.
+    """Some rows of the data with their packed targets."""
 
-    Parameters
-    ----------
-    source : InputSource
-        The samples.
-    targets : list of (Tensor of shape (N, n_block_tasks), Tensor or None)
-        Labels and weights of each block of tasks for all samples of the source.
-    index : ndarray of int of shape (n,) or None
-        Which samples belong; None for all.
-    odds : ndarray of shape (n,) or None, default=None
-        How often each is drawn, relative to the others; None where every epoch has
-        each of them once.
-
-    Attributes
-    ----------
-    soft : (Tensor of shape (n_teachers, N, n_outputs), Tensor of shape (N, 1)) or None
-        What teachers say of all samples of the source, in the form of outputs, and
-        weights of the samples. Batches have what one says after the targets.
-    teacher : int
-        Its number.
-    """
+    # targets (N, n_block_tasks): Labels and weights of each block of tasks for all
+    # samples of the source.
+    # index (n,): Which samples belong; None for all.
+    # odds (n,): How often each is drawn, relative to the others; None where every
+    # epoch has each of them once.
+    # soft (n_teachers, N, n_outputs): What teachers say of all samples of the source,
+    # in the form of outputs, and weights of the samples. Batches have what one says
+    # after the targets.
+    # teacher: Its number.
 
     def __init__(
         self,
@@ -213,24 +187,11 @@ class TrainingRows(torch.utils.data.Dataset[Batch]):
 
 
 class Batches:
-    """Iterates over rows in batches, in a new order each time where shuffled.
+    """Iterates over rows in batches, in a new order each time where shuffled."""
 
-    Rows with odds are drawn at random with replacement, as many as there are.
-
-    A last batch of one row joins the batch before it, since batch normalisation cannot
-    learn from one row. Several processes take a share of every batch each.
-
-    Parameters
-    ----------
-    rows : TrainingRows
-        The data.
-    batch_size : int
-        Rows per batch.
-    generator : torch.Generator or None, default=None
-        Source of the orders and draws; None keeps the rows as they are, in order.
-    processes : Processes, default=ALONE
-        What shares the batches.
-    """
+    # Rows with odds are drawn at random with replacement, as many as there are.
+    # A last batch of one row joins the batch before it, since batch normalisation
+    # cannot learn from one row. Several processes take a share of every batch each.
 
     def __init__(
         self,
@@ -257,13 +218,7 @@ class Batches:
             yield self.rows.take(self.processes.share(part))
 
     def order(self, pieces: Tensor | None = None) -> Tensor:
-        """Return which samples of the source the next epoch has, in its order.
-
-        Parameters
-        ----------
-        pieces : Tensor or None, default=None
-            The order of the pieces of a table on disk; None draws one.
-        """
+        """Return which samples of the source the next epoch has, in its order."""
         index, streamed = self.rows.index, self.rows.source.streamed
         if self.generator is None:
             return self.rows.get_sample_index()
@@ -330,10 +285,8 @@ def pack_targets(
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[BlockTarget]:
-    """Stack the tasks of each block: labels, and weights where they matter.
-
-    A missing label becomes a label of weight zero.
-    """
+    """Stack the tasks of each block: labels, and weights where they matter."""
+    # A missing label becomes a label of weight zero.
     targets: list[BlockTarget] = []
     for block in blocks:
         y = np.stack([labels[t] for t in block.tasks], axis=1)

@@ -20,19 +20,7 @@ BAR = (
 
 
 class Stopping(Callback):
-    """Stop when a loss no longer falls, and bring back the best epoch.
-
-    Parameters
-    ----------
-    monitor : {"train_loss", "valid_loss", "valid_score"}
-        What to watch: a loss, the mean over tasks, or a score of held-out rows.
-    patience : float
-        Epochs without improvement to wait for.
-    tol : float
-        Smallest improvement that counts.
-    restore : bool
-        Whether to load the weights of the epoch with the lowest loss at the end.
-    """
+    """Stop when a loss no longer falls, and bring back the best epoch."""
 
     def __init__(
         self, monitor: str, patience: float, tol: float, restore: bool
@@ -80,20 +68,10 @@ class Stopping(Callback):
 
 
 class MemberStopping(Callback):
-    """Stop each member when its loss no longer falls; bring back its best epoch.
+    """Stop each member when its loss no longer falls; bring back its best epoch."""
 
-    What counts is a member's state at the best epoch, or where it stopped if that is
-    not to be restored.
-
-    Parameters
-    ----------
-    patience : float
-        Epochs without improvement to wait for.
-    tol : float
-        Smallest improvement that counts.
-    restore : bool
-        Whether to load the weights of the epoch with the lowest loss at the end.
-    """
+    # What counts is a member's state at the best epoch, or where it stopped if that is
+    # not to be restored.
 
     def __init__(self, patience: float, tol: float, restore: bool) -> None:
         self.patience = patience
@@ -139,15 +117,9 @@ class MemberStopping(Callback):
 
 
 class Progress(Callback):
-    """A progress bar over epochs, which moves within them.
+    """A progress bar over epochs, which moves within them."""
 
-    Its end is where training stops if no epoch improves on the best so far.
-
-    Parameters
-    ----------
-    max_iter : int
-        Number of epochs at most.
-    """
+    # Its end is where training stops if no epoch improves on the best so far.
 
     #: Tasks whose losses fit on one line.
     n_shown = 4
@@ -172,13 +144,7 @@ class Progress(Callback):
         self.rows_, self.epoch_rows_ = 0, net.epoch_rows(dataset_train)
 
     def advance(self, n_rows: int) -> None:
-        """Move within the epoch.
-
-        Parameters
-        ----------
-        n_rows : int
-            Rows of the batch that has been trained on.
-        """
+        """Move within the epoch."""
         self.rows_ += n_rows
         share = min(round(self.rows_ / self.epoch_rows_, 2), 0.99)
         self.bar_.update(self.n_done_ + share - self.bar_.n)
@@ -238,21 +204,7 @@ class Progress(Callback):
 
 
 class SklearnCallbacks(Callback):
-    """Pass epochs on to scikit-learn's callbacks (scikit-learn 1.9 and later).
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator that is being fitted.
-    context : CallbackContext
-        The context of its fit.
-    X, y : object
-        The data as given to fit.
-    metadata : dict
-        What scorers may ask for, such as ``sample_weight``.
-    attributes : callable
-        Returns the fitted attributes that predictions need.
-    """
+    """Pass epochs on to scikit-learn's callbacks (scikit-learn 1.9 and later)."""
 
     def __init__(
         self,
@@ -296,11 +248,9 @@ class SklearnCallbacks(Callback):
 
 
 def was_stopped_by_callback(interrupt: KeyboardInterrupt) -> bool:
-    """Tell skorch's way of stopping early from a user's Ctrl-C.
-
-    A callback that wants to stop raises KeyboardInterrupt in a statement of its own; a
-    signal arrives between any two instructions.
-    """
+    """Tell skorch's way of stopping early from a user's Ctrl-C."""
+    # A callback that wants to stop raises KeyboardInterrupt in a statement of its own;
+    # a signal arrives between any two instructions.
     traceback = interrupt.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -315,18 +265,7 @@ def was_stopped_by_callback(interrupt: KeyboardInterrupt) -> bool:
 
 
 def keep_best(net: Any) -> bool:
-    """Prepare to end a training with the best epoch so far, if that is asked for.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A net whose training was interrupted.
-
-    Returns
-    -------
-    bool
-        Whether it ends so.
-    """
+    """Prepare to end a training with the best epoch so far, if that is asked for."""
     stopping = [
         c for _, c in net.callbacks_ if isinstance(c, Stopping | MemberStopping)
     ]

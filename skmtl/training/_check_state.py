@@ -37,24 +37,8 @@ MT_WORDS = 624
 
 
 def check_mt19937(key: Any, pos: Any, has_gauss: Any, gauss: Any) -> None:
-    """Check the state of a Mersenne Twister, which numpy itself does not.
-
-    Parameters
-    ----------
-    key : ndarray of uint32 of shape (624,)
-        Its words.
-    pos : int
-        How many of them have been used.
-    has_gauss : int
-        Whether a normal number is left over.
-    gauss : float
-        That number.
-
-    Raises
-    ------
-    ValueError
-        If it is no such state.
-    """
+    """Check the state of a Mersenne Twister, which numpy itself does not."""
+    # key of shape (624,).
     words = np.asarray(key)
     _require(words.shape == (MT_WORDS,) and words.dtype == np.uint32, "its words")
     # Of the first word, one bit counts; from nothing but zeros no others follow.
@@ -67,22 +51,7 @@ def check_mt19937(key: Any, pos: Any, has_gauss: Any, gauss: Any) -> None:
 def check_optimizer_state(
     optimizer: torch.optim.Optimizer, state: Any, n_estimators: int | None = None
 ) -> None:
-    """Check that the state of an optimizer fits its parameters.
-
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        An optimizer.
-    state : object
-        What is to be the ``state_dict`` of one like it.
-    n_estimators : int or None, default=None
-        How many stacked networks still train, where not all of them do.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
+    """Check that the state of an optimizer fits its parameters."""
     groups, entries = state["param_groups"], state["state"]
     _require(len(groups) == len(optimizer.param_groups), "its parameter groups")
     for saved, group in zip(groups, optimizer.param_groups, strict=True):
@@ -139,22 +108,7 @@ def _match_entry(
 
 
 def check_state(net: MultiTaskNet, state: Any, n_done: int) -> None:
-    """Check the state of a training before a net takes it over.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A net that is about to train.
-    state : object
-        What `state_of` has returned of another one, after `unplain`.
-    n_done : int
-        Number of epochs that are done.
-
-    Raises
-    ------
-    Exception
-        If it is no state of such a net.
-    """
+    """Check the state of a training before a net takes it over."""
     _require(state.keys() == {"net", "callbacks", "random", "batches"}, "its parts")
     _check_random(state["random"])
     for generator in state["batches"]:

@@ -31,19 +31,7 @@ class CheckpointError(ValueError):
 
 
 class Checkpoints:
-    """The checkpoints of one fit.
-
-    Parameters
-    ----------
-    folder : path-like
-        Where they are; those of other fits may be there, too.
-    fingerprint : str
-        What tells the settings and data of the fit from others; part of the names.
-    every : int
-        Number of epochs between two checkpoints.
-    resume : bool
-        Whether to go on from the newest one.
-    """
+    """The checkpoints of one fit."""
 
     def __init__(
         self, folder: str | os.PathLike[str], fingerprint: str, every: int, resume: bool
@@ -56,27 +44,7 @@ class Checkpoints:
         self._warned = False
 
     def begin(self, net: Any, batches: Any, epochs: int) -> int:
-        """Bring a net to where the newest checkpoint is.
-
-        Parameters
-        ----------
-        net : MultiTaskNet
-            A net that is about to train.
-        batches : Batches or MemberBatches
-            What it is going to train on.
-        epochs : int
-            Number of epochs at most.
-
-        Returns
-        -------
-        int
-            Number of epochs that are done.
-
-        Raises
-        ------
-        CheckpointError
-            If its state, though checked, cannot be given to the net.
-        """
+        """Bring a net to where the newest checkpoint is."""
         # Other processes need not see the folder.
         n_done, state = net.processes.broadcast_object(
             lambda: self._find_newest(net, epochs)
@@ -112,21 +80,8 @@ class Checkpoints:
         return 0, {}
 
     def after_epoch(self, net: Any, batches: Any, n_done: int, last: bool) -> None:
-        """Write a checkpoint where it is time.
-
-        Where that fails, one warning says so, and training goes on.
-
-        Parameters
-        ----------
-        net : MultiTaskNet
-            The net.
-        batches : Batches or MemberBatches
-            What it trains on.
-        n_done : int
-            Number of epochs that are done.
-        last : bool
-            Whether training ends.
-        """
+        """Write a checkpoint where it is time."""
+        # Where that fails, one warning says so, and training goes on.
         due = n_done % self.every == 0 or last
         if not due or not net.processes.is_main:
             return
@@ -144,13 +99,7 @@ class Checkpoints:
             self._warned = True
 
     def describe_resuming(self) -> str:
-        """Return in one sentence from where an interrupted fit goes on.
-
-        Returns
-        -------
-        str
-            The sentence.
-        """
+        """Return in one sentence from where an interrupted fit goes on."""
         if not self._kept:
             return (
                 f"Training was interrupted before its first checkpoint, which is "
@@ -177,19 +126,7 @@ class Checkpoints:
 
 
 def write(path: Path, fingerprint: str, n_done: int, state: dict[str, Any]) -> None:
-    """Write a checkpoint atomically.
-
-    Parameters
-    ----------
-    path : Path
-        The file; its folder is made where there is none.
-    fingerprint : str
-        Which fit it belongs to.
-    n_done : int
-        Number of epochs that are done.
-    state : dict
-        Tensors and plain values.
-    """
+    """Write a checkpoint atomically."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
@@ -207,29 +144,7 @@ def write(path: Path, fingerprint: str, n_done: int, state: dict[str, Any]) -> N
 
 
 def read(path: Path, fingerprint: str, epochs: int) -> tuple[int, dict[str, Any]]:
-    """Read a checkpoint; nothing in it is executed.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    fingerprint : str
-        Which fit it has to belong to.
-    epochs : int
-        Number of epochs of that fit at most.
-
-    Returns
-    -------
-    n_done : int
-        Number of epochs that are done.
-    state : dict
-        Tensors and plain values.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged, or another's.
-    """
+    """Read a checkpoint; nothing in it is executed."""
     with open(path, "rb") as file:
         line, content = file.readline(HEADER_BYTES), file.read()
     try:

@@ -16,17 +16,8 @@ N_NAMES = 3
 
 
 def warn_of_collapse(net: MultiTaskNet, rows: TrainingRows) -> None:
-    """Warn once, by name, of tasks whose gate has collapsed onto one expert.
-
-    Of several members, all must have done so.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A net after training.
-    rows : TrainingRows
-        Its training data.
-    """
+    """Warn once, by name, of tasks whose gate has collapsed onto one expert."""
+    # Of several members, all must have done so.
     module = net.module_
     several = isinstance(module, Members)
     sharing = type((module.together if several else module).sharing)

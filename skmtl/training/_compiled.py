@@ -18,20 +18,7 @@ from skmtl.training._runtime import allow_reusable_graphs
 
 @functools.cache
 def check_compiles(backend: str, device_type: str) -> None:
-    """Refuse a backend of torch.compile that cannot compile here, by trying it.
-
-    Parameters
-    ----------
-    backend : str
-        Name of the backend.
-    device_type : str
-        Where to compute.
-
-    Raises
-    ------
-    ValueError
-        If there is no such backend, or it lacks something, such as a C++ compiler.
-    """
+    """Refuse a backend of torch.compile that cannot compile here, by trying it."""
     known = torch.compiler.list_backends(exclude_tags=())  # type: ignore[no-untyped-call]
     if backend not in known:
         raise ValueError(
@@ -61,24 +48,8 @@ def _try_compiling(X: Tensor) -> Tensor:
 def compile_function(
     function: Callable[..., Any], backend: Any, rows: int = 0
 ) -> Callable[..., Any]:
-    """Return a function as torch compiles it, for any number of rows.
-
-    What is compiled belongs to the returned function alone, and goes with it.
-
-    Parameters
-    ----------
-    function : callable
-        A function that is defined in a module, and takes a batch of inputs last.
-    backend : str or callable
-        Backend of torch.compile.
-    rows : int, default=0
-        The axis of the batch that has another size in other batches.
-
-    Returns
-    -------
-    callable
-        The compiled function.
-    """
+    """Return a function as torch compiles it, for any number of rows."""
+    # What is compiled belongs to the returned function alone, and goes with it.
     # Torch keeps what it compiles with the code of the function that is called, and
     # gives up where there is much of it: a copy of the code is forgotten with the copy.
     code = function.__code__.replace()
@@ -93,13 +64,7 @@ def compile_function(
 
 @contextmanager
 def use_compiler(backend: str | None) -> Iterator[None]:
-    """Let torch compile so that graphs can be walked twice.
-
-    Parameters
-    ----------
-    backend : str or None
-        Name of a backend of torch.compile; None changes nothing.
-    """
+    """Let torch compile so that graphs can be walked twice."""
     with nullcontext() if backend is None else allow_reusable_graphs():
         yield
 
@@ -107,20 +72,7 @@ def use_compiler(backend: str | None) -> Iterator[None]:
 def compile_forward(
     backend: str | None, task_by_task: bool
 ) -> Callable[[MultiTaskModule, Tensor], ForwardPass]:
-    """Return what makes the trace of a module.
-
-    Parameters
-    ----------
-    backend : str or None
-        Name of a backend of torch.compile; None does not compile.
-    task_by_task : bool
-        Whether gradients of outputs are taken at shared features.
-
-    Returns
-    -------
-    callable
-        Maps module and inputs to a trace.
-    """
+    """Return what makes the trace of a module."""
     if backend is None:
         return MultiTaskModule.trace
     return compile_function(
@@ -129,16 +81,10 @@ def compile_forward(
 
 
 class PartitionedBackend:
-    """Compiles a graph in parts that end where it has outputs.
+    """Compiles a graph in parts that end where it has outputs."""
 
-    What is compiled at once has no gradients of one output at another. Part by part, a
-    graph has those that it would have without compilation.
-
-    Parameters
-    ----------
-    backend : str
-        Name of the backend of torch.compile for each part.
-    """
+    # What is compiled at once has no gradients of one output at another. Part by part,
+    # a graph has those that it would have without compilation.
 
     def __init__(self, backend: str) -> None:
         self.compile = torch._dynamo.lookup_backend(backend)

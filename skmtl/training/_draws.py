@@ -26,19 +26,7 @@ FOREIGN = (Function, Lookahead, SklearnCallbacks)
 
 
 def uses_own_generator_only(net: MultiTaskNet) -> bool:
-    """Tell whether all of a net's training draws from the thread's own generator.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A net that is ready to train.
-
-    Returns
-    -------
-    bool
-        False on a GPU, where torch compiles, with a metric that decides, and where a
-        class is of another package than `PACKAGES`, or draws from torch's global state.
-    """
+    """Tell whether all of a net's training draws from the thread's own generator."""
     specs = (net.module__sharing, net.module__encoder, net.module__relation)
     parts = [
         *_iterate_modules(net.module_),
@@ -55,18 +43,7 @@ def uses_own_generator_only(net: MultiTaskNet) -> bool:
 
 
 def has_foreign_modules(module: nn.Module) -> bool:
-    """Tell whether a network has modules of other packages than `PACKAGES`.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network.
-
-    Returns
-    -------
-    bool
-        Whether it has any; their code may depend on torch's global state.
-    """
+    """Tell whether a network has modules of other packages than `PACKAGES`."""
     return any(
         type(part).__module__.partition(".")[0] not in PACKAGES
         for part in _iterate_modules(module)

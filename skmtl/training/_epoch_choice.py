@@ -20,33 +20,21 @@ STATE = ("n_epochs", "best", "epochs", "predictions", "latest", "samples")
 
 
 class EpochChoice:
-    """Predictions of held-out rows, each at an epoch chosen without its label.
+    """Predictions of held-out rows, each at an epoch chosen without its label."""
 
-    Rows that the same networks of an ensemble hold out form a group. The epoch of a
-    group is that with the lowest mean loss of the other networks on their held-out
-    rows, among the epochs that networks of the group have trained; a network that has
-    stopped counts with its last loss. So labels of a group decide nothing about its
-    predictions, except that a network which has stopped by them has no later epochs.
-
-    Only the predictions of the best epoch so far are kept, and for each chosen epoch
-    those of a sample of all rows, from which slopes and thresholds are fitted.
-
-    Parameters
-    ----------
-    rows : sequence of TrainingRows
-        Held-out rows of each network.
-
-    Attributes
-    ----------
-    group : ndarray of int of shape (n_samples,)
-        Group of each sample of the source; those that no network holds out have one.
-    members : ndarray of bool of shape (n_groups, n_networks)
-        Which networks hold out each group.
-    part : ndarray of int of shape (n_groups,)
-        Part of each group.
-    epochs : ndarray of int of shape (n_groups,)
-        Chosen epoch of each group, from 1 on; zero before there is any.
-    """
+    # Rows that the same networks of an ensemble hold out form a group. The epoch of a
+    # group is that with the lowest mean loss of the other networks on their held-out
+    # rows, among the epochs that networks of the group have trained; a network that has
+    # stopped counts with its last loss. So labels of a group decide nothing about its
+    # predictions, except that a network which has stopped by them has no later epochs.
+    # Only the predictions of the best epoch so far are kept, and for each chosen epoch
+    # those of a sample of all rows, from which slopes and thresholds are fitted.
+    # group (n_samples,): Group of each sample of the source; those that no network
+    # holds out have one.
+    # members (n_groups, n_networks): Which networks hold out each group.
+    # part (n_groups,): Part of each group.
+    # epochs (n_groups,): Chosen epoch of each group, from 1 on; zero before there is
+    # any.
 
     def __init__(self, rows: Sequence[TrainingRows]) -> None:
         self.parts = rows
@@ -69,17 +57,8 @@ class EpochChoice:
     def see(
         self, outputs: Mapping[int, Tensor], losses: NDArray[np.float64] | None
     ) -> None:
-        """Look at the predictions of an epoch.
-
-        Parameters
-        ----------
-        outputs : mapping of int to Tensor of shape (n_rows, n_outputs)
-            What each network that trains predicts for its held-out rows, by its
-            number; more rows at the end do not count.
-        losses : ndarray of shape (n_networks,) or None
-            Mean loss of each network on its held-out rows, the last one where it has
-            stopped; None takes the epoch for all groups.
-        """
+        """Look at the predictions of an epoch."""
+        # outputs of shape (n_rows, n_outputs), losses of shape (n_networks,).
         self.n_epochs += 1
         for i, Z in outputs.items():
             index = torch.from_numpy(self._sampled[i]).to(Z.device)
@@ -113,19 +92,8 @@ class EpochChoice:
         kept.index_copy_(0, place, Z.index_select(0, place))
 
     def outputs(self, blocks: Sequence[OutputBlock]) -> Tensor:
-        """Return the predictions at the chosen epochs, and forget them.
-
-        Parameters
-        ----------
-        blocks : sequence of OutputBlock
-            Layout of the outputs.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_outputs)
-            Mean over the networks that hold a sample out, on the CPU; NaN where there
-            is none.
-        """
+        """Return the predictions at the chosen epochs, and forget them."""
+        # Returns (n_samples, n_outputs).
         n_samples, values = len(self.group), self.predictions
         self.predictions = [None] * len(values)
         Z = average_rows(values, self.rows, n_samples, blocks)
@@ -135,22 +103,8 @@ class EpochChoice:
     def sample(
         self, epoch: int, blocks: Sequence[OutputBlock]
     ) -> tuple[NDArray[np.int64], Tensor]:
-        """Return the predictions of an epoch for a sample of all held-out rows.
-
-        Parameters
-        ----------
-        epoch : int
-            An epoch that some group has chosen.
-        blocks : sequence of OutputBlock
-            Layout of the outputs.
-
-        Returns
-        -------
-        rows : ndarray of int of shape (n_sampled,)
-            Which samples of the source.
-        outputs : Tensor of shape (n_sampled, n_outputs)
-            Their predictions, on the CPU.
-        """
+        """Return the predictions of an epoch for a sample of all held-out rows."""
+        # Returns rows of shape (n_sampled,), outputs of shape (n_sampled, n_outputs).
         own = [r[s] for r, s in zip(self.rows, self._sampled, strict=True)]
         rows = np.unique(np.concatenate(own)).astype(np.int64)
         places = [np.searchsorted(rows, r) for r in own]
@@ -161,20 +115,7 @@ class EpochChoice:
         return {name: getattr(self, name) for name in STATE}
 
     def takes(self, state: dict[str, Any], n_outputs: int) -> bool:
-        """Tell whether a state is one of a choice for the same rows.
-
-        Parameters
-        ----------
-        state : dict
-            What `state` has returned, or what a file says so of.
-        n_outputs : int
-            Number of packed outputs.
-
-        Returns
-        -------
-        bool
-            Whether `set_state` may be given it.
-        """
+        """Tell whether a state is one of a choice for the same rows."""
         best, epochs, n_epochs = (state[k] for k in ("best", "epochs", "n_epochs"))
         counted = type(n_epochs) is int and epochs.dtype == np.int64
         same = (best.shape, best.dtype) == (self.best.shape, self.best.dtype)
@@ -192,13 +133,7 @@ class EpochChoice:
         )
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where another choice was.
-
-        Parameters
-        ----------
-        state : dict
-            What `state` has returned.
-        """
+        """Go on where another choice was."""
         for name in STATE:
             setattr(self, name, state[name])
 
@@ -214,22 +149,8 @@ def _are_rows(values: Any, sizes: list[int], n_outputs: int) -> bool:
 def group_rows(
     rows: Sequence[RowIndex], n_samples: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Group samples by the sets of rows that they belong to.
-
-    Parameters
-    ----------
-    rows : sequence of ndarray of int
-        Numbers of the samples of each set.
-    n_samples : int
-        Number of samples.
-
-    Returns
-    -------
-    group : ndarray of int of shape (n_samples,)
-        Group of each sample.
-    members : ndarray of bool of shape (n_groups, n_sets)
-        Which sets the samples of a group belong to.
-    """
+    """Group samples by the sets of rows that they belong to."""
+    # Returns group of shape (n_samples,), members of shape (n_groups, n_sets).
     group = np.zeros(n_samples, dtype=np.int32)
     for own in rows:
         group *= 2
@@ -248,24 +169,9 @@ def average_rows(
     n_samples: int,
     blocks: Sequence[OutputBlock],
 ) -> Tensor:
-    """Average what several networks predict for some samples each.
-
-    Parameters
-    ----------
-    values : sequence of Tensor of shape (n_rows, n_outputs)
-        Packed outputs of each network; None where it has none.
-    rows : sequence of ndarray of int of shape (n_rows,)
-        Which samples they are.
-    n_samples : int
-        Number of samples.
-    blocks : sequence of OutputBlock
-        Layout of the outputs.
-
-    Returns
-    -------
-    Tensor of shape (n_samples, n_outputs)
-        On the CPU; NaN where no network predicts a sample.
-    """
+    """Average what several networks predict for some samples each."""
+    # values lists of shape (n_rows, n_outputs), rows lists of shape (n_rows,); returns
+    # (n_samples, n_outputs).
     pairs = [(Z, r) for Z, r in zip(values, rows, strict=True) if Z is not None]
     first = pairs[0][0]
     outputs = torch.full((n_samples, first.shape[1]), torch.nan, dtype=first.dtype)

@@ -17,23 +17,12 @@ MANY_OUTPUTS = 4096
 
 
 class TaskGradients:
-    """Backward passes of a network, task by task.
+    """Backward passes of a network, task by task."""
 
-    Heads and parameters of single tasks keep their own gradient; shared parameters get
-    a sum that is weighted by task. No parameter of one task depends on another's loss,
-    so that outputs tell tasks apart: the gradient of task t at the outputs is that of
-    the sum of all losses, in the columns of t.
-
-    Parameters
-    ----------
-    module : MultiTaskModule
-        The network.
-    at : {"representation", "parameters"}
-        Where gradients are compared; at the parameters where features that tasks share
-        do not depend on any.
-    processes : Processes, default=ALONE
-        Those that share the rows of a batch.
-    """
+    # Heads and parameters of single tasks keep their own gradient; shared parameters
+    # get a sum that is weighted by task. No parameter of one task depends on another's
+    # loss, so that outputs tell tasks apart: the gradient of task t at the outputs is
+    # that of the sum of all losses, in the columns of t.
 
     def __init__(
         self, module: MultiTaskModule, at: str, processes: Processes = SINGLE_PROCESS
@@ -49,23 +38,9 @@ class TaskGradients:
     def compute_gramian(
         self, trace: ForwardPass, D: Tensor
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """Return inner products of the tasks' gradients, and gradients if they exist.
-
-        Parameters
-        ----------
-        trace : ForwardPass
-            A forward pass.
-        D : Tensor of shape (n, n_outputs)
-            Gradient of the sum of losses at the outputs.
-
-        Returns
-        -------
-        gramian : Tensor of shape (n_tasks, n_tasks)
-            Inner products.
-        jacobian : list of Tensor of shape (n_tasks, ...) or None
-            Gradients at the shared parameters, where they are taken there, of the rows
-            of this process.
-        """
+        """Return the Gramian of the tasks' gradients, and gradients if they exist."""
+        # D of shape (n, n_outputs); returns gramian of shape (n_tasks, n_tasks),
+        # jacobian lists of shape (n_tasks, ...).
         features = trace.shared
         if self.at == "parameters" or features is None or not features.requires_grad:
             jacobian = self.differentiate_parameters(trace, D)
@@ -79,20 +54,8 @@ class TaskGradients:
         return self.processes.all_reduce(gramian), None  # rows are those of one process
 
     def differentiate_features(self, trace: ForwardPass, D: Tensor) -> Tensor:
-        """Return the tasks' gradients at shared features.
-
-        Parameters
-        ----------
-        trace : ForwardPass
-            A forward pass with shared features.
-        D : Tensor of shape (n, n_outputs)
-            Gradient of the sum of losses at the outputs.
-
-        Returns
-        -------
-        Tensor of shape (n_tasks, n, ...)
-            One gradient per task.
-        """
+        """Return the tasks' gradients at shared features."""
+        # D of shape (n, n_outputs); returns (n_tasks, n, ...).
         if trace.heads_only and trace.mixing is None:
             return self.module.heads.gradients(D)
         features: Tensor = trace.shared  # type: ignore[assignment]
@@ -104,22 +67,9 @@ class TaskGradients:
     def differentiate_parameters(
         self, trace: ForwardPass, D: Tensor, tasks: Tensor | None = None
     ) -> list[Tensor]:
-        """Return the tasks' gradients at shared parameters.
-
-        Parameters
-        ----------
-        trace : ForwardPass
-            A forward pass.
-        D : Tensor of shape (n, n_outputs)
-            Gradient of the sum of losses at the outputs.
-        tasks : Tensor of int of shape (n_some,) or None, default=None
-            Numbers of the tasks; None for all.
-
-        Returns
-        -------
-        list of Tensor of shape (n_some, ...)
-            For each parameter, one gradient per task.
-        """
+        """Return the tasks' gradients at shared parameters."""
+        # D of shape (n, n_outputs), tasks of shape (n_some,); returns lists (n_some,
+        # ...).
         tasks = self._tasks(D) if tasks is None else tasks
         if trace.heads_only and trace.mixing is None:  # all of them lie below features
             seeds = self.module.heads.gradients(D)[tasks]
@@ -131,10 +81,8 @@ class TaskGradients:
         return torch.arange(self.module.n_tasks, device=D.device)
 
     def _gramian_at_heads(self, mixing: Tensor | None, D: Tensor) -> Tensor:
-        """Return the Gramian at features that heads read, without those gradients.
-
-        The gradient of output o is d_o w_o, with the weights w_o of its head.
-        """
+        """Return the Gramian at features that heads read, without those gradients."""
+        # The gradient of output o is d_o w_o, with the weights w_o of its head.
         W, owner = self.module.heads.weight.detach(), self.module.heads.task_of_output
         if mixing is None:
             C = D.T @ D
@@ -183,23 +131,9 @@ class TaskGradients:
         own_weights: Tensor,
         jacobian: list[Tensor] | None,
     ) -> None:
-        """Give every parameter its gradient.
-
-        Parameters
-        ----------
-        trace : ForwardPass
-            A forward pass.
-        D : Tensor of shape (n, n_outputs)
-            Gradient of the sum of losses at the outputs.
-        penalty : Tensor of shape () or None
-            What is added to the losses.
-        weights : Tensor of shape (n_tasks,)
-            Weights of the tasks in the shared parameters.
-        own_weights : Tensor of shape (n_tasks,)
-            Weights of the tasks in their own parameters.
-        jacobian : list of Tensor of shape (n_tasks, ...) or None
-            Gradients at the shared parameters, if there are.
-        """
+        """Give every parameter its gradient."""
+        # D of shape (n, n_outputs), penalty of shape (), weights of shape (n_tasks,),
+        # own_weights of shape (n_tasks,), jacobian lists of shape (n_tasks, ...).
         owner = self.module.heads.task_of_output
         roots = [trace.outputs] if penalty is None else [trace.outputs, penalty]
         seeds = [D * own_weights[owner], None][: len(roots)]
@@ -224,23 +158,9 @@ class TaskGradients:
         weighting: GradientCombiningModule,
         present: Tensor | None,
     ) -> None:
-        """Give every parameter its gradient, with one of its own at the features.
-
-        Parameters
-        ----------
-        trace : ForwardPass
-            A forward pass.
-        D : Tensor of shape (n, n_outputs)
-            Gradient of the sum of losses at the outputs.
-        penalty : Tensor of shape () or None
-            What is added to the losses.
-        own_weights : Tensor of shape (n_tasks,)
-            Weights of the tasks in all that is not below the shared features.
-        weighting : GradientCombiningModule
-            Makes one gradient of many.
-        present : Tensor of bool of shape (n_tasks,) or None
-            Which tasks have labels.
-        """
+        """Give every parameter its gradient, with one of its own at the features."""
+        # D of shape (n, n_outputs), penalty of shape (), own_weights of shape
+        # (n_tasks,), present of shape (n_tasks,).
         features = trace.shared
         D = D * own_weights[self.module.heads.task_of_output]
         if features is not None and features.requires_grad:

@@ -28,19 +28,11 @@ else:
 
 
 class EpochRecord(Base):
-    """What is recorded of an epoch.
+    """What is recorded of an epoch."""
 
-    Loggers go through the keys and take the values for numbers. So the keys are those
-    of numbers; "train_loss_" and the name of a task is one for each number of the list
-    "train_losses". The lists themselves are there for those who ask for them.
-
-    Parameters
-    ----------
-    positions : dict of str to int
-        Position of each task in the lists, by its name.
-    values : mapping, default=()
-        The record, lists included.
-    """
+    # Loggers go through the keys and take the values for numbers. So the keys are those
+    # of numbers; "train_loss_" and the name of a task is one for each number of the
+    # list "train_losses". The lists themselves are there for those who ask for them.
 
     def __init__(
         self, positions: Mapping[str, int], values: Mapping[str, Any] | None = None
@@ -97,26 +89,12 @@ class EpochRecord(Base):
         return type(self), (self._positions, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return numbers and lists as they were recorded.
-
-        Returns
-        -------
-        dict
-            The record.
-        """
+        """Return numbers and lists as they were recorded."""
         return {**dict(dict.items(self)), **self._lists}
 
 
 class TaskHistory(History):  # type: ignore[misc]
-    """A history whose records have an entry per task.
-
-    Parameters
-    ----------
-    records : iterable of mapping, default=()
-        One per epoch.
-    names : iterable, default=()
-        Names of the tasks.
-    """
+    """A history whose records have an entry per task."""
 
     def __init__(
         self, records: Iterable[Mapping[str, Any]] = (), names: Iterable[Any] = ()
@@ -129,24 +107,12 @@ class TaskHistory(History):  # type: ignore[misc]
         self.append(EpochRecord(self.positions, {"batches": []}))
 
     def to_file(self, f: Any) -> None:
-        """Write a file of JSON with all records, lists included.
-
-        Parameters
-        ----------
-        f : file-like object or str
-            The file.
-        """
+        """Write a file of JSON with all records, lists included."""
         with open_file_like(f, "w") as file:
             json.dump(self.to_dicts(), file)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return the records as plain dicts, lists included.
-
-        Returns
-        -------
-        list of dict
-            One per epoch.
-        """
+        """Return the records as plain dicts, lists included."""
         return [_plain(record) for record in self]
 
 

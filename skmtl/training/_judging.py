@@ -32,17 +32,7 @@ class Judge(Protocol):
 
 
 class ValidationScores:
-    """The last scores of one network, or of every member.
-
-    Parameters
-    ----------
-    judge : ValidationScorer
-        Scores tasks.
-    n_estimators : int
-        Number of networks.
-    n_tasks : int
-        Number of tasks.
-    """
+    """The last scores of one network, or of every member."""
 
     def __init__(self, judge: Judge, n_estimators: int, n_tasks: int) -> None:
         self.judge = judge
@@ -56,24 +46,9 @@ class ValidationScores:
         rows: Sequence[TrainingRows],
         numbers: Sequence[int] | NDArray[np.intp],
     ) -> dict[str, Any]:
-        """Score those that train; return what to record.
-
-        Parameters
-        ----------
-        losses : ndarray of shape (n_training, n_tasks)
-            Their mean losses.
-        outputs : sequence of Tensor of shape (n_rows, n_outputs)
-            What each says of its held-out rows; more rows at the end do not count.
-        rows : sequence of TrainingRows
-            The held-out rows of each.
-        numbers : sequence of int
-            Numbers of those that train.
-
-        Returns
-        -------
-        dict
-            The means over all members.
-        """
+        """Score those that train; return what to record."""
+        # losses of shape (n_training, n_tasks), outputs lists of shape (n_rows,
+        # n_outputs).
         for i, L, Z, own in zip(numbers, losses, outputs, rows, strict=True):
             index = own.get_sample_index().cpu().numpy()
             self.scores[i] = self.judge.scores(L, Z[: len(index)], index)
@@ -84,15 +59,7 @@ class ValidationScores:
 
 
 class TaskStopping(Callback):
-    """Take tasks out of the training once their scores no longer improve.
-
-    Parameters
-    ----------
-    patience : float
-        Epochs without improvement to wait for.
-    tol : float
-        Smallest improvement that counts.
-    """
+    """Take tasks out of the training once their scores no longer improve."""
 
     def __init__(self, patience: float, tol: float) -> None:
         self.patience = patience
@@ -120,22 +87,12 @@ class TaskStopping(Callback):
 
 
 class FrozenParameters:
-    """Parameters that stopped tasks have to themselves, as they were.
+    """Parameters that stopped tasks have to themselves, as they were."""
 
-    Such are the slices, on the first axis of a parameter, that outputs of stopped tasks
-    depend on, and no others.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (n, n_outputs)
-        What a network says in a batch, with its graph.
-    parameters : sequence of Tensor
-        Its parameters.
-    of_stopped : Tensor of bool of shape (n_outputs,)
-        Which outputs are those of stopped tasks.
-    processes : Processes, default=ALONE
-        Those that have the rows of the batch.
-    """
+    # Such are the slices, on the first axis of a parameter, that outputs of stopped
+    # tasks depend on, and no others.
+    # outputs (n, n_outputs): What a network says in a batch, with its graph.
+    # of_stopped (n_outputs,): Which outputs are those of stopped tasks.
 
     def __init__(
         self,
@@ -162,18 +119,7 @@ class FrozenParameters:
         ]
 
     def state(self, parameters: Sequence[Tensor]) -> list[tuple[int, Tensor, Tensor]]:
-        """Return numbers of parameters, and which slices of them are kept.
-
-        Parameters
-        ----------
-        parameters : sequence of Tensor
-            All parameters of the network.
-
-        Returns
-        -------
-        list of (int, Tensor of int, Tensor)
-            Number, slices and their values.
-        """
+        """Return numbers of parameters, and which slices of them are kept."""
         number = {id(p): i for i, p in enumerate(parameters)}
         return [(number[id(p)], index, values) for p, index, values in self.kept]
 
@@ -181,20 +127,7 @@ class FrozenParameters:
     def from_state(
         cls, parameters: Sequence[Tensor], state: Sequence[tuple[int, Tensor, Tensor]]
     ) -> "FrozenParameters":
-        """Return what `state` was called of, for a network like that one.
-
-        Parameters
-        ----------
-        parameters : sequence of Tensor
-            All its parameters.
-        state : list of (int, Tensor of int, Tensor)
-            Number, slices and their values.
-
-        Returns
-        -------
-        FrozenParameters
-            What is kept.
-        """
+        """Return what `state` was called of, for a network like that one."""
         stopped: FrozenParameters = object.__new__(cls)
         stopped.kept = [(parameters[i], index, values) for i, index, values in state]
         return stopped

@@ -17,15 +17,7 @@ SPARSE_STEPS = {"features": (10, 0.12), "linear": (100, 0.06)}
 
 
 class KeptNet(PredictingNet):
-    """A skorch net that is built, copied to train on, and rid of what training needs.
-
-    Attributes
-    ----------
-    processes : Processes
-        Those that train it.
-    training_dtype : torch.dtype
-        Type of the parameters in training.
-    """
+    """A skorch net that can be built, copied and stripped of training state."""
 
     #: Attributes that only training needs.
     of_training: ClassVar[tuple[str, ...]] = (
@@ -42,8 +34,8 @@ class KeptNet(PredictingNet):
         "keeps_best",
         "checkpoints",
     )
-    processes: Processes = SINGLE_PROCESS
-    training_dtype: Any
+    processes: Processes = SINGLE_PROCESS  # Those that train it.
+    training_dtype: Any  # Type of the parameters in training.
     optimizer_: Any
     task_weight: Any
     weight_decay: float
@@ -100,12 +92,10 @@ class KeptNet(PredictingNet):
         return self
 
     def _sparse_groups(self, lr: float, decays: bool) -> list[dict[str, Any]]:
-        """Return how the weights of sparse columns train, where there are any.
-
-        Adam divides gradients by their root mean square, so that rare words move as far
-        as frequent ones, whatever they tell. Its ``eps`` is added to that divisor:
-        where it is larger than gradients are, steps are those of gradient descent.
-        """
+        """Return how the weights of sparse columns train, where there are any."""
+        # Adam divides gradients by their root mean square, so that rare words move as
+        # far as frequent ones, whatever they tell. Its `eps` is added to that divisor:
+        # where it is larger than gradients are, steps are those of gradient descent.
         groups = []
         for name, (factor, eps) in SPARSE_STEPS.items():
             weights = [
@@ -120,18 +110,7 @@ class KeptNet(PredictingNet):
         return groups
 
     def replica(self, settings: dict[str, Any]) -> Self:
-        """Return a copy that trains on without touching this net.
-
-        Parameters
-        ----------
-        settings : dict
-            Parameters to change, such as the learning rate.
-
-        Returns
-        -------
-        KeptNet
-            The copy, in the type that training uses.
-        """
+        """Return a copy that trains on without touching this net."""
         net: Any = object.__new__(type(self))
         net.__dict__.update({**vars(self), **settings})
         for name in ("module_", "criterion_", "weighting_"):
@@ -162,15 +141,7 @@ class KeptNet(PredictingNet):
         return {k: v for k, v in state.items() if k not in self.of_training}
 
     def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
-        """Drop what only training needs, keeping the user's own callbacks.
-
-        Parameters
-        ----------
-        callbacks : list
-            The user's callbacks, which replace those of training.
-        keep_optimizer : bool
-            Whether the optimizer's state stays, for a net that will train on.
-        """
+        """Drop what only training needs, keeping the user's own callbacks."""
         self.callbacks = callbacks
         self.callbacks_: list[tuple[str, Any]] = [
             (name, callback)

@@ -22,20 +22,10 @@ LOOKS, TASKS_PER_LOOK = 3, 40
 
 
 class Lookahead(Callback):
-    """Look at batches of a training for how tasks affect each other.
+    """Look at batches of a training for how tasks affect each other."""
 
-    A look takes a step on each of some tasks alone, forgets it, and draws nothing at
-    random, so that the training is as it would be without.
-
-    Parameters
-    ----------
-    every : int or None, default=None
-        One of how many batches is looked at. None looks at about three of an epoch, or
-        more with more than 120 tasks.
-    step_size : float or None, default=0.01
-        Share of a task's loss that the step on it would take away, were the loss
-        linear; None steps by the learning rate of the time.
-    """
+    # A look takes a step on each of some tasks alone, forgets it, and draws nothing at
+    # random, so that the training is as it would be without.
 
     def __init__(
         self, every: int | None = None, step_size: float | None = 0.01
@@ -134,14 +124,8 @@ class Lookahead(Callback):
             return torch.stack([losses(*own) for own in each])
 
     def affinity(self) -> NDArray[np.float64]:
-        """Return the share of each task's loss that steps on each task take away.
-
-        Returns
-        -------
-        ndarray of shape (n_tasks, n_tasks)
-            In row i, what a step on task i does to the losses of all; NaN where no look
-            had labels of both.
-        """
+        """Return the share of each task's loss that steps on each task take away."""
+        # Returns (n_tasks, n_tasks).
         before, after = (
             total.double().cpu().numpy() for total in (self._before, self._after)
         )

@@ -20,23 +20,11 @@ REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 class PackedLoss(nn.Module):
-    """Mean loss of each task over its labelled entries in a batch.
+    """Mean loss of each task over its labelled entries in a batch."""
 
-    Cross-entropy for classification; squared error, absolute error or Huber's loss
-    (with its change from squared to absolute at one standard deviation) for
-    regression. One call per block of tasks, none per task.
-
-    Parameters
-    ----------
-    blocks : sequence of OutputBlock
-        Layout of the outputs.
-    n_tasks : int
-        Number of tasks.
-    regression_loss : str
-        A key of ``REGRESSION_LOSSES``.
-    soft_loss : callable or None, default=None
-        What soft labels add, where batches have them; see `Relation.soft_loss`.
-    """
+    # Cross-entropy for classification; squared error, absolute error or Huber's loss
+    # (with its change from squared to absolute at one standard deviation) for
+    # regression. One call per block of tasks, none per task.
 
     order: Tensor
 
@@ -66,31 +54,10 @@ class PackedLoss(nn.Module):
         hard_example_mining: HardExampleSelection | None = None,
         processes: Processes = SINGLE_PROCESS,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return each task's loss and the weight of its labels in the batch.
-
-        Parameters
-        ----------
-        outputs : Tensor of shape (..., n, n_outputs)
-            Logits and standardised regression values of all tasks; of several networks,
-            where there are axes before the rows.
-        targets : sequence of (Tensor of shape (..., n, n_block_tasks), Tensor or None)
-            Labels and weights of each block; after them soft labels of all outputs, of
-            shape (..., n, n_outputs), and their weights, of shape (..., n, 1), where a
-            teacher has made some.
-        hard_example_mining : HardExampleSelection or None, default=None
-            Which labels count, for one network; None for all of them.
-        processes : Processes, default=ALONE
-            Those that have the rows of the batch. Going back from the losses leads to
-            the rows of each.
-
-        Returns
-        -------
-        losses : Tensor of shape (..., n_tasks)
-            Zero for a task without labels in the batch.
-        counts : Tensor of shape (..., n_tasks) or None
-            Sum of the weights of each task's labels that count, and of its soft labels;
-            None where every label of the batch is present and counts the same.
-        """
+        """Return each task's loss and the weight of its labels in the batch."""
+        # outputs of shape (..., n, n_outputs), targets lists of shape (..., n,
+        # n_block_tasks); returns losses of shape (..., n_tasks), counts of shape (...,
+        # n_tasks).
         hard, soft = targets[: len(self.blocks)], targets[len(self.blocks) :]
         losses, counts = self._compute_hard(
             outputs, hard, hard_example_mining, processes

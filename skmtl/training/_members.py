@@ -16,18 +16,7 @@ from skmtl.weighting import WeightingModule
 
 
 class Members(ModuleWithInputs):
-    """Networks that are averaged, on what one input stage makes of the inputs.
-
-    Parameters
-    ----------
-    modules : sequence of MultiTaskModule
-        The networks, which it takes over.
-    stacked : bool
-        Whether to compute them at once; see `joined`.
-    encoder : Encoder or None, default=None
-        What has built their encoders. Where tasks share all but their heads, it builds
-        one for all members, which is faster than `torch.vmap`.
-    """
+    """Networks that are averaged, on what one input stage makes of the inputs."""
 
     def __init__(
         self,
@@ -92,10 +81,8 @@ class Members(ModuleWithInputs):
         return self.stack.call("forward", (None,), X)  # type: ignore[no-any-return]
 
     def each(self) -> Callable[[Tensor], Tensor]:
-        """Return the map from inputs of each, (n_estimators, n, ...), to their outputs.
-
-        It is for one thread.
-        """
+        """Return the map from each network's inputs to its outputs."""
+        # It is for one thread.
         if self.stack is None:
             modules: Any = self.separate
             return lambda X: torch.stack(
@@ -173,18 +160,7 @@ class Members(ModuleWithInputs):
         ]
 
     def member(self, i: int) -> MultiTaskModule:
-        """Return a copy of one network, whole.
-
-        Parameters
-        ----------
-        i : int
-            Its number.
-
-        Returns
-        -------
-        MultiTaskModule
-            The network.
-        """
+        """Return a copy of one network, whole."""
         if self.stack is None:
             return copy.deepcopy(self.separate[i])  # type: ignore[index, return-value]
         module: MultiTaskModule = self.stack.module(i)  # type: ignore[assignment]
@@ -192,31 +168,14 @@ class Members(ModuleWithInputs):
         return module
 
     def gate_usage(self, X: Any) -> NDArray[np.float64]:
-        """Return the mean weight of each expert in each task, over members.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_tasks, n_experts)
-            As `MultiTaskModule.gate_usage`; experts of different members have nothing
-            in common but their number.
-        """
+        """Return the mean weight of each expert in each task, over members."""
+        # X of shape (n_samples, ...); returns (n_tasks, n_experts).
         usage = [self.member(i).gate_usage(X) for i in range(self.n_estimators)]
         return np.mean(usage, axis=0)  # type: ignore[no-any-return]
 
 
 class StackedWeighting(WeightingModule):
-    """Weightings of several members, computed at once.
-
-    Parameters
-    ----------
-    modules : sequence of WeightingModule
-        One for each member.
-    """
+    """Weightings of several members, computed at once."""
 
     def __init__(self, modules: Sequence[WeightingModule]) -> None:
         super().__init__()
@@ -254,24 +213,7 @@ class StackedWeighting(WeightingModule):
 def try_stacking(
     modules: Sequence[MultiTaskModule], encoder: Encoder, input_shape: tuple[int, ...]
 ) -> Members | None:
-    """Return networks that are computed at once, where a trial goes well.
-
-    Parameters
-    ----------
-    modules : sequence of MultiTaskModule
-        Networks alike but for their weights.
-    encoder : Encoder
-        What has built their encoders.
-    input_shape : tuple of int
-        Shape of one raw sample.
-
-    Returns
-    -------
-    Members or None
-        None where training changes more than parameters, as statistics of batches
-        do, where the networks do what `torch.vmap` cannot, or where they end up with
-        other outputs.
-    """
+    """Return networks that are computed at once, where a trial goes well."""
     device = modules[0].heads.weight.device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):

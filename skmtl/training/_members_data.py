@@ -17,18 +17,10 @@ from skmtl.training._batches import (
 
 
 class MemberBatches:
-    """Iterates over batches of all members.
+    """Iterates over batches of all members."""
 
-    Each member has rows and an order of its own; one with fewer rows meets the first
-    of its epoch again.
-
-    Parameters
-    ----------
-    parts : sequence of Batches
-        The batches of each member.
-    n_rows : int or None, default=None
-        Rows of an epoch of each; None for those of the member that has most.
-    """
+    # Each member has rows and an order of its own; one with fewer rows meets the first
+    # of its epoch again.
 
     def __init__(self, parts: Sequence[Batches], n_rows: int | None = None) -> None:
         self.parts = parts
@@ -82,13 +74,7 @@ class MemberBatches:
 
 
 class HeldOutBatches:
-    """What is held out of every member.
-
-    Parameters
-    ----------
-    rows : sequence of TrainingRows
-        The rows of each member.
-    """
+    """What is held out of every member."""
 
     def __init__(self, rows: Sequence[TrainingRows]) -> None:
         self.parts = rows

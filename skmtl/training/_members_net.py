@@ -47,18 +47,12 @@ ELEMENTWISE = {
 
 
 class MembersNet(PredictingMembers):
-    """A net of several members, each with its own weights, batches and held-out rows.
+    """An ensemble in one net; networks differ in weights, batches and held-out rows."""
 
-    Members that can be stacked train as one computation; others take turns, epoch by
-    epoch. Either way all is as if each were trained alone.
-
-    Parameters
-    ----------
-    priors : sequence of ndarray of shape (n_outputs,)
-        For each member, the outputs of a model that knows its training labels only.
-    **kwargs : dict
-        As in `MultiTaskNet`.
-    """
+    # Members that can be stacked train as one computation; others take turns, epoch by
+    # epoch. Either way all is as if each were trained alone.
+    # priors (n_outputs,): For each member, the outputs of a model that knows its
+    # training labels only.
 
     #: Whether members are stacked, and their encoders joined; None finds out.
     arrangement: tuple[bool, bool] | None = None
@@ -157,17 +151,7 @@ class MembersNet(PredictingMembers):
 
     # ------------------------------------------------------------------ training
     def train(self, rows: Any, valid: Any, epochs: int) -> None:
-        """Train for some epochs, or until every member has stopped.
-
-        Parameters
-        ----------
-        rows : list of TrainingRows
-            Training data of each member.
-        valid : list of TrainingRows or None
-            Validation data of each member.
-        epochs : int
-            Number of passes at most.
-        """
+        """Train for some epochs, or until every member has stopped."""
         self.done = np.zeros(self.n_estimators, dtype=bool)
         self._losses_of_members: dict[str, NDArray[np.float64]] = {}
         super().train(rows, valid, epochs)
@@ -180,25 +164,16 @@ class MembersNet(PredictingMembers):
             self._run, self._own = self.module_.each(), None
 
     def _drop_stopped(self) -> None:
-        """Train on with those stacked members only that have not stopped.
-
-        Compiled ones are dropped, and compiled anew, once half of them have stopped.
-        """
+        """Train on with those stacked members only that have not stopped."""
+        # Compiled ones are dropped, and compiled anew, once half of them have stopped.
         if self.backend is not None and self.done[self.active.numbers].mean() < 0.5:
             return
         if self.active.drop(self.done, self.optimizer_):
             self._train_active()
 
     def restrict(self, order: NDArray[np.intp], n: int) -> None:
-        """Train on as after members have been dropped.
-
-        Parameters
-        ----------
-        order : ndarray of int of shape (n_estimators,)
-            Numbers of the members in the order in which they are computed.
-        n : int
-            How many of them, the first, still train.
-        """
+        """Train on as after members have been dropped."""
+        # order of shape (n_estimators,).
         if n < self.n_estimators:
             self.active.restrict(order, n, self.optimizer_)
             self._train_active()

@@ -16,17 +16,12 @@ from skmtl.training._scoring import ScoringRows, SelectedRows
 
 
 class PredictingMembers(MultiTaskNet):
-    """A net that says what its members say on average.
+    """A net that says what its members say on average."""
 
-    Attributes
-    ----------
-    priors : sequence of ndarray of shape (n_outputs,)
-        For each member, the outputs of a model that knows its training labels only.
-    slopes : (Tensor, Tensor) or None
-        What draws predictions towards the prior, where they are calibrated.
-    """
-
+    # (n_outputs,): For each member, the outputs of a model that knows its training
+    # labels only.
     priors: Sequence[Any]
+    # What draws predictions towards the prior, where they are calibrated.
     slopes: Temperatures | None
 
     @property
@@ -61,13 +56,7 @@ class PredictingMembers(MultiTaskNet):
         return max(64, super()._rows_at_once(device) // self.n_estimators)
 
     def predict_held_out(self, choice: EpochChoice) -> None:
-        """Predict rows by the members as they are, for all groups of them.
-
-        Parameters
-        ----------
-        choice : EpochChoice
-            It knows which rows are held out of which member.
-        """
+        """Predict rows by the members as they are, for all groups of them."""
         Z = self._compute_member_outputs(
             HeldOutBatches(choice.parts), self.module_.each(), self.processes
         )

@@ -20,24 +20,14 @@ from skmtl.training._runtime import use_default_modes
 
 
 class ForwardPass(NamedTuple):
-    """A forward pass, with what is needed to go back task by task.
+    """A forward pass, with what is needed to go back task by task."""
 
-    Attributes
-    ----------
-    outputs : Tensor of shape (n, n_outputs)
-        Packed outputs.
-    shared : Tensor of shape (n, ...) or None
-        Features that tasks share.
-    heads_only : bool
-        Whether there is nothing but heads, perhaps after a mixture, between the shared
-        features and the outputs.
-    mixing : Tensor of shape (n, n_tasks, n_mixed) or (n_tasks, n_mixed) or None
-        Weights of that mixture.
-    """
-
-    outputs: Tensor
-    shared: Tensor | None
+    outputs: Tensor  # (n, n_outputs): Packed outputs.
+    shared: Tensor | None  # (n, ...): Features that tasks share.
+    # Whether there is nothing but heads, perhaps after a mixture, between the shared
+    # features and the outputs.
     heads_only: bool
+    # (n, n_tasks, n_mixed) or (n_tasks, n_mixed): Weights of that mixture.
     mixing: Tensor | None
 
 
@@ -65,31 +55,9 @@ class ModuleWithInputs(nn.Module):
 
 
 class MultiTaskModule(ModuleWithInputs):
-    """Maps a batch of inputs to the packed outputs of all tasks.
+    """Maps a batch of inputs to the packed outputs of all tasks."""
 
-    Parameters
-    ----------
-    sharing : Sharing
-        Which parameters tasks share.
-    encoder : Encoder
-        What turns one sample into features.
-    relation : Relation or None
-        How tasks inform each other beyond sharing.
-    input_shape : tuple of int
-        Shape of one raw sample.
-    n_tasks : int
-        Number of tasks.
-    blocks : sequence of OutputBlock
-        Layout of the outputs.
-    prior : ndarray of shape (n_outputs,)
-        Outputs before anything is learned from the inputs.
-    task_names : sequence or None, default=None
-        Names of the tasks; None numbers them.
-    n_labels : sequence of int or None, default=None
-        Number of training labels of each task; None where they count the same.
-    dtype : torch.dtype, default=torch.float32
-        Type of the parameters.
-    """
+    # prior (n_outputs,): Outputs before anything is learned from the inputs.
 
     def __init__(
         self,
@@ -220,23 +188,8 @@ class MultiTaskModule(ModuleWithInputs):
         return n_mixed > 1 and cheap
 
     def gate_usage(self, X: Any) -> NDArray[np.float64]:
-        """Return the mean weight of each expert in each task.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_tasks, n_experts)
-            Weights that sum to one over experts, mean over the samples.
-
-        Raises
-        ------
-        ValueError
-            If the sharing strategy has no gates.
-        """
+        """Return the mean weight of each expert in each task."""
+        # X of shape (n_samples, ...); returns (n_tasks, n_experts).
         parameter = self.heads.weight
         training = self.training
         self.eval()
@@ -296,25 +249,13 @@ class MultiTaskModule(ModuleWithInputs):
 
 
 class Heads(nn.Module):
-    """One linear head per task, all in one weight tensor.
+    """One linear head per task, all in one weight tensor."""
 
-    Weights and biases start at zero and are added to the tasks' priors, so that no
-    class is preferred by chance: renaming the classes permutes the outputs and changes
-    nothing else. Weight decay then draws the outputs towards the priors.
+    # Weights and biases start at zero and are added to the tasks' priors, so that no
+    # class is preferred by chance: renaming the classes permutes the outputs and
+    # changes nothing else. Weight decay then draws the outputs towards the priors.
 
-    Parameters
-    ----------
-    blocks : sequence of OutputBlock
-        Layout of the outputs.
-    n_tasks : int
-        Number of tasks.
-    width : int
-        Number of features per sample and task.
-    prior : ndarray of shape (n_outputs,)
-        Initial outputs.
-    """
-
-    prior: Tensor
+    prior: Tensor  # (n_outputs,): Initial outputs.
     task_of_output: Tensor
     order: Tensor
 
@@ -350,10 +291,8 @@ class Heads(nn.Module):
         return len(self.task_of_output)
 
     def forward(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Map features (n, n_tasks, width) or (n, width) to outputs (n, n_outputs).
-
-        Weights (n_outputs, width) may stand in for the own ones.
-        """
+        """Map features (n, n_tasks, width) or (n, width) to outputs (n, n_outputs)."""
+        # Weights (n_outputs, width) may stand in for the own ones.
         weight = self.weight if weight is None else weight
         if features.ndim == 2:  # every head reads the same features
             return F.linear(features, weight, self.bias + self.prior)
@@ -363,11 +302,9 @@ class Heads(nn.Module):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def mix(self, G: Tensor, H: Tensor) -> Tensor:
-        """Map features (n, n_mixed, width) to outputs (n, n_outputs).
-
-        Tasks read mixtures of them, with weights (n, n_tasks, n_mixed), or weights
-        (n_tasks, n_mixed) that are the same for all samples.
-        """
+        """Map features (n, n_mixed, width) to outputs (n, n_outputs)."""
+        # Tasks read mixtures of them, with weights (n, n_tasks, n_mixed), or weights
+        # (n_tasks, n_mixed) that are the same for all samples.
         G = G.mT
         if self._several_outputs:
             G = G.index_select(-1, self.task_of_output)
@@ -387,10 +324,8 @@ class Heads(nn.Module):
         return Z if columns is None else Z.index_select(1, columns)
 
     def gradients(self, D: Tensor) -> Tensor:
-        """Map gradients at the outputs (n, n_outputs) to those of tasks at features.
-
-        They have shape (n_tasks, n, width); all heads read the same features.
-        """
+        """Map gradients at the outputs (n, n_outputs) to those of tasks at features."""
+        # They have shape (n_tasks, n, width); all heads read the same features.
         n_tasks, parts, W = self.n_tasks, [], self.weight.detach()
         for i, block in enumerate(self.blocks):
             D_i = self._pad(i, D.T).transpose(1, 2)  # (tasks, n, size)

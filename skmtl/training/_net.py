@@ -41,54 +41,15 @@ CHECK_EVERY = 128
 
 
 class MultiTaskNet(KeptNet):
-    """A skorch net whose step has one loss per task.
+    """A skorch net whose step has one loss per task."""
 
-    Steps are skorch's, so that its callbacks, its history and its optimizer settings
-    work; the loop over batches reads no loss back from the device.
+    # Steps are skorch's, so that its callbacks, its history and its optimizer settings
+    # work; the loop over batches reads no loss back from the device.
+    # task_weight (n_tasks,): Fixed weights; zero for a task that has nothing to learn.
 
-    Parameters
-    ----------
-    module : type
-        `MultiTaskModule`, with its arguments as ``module__…``.
-    weighting : Weighting
-        How task losses are balanced, after its look at the labels.
-    given_weighting : Weighting
-        The same as the user gave it.
-    targets : Targets
-        The tasks.
-    task_names : list
-        Names of the tasks.
-    task_weight : ndarray of shape (n_tasks,)
-        Fixed weights; zero for a task that has nothing to learn.
-    augmentation : sequence of Augmentation
-        What changes training batches at random.
-    hard_example_mining : HardExampleSelection or None
-        Which labels of training batches count.
-    record_gradients : bool
-        Whether to record gradients that the weighting does not ask for.
-    dtype : torch.dtype
-        Type of the parameters.
-    autocast : bool
-        Whether to run the module in bfloat16 where torch finds it safe.
-    weight_decay : float
-        Decay of the network's parameters; learned task weights have none.
-    processes : Processes, default=ALONE
-        Those that train it.
-    backend : str or None, default=None
-        Backend of torch.compile that training uses; None does not compile.
-    **kwargs : dict
-        As in `skorch.NeuralNet`.
-
-    Attributes
-    ----------
-    judging : ValidationScores or None
-        What scores held-out rows, where something else than their loss decides.
-    checkpoints : Checkpoints or None
-        What writes the state of training to files.
-    """
-
+    # What scores held-out rows, where something else than their loss decides.
     judging: ValidationScores | None = None
-    checkpoints: Any = None
+    checkpoints: Any = None  # What writes the state of training to files.
     #: Whether Ctrl-C ends training with the best epoch so far.
     keeps_best = False
     #: Which of several members that train in turns.
@@ -140,17 +101,7 @@ class MultiTaskNet(KeptNet):
         super().__init__(module, *args, **kwargs)
 
     def train(self, rows: Any, valid: Any, epochs: int) -> None:
-        """Train for some epochs, or until a callback asks to stop.
-
-        Parameters
-        ----------
-        rows : TrainingRows
-            Training data.
-        valid : TrainingRows or None
-            Validation data.
-        epochs : int
-            Number of passes at most.
-        """
+        """Train for some epochs, or until a callback asks to stop."""
         self.stop_training_ = False
         self._lowest: dict[str, float] = {}
         self._constants()
@@ -280,18 +231,7 @@ class MultiTaskNet(KeptNet):
             self._trained_module.after_epoch()
 
     def epoch_rows(self, rows: ScoringRows) -> float:
-        """Return how many rows the batches of an epoch of training have here.
-
-        Parameters
-        ----------
-        rows : ScoringRows
-            What it trains on.
-
-        Returns
-        -------
-        float
-            The number of rows.
-        """
+        """Return how many rows the batches of an epoch of training have here."""
         return len(rows) / self.processes.n
 
     def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
@@ -363,15 +303,8 @@ class MultiTaskNet(KeptNet):
         }
 
     def stop_tasks(self, stopped: NDArray[np.bool_], member: int = 0) -> None:
-        """Train on without some tasks: they weigh nothing, and keep what is theirs.
-
-        Parameters
-        ----------
-        stopped : ndarray of bool of shape (n_tasks,)
-            All tasks that have stopped.
-        member : int, default=0
-            The network that they stop in.
-        """
+        """Train on without some tasks: they weigh nothing, and keep what is theirs."""
+        # stopped of shape (n_tasks,).
         weight = np.where(stopped, 0, self.task_weight)
         if not weight.any():
             self.stop_training_ = True

@@ -19,21 +19,11 @@ PREDICT_ROWS = 1024
 
 
 class PredictingNet(NeuralNet):
-    """A skorch net that says what its module does, in the type that it is given.
+    """A skorch net that says what its module does, in the type that it is given."""
 
-    Attributes
-    ----------
-    dtype : torch.dtype
-        Type of the parameters.
-    autocast : bool
-        Whether to run the module in bfloat16 where torch finds it safe.
-    targets : Targets
-        The tasks.
-    """
-
-    dtype: torch.dtype
-    autocast: bool
-    targets: Targets
+    dtype: torch.dtype  # Type of the parameters.
+    autocast: bool  # Whether to run the module in bfloat16 where torch finds it safe.
+    targets: Targets  # The tasks.
     weights_: Any
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
@@ -51,13 +41,7 @@ class PredictingNet(NeuralNet):
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
     def outputs(self, source: InputSource | SelectedRows) -> Tensor:
-        """Return the packed outputs of all rows, of shape (n, n_outputs), on the CPU.
-
-        Parameters
-        ----------
-        source : InputSource
-            The samples.
-        """
+        """Return the packed outputs (n, n_outputs) of all rows, on the CPU."""
         n = source.n_samples
         outputs = torch.empty(n, self.module_.heads.n_outputs, dtype=self.dtype)
         training = self.module_.training
@@ -73,34 +57,14 @@ class PredictingNet(NeuralNet):
         return outputs
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the labels that are predicted, as the estimator does.
-
-        Parameters
-        ----------
-        X : ScoringRows, array-like or Tensor of shape (n, ...)
-            The samples, as the network reads them.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, n_tasks)
-            The labels.
-        """
+        """Return the labels that are predicted, as the estimator does."""
+        # X of shape (n, ...); returns (n,) or (n, n_tasks).
         outputs = self._compute_outputs(X)
         return self.targets.predict(outputs, self.targets.predict_codes(outputs))
 
     def predict_proba(self, X: Any) -> Any:
-        """Return probabilities of the classes, as the estimator does.
-
-        Parameters
-        ----------
-        X : ScoringRows, array-like or Tensor of shape (n, ...)
-            The samples, as the network reads them.
-
-        Returns
-        -------
-        ndarray or list of ndarray or None
-            The probabilities of each task, None for regression.
-        """
+        """Return probabilities of the classes, as the estimator does."""
+        # X of shape (n, ...).
         proba = self.targets.predict_proba(self._compute_outputs(X))
         return proba[0] if self.targets.one_d else proba
 

@@ -16,15 +16,10 @@ from skmtl.training._runtime import SideStream, draw_initial_seed
 
 
 class Processes:
-    """The processes of a training: one, for which every method has nothing to do.
+    """The processes of a training: one, for which every method has nothing to do."""
 
-    Attributes
-    ----------
-    n : int
-        Their number.
-    is_main : bool
-        Whether this is the one that shows, warns and writes.
-    """
+    # n: Their number.
+    # is_main: Whether this is the one that shows, warns and writes.
 
     n = 1
     is_main = True
@@ -36,25 +31,9 @@ class Processes:
     def all_reduce_losses(
         self, losses: Tensor, counts: Tensor | None, n_rows: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Return means over the labels of all processes.
-
-        Parameters
-        ----------
-        losses : Tensor of shape (..., n_tasks)
-            Mean losses over the labels of this process.
-        counts : Tensor of shape (..., n_tasks) or None
-            Weights of these labels; None where all rows count the same.
-        n_rows : int
-            Number of rows of this process.
-
-        Returns
-        -------
-        losses : Tensor of shape (..., n_tasks)
-            Means, the same in all processes. Going back from them leads to the rows of
-            this process: gradients of all processes are to be added up.
-        counts : Tensor of shape (..., n_tasks) or None
-            Weights of the labels of all processes.
-        """
+        """Return means over the labels of all processes."""
+        # losses of shape (..., n_tasks), counts of shape (..., n_tasks); returns losses
+        # of shape (..., n_tasks), counts of shape (..., n_tasks).
         return losses, counts
 
     def divide_by_processes(self, term: Tensor | None) -> Tensor | None:
@@ -79,22 +58,8 @@ class Processes:
     def apply_to_all(
         self, function: Callable[..., Tensor], *tensors: Tensor, dim: int = 0
     ) -> Tensor:
-        """Return own rows of what a function makes of the rows of all processes.
-
-        Parameters
-        ----------
-        function : callable
-            Returns a tensor with the rows on the first axis.
-        *tensors : Tensor
-            What it is given, with rows on an axis.
-        dim : int, default=0
-            That axis.
-
-        Returns
-        -------
-        Tensor of shape (n, ...)
-            The rows of this process.
-        """
+        """Return own rows of what a function makes of the rows of all processes."""
+        # Returns (n, ...).
         return function(*tensors)
 
     def broadcast_object(self, make: Callable[[], Any]) -> Any:
@@ -115,11 +80,9 @@ class Processes:
         """Let what processes draw for themselves begin anew, by some numbers."""
 
     def draw_separately(self) -> AbstractContextManager[None]:
-        """Draw what differs between processes; what else is drawn is the same in all.
-
-        Such are dropout and augmentation: as shares of rows differ in size, processes
-        that drew them in common would part.
-        """
+        """Draw what differs between processes; all else is drawn alike."""
+        # Such are dropout and augmentation: as shares of rows differ in size, processes
+        # that drew them in common would part.
         return nullcontext()
 
     def silence_others(self) -> AbstractContextManager[None]:
@@ -128,13 +91,7 @@ class Processes:
 
 
 class AccelerateProcesses(Processes):
-    """Processes that Accelerate connects.
-
-    Parameters
-    ----------
-    accelerator : accelerate.Accelerator
-        Has their group, and the device of each.
-    """
+    """Processes that Accelerate connects."""
 
     def __init__(self, accelerator: Any) -> None:
         _import_what_would_keep_the_group()
@@ -285,12 +242,10 @@ SINGLE_PROCESS = Processes()
 
 
 def _import_what_would_keep_the_group() -> None:
-    """Import what optimizers of torch import, as if processes were not connected.
-
-    Functions of `torch.distributed.nn` take the group that there is when they are
-    imported as a default. It would outlive `Accelerator.end_training`, and its threads
-    would abort a process that ends while they let go of a tensor.
-    """
+    """Import what optimizers of torch import, as if processes were not connected."""
+    # Functions of `torch.distributed.nn` take the group that there is when they are
+    # imported as a default. It would outlive `Accelerator.end_training`, and its
+    # threads would abort a process that ends while they let go of a tensor.
     if "torch.distributed.nn" in sys.modules:
         return
     from torch.distributed import GroupMember

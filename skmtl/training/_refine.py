@@ -71,24 +71,9 @@ def fit_temperatures(
 def apply_temperatures(
     outputs: Tensor, slopes: Temperatures, blocks: Sequence[OutputBlock], prior: Tensor
 ) -> Tensor:
-    """Return outputs drawn towards the prior.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (..., n, n_outputs)
-        Packed outputs.
-    slopes : (Tensor of shape (...), Tensor of shape (...))
-        Slopes of classification and of regression.
-    blocks : sequence of OutputBlock
-        Layout of the outputs.
-    prior : Tensor of shape (..., 1, n_outputs)
-        Outputs of a model that has learned nothing.
-
-    Returns
-    -------
-    Tensor of shape (..., n, n_outputs)
-        The new outputs.
-    """
+    """Return outputs drawn towards the prior."""
+    # outputs of shape (..., n, n_outputs), slopes of shape (...), prior of shape (...,
+    # 1, n_outputs); returns (..., n, n_outputs).
     numbers = outputs.new_zeros(outputs.shape[-1], dtype=torch.bool)
     for block in blocks:
         numbers[block.start : block.stop] = block.kind == "regression"
@@ -99,22 +84,9 @@ def apply_temperatures(
 def average_networks(
     outputs: Tensor, blocks: Sequence[OutputBlock], share: Tensor | None = None
 ) -> Tensor:
-    """Return outputs that stand for mean probabilities and mean values.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (n_estimators, n, n_outputs)
-        Packed outputs of several networks.
-    blocks : sequence of OutputBlock
-        Layout of the outputs.
-    share : Tensor of shape (n_estimators, n) or None, default=None
-        How much each network counts in each row; None where all count the same.
-
-    Returns
-    -------
-    Tensor of shape (n, n_outputs)
-        Log-odds or logarithms of mean probabilities, and means for regression.
-    """
+    """Return outputs that stand for mean probabilities and mean values."""
+    # outputs of shape (n_estimators, n, n_outputs), share of shape (n_estimators, n);
+    # returns (n, n_outputs).
     if share is None:
         share = outputs.new_full((len(outputs), 1), 1 / len(outputs))
     share = share.unsqueeze(2)

@@ -18,11 +18,10 @@ _PROCESS = threading.RLock()
 
 
 class _Limits:
-    """Numbers of torch threads: each thread has its own, and new ones the last set.
+    """Numbers of torch threads: each thread has its own, and new ones the last set."""
 
-    A thread that is new while others have a limit begins with theirs; what it is to
-    have afterwards is what the first of them had before.
-    """
+    # A thread that is new while others have a limit begins with theirs; what it is to
+    # have afterwards is what the first of them had before.
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,28 +54,14 @@ _FORKED = False
 
 
 def is_forked() -> bool:
-    """Return whether this process was forked from one that had imported skmtl.
-
-    Returns
-    -------
-    bool
-        Whether it was. OpenMP waits forever for the threads of the parent in it, where
-        the parent has used several.
-    """
+    """Return whether this process was forked from one that had imported skmtl."""
     return _FORKED
 
 
 @contextmanager
 def use_n_threads(n: int | None) -> Iterator[None]:
-    """Run with some number of torch threads; None leaves it as it is.
-
-    Forked processes have one.
-
-    Parameters
-    ----------
-    n : int or None
-        Number of threads.
-    """
+    """Run with some number of torch threads; None leaves it as it is."""
+    # Forked processes have one.
     limits = _LIMITS
     before = limits.enter()
     n = 1 if _FORKED else n
@@ -91,11 +76,9 @@ def use_n_threads(n: int | None) -> Iterator[None]:
 
 @contextmanager
 def use_default_modes() -> Iterator[None]:
-    """Run in torch's default modes, whatever the modes of the calling thread are.
-
-    These are gradients, no inference mode, no autocast and no other default device than
-    the CPU. Forked processes compute on one thread.
-    """
+    """Run in torch's default modes, whatever the modes of the calling thread are."""
+    # These are gradients, no inference mode, no autocast and no other default device
+    # than the CPU. Forked processes compute on one thread.
     with ExitStack() as modes:
         if torch.is_inference_mode_enabled():
             modes.enter_context(torch.inference_mode(False))
@@ -113,10 +96,8 @@ def use_default_modes() -> Iterator[None]:
 
 @contextmanager
 def use_default_dtype() -> Iterator[None]:
-    """Let new tensors of floats be of float32.
-
-    The default type belongs to the process, so threads that change it take turns.
-    """
+    """Let new tensors of floats be of float32."""
+    # The default type belongs to the process, so threads that change it take turns.
     before = torch.get_default_dtype()
     if before == torch.float32:
         yield
@@ -135,22 +116,14 @@ def allow_reusable_graphs() -> AbstractContextManager[None]:
 
 
 class RandomStateLease:
-    """A thread's turn with the global random states.
-
-    Parameters
-    ----------
-    states : ExitStack
-        Gives them back.
-    """
+    """A thread's turn with the global random states."""
 
     def __init__(self, states: ExitStack) -> None:
         self._states = states
 
     def end(self) -> None:
-        """Let others have theirs; draw on from a generator that is where torch's was.
-
-        Nothing may draw from the global states from here on.
-        """
+        """Give the random states back; draw on from a generator in torch's state."""
+        # Nothing may draw from the global states from here on.
         source = torch.Generator()
         source.set_state(torch.get_rng_state())
         self._states.close()
@@ -159,18 +132,9 @@ class RandomStateLease:
 
 @contextmanager
 def use_seed(seed: int, device: torch.device) -> Iterator[RandomStateLease]:
-    """Seed the global random states, and bring back what they were.
-
-    Those states belong to the process, so threads take turns. Meanwhile, new tensors
-    are of float32.
-
-    Parameters
-    ----------
-    seed : int
-        Seed for torch, numpy and Python, which a user's module may draw from.
-    device : torch.device
-        Device whose state is borrowed beside the CPU's.
-    """
+    """Seed the global random states, and bring back what they were."""
+    # Those states belong to the process, so threads take turns. Meanwhile, new tensors
+    # are of float32.
     before = get_generator()
     try:
         with ExitStack() as states:
@@ -216,15 +180,7 @@ def draw_initial_seed() -> int:
 
 
 class SideStream:
-    """Random numbers beside those of the training.
-
-    Parameters
-    ----------
-    seed : int
-        Where they begin, not negative.
-    device : torch.device
-        Device whose state counts beside the CPU's.
-    """
+    """Random numbers beside those of the training."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
@@ -258,18 +214,7 @@ class SideStream:
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """Return the random states that training draws from.
-
-    Parameters
-    ----------
-    device : torch.device
-        Device whose state counts beside the CPU's.
-
-    Returns
-    -------
-    dict
-        The states.
-    """
+    """Return the random states that training draws from."""
     own = get_generator()
     if own is not None:
         return {"torch": own.get_state()}
@@ -284,15 +229,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Set the random states that training draws from.
-
-    Parameters
-    ----------
-    states : dict
-        What `random_states` has returned.
-    device : torch.device
-        The device that was named then.
-    """
+    """Set the random states that training draws from."""
     own = get_generator()
     if own is not None:
         own.set_state(states["torch"])

@@ -34,19 +34,9 @@ LOGGERS = (MlflowLogger, NeptuneLogger, SacredLogger)
 
 
 class ScoringRows(Dataset):  # type: ignore[misc]
-    """Rows of a network, or of all members, with their labels as given to fit.
+    """Rows of a network, or of all members, with their labels as given to fit."""
 
-    Its ``X`` is itself: ``net.predict`` takes it, and reads rows where they are.
-
-    Parameters
-    ----------
-    parts : TrainingRows or list of TrainingRows
-        The rows of the network, or of each member.
-    targets : Targets
-        The tasks.
-    held_out : bool, default=False
-        Whether members have not seen their rows.
-    """
+    # Its `X` is itself: `net.predict` takes it, and reads rows where they are.
 
     def __init__(
         self,
@@ -93,15 +83,9 @@ class ScoringRows(Dataset):  # type: ignore[misc]
 
 
 class SelectedRows:
-    """Some samples of a source, as predictions read them.
+    """Some samples of a source, as predictions read them."""
 
-    Parameters
-    ----------
-    source : InputSource
-        The samples.
-    index : Tensor of int of shape (n,)
-        Which of them.
-    """
+    # index (n,): Which of them.
 
     def __init__(self, source: InputSource, index: Tensor) -> None:
         self.source = source
@@ -121,20 +105,7 @@ class LabelledBatch(tuple[Tensor, NDArray[Any]]):
 
     @classmethod
     def from_batch(cls, batch: Any, targets: Targets) -> "LabelledBatch":
-        """Return a batch with its labels as given to fit.
-
-        Parameters
-        ----------
-        batch : (Tensor, list of (Tensor, Tensor or None))
-            Inputs and packed targets.
-        targets : Targets
-            The tasks.
-
-        Returns
-        -------
-        LabelledBatch
-            The batch.
-        """
+        """Return a batch with its labels as given to fit."""
         X, y = batch
         labelled = cls((X, decode_labels(targets, y)))
         labelled.packed = batch
@@ -142,20 +113,8 @@ class LabelledBatch(tuple[Tensor, NDArray[Any]]):
 
 
 def decode_labels(targets: Targets, packed: Sequence[BlockTarget]) -> NDArray[Any]:
-    """Return packed labels as they were given; missing ones as NaN, NaT or None.
-
-    Parameters
-    ----------
-    targets : Targets
-        The tasks.
-    packed : sequence of (Tensor of shape (n, n_block_tasks), Tensor or None)
-        Labels and weights of each block.
-
-    Returns
-    -------
-    ndarray of shape (n,) or (n, n_tasks)
-        The labels.
-    """
+    """Return packed labels as they were given; missing ones as NaN, NaT or None."""
+    # packed lists of shape (n, n_block_tasks); returns (n,) or (n, n_tasks).
     shape = len(packed[0][0]), targets.n_tasks
     codes, values = np.zeros(shape, dtype=np.int64), np.zeros(shape)
     missing = np.zeros(shape, dtype=bool)
@@ -196,13 +155,7 @@ def _with_missing(labels: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[A
 
 
 def score_all_tasks(callback: Callback) -> None:
-    """Let a scoring callback of skorch average over tasks what it names.
-
-    Parameters
-    ----------
-    callback : Callback
-        An initialised callback; others than those that score are left as they are.
-    """
+    """Let a scoring callback of skorch average over tasks what it names."""
     if not isinstance(callback, EpochScoring | BatchScoring):
         return
     scoring = callback.scoring_
@@ -213,18 +166,7 @@ def score_all_tasks(callback: Callback) -> None:
 
 
 def hears_batches(callback: Callback) -> bool:
-    """Return whether a callback does anything when a batch begins or ends.
-
-    Parameters
-    ----------
-    callback : Callback
-        A callback.
-
-    Returns
-    -------
-    bool
-        False also for callbacks of skorch whose settings have them do nothing.
-    """
+    """Return whether a callback does anything when a batch begins or ends."""
     if not _is_overridden(callback, "on_batch_begin", "on_batch_end"):
         return False
     if _overrides_hook(callback, (EpochScoring, TensorBoard)):
@@ -235,35 +177,13 @@ def hears_batches(callback: Callback) -> bool:
 
 
 def reads_batches(callback: Callback) -> bool:
-    """Return whether a callback may look at inputs, labels or outputs of a batch.
-
-    Parameters
-    ----------
-    callback : Callback
-        A callback.
-
-    Returns
-    -------
-    bool
-        False for callbacks of skorch that count batches or log their losses.
-    """
+    """Return whether a callback may look at inputs, labels or outputs of a batch."""
     counting = (LRScheduler, ProgressBar, *LOGGERS)
     return hears_batches(callback) and not _overrides_hook(callback, counting)
 
 
 def steps_by_batch(callback: Callback) -> bool:
-    """Return whether a callback changes the learning rate after each batch.
-
-    Parameters
-    ----------
-    callback : Callback
-        A callback.
-
-    Returns
-    -------
-    bool
-        Whether it is such a scheduler.
-    """
+    """Return whether a callback changes the learning rate after each batch."""
     return isinstance(callback, LRScheduler) and callback.step_every == "batch"
 
 
@@ -283,26 +203,7 @@ def _overrides_hook(callback: Callback, kinds: tuple[type, ...]) -> bool:
 def run_heard_step(
     net: Any, batch: Any, prefix: str, training: bool, step_fn: Callable[..., Any]
 ) -> dict[str, Any]:
-    """Make a step that callbacks hear of, and record its loss for them.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        The net.
-    batch : (Tensor, list of (Tensor, Tensor or None))
-        Inputs and packed targets.
-    prefix : {"train", "valid"}
-        How the names of the records begin.
-    training : bool
-        Whether it is a step of training.
-    step_fn : callable
-        Makes the step.
-
-    Returns
-    -------
-    dict
-        What the step returns.
-    """
+    """Make a step that callbacks hear of, and record its loss for them."""
     heard = LabelledBatch.from_batch(batch, net.targets) if net._batches_read else batch
     net.notify("on_batch_begin", batch=heard, training=training)
     step: dict[str, Any] = step_fn(batch)

@@ -12,18 +12,11 @@ from skmtl.training._processes import SINGLE_PROCESS, Processes
 
 @dataclass(frozen=True)
 class HardExampleSelection:
-    """The labels of each task in a batch from which it learns most.
+    """The labels of each task in a batch from which it learns most."""
 
-    Attributes
-    ----------
-    by : {"loss", "margin"}
-        Whether the largest losses or the smallest margins are kept.
-    fraction : float
-        Share that the hardest labels of each task, which are kept, have of the weight
-        of all its labels in the batch. The hardest label of each class is kept, too.
-    """
-
-    by: str
+    by: str  # Whether the largest losses or the smallest margins are kept.
+    # Share that the hardest labels of each task, which are kept, have of the weight of
+    # all its labels in the batch. The hardest label of each class is kept, too.
     fraction: float
 
     @torch.no_grad()
@@ -36,29 +29,10 @@ class HardExampleSelection:
         loss: Tensor,
         processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        """Tell which labels are kept: all that are no easier than the last to keep.
-
-        Parameters
-        ----------
-        block : OutputBlock
-            The tasks.
-        Z : Tensor of shape (n, n_block_tasks) or (n, n_block_tasks, n_classes)
-            Outputs; one logit per class in a block of several classes.
-        y : Tensor of shape (n, n_block_tasks)
-            Labels.
-        w : Tensor of shape (n, n_block_tasks)
-            Weights, zero for missing labels.
-        loss : Tensor of shape (n, n_block_tasks)
-            Losses.
-        processes : Processes, default=ALONE
-            Those that have the rows of the batch, all of which are compared.
-
-        Returns
-        -------
-        Tensor of bool of shape (n, n_block_tasks)
-            Anything where the label is missing. A label of weight two counts as two,
-            and those as hard as a kept one are kept, so that weights are repetitions.
-        """
+        """Tell which labels are kept: all that are no easier than the last to keep."""
+        # Z of shape (n, n_block_tasks) or (n, n_block_tasks, n_classes), y of shape (n,
+        # n_block_tasks), w of shape (n, n_block_tasks), loss of shape (n,
+        # n_block_tasks); returns (n, n_block_tasks).
         y = y if block.kind == "regression" else y.long()  # a type that is sent
         kept = partial(self._make_block_mask, block)
         return processes.apply_to_all(kept, Z, y, w, loss)

@@ -15,19 +15,10 @@ from skmtl._core.module_copies import ModuleCopies
 
 
 class StackedModules(nn.Module):
-    """Modules alike but for their weights, evaluated at once.
+    """Modules alike but for their weights, evaluated at once."""
 
-    It holds one of them, whose parameters have the modules on a new first axis.
-    Modules must not change state in ``forward`` nor branch on values of tensors.
-
-    Parameters
-    ----------
-    modules : sequence of torch.nn.Module
-        The modules.
-    changing : str or None, default=None
-        How names of buffers start that change in training. They are stacked even where
-        they are the same in all modules.
-    """
+    # It holds one of them, whose parameters have the modules on a new first axis.
+    # Modules must not change state in `forward` nor branch on values of tensors.
 
     def __init__(
         self, modules: Sequence[nn.Module], changing: str | None = None
@@ -59,34 +50,14 @@ class StackedModules(nn.Module):
         return self._called.module
 
     def squeeze(self, names: Iterable[str]) -> None:
-        """Keep some parameters without their second axis, whose length is one.
-
-        Parameters
-        ----------
-        names : iterable of str
-            Names of parameters in the module.
-        """
+        """Keep some parameters without their second axis, whose length is one."""
         for name in names:
             parameter = self.together.get_parameter(name)
             parameter.data = parameter.data.squeeze(1)
             self._squeezed.add(f"module.{name}")
 
     def bind(self, method: str, *in_dims: int | None) -> Callable[..., Any]:
-        """Return a method that calls all modules at once, for use in one thread.
-
-        Parameters
-        ----------
-        method : str
-            Its name.
-        *in_dims : int or None
-            Axis of the modules in each argument; None for what all get.
-
-        Returns
-        -------
-        callable
-            Returns what the method does, with the modules on a first axis. It sees the
-            tensors that parameters are now, and no others that may replace them.
-        """
+        """Return a method that calls all modules at once, for use in one thread."""
         skeleton = self._skeletons.take()
         run = self._map(skeleton, method, in_dims)
 
@@ -97,22 +68,7 @@ class StackedModules(nn.Module):
         return in_mode
 
     def call(self, method: str, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        """Call a method of all modules at once, in any thread.
-
-        Parameters
-        ----------
-        method : str
-            Its name.
-        in_dims : tuple of int or None
-            Axis of the modules in each argument; None for what all get.
-        *args : object
-            The arguments.
-
-        Returns
-        -------
-        object
-            What the method returns, with the modules on a first axis.
-        """
+        """Call a method of all modules at once, in any thread."""
         with self._skeletons.borrow() as skeleton:
             return self._map(skeleton, method, in_dims)(*args)
 

@@ -28,20 +28,7 @@ PLAIN = (bool, int, float, str, type(None))
 def get_training_state(
     net: MultiTaskNet, batches: Batches | MemberBatches
 ) -> dict[str, Any]:
-    """Return all that the next epochs depend on.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A net between two epochs.
-    batches : Batches or MemberBatches
-        What it trains on.
-
-    Returns
-    -------
-    dict
-        Tensors and plain values; tensors share memory with those of the net.
-    """
+    """Return all that the next epochs depend on."""
     state = {
         "net": _get_net_state(net),
         "callbacks": {
@@ -56,17 +43,7 @@ def get_training_state(
 def restore(
     net: MultiTaskNet, batches: Batches | MemberBatches, state: dict[str, Any]
 ) -> None:
-    """Bring a net that is about to train to where another one was.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A net of the same settings, whose training has begun.
-    batches : Batches or MemberBatches
-        What it is going to train on.
-    state : dict
-        What `state_of` has returned.
-    """
+    """Bring a net that is about to train to where another one was."""
     state = from_plain(state)
     _restore_net(net, state["net"])
     for name, callback in net.callbacks_:
@@ -149,18 +126,7 @@ def _get_generators(batches: Batches | MemberBatches) -> list[torch.Generator]:
 
 
 def get_callback_state(callback: Any) -> dict[str, Any]:
-    """Return the attributes that training has set, as far as they are plain.
-
-    Parameters
-    ----------
-    callback : Callback
-        A callback of skorch.
-
-    Returns
-    -------
-    dict
-        Tensors and plain values by name.
-    """
+    """Return the attributes that training has set, as far as they are plain."""
     if hasattr(callback, "state_dict"):
         return {"state_dict": to_plain(callback.state_dict())}
     state = {}
@@ -192,23 +158,7 @@ def _restore(callback: Any, state: dict[str, Any]) -> None:
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value with marks in place of what only numpy can read.
-
-    Parameters
-    ----------
-    value : object
-        Tensors, arrays, numbers and strings, or dicts, lists and tuples of such.
-
-    Returns
-    -------
-    object
-        What `torch.load` reads without executing anything.
-
-    Raises
-    ------
-    TypeError
-        If there is something else in it.
-    """
+    """Return a value with marks in place of what only numpy can read."""
     if isinstance(value, torch.Tensor):
         return value.detach()
     if isinstance(value, np.generic):
@@ -232,18 +182,7 @@ def to_plain_key(key: Any) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """Return what `plain` was given.
-
-    Parameters
-    ----------
-    value : object
-        What it has returned.
-
-    Returns
-    -------
-    object
-        The same with numpy's arrays and numbers.
-    """
+    """Return what `plain` was given."""
     if isinstance(value, dict):
         if value.keys() == {ARRAY}:
             return value[ARRAY].numpy()

@@ -7,11 +7,10 @@ from torch import Tensor
 
 
 class EpochLosses:
-    """Mean losses of the tasks over an epoch, of one network or of several.
+    """Mean losses of the tasks over an epoch, of one network or of several."""
 
-    Losses of batches are kept on the device and added up many at a time: neither a
-    read-back nor an addition per batch.
-    """
+    # Losses of batches are kept on the device and added up many at a time: neither a
+    # read-back nor an addition per batch.
 
     def __init__(self, counted: NDArray[np.bool_]) -> None:
         self.counted = counted

@@ -154,19 +154,13 @@ class GradientWeightingModule(WeightingModule):
 
 
 class SolverModule(GradientWeightingModule):
-    """Weights that a small problem on the Gramian yields, solved on the CPU.
+    """Weights that a small problem on the Gramian yields, solved on the CPU."""
 
-    The solver meets only tasks that have a gradient. Where it fails, or its weights
-    sum to little beside their sizes, so that rescaling them would blow them up, the
-    step has equal weights.
+    # The solver meets only tasks that have a gradient. Where it fails, or its weights
+    # sum to little beside their sizes, so that rescaling them would blow them up, the
+    # step has equal weights.
 
-    Attributes
-    ----------
-    failures : Tensor of int64 of shape ()
-        Number of times that the solver failed.
-    """
-
-    failures: Tensor
+    failures: Tensor  # (): Number of times that the solver failed.
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,21 +179,8 @@ class SolverModule(GradientWeightingModule):
 
     @abstractmethod
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
-        """Return weights on any scale.
-
-        Parameters
-        ----------
-        gramian : ndarray of shape (n, n)
-            Inner products of the n >= 2 gradients, none of them zero; its mean
-            diagonal is one.
-        tasks : ndarray of int of shape (n,)
-            Numbers of the tasks that they belong to.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Weights.
-        """
+        """Return weights on any scale."""
+        # gramian of shape (n, n), tasks of shape (n,); returns (n,).
 
 
 class GradientCombiningModule(GradientWeightingModule):

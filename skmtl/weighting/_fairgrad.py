@@ -71,13 +71,7 @@ class FairGrad(GradientWeighting):
 
 
 class FairShares(SolverModule):
-    """Weights that solve G w = w^(-1 / alpha).
-
-    Parameters
-    ----------
-    alpha : float
-        Kind of fairness.
-    """
+    """Weights that solve G w = w^(-1 / alpha)."""
 
     def __init__(self, alpha: float) -> None:
         super().__init__()

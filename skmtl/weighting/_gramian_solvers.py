@@ -26,19 +26,12 @@ MIN_RELATIVE_SUM = 0.1
 def solve_or_equal(
     solve: Callable[[Array, NDArray[Any]], Array], gramian: Array
 ) -> tuple[Array, bool]:
-    """Return weights that sum to the number of tasks, and whether the solver failed.
-
-    The solver sees the tasks that have a gradient, by a Gramian whose mean diagonal is
-    one and by their numbers. Tasks without a gradient weigh one, and so do all where
-    the solver fails: raises, returns what isn't finite, or what sums to too little.
-
-    Parameters
-    ----------
-    solve : callable
-        From the Gramian and the numbers of its tasks to weights on any scale.
-    gramian : ndarray of shape (n_tasks, n_tasks)
-        Inner products of all tasks' gradients.
-    """
+    """Return weights that sum to the number of tasks, and whether the solver failed."""
+    # The solver sees the tasks that have a gradient, by a Gramian whose mean diagonal
+    # is one and by their numbers. Tasks without a gradient weigh one, and so do all
+    # where the solver fails: raises, returns what isn't finite, or what sums to too
+    # little.
+    # gramian of shape (n_tasks, n_tasks).
     weights = np.ones(len(gramian))
     if not np.isfinite(gramian).all():
         return weights, True
@@ -95,19 +88,11 @@ def minimize_norm(R: Array, bounds: Array) -> tuple[Array, float]:
 
 
 def project_to_dual_cone(U: Tensor, gramian: Tensor) -> Tensor:
-    """Return the combinations nearest to given ones that no gradient opposes.
-
-    Each row u becomes the v >= u with the least v.T @ G @ v; this is a projector as
-    torchjd's weightings take it. Gradients are made of one length, else short ones
-    would drown in rounding errors.
-
-    Parameters
-    ----------
-    U : Tensor of shape (..., n_tasks)
-        Coefficients of combinations of gradients.
-    gramian : Tensor of shape (n_tasks, n_tasks)
-        Inner products of the gradients.
-    """
+    """Return the combinations nearest to given ones that no gradient opposes."""
+    # Each row u becomes the v >= u with the least v.T @ G @ v; this is a projector as
+    # torchjd's weightings take it. Gradients are made of one length, else short ones
+    # would drown in rounding errors.
+    # U of shape (..., n_tasks), gramian of shape (n_tasks, n_tasks).
     cosines, norms = normalize_gramian(gramian.numpy())
     R = factor_gramian(cosines)
     V = np.atleast_2d(U.numpy() * norms)

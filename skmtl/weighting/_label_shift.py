@@ -17,21 +17,15 @@ from skmtl._core.validation import SEQUENCES
 
 @dataclass(frozen=True)
 class LabelShift:
-    """How one task's labels differ from a target distribution.
+    """How one task's labels differ from a target distribution."""
 
-    Attributes
-    ----------
-    P, Q : ndarray of shape (n_values,)
-        Target and what the labels are, over classes or bins.
-    edges : ndarray of shape (n_values - 1,) or None
-        Inner edges of the bins of regression.
-    half : float
-        Share that half a label has, which counts where P asks for what Q lacks.
-    """
-
+    # (n_values,): Target and what the labels are, over classes or bins.
     P: NDArray[np.float64]
+    # (n_values,): Target and what the labels are, over classes or bins.
     Q: NDArray[np.float64]
+    # (n_values - 1,): Inner edges of the bins of regression.
     edges: NDArray[np.float64] | None
+    # Share that half a label has, which counts where P asks for what Q lacks.
     half: float
 
     @classmethod
@@ -76,22 +70,7 @@ class LabelShift:
 
 
 def label_shifts(tasks: Sequence[Any], target: Any, n_bins: int) -> list[LabelShift]:
-    """Compare the labels of each task with a target distribution.
-
-    Parameters
-    ----------
-    tasks : sequence of TaskLabels
-        The tasks.
-    target : None, dict or sequence
-        As in `skmtl.weighting.TargetKL`.
-    n_bins : int
-        Number of bins of regression.
-
-    Returns
-    -------
-    list of LabelShift
-        One per task.
-    """
+    """Compare the labels of each task with a target distribution."""
     entries = _read_entries(target, [task.name for task in tasks])
     return [
         LabelShift.from_labels(task, _read_distribution(task, entry, n_bins))

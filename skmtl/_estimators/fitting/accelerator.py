@@ -21,18 +21,7 @@ DATA_PARALLEL = (
 
 
 def check_accelerator(accelerator: Any) -> Any:
-    """Return an accelerator after checking that it asks for nothing but processes.
-
-    Parameters
-    ----------
-    accelerator : accelerate.Accelerator or None
-        Parameter of the estimator.
-
-    Returns
-    -------
-    accelerate.Accelerator or None
-        The same.
-    """
+    """Return an accelerator after checking that it asks for nothing but processes."""
     if accelerator is None:
         return None
     if not _is_accelerator(accelerator):
@@ -76,37 +65,13 @@ def _is_accelerator(value: Any) -> bool:
 
 
 def resolve_processes(accelerator: Any) -> Processes:
-    """Return the processes that train.
-
-    Parameters
-    ----------
-    accelerator : accelerate.Accelerator or None
-        A checked one.
-
-    Returns
-    -------
-    Processes
-        One where it connects no others.
-    """
+    """Return the processes that train."""
     several = accelerator is not None and accelerator.num_processes > 1
     return AccelerateProcesses(accelerator) if several else SINGLE_PROCESS
 
 
 def resolve_device(device: Any, accelerator: Any) -> torch.device:
-    """Return where to compute.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        Parameter of the estimator.
-    accelerator : accelerate.Accelerator or None
-        A checked one.
-
-    Returns
-    -------
-    torch.device
-        The device of the accelerator, where there is one.
-    """
+    """Return where to compute."""
     if accelerator is None:
         return check_device(device)
     own: torch.device = accelerator.device
@@ -123,20 +88,7 @@ def resolve_device(device: Any, accelerator: Any) -> torch.device:
 
 
 def resolve_precision(precision: str, accelerator: Any) -> str:
-    """Return the type of numbers.
-
-    Parameters
-    ----------
-    precision : {"auto", "float32", "float64", "bf16"}
-        Parameter of the estimator.
-    accelerator : accelerate.Accelerator or None
-        A checked one; its mixed precision decides where the parameter is "auto".
-
-    Returns
-    -------
-    str
-        A value of the parameter.
-    """
+    """Return the type of numbers."""
     if accelerator is None or accelerator.mixed_precision == "no":
         return precision
     if precision not in ("auto", "bf16"):

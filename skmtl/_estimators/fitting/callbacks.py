@@ -30,32 +30,7 @@ def make_callbacks(
     one_pass: bool,
     several: bool,
 ) -> list[Any]:
-    """Return the skorch callbacks of a fit.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Holds the parameters.
-    plan : FitSettings
-        The settings.
-    n_rows : int
-        Number of rows of an epoch.
-    given : tuple
-        X, y and sample_weight as given to fit.
-    targets : Targets
-        The tasks.
-    stops : bool
-        Whether held-out rows decide when to stop.
-    one_pass : bool
-        Whether there is one pass only, which nothing watches.
-    several : bool
-        Whether there are several members.
-
-    Returns
-    -------
-    list of skorch.callbacks.Callback
-        The callbacks, the user's last.
-    """
+    """Return the skorch callbacks of a fit."""
     own = list(estimator.callbacks or [])
     _check_callbacks(own)
     _check_given(own, stops)

@@ -29,20 +29,7 @@ IGNORED = {
 
 
 def check_resume(resume: Any, checkpoint: Any) -> bool:
-    """Return whether fit is to go on from a checkpoint.
-
-    Parameters
-    ----------
-    resume : {"auto", False}
-        What fit was given.
-    checkpoint : path-like or None
-        The parameter of the estimator.
-
-    Returns
-    -------
-    bool
-        Whether to look for one.
-    """
+    """Return whether fit is to go on from a checkpoint."""
     if checkpoint is not None:
         check_path(checkpoint, "checkpoint")
     if resume is False:
@@ -60,20 +47,7 @@ def check_resume(resume: Any, checkpoint: Any) -> bool:
 
 
 def make_checkpoints(estimator: Any, job: TrainingRun) -> Checkpoints | None:
-    """Return what writes and reads the checkpoints of a fit, where there are to be any.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its ``checkpoint`` names the folder.
-    job : TrainingRun
-        Its fit.
-
-    Returns
-    -------
-    Checkpoints or None
-        None where it has no folder, and for one pass over the data.
-    """
+    """Return what writes and reads the checkpoints of a fit, or None."""
     folder = estimator.checkpoint
     if folder is None or job.one_pass:
         return None
@@ -96,20 +70,7 @@ def make_checkpoints(estimator: Any, job: TrainingRun) -> Checkpoints | None:
 
 
 def compute_fingerprint(estimator: Any, job: TrainingRun) -> str:
-    """Return a hash of all that decides what a fit ends up with.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Holds the parameters, and the net that trains on where there is one.
-    job : TrainingRun
-        Its fit.
-
-    Returns
-    -------
-    str
-        The same in another process, but another one for other settings, data or seeds.
-    """
+    """Return a hash of all that decides what a fit ends up with."""
     known = {
         "estimator": _name(type(estimator)),
         "parameters": _describe_settings(estimator, set()),
@@ -128,27 +89,7 @@ def compute_fingerprint(estimator: Any, job: TrainingRun) -> str:
 def agree_between_processes(
     estimator: Any, processes: Processes, prepare: Callable[[RandomState], TrainingRun]
 ) -> TrainingRun:
-    """Return a fit that all processes are about to make.
-
-    Parameters
-    ----------
-    estimator : estimator
-        What fits.
-    processes : Processes
-        Those that train it.
-    prepare : callable
-        Makes the fit of a source of random choices, which is that of the main process.
-
-    Returns
-    -------
-    TrainingRun
-        The fit.
-
-    Raises
-    ------
-    ValueError
-        If one process has other settings or data than the others, or refuses them.
-    """
+    """Return a fit that all processes are about to make."""
     if processes.n == 1:
         return prepare(check_random_state(estimator.random_state))
     random_state = _random_state(estimator.random_state, processes)
@@ -228,19 +169,7 @@ def _describe_trained(estimator: Any) -> list[Any]:
 
 @functools.singledispatch
 def make_canonical(value: Any) -> Any:
-    """Return a value in a form that is the same in every process.
-
-    Parameters
-    ----------
-    value : object
-        A parameter, or what holds some: estimators and callbacks by their parameters,
-        functions by their instructions.
-
-    Returns
-    -------
-    object
-        Arrays, numbers and strings, and containers of such.
-    """
+    """Return a value in a form that is the same in every process."""
     if value is None or isinstance(value, Number | str) or issparse(value):
         return value
     if hasattr(value, "get_params"):

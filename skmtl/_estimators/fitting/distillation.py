@@ -27,28 +27,7 @@ def attach_soft_labels(
     data: tuple[Any, ...],
     options: dict[str, Any],
 ) -> Any:
-    """Give soft labels to the rows to train on, where the relation learns from some.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The student.
-    job : TrainingRun
-        Its fit.
-    net : MultiTaskNet
-        Its net.
-    rows : TrainingRows or list of TrainingRows
-        What the net, or each of its members, is to train on.
-    data : tuple
-        What the student was given to fit.
-    options : dict
-        How it fits.
-
-    Returns
-    -------
-    estimator or None
-        The teacher; None without one.
-    """
+    """Give soft labels to the rows to train on, where the relation learns from some."""
     if job.plan.soft_loss is None:
         return None
     teacher, soft = job.plan.teacher, job.soft
@@ -61,11 +40,9 @@ def attach_soft_labels(
 
 
 def _fit_independent_teacher(estimator: Any, job: TrainingRun) -> Any:
-    """Return an estimator like another, but with nothing shared between tasks.
-
-    It chooses the same rows for its members, or to hold out, so that no member learns
-    by its teacher what the labels are that it is to be judged by.
-    """
+    """Return an estimator like another, but with nothing shared between tasks."""
+    # It chooses the same rows for its members, or to hold out, so that no member learns
+    # by its teacher what the labels are that it is to be judged by.
     settings: dict[str, Any] = {"sharing": "independent", "relation": None}
     settings["record_gradients"] = False
     if hasattr(estimator, "task_types"):
@@ -91,27 +68,8 @@ def _own_labels(teacher: Any, job: TrainingRun) -> Tensor:
 
 
 def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
-    """Return what a given teacher predicts, in the form of outputs.
-
-    Parameters
-    ----------
-    teacher : estimator
-        A fitted model of all tasks.
-    X : array-like or sparse matrix
-        The training inputs, as the user gave them.
-    targets : Targets
-        The tasks.
-
-    Returns
-    -------
-    Tensor of shape (1, n_samples, n_outputs)
-        Log-odds, logarithms of probabilities, and standardised values.
-
-    Raises
-    ------
-    ValueError
-        If the predictions are not those of the tasks.
-    """
+    """Return what a given teacher predicts, in the form of outputs."""
+    # Returns (1, n_samples, n_outputs).
     parts, probabilities = [np.empty((_num_samples(X), 0))], None
     order = _match_teacher_classes(teacher, targets)
     for block in targets.blocks:

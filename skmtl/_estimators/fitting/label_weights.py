@@ -10,20 +10,7 @@ from skmtl.weighting import TaskLabels, Weighting
 
 
 def make_task_labels(data: TrainingData, targets: Targets) -> list[TaskLabels]:
-    """Return what a weighting may know of the tasks.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The training data.
-    targets : Targets
-        The tasks.
-
-    Returns
-    -------
-    list of TaskLabels
-        One entry per task.
-    """
+    """Return what a weighting may know of the tasks."""
     tasks = []
     for t, labels in enumerate(data.labels):
         present = has_label(labels)
@@ -44,22 +31,7 @@ def make_task_labels(data: TrainingData, targets: Targets) -> list[TaskLabels]:
 def reweight_labels(
     data: TrainingData, weighting: Weighting, targets: Targets
 ) -> TrainingData:
-    """Multiply weights of labels by the factors that a weighting gives.
-
-    Parameters
-    ----------
-    data : TrainingData
-        Encoded labels.
-    weighting : Weighting
-        After its look at the training labels.
-    targets : Targets
-        The tasks.
-
-    Returns
-    -------
-    TrainingData
-        The same data where the weighting leaves labels as they are.
-    """
+    """Multiply weights of labels by the factors that a weighting gives."""
     if type(weighting).label_weights is Weighting.label_weights:
         return data
     weight = None

@@ -22,24 +22,8 @@ def make_crossfit_splits(
     n_estimators: int,
     random_state: RandomState,
 ) -> list[Part]:
-    """Hold each row out of one member, or of several where members outnumber rows.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_rows,)
-        For each task, codes (negative where missing) or numbers (NaN where missing).
-    names : sequence
-        Names of the tasks.
-    n_estimators : int
-        Number of members.
-    random_state : RandomState
-        Source of the choice.
-
-    Returns
-    -------
-    list of (ndarray of int, ndarray of int)
-        For each member, rows to train on and rows held out.
-    """
+    """Hold each row out of one member, or of several where members outnumber rows."""
+    # labels lists of shape (n_rows,).
     n = len(labels[0])
     n_folds = min(n_estimators, n)
     counts = np.array([has_label(task).sum() for task in labels])
@@ -64,22 +48,7 @@ def make_crossfit_splits(
 def make_bootstrap_splits(
     n_rows: int, n_estimators: int, random_state: RandomState
 ) -> list[Part]:
-    """Draw rows with replacement for each member, and hold out those not drawn.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows, at least 2; a draw that holds out none is made again.
-    n_estimators : int
-        Number of members.
-    random_state : RandomState
-        Source of the draws.
-
-    Returns
-    -------
-    list of (ndarray of int, ndarray of int)
-        For each member, rows to train on, sorted, and rows held out.
-    """
+    """Draw rows with replacement for each member, and hold out those not drawn."""
     parts: list[Part] = []
     for _ in range(n_estimators):
         unseen = np.zeros(n_rows, dtype=bool)

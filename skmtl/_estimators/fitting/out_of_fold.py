@@ -34,28 +34,19 @@ NEEDS_FOLDS = (
 
 @dataclass(frozen=True)
 class OutOfFoldPredictions:
-    """Predictions for the training rows, each by the members that have not seen it.
+    """Predictions for the training rows, each by the members that have not seen it."""
 
-    Attributes
-    ----------
-    outputs : Tensor of shape (n_samples, n_outputs)
-        Packed outputs, NaN where there is none.
-    labels : list of ndarray of shape (n_samples,)
-        The training labels of each task: codes (negative where missing) or
-        standardised values (NaN where missing).
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels, as the user gave them.
-    thresholds : ndarray of shape (n_groups, n_tasks) or None
-        Thresholds of binary tasks that the labels of other groups choose; NaN where
-        the most probable class counts. None where nothing is thresholded.
-    group : ndarray of int of shape (n_samples,) or None
-        Group of each sample: those that the same members hold out.
-    """
-
-    outputs: Tensor
+    outputs: Tensor  # (n_samples, n_outputs): Packed outputs, NaN where there is none.
+    # (n_samples,): The training labels of each task: codes (negative where missing) or
+    # standardised values (NaN where missing).
     labels: list[NDArray[Any]]
+    # (n_samples, n_tasks): Weights of the labels, as the user gave them.
     weight: NDArray[np.float64] | None
+    # (n_groups, n_tasks): Thresholds of binary tasks that the labels of other groups
+    # choose; NaN where the most probable class counts. None where nothing is
+    # thresholded.
     thresholds: NDArray[np.float64] | None = None
+    # (n_samples,): Group of each sample: those that the same members hold out.
     group: NDArray[np.integer[Any]] | None = None
 
     @property
@@ -65,18 +56,8 @@ class OutOfFoldPredictions:
         return known
 
     def predictions(self, targets: Targets) -> list[NDArray[Any]]:
-        """Return probabilities and values of each task, NaN where there is none.
-
-        Parameters
-        ----------
-        targets : Targets
-            The tasks.
-
-        Returns
-        -------
-        list of ndarray of shape (n_samples, n_classes) or (n_samples,)
-            One array per task.
-        """
+        """Return probabilities and values of each task, NaN where there is none."""
+        # Returns lists (n_samples, n_classes) or (n_samples,).
         probabilities = targets.predict_proba(self.outputs)
         values = targets.predict_values(self.outputs)
         predictions = [
@@ -88,20 +69,9 @@ class OutOfFoldPredictions:
         return predictions
 
     def scores(self, targets: Targets) -> NDArray[np.float64]:
-        """Return each task's accuracy or R², without weights.
-
-        Labels are predicted with the thresholds that other groups choose.
-
-        Parameters
-        ----------
-        targets : Targets
-            The tasks.
-
-        Returns
-        -------
-        ndarray of shape (n_tasks,)
-            NaN for a task that has too few labels.
-        """
+        """Return each task's accuracy or R², without weights."""
+        # Labels are predicted with the thresholds that other groups choose.
+        # Returns (n_tasks,).
         codes, values = (
             targets.predict_codes(self.outputs),
             targets.predict_values(self.outputs),
@@ -123,27 +93,7 @@ class OutOfFoldPredictions:
 def predict_out_of_fold(
     net: Any, job: TrainingRun, rows: Any, calibrate: bool, threshold: str | None
 ) -> OutOfFoldPredictions | None:
-    """Predict the rows held out of each member, and calibrate the net by them.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        A trained net.
-    job : TrainingRun
-        Its fit.
-    rows : list of TrainingRows or Rows
-        What its members, or the single network, have trained on.
-    calibrate : bool
-        Whether to scale what predictions add to the priors by the slopes that fit the
-        labels of held-out rows best.
-    threshold : str or None
-        The score by which thresholds of binary tasks are chosen.
-
-    Returns
-    -------
-    OutOfFoldPredictions or None
-        None where no member has rows held out that others have not.
-    """
+    """Predict the rows held out of each member, and calibrate the net by them."""
     if not job.out_of_fold or not isinstance(net, MembersNet):
         return None
     choice = net.choice

@@ -51,80 +51,33 @@ Split = tuple[RowIndex, RowIndex]
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A fit whose parameters and data are checked.
+    """A fit whose parameters and data are checked."""
 
-    Attributes
-    ----------
-    plan : FitSettings
-        Strategies and device.
-    weighting : Weighting
-        How tasks are balanced, after a look at the labels.
-    seed : int
-        Seed of everything random in it.
-    targets : Targets
-        The tasks.
-    data : TrainingData
-        The training data.
-    task_weight : ndarray of shape (n_tasks,)
-        Fixed weights of the tasks.
-    valid : TrainingData or None
-        A validation set.
-    split : (ndarray of int, ndarray of int) or None
-        Positions of rows to train on and to hold out.
-    parts : list of (ndarray of int, ndarray of int or None) or None
-        The same for each member; None for a single network.
-    callbacks : list
-        skorch callbacks.
-    resume : bool
-        Whether to train a fitted net on.
-    one_pass : bool
-        Whether to make one pass only.
-    stops : bool
-        Whether members stop by the rows held out of them.
-    out_of_fold : bool
-        Whether these rows differ, so that they make out-of-fold predictions.
-    soft : Tensor of shape (1, n_samples, n_outputs) or None
-        Soft labels by a teacher that the user has given.
-    start : RandomState or None
-        The source of random choices as it was before the first.
-    judge : ValidationScorer or None
-        What decides on held-out rows; None where their mean loss does.
-    continues : bool
-        Whether to go on from a checkpoint, where there is one.
-    """
-
-    plan: FitSettings
-    weighting: Weighting
-    seed: int
-    targets: Targets
-    data: TrainingData
-    task_weight: NDArray[np.float64]
-    valid: TrainingData | None
-    split: Split | None
-    parts: list[Part] | None
-    callbacks: list[Any]
-    resume: bool
-    one_pass: bool
-    stops: bool = False
+    plan: FitSettings  # Strategies and device.
+    weighting: Weighting  # How tasks are balanced, after a look at the labels.
+    seed: int  # Seed of everything random in it.
+    targets: Targets  # The tasks.
+    data: TrainingData  # The training data.
+    task_weight: NDArray[np.float64]  # (n_tasks,): Fixed weights of the tasks.
+    valid: TrainingData | None  # A validation set.
+    split: Split | None  # Positions of rows to train on and to hold out.
+    parts: list[Part] | None  # The same for each member; None for a single network.
+    callbacks: list[Any]  # skorch callbacks.
+    resume: bool  # Whether to train a fitted net on.
+    one_pass: bool  # Whether to make one pass only.
+    stops: bool = False  # Whether members stop by the rows held out of them.
+    # Whether these rows differ, so that they make out-of-fold predictions.
     out_of_fold: bool = False
+    # (1, n_samples, n_outputs): Soft labels by a teacher that the user has given.
     soft: Tensor | None = None
+    # The source of random choices as it was before the first.
     start: np.random.RandomState | None = None
+    # What decides on held-out rows; None where their mean loss does.
     judge: ValidationScorer | None = None
-    continues: bool = False
+    continues: bool = False  # Whether to go on from a checkpoint, where there is one.
 
     def build_net(self, estimator: Any) -> MultiTaskNet:
-        """Return the net to train; draws from torch's random state.
-
-        Parameters
-        ----------
-        estimator : estimator
-            Holds the training parameters, and the net to train on where there is one.
-
-        Returns
-        -------
-        MultiTaskNet
-            The net.
-        """
+        """Return the net to train; draws from torch's random state."""
         plan, data, weight = self.plan, self.data, self.task_weight
         if self.resume:
             return make_resumed_net(estimator, plan, data, weight, self.callbacks)
@@ -233,20 +186,7 @@ class TrainingRun:
         return TrainingInputs(data.X, rows, weight, sizes, names)
 
     def make_training_rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
-        """Return the rows to train on and those to validate on, as the net reads them.
-
-        Parameters
-        ----------
-        net : MultiTaskNet
-            Decides the types of inputs and labels.
-
-        Returns
-        -------
-        train : TrainingRows, or list of TrainingRows
-            Rows with a label, of each member where there are several.
-        valid : TrainingRows, list of Rows or None
-            Those of the validation set or of the hold-out.
-        """
+        """Return the rows to train on and to validate on, as the net reads them."""
         rows, valid = self._pack_labels(self.data, net), None
         if self.parts is not None:
             return self._make_rows_of_members(net, rows)
@@ -276,17 +216,8 @@ class TrainingRun:
     def attach_soft_labels(
         self, rows: TrainingRows | list[TrainingRows], soft: Tensor, net: MultiTaskNet
     ) -> None:
-        """Give soft labels to the rows to train on.
-
-        Parameters
-        ----------
-        rows : TrainingRows or list of TrainingRows
-            Those of the net, or of each of its members.
-        soft : Tensor of shape (n_teachers, n_samples, n_outputs)
-            What one teacher, or one for each member, says in the form of outputs.
-        net : MultiTaskNet
-            Decides their type.
-        """
+        """Give soft labels to the rows to train on."""
+        # soft of shape (n_teachers, n_samples, n_outputs).
         given = replace(self.data, weight=self.data.given_weight)
         n_samples = soft.shape[1]
         weight = sum_row_weights(given, np.arange(n_samples))
@@ -308,34 +239,12 @@ class TrainingRun:
     def make_epoch_choice(
         self, checks: list[TrainingRows] | None
     ) -> EpochChoice | None:
-        """Return what keeps predictions of rows by which members stop, if they do.
-
-        Parameters
-        ----------
-        checks : list of TrainingRows or None
-            What each member validates on.
-
-        Returns
-        -------
-        EpochChoice or None
-            None where rows held out of members do not decide about their epochs.
-        """
+        """Return what keeps predictions of rows by which members stop, if they do."""
         stop_by_own = self.out_of_fold and self.stops and self.valid is None
         return EpochChoice(checks) if stop_by_own and checks else None
 
     def make_held_out_rows(self, rows: list[TrainingRows]) -> list[TrainingRows] | None:
-        """Return the rows that each member has not seen; None where there are none.
-
-        Parameters
-        ----------
-        rows : list of TrainingRows
-            Those that each member trains on.
-
-        Returns
-        -------
-        list of Rows or None
-            The rows of each member.
-        """
+        """Return the rows that each member has not seen; None where there are none."""
         if not self.out_of_fold:
             return None
         source, targets, of = rows[0].source, rows[0].targets, self.data.rows
@@ -374,20 +283,7 @@ class TrainingRun:
 
 
 def select_rows(data: TrainingData, rows: RowIndex) -> TrainingData:
-    """Return labels and weights of some rows only, for what looks at no inputs.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The training data.
-    rows : ndarray of int
-        Which rows.
-
-    Returns
-    -------
-    TrainingData
-        Their labels and weights; the inputs stay.
-    """
+    """Return labels and weights of some rows only, for what looks at no inputs."""
     weight = None if data.weight is None else data.weight[rows]
     labels = [task[rows] for task in data.labels]
     return replace(data, labels=labels, weight=weight, rows=np.arange(len(rows)))

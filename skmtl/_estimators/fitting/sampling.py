@@ -22,24 +22,11 @@ SAMPLING: list[Any] = [
 
 
 class SamplingWeights:
-    """How often rows are drawn, relative to drawing all alike.
+    """How often rows are drawn, relative to drawing all alike."""
 
-    A task gets its share of the draws, and each of its labels an equal part of it (of
-    the equal share of its class with "classes"); a row gets what its labels get.
-
-    Parameters
-    ----------
-    data : TrainingData
-        Labels and weights; labels of weight zero do not count.
-    rows : ndarray of int
-        Rows that are drawn from.
-    n_classes : sequence of int
-        Number of classes of each task; zero for regression.
-    sampling : {"classes", "tasks"} or float
-        What gets the same share, or the temperature of the tasks' shares.
-    trained : ndarray of bool of shape (n_tasks,)
-        Which tasks count.
-    """
+    # A task gets its share of the draws, and each of its labels an equal part of it (of
+    # the equal share of its class with "classes"); a row gets what its labels get.
+    # trained (n_tasks,): Which tasks count.
 
     def __init__(
         self,
@@ -70,18 +57,8 @@ class SamplingWeights:
             )
 
     def from_labels(self, data: TrainingData) -> NDArray[np.float64]:
-        """Return the odds of all rows; their mean over those drawn from is one.
-
-        Parameters
-        ----------
-        data : TrainingData
-            The data, or other data of the same tasks.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            One for every row where no label counts.
-        """
+        """Return the odds of all rows; their mean over those drawn from is one."""
+        # Returns (n_samples,).
         odds = np.zeros(data.X.shape[0])
         for t, per_label in self.per_label.items():
             codes = data.labels[t] if len(per_label) > 1 else 0
@@ -107,20 +84,8 @@ def _count_labels(
 def apply_sampling_weights(
     data: TrainingData, odds: NDArray[np.float64]
 ) -> TrainingData:
-    """Return the data with all labels of each row weighted by its odds.
-
-    Parameters
-    ----------
-    data : TrainingData
-        Labels and weights.
-    odds : ndarray of shape (n_samples,)
-        How often rows are drawn.
-
-    Returns
-    -------
-    TrainingData
-        Data whose weighted labels are distributed as the drawn ones.
-    """
+    """Return the data with all labels of each row weighted by its odds."""
+    # odds of shape (n_samples,).
     shape = (len(odds), len(data.labels))
     weight = np.broadcast_to(1.0, shape) if data.weight is None else data.weight
     return replace(data, weight=weight * odds[:, None])

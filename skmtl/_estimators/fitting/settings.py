@@ -75,51 +75,24 @@ ONE_THREAD_WORK = 2**26
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Checked settings of one fit.
+    """Checked settings of one fit."""
 
-    Attributes
-    ----------
-    sharing, encoder, weighting, relation : Spec or None
-        The strategies.
-    augmentation : tuple of Augmentation
-        What changes batches at random.
-    optimizer : type
-        Class of the optimizer.
-    optimizer_settings : dict
-        Its settings beside learning rate and weight decay.
-    device : torch.device
-        Where to compute.
-    sampling : {"classes", "tasks"}, float or None
-        What decides how often each row is drawn.
-    hard_example_mining : HardExampleSelection or None
-        Which labels of a batch train.
-    n_estimators : int
-        Number of members; see `with_members`.
-    sparse : bool
-        Whether encoders read a wide sparse table without its zeros.
-    precision : {"auto", "float32", "float64", "bf16"}
-        Type of numbers.
-    processes : Processes
-        Those that train.
-    backend : str or None
-        Backend of torch.compile.
-    """
-
-    sharing: Sharing
-    encoder: Encoder
-    weighting: Weighting
-    relation: Relation | None
-    augmentation: tuple[Augmentation, ...]
-    optimizer: type[torch.optim.Optimizer]
+    sharing: Sharing  # The strategies.
+    encoder: Encoder  # The strategies.
+    weighting: Weighting  # The strategies.
+    relation: Relation | None  # The strategies.
+    augmentation: tuple[Augmentation, ...]  # What changes batches at random.
+    optimizer: type[torch.optim.Optimizer]  # Class of the optimizer.
+    # Its settings beside learning rate and weight decay.
     optimizer_settings: dict[str, Any]
-    device: torch.device
-    sampling: str | float | None
-    hard_example_mining: HardExampleSelection | None
-    n_estimators: int
-    sparse: bool
-    precision: str
-    processes: Processes
-    backend: str | None
+    device: torch.device  # Where to compute.
+    sampling: str | float | None  # What decides how often each row is drawn.
+    hard_example_mining: HardExampleSelection | None  # Which labels of a batch train.
+    n_estimators: int  # Number of members; see `with_members`.
+    sparse: bool  # Whether encoders read a wide sparse table without its zeros.
+    precision: str  # Type of numbers.
+    processes: Processes  # Those that train.
+    backend: str | None  # Backend of torch.compile.
 
     @classmethod
     def from_estimator(cls, estimator: Any) -> Self:
@@ -178,26 +151,7 @@ class FitSettings:
 def resolve_n_estimators(
     plan: FitSettings, estimator: Any, X: Any, n_rows: int, resume: bool
 ) -> FitSettings:
-    """Return the settings with the number of members, where that is left open.
-
-    Parameters
-    ----------
-    plan : FitSettings
-        The settings.
-    estimator : estimator
-        Its ``n_estimators`` decides where given.
-    X : ndarray, sparse matrix or StreamedTable
-        The inputs.
-    n_rows : int
-        Number of rows with a label.
-    resume : bool
-        Whether a fitted estimator trains on: it keeps its members.
-
-    Returns
-    -------
-    FitSettings
-        The settings.
-    """
+    """Return the settings with the number of members, where that is left open."""
     if not isinstance(plan.encoder, TableEncoder):
         return plan
     plan = replace(plan, sparse=is_wide(X))
@@ -288,36 +242,9 @@ def make_net(
     task_weight: NDArray[np.float64],
     callbacks: list[Any],
 ) -> MultiTaskNet:
-    """Build and initialise a net; draws from torch's random state.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Holds the training parameters.
-    plan : FitSettings
-        The strategies.
-    weighting : Weighting
-        How tasks are balanced, after a look at the labels.
-    data : TrainingData
-        The training data.
-    inputs : TrainingInputs
-        Those of its rows that are not held out.
-    targets : Targets
-        The tasks.
-    prior : ndarray of shape (n_outputs,)
-        Outputs before anything is learned from the inputs.
-    member_priors : list of ndarray of shape (n_outputs,) or None
-        The same for the training rows of each member; None for a single network.
-    task_weight : ndarray of shape (n_tasks,)
-        Fixed weights of the tasks.
-    callbacks : list
-        skorch callbacks.
-
-    Returns
-    -------
-    MultiTaskNet
-        The net.
-    """
+    """Build and initialise a net; draws from torch's random state."""
+    # prior of shape (n_outputs,), member_priors lists of shape (n_outputs,),
+    # task_weight of shape (n_tasks,).
     kind: Any = MultiTaskNet
     if member_priors is not None:
         kind = partial(MembersNet, priors=member_priors)
@@ -368,26 +295,8 @@ def make_resumed_net(
     task_weight: NDArray[np.float64],
     callbacks: list[Any],
 ) -> MultiTaskNet:
-    """Return a copy of a fitted estimator's net that trains on.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted estimator.
-    plan : FitSettings
-        The strategies, which must be those of the net, and the settings.
-    data : TrainingData
-        The training data.
-    task_weight : ndarray of shape (n_tasks,)
-        Fixed weights of the tasks.
-    callbacks : list
-        skorch callbacks.
-
-    Returns
-    -------
-    MultiTaskNet
-        The net, with the state of its optimizer where it still has one.
-    """
+    """Return a copy of a fitted estimator's net that trains on."""
+    # task_weight of shape (n_tasks,).
     net: MultiTaskNet = estimator.net_
     built = {
         "sharing": net.module__sharing,
@@ -437,22 +346,7 @@ def _make_net_settings(
 
 
 def choose_patience(estimator: Any, plan: FitSettings, n_rows: int) -> float:
-    """Return the number of epochs without improvement to wait for.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its ``n_iter_no_change`` decides where given.
-    plan : FitSettings
-        The settings.
-    n_rows : int
-        Number of rows of an epoch: where it has many steps, fewer epochs will do.
-
-    Returns
-    -------
-    float
-        The number of epochs.
-    """
+    """Return the number of epochs without improvement to wait for."""
     if estimator.n_iter_no_change != "auto":
         return float(estimator.n_iter_no_change)
     n_batches = math.ceil(
@@ -474,20 +368,7 @@ def _choose_batch_size(estimator: Any, n_estimators: int, n_rows: int) -> int:
 
 
 def choose_n_threads(estimator: Any, net: MultiTaskNet) -> int | None:
-    """Return the number of torch threads to use; None for as many as there are.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its ``n_threads`` decides where given.
-    net : MultiTaskNet
-        Small work runs faster on one thread.
-
-    Returns
-    -------
-    int or None
-        The number of threads.
-    """
+    """Return the number of torch threads to use; None for as many as there are."""
     if estimator.n_threads is not None:
         if is_forked() and estimator.n_threads > 1:
             warn_user(

@@ -30,18 +30,7 @@ JUDGED = {
 
 
 def choose_validation_metric(estimator: Any) -> str | None:
-    """Return a parameter with which more than the mean loss decides, or None.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Holds the parameters.
-
-    Returns
-    -------
-    str or None
-        Name of the first such parameter.
-    """
+    """Return a parameter with which more than the mean loss decides, or None."""
     given = (name for name, v in JUDGED.items() if getattr(estimator, name) != v)
     return next(given, None)
 
@@ -49,22 +38,7 @@ def choose_validation_metric(estimator: Any) -> str | None:
 def split_validation(
     estimator: Any, data: TrainingData, random_state: RandomState
 ) -> Split | None:
-    """Return positions of rows to train on and to hold out, or None.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its ``early_stopping`` decides whether, ``validation_fraction`` how many.
-    data : TrainingData
-        The training data.
-    random_state : RandomState
-        Source of the choice.
-
-    Returns
-    -------
-    (ndarray of int, ndarray of int) or None
-        The positions.
-    """
+    """Return positions of rows to train on and to hold out, or None."""
     n_rows = len(data.rows)
     few = n_rows < EARLY_STOPPING_ROWS and choose_validation_metric(estimator) is None
     if not estimator.early_stopping or (estimator.early_stopping == "auto" and few):
@@ -84,30 +58,7 @@ def split_members(
     resume: bool,
     one_pass: bool,
 ) -> list[Part]:
-    """Return positions of rows to train on and to hold out for each member.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its ``members`` decides; where it is fitted and trains on, so do earlier parts.
-    plan : FitSettings
-        Has the number of members.
-    data : TrainingData
-        The training data.
-    targets : Targets
-        The tasks.
-    random_state : RandomState
-        Source of the choice.
-    resume : bool
-        Whether a fitted estimator trains on.
-    one_pass : bool
-        Whether there is one pass only, for which nothing is held out.
-
-    Returns
-    -------
-    list of (ndarray of int, ndarray of int or None)
-        One entry per member.
-    """
+    """Return positions of rows to train on and to hold out for each member."""
     n_rows, n_estimators = len(data.rows), plan.n_estimators
     alike: Part = (np.arange(n_rows), None)
     if one_pass:
@@ -148,30 +99,8 @@ def make_validation_scorer(
     split: Split | None,
     parts: list[Part] | None,
 ) -> ValidationScorer | None:
-    """Return what decides on held-out rows, None where their mean loss does.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Holds the parameters.
-    targets : Targets
-        The tasks.
-    trained : ndarray of bool of shape (n_tasks,)
-        Those that learn.
-    valid : TrainingData or None
-        A validation set.
-    data : TrainingData
-        The training data.
-    split : (ndarray of int, ndarray of int) or None
-        Positions of rows to train on and to hold out.
-    parts : list of (ndarray of int, ndarray of int or None) or None
-        The same for each member.
-
-    Returns
-    -------
-    ValidationScorer or None
-        It can score every set of held-out rows.
-    """
+    """Return what decides on held-out rows, None where their mean loss does."""
+    # trained of shape (n_tasks,).
     asked = choose_validation_metric(estimator)
     if asked is None or not trained.any():
         return None

@@ -24,27 +24,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ValidationScorer:
-    """Scores the tasks on held-out rows, and says what an epoch is worth.
+    """Scores the tasks on held-out rows, and says what an epoch is worth."""
 
-    Attributes
-    ----------
-    targets : Targets
-        The tasks.
-    metrics : list of Metric or None
-        How each task is scored; None scores by its loss.
-    average : {"macro", "min"} or int
-        What counts: the mean over tasks, the worst of them, or that of one task.
-    data : TrainingData
-        Holds the labels of the held-out rows.
-    trained : ndarray of bool of shape (n_tasks,)
-        Tasks that learn.
-    """
-
-    targets: Targets
-    metrics: list[Metric] | None
+    targets: Targets  # The tasks.
+    metrics: list[Metric] | None  # How each task is scored; None scores by its loss.
+    # What counts: the mean over tasks, the worst of them, or that of one task.
     average: str | int
-    data: TrainingData
-    trained: NDArray[np.bool_]
+    data: TrainingData  # Holds the labels of the held-out rows.
+    trained: NDArray[np.bool_]  # (n_tasks,): Tasks that learn.
 
     @classmethod
     def from_metric(
@@ -66,22 +53,9 @@ class ValidationScorer:
         return cls(targets, metrics, average, data, trained)
 
     def scores(self, losses: Array, outputs: Tensor, rows: RowIndex) -> Array:
-        """Return the score of each task, the greater the better.
-
-        Parameters
-        ----------
-        losses : ndarray of shape (n_tasks,)
-            Their mean losses on the rows.
-        outputs : Tensor of shape (n_rows, n_outputs)
-            What the network says of them.
-        rows : ndarray of int of shape (n_rows,)
-            Which rows they are.
-
-        Returns
-        -------
-        ndarray of shape (n_tasks,)
-            NaN for a task that does not train, or whose labels do not define it.
-        """
+        """Return the score of each task, the greater the better."""
+        # losses of shape (n_tasks,), outputs of shape (n_rows, n_outputs), rows of
+        # shape (n_rows,); returns (n_tasks,).
         if self.metrics is None:
             return np.where(self.trained, -losses, np.nan)
         outputs, scores = outputs.cpu(), np.full(len(losses), np.nan)
@@ -115,18 +89,8 @@ class ValidationScorer:
         return score_task(metric, true, predicted, classes, w, name)
 
     def worth(self, scores: Array) -> float:
-        """Return the one number that decides, NaN where there is none.
-
-        Parameters
-        ----------
-        scores : ndarray of shape (n_tasks,)
-            The scores.
-
-        Returns
-        -------
-        float
-            Their average.
-        """
+        """Return the one number that decides, NaN where there is none."""
+        # scores of shape (n_tasks,).
         if isinstance(self.average, int):
             return float(scores[self.average])
         known = scores[~np.isnan(scores)]
@@ -135,13 +99,7 @@ class ValidationScorer:
         return float(known.min() if self.average == "min" else known.mean())
 
     def check(self, rows: RowIndex) -> None:
-        """Refuse held-out rows that tell nothing of what counts.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-            Rows that one network holds out.
-        """
+        """Refuse held-out rows that tell nothing of what counts."""
         present = [has_label(labels[rows]).any() for labels in self.data.labels]
         losses = np.where(present, 0.0, np.nan)
         n_outputs = max(block.stop for block in self.targets.blocks)

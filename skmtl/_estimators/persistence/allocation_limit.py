@@ -19,46 +19,23 @@ CONTAINER, PLACE = 256, 32
 
 
 class ByteBudget:
-    """Bytes that may still be allocated while a file is read.
-
-    Parameters
-    ----------
-    n_bytes : int
-        How many bytes the file has.
-    """
+    """Bytes that may still be allocated while a file is read."""
 
     def __init__(self, n_bytes: int) -> None:
         self.left = SPARE + TIMES * n_bytes
 
     def charge(self, n_bytes: int) -> None:
-        """Count bytes that are about to be allocated.
-
-        Parameters
-        ----------
-        n_bytes : int
-            How many.
-
-        Raises
-        ------
-        ValueError
-            If there are too many of them by now.
-        """
+        """Count bytes that are about to be allocated."""
         self.left -= n_bytes
         if n_bytes < 0 or self.left < 0:
             raise ValueError("it takes much more memory than it has bytes")
 
 
 class ChargeTensors(TorchFunctionMode):
-    """Charge the tensors of networks that are built, before they are allocated.
+    """Charge the tensors of networks that are built, before they are allocated."""
 
-    What a file says of sizes of layers is believed only as far as it brings the
-    numbers for them.
-
-    Parameters
-    ----------
-    charge : callable
-        Method of a `ByteBudget`.
-    """
+    # What a file says of sizes of layers is believed only as far as it brings the
+    # numbers for them.
 
     def __init__(self, charge: Callable[[int], None]) -> None:
         super().__init__()
@@ -82,18 +59,7 @@ class ChargeTensors(TorchFunctionMode):
 
 
 def check_json(text: bytes) -> None:
-    """Check how much memory a document of JSON takes once it is read.
-
-    Parameters
-    ----------
-    text : bytes
-        The document.
-
-    Raises
-    ------
-    ValueError
-        If that is much more than it has bytes.
-    """
+    """Check how much memory a document of JSON takes once it is read."""
     n_containers = text.count(b"[") + text.count(b"{")
     n_places = n_containers + text.count(b",")
     ByteBudget(len(text)).charge(CONTAINER * n_containers + PLACE * n_places)

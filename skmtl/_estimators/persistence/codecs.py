@@ -35,21 +35,12 @@ DEPTH = 200
 
 @dataclass(frozen=True)
 class Codec:
-    """How objects of some types become JSON and tensors.
+    """How objects of some types become JSON and tensors."""
 
-    Attributes
-    ----------
-    takes : callable
-        Whether it packs an object.
-    pack : callable
-        ``pack(writer, value, where)``, what JSON holds of it.
-    unpack : callable
-        ``unpack(reader, node)``, the object.
-    """
-
-    takes: Callable[[Any], bool]
+    takes: Callable[[Any], bool]  # Whether it packs an object.
+    # ``pack(writer, value, where)``, what JSON holds of it.
     pack: Callable[["Writer", Any, str], Node]
-    unpack: Callable[["Reader", Node], Any]
+    unpack: Callable[["Reader", Node], Any]  # ``unpack(reader, node)``, the object.
 
 
 #: All kinds of objects, those of more special ones first.
@@ -57,15 +48,10 @@ CODECS: dict[str, Codec] = {}
 
 
 class Writer:
-    """Turns objects into JSON and tensors.
+    """Turns objects into JSON and tensors."""
 
-    Attributes
-    ----------
-    tensors : dict of str to Tensor
-        Tensors by where they belong.
-    shared : dict of int to int
-        Numbers of objects that are stored once, by their identities.
-    """
+    # tensors: Tensors by where they belong.
+    # shared: Numbers of objects that are stored once, by their identities.
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
@@ -73,20 +59,7 @@ class Writer:
         self._depth = 0
 
     def pack(self, value: Any, where: str) -> Any:
-        """Return what JSON holds of an object.
-
-        Parameters
-        ----------
-        value : object
-            The object.
-        where : str
-            Where it belongs, for the names of tensors and for errors.
-
-        Returns
-        -------
-        object
-            What JSON can hold.
-        """
+        """Return what JSON holds of an object."""
         simple = value is None or type(value) in (bool, str)
         simple |= type(value) is int and value.bit_length() <= INTEGER_BITS
         if simple or (type(value) is float and math.isfinite(value)):
@@ -125,15 +98,7 @@ class Writer:
 
 
 class Reader:
-    """Turns JSON and tensors into objects.
-
-    Parameters
-    ----------
-    tensors : dict of str to Tensor
-        Tensors by name.
-    trust : Trust
-        Import paths that may be followed.
-    """
+    """Turns JSON and tensors into objects."""
 
     def __init__(self, tensors: dict[str, Tensor], trust: Trust) -> None:
         self.tensors = tensors
@@ -161,19 +126,7 @@ class Reader:
             self._depth -= 1
 
     def read_array(self, name: str) -> NDArray[Any]:
-        """Return the numbers of a tensor, which are not copied.
-
-        Parameters
-        ----------
-        name : str
-            Name of the tensor.
-
-        Returns
-        -------
-        ndarray
-            The same memory. Each mention counts, for the object that is made of it may
-            copy it.
-        """
+        """Return the numbers of a tensor, which are not copied."""
         tensor = self.tensors[name]
         self.budget.charge(tensor.nbytes)
         array: NDArray[Any] = np.asarray(tensor.numpy())
@@ -190,18 +143,7 @@ def make_store_error(value: Any, where: str, why: str = "") -> ModelFileError:
 
 
 def find_paths(node: Any) -> Iterable[str]:
-    """Yield the import paths that a document holds, wherever they are.
-
-    Parameters
-    ----------
-    node : object
-        What JSON holds.
-
-    Yields
-    ------
-    str
-        A path.
-    """
+    """Yield the import paths that a document holds, wherever they are."""
     stack = [node]
     while stack:
         node = stack.pop()

@@ -30,18 +30,7 @@ TYPES: dict[str, Any] = {
 
 
 def check_predicts(estimator: Any) -> None:
-    """Try an estimator on one row of zeros.
-
-    Parameters
-    ----------
-    estimator : object
-        What a file holds.
-
-    Raises
-    ------
-    Exception
-        If it is none, or its parts do not go together.
-    """
+    """Try an estimator on one row of zeros."""
     if not isinstance(estimator, MultiTaskFit):
         raise TypeError("it is no estimator of skmtl")
     net, targets = estimator.net_, estimator._targets

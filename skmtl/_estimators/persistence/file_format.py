@@ -32,17 +32,7 @@ Header = dict[str, Any]
 
 
 def write(path: Path, document: Any, tensors: dict[str, Tensor]) -> None:
-    """Write a file, whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        The file; one that exists is replaced.
-    document : object
-        What JSON can hold.
-    tensors : dict of str to Tensor
-        Tensors on the CPU.
-    """
+    """Write a file, whole or not at all."""
     safetensors = _import_safetensors("skmtl.save")
     text = json.dumps(document, allow_nan=False).encode()
     metadata = {"format": FORMAT, "version": VERSION, "sha256": UNKNOWN_DIGEST}
@@ -60,22 +50,8 @@ def write(path: Path, document: Any, tensors: dict[str, Tensor]) -> None:
 
 
 def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
-    """Read a file after checking its version, its checksum and its sizes.
-
-    Nothing larger than its header is held in memory before.
-
-    Parameters
-    ----------
-    path : Path
-        Its place.
-
-    Returns
-    -------
-    document : object
-        What `write` was given.
-    tensors : dict of str to Tensor
-        Copies of the tensors.
-    """
+    """Read a file after checking its version, its checksum and its sizes."""
+    # Nothing larger than its header is held in memory before.
     safetensors = _import_safetensors("skmtl.load")
     if path.is_fifo():  # to open it is to wait for who writes
         raise _make_foreign_error(path)

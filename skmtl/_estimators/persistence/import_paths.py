@@ -54,13 +54,7 @@ def get_known_classes() -> dict[str, type]:
 
 
 class Trust:
-    """Import paths that may be followed.
-
-    Parameters
-    ----------
-    trusted : iterable of str, type or callable
-        Import paths, or the classes and functions themselves.
-    """
+    """Import paths that may be followed."""
 
     def __init__(self, trusted: Iterable[Any]) -> None:
         if isinstance(trusted, str) or not isinstance(trusted, Iterable):
@@ -79,20 +73,7 @@ class Trust:
         return sorted({path for path in paths if path not in self.objects})
 
     def get(self, path: str, kind: type = object) -> Any:
-        """Return what a path leads to, an instance of a type.
-
-        Parameters
-        ----------
-        path : str
-            Import path.
-        kind : type
-            What it must lead to.
-
-        Returns
-        -------
-        object
-            The class or the function.
-        """
+        """Return what a path leads to, an instance of a type."""
         entry = self.objects[path]
         found = follow_import_path(path) if isinstance(entry, str) else entry
         if not isinstance(found, kind):
@@ -119,23 +100,7 @@ def name_class(cls: type) -> dict[str, str]:
 
 
 def get_import_path(found: Any) -> str:
-    """Return the import path of a class or a function.
-
-    Parameters
-    ----------
-    found : type or callable
-        The class or the function.
-
-    Returns
-    -------
-    str
-        Module and name, with dots.
-
-    Raises
-    ------
-    ModelFileError
-        If it leads elsewhere or nowhere.
-    """
+    """Return the import path of a class or a function."""
     module, name = (getattr(found, a, None) for a in ("__module__", "__qualname__"))
     path = f"{module}.{name}"
     try:
@@ -150,18 +115,7 @@ def get_import_path(found: Any) -> str:
 
 
 def follow_import_path(path: str) -> Any:
-    """Return what an import path leads to.
-
-    Parameters
-    ----------
-    path : str
-        A path that is trusted, as following it imports modules.
-
-    Returns
-    -------
-    object
-        What stands in the module of the longest part of the path that is one.
-    """
+    """Return what an import path leads to."""
     names = path.split(".")
     for n in range(len(names) - 1, 0, -1):
         try:

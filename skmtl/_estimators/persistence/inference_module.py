@@ -32,20 +32,10 @@ class _Scaler(InputStage):
 
 
 class InferenceModule(nn.Module):
-    """Does what ``predict_proba`` does, and ``predict`` for numbers.
+    """Does what ``predict_proba`` does, and ``predict`` for numbers."""
 
-    Members are computed one after the other, without `torch.vmap`. Inputs are scaled,
-    and outputs averaged, in the precision of the net.
-
-    Parameters
-    ----------
-    net : MultiTaskNet
-        The net of a fitted estimator.
-    targets : Targets
-        Its tasks.
-    dtype : torch.dtype
-        Type that the networks compute in.
-    """
+    # Members are computed one after the other, without `torch.vmap`. Inputs are scaled,
+    # and outputs averaged, in the precision of the net.
 
     prior: Tensor
     mean: Tensor
@@ -71,10 +61,8 @@ class InferenceModule(nn.Module):
         self.register_buffer("scale", torch.from_numpy(targets.scale))
 
     def forward(self, X: Tensor) -> tuple[Tensor, ...]:
-        """Map inputs to one tensor per task.
-
-        They are probabilities of shape (n, n_classes), or values of shape (n,).
-        """
+        """Map inputs to one tensor per task."""
+        # They are probabilities of shape (n, n_classes), or values of shape (n,).
         X = X.to(self.input_dtype)
         X = X if self.stage is None else self.stage(X)
         outputs = torch.stack([net(X.to(self.dtype)) for net in self.networks])
@@ -104,15 +92,7 @@ class InferenceModule(nn.Module):
 
 
 class TaskOutput(nn.Module):
-    """Returns what a served model says of one task, of shape (n, n_columns).
-
-    Parameters
-    ----------
-    served : InferenceModule
-        The model.
-    number : int
-        Index of the task.
-    """
+    """Returns what a served model says of one task, of shape (n, n_columns)."""
 
     def __init__(self, served: InferenceModule, number: int) -> None:
         super().__init__()

@@ -53,26 +53,7 @@ STATE = ("dtype", "training_dtype", "weights_")
 def pack_net(
     writer: Writer, net: MultiTaskNet, where: str, targets: Targets, augmentation: Any
 ) -> Node:
-    """Return what JSON holds of a net.
-
-    Parameters
-    ----------
-    writer : Writer
-        Keeps the tensors.
-    net : MultiTaskNet
-        The net of a fitted estimator.
-    where : str
-        Where it belongs.
-    targets : Targets
-        Its tasks.
-    augmentation : object
-        Parameter of the estimator.
-
-    Returns
-    -------
-    dict
-        What `unpack_net` reads.
-    """
+    """Return what JSON holds of a net."""
     settings = {name: getattr(net, name) for name in SETTINGS}
     settings |= {
         name: value
@@ -135,24 +116,7 @@ def _pack_state(writer: Writer, module: nn.Module, where: str) -> Node:
 
 
 def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) -> Any:
-    """Build a net, and bring back its state.
-
-    Parameters
-    ----------
-    reader : Reader
-        Has the tensors.
-    node : dict
-        What `pack_net` returns.
-    targets : Targets
-        The tasks.
-    augmentation : object
-        Parameter of the estimator.
-
-    Returns
-    -------
-    MultiTaskNet
-        The net, on the CPU.
-    """
+    """Build a net, and bring back its state."""
     settings = unpack_all(reader, node["settings"])
     members, known, arrangement = node["members"], None, None
     if members is not None:

@@ -16,26 +16,7 @@ OPSET_ML = 3
 def make_table_model(
     onnx: Any, categories: CategoryEncoder, n_features: int, dtype: Any, opset: int
 ) -> Any:
-    """Return a model of ONNX that puts codes in place of categories.
-
-    Parameters
-    ----------
-    onnx : module
-        The package.
-    categories : CategoryEncoder
-        What fit has read of the columns.
-    n_features : int
-        Number of columns.
-    dtype : dtype
-        Type of the numbers that go in and come out.
-    opset : int
-        Version of ONNX's operators.
-
-    Returns
-    -------
-    ModelProto
-        Its output has the columns of the table, in their order.
-    """
+    """Return a model of ONNX that puts codes in place of categories."""
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     labels, make = categories.get_categories(), onnx.helper.make_node
     numbers = [i for i in range(n_features) if i not in labels]
@@ -86,20 +67,7 @@ def _make_coding(make: Any, place: int, keys: list[str], kind: int) -> list[Any]
 def split_input_columns(
     categories: CategoryEncoder, names: list[Any]
 ) -> dict[str, list[Any]]:
-    """Return which columns of the table each input has, by their names.
-
-    Parameters
-    ----------
-    categories : CategoryEncoder
-        What fit has read of the columns.
-    names : list
-        Names of all columns.
-
-    Returns
-    -------
-    dict of str to list
-        Names by input.
-    """
+    """Return which columns of the table each input has, by their names."""
     labels = categories.get_categories()
     numbers = [str(name) for i, name in enumerate(names) if i not in labels]
     strings = {CATEGORIES: [str(name) for name in categories.names]}

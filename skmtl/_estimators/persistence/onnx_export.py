@@ -126,18 +126,7 @@ def export_onnx(
 
 
 def make_output_names(task_names: list[Any]) -> list[str]:
-    """Return names of outputs: those of the tasks as strings, each once.
-
-    Parameters
-    ----------
-    task_names : list
-        Names of the tasks.
-
-    Returns
-    -------
-    list of str
-        Another one where two would be the same, or that of an input.
-    """
+    """Return names of outputs: those of the tasks as strings, each once."""
     names: list[str] = []
     for t, task in enumerate(task_names):
         name = escape_text(task)

@@ -54,13 +54,7 @@ TAIL = (
 
 
 class OnnxNormal(Scaler):
-    """Does what `ToNormal` does.
-
-    Parameters
-    ----------
-    stage : QuantileToNormal
-        The stage.
-    """
+    """Does what `ToNormal` does."""
 
     offset: Tensor
     quantiles: Tensor

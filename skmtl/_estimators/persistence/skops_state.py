@@ -30,12 +30,11 @@ MARK = "skmtl_document"
 
 
 class PortableState(MultiTaskFit):
-    """Gives skops a state without torch, and pickle and copy the one that there is.
+    """Gives skops a state without torch, and pickle and copy the one that there is."""
 
-    skops asks for ``__getstate__``, as pickle does, but not by ``__reduce_ex__``. The
-    state that it gets holds the same as a file of `skmtl.save`. Classes and functions
-    of the user are in it by themselves, so that skops asks whether they are trusted.
-    """
+    # skops asks for `__getstate__`, as pickle does, but not by `__reduce_ex__`. The
+    # state that it gets holds the same as a file of `skmtl.save`. Classes and functions
+    # of the user are in it by themselves, so that skops asks whether they are trusted.
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         with _asking():

@@ -15,22 +15,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def report(estimator: Any, X: Any = None, y: Any = None, gain: Any = None) -> str:
-    """Return a page that tells all about a fitted estimator.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-    X, y : array-like, default=None
-        Data to score on.
-    gain : SharingGain, default=None
-        What `skmtl.inspection.sharing_gain` has found.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Return a page that tells all about a fitted estimator."""
     needs_matplotlib("report_html")
     if (X is None) != (y is None):
         raise ValueError("X and y must be given together, or neither of them.")

@@ -39,24 +39,7 @@ def draw_picture(
     *,
     fill: bool = False,
 ) -> Markup:
-    """Return a drawing as SVG.
-
-    Parameters
-    ----------
-    draw : callable
-        Draws on the axes that it is given.
-    size : (float, float)
-        Width and height in inches.
-    told : str
-        What it shows, for those who do not see it.
-    fill : bool, default=False
-        Whether the axes fill the picture.
-
-    Returns
-    -------
-    Markup
-        An SVG element.
-    """
+    """Return a drawing as SVG."""
     import matplotlib
     from matplotlib.figure import Figure
 

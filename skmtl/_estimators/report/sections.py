@@ -39,18 +39,7 @@ Array = NDArray[np.float64]
 
 
 def make_settings_section(estimator: Any) -> Markup:
-    """Return the strategies, and the parameters that are not left at their defaults.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-
-    Returns
-    -------
-    Markup
-        A table.
-    """
+    """Return the strategies, and the parameters that are not left at their defaults."""
     given = estimator.get_params(deep=False)
     usual = type(estimator)().get_params(deep=False)
     always = ["sharing", "encoder", "weighting", "relation"]
@@ -61,18 +50,7 @@ def make_settings_section(estimator: Any) -> Markup:
 
 
 def make_tasks_section(estimator: Any) -> Markup:
-    """Return what training has known of the tasks.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-
-    Returns
-    -------
-    Markup
-        A table with the numbers of labels and the shares of classes.
-    """
+    """Return what training has known of the tasks."""
     targets, counts = estimator._targets, estimator._label_counts
     rows = []
     for t, (classes, of_classes) in enumerate(
@@ -108,20 +86,7 @@ def _format_percent(share: float) -> str:
 
 
 def make_scores_section(estimator: Any, X: Any, y: Any) -> Markup:
-    """Return the tasks' scores, out of fold and on the data given.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-    X, y : array-like or None
-        Data to score on.
-
-    Returns
-    -------
-    Markup
-        A table, or a word on how to have one.
-    """
+    """Return the tasks' scores, out of fold and on the data given."""
     targets = estimator._targets
     columns: dict[str, Any] = {"Without inputs": _score_baseline(estimator)}
     if estimator._oof is not None:
@@ -167,20 +132,7 @@ def _mean(values: Array) -> float:
 
 
 def make_training_section(estimator: Any, records: TrainingHistory) -> Markup:
-    """Return the losses by epoch.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-    records : TrainingHistory
-        What its training tells.
-
-    Returns
-    -------
-    Markup
-        A picture and a table.
-    """
+    """Return the losses by epoch."""
     names, best = estimator.task_names_, records.best_epoch
     n_epochs = len(records.train_losses)
     told = f"Losses of {len(names)} tasks over {n_epochs} epochs"
@@ -202,20 +154,7 @@ def make_training_section(estimator: Any, records: TrainingHistory) -> Markup:
 
 
 def make_weights_section(estimator: Any, records: TrainingHistory) -> Markup:
-    """Return the tasks' weights by epoch, and how much their gradients conflict.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-    records : TrainingHistory
-        What its training tells.
-
-    Returns
-    -------
-    Markup
-        A picture and a table.
-    """
+    """Return the tasks' weights by epoch, and how much their gradients conflict."""
     names = estimator.task_names_
     means = mean_cosines(records.cosines)
     cosines = means if np.isfinite(means).any() else None
@@ -237,20 +176,7 @@ def make_weights_section(estimator: Any, records: TrainingHistory) -> Markup:
 
 
 def make_relations_section(estimator: Any, records: TrainingHistory) -> Markup:
-    """Return what the relation and the gradients tell of pairs of tasks.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-    records : TrainingHistory
-        What its training tells.
-
-    Returns
-    -------
-    Markup
-        Pictures and tables, or nothing.
-    """
+    """Return what the relation and the gradients tell of pairs of tasks."""
     parts = []
     found = estimator.module_.relation_matrix()
     if found is not None:
@@ -288,20 +214,7 @@ def _make_matrix(matrix: Array, names: list[Any], told: str) -> Markup:
 
 
 def gains(estimator: Any, gain: Any) -> Markup:
-    """Return what sharing is worth to each task.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The fitted estimator.
-    gain : SharingGain
-        What `skmtl.inspection.sharing_gain` has found.
-
-    Returns
-    -------
-    Markup
-        A picture and a table.
-    """
+    """Return what sharing is worth to each task."""
     names = estimator.task_names_
     told = f"Gains of {len(names)} tasks from sharing, with confidence intervals"
     drawn = draw_picture(
