@@ -9,7 +9,7 @@ from sklearn.base import clone
 from torch import nn
 from torch.func import functional_call, stack_module_state
 
-from skmtl._data.targets import group_tasks
+from skmtl._data.output_kinds import group_tasks
 from skmtl.encoder import (
     CNN,
     MLP,

@@ -1,34 +1,16 @@
 """Per-task encoding of y: kinds, classes, codes, and the layout of the outputs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skmtl._core.cached_state import WithoutCaches
 from skmtl._data.labels import LabelColumn, LabelTable, TaskType
-
-BlockKind = Literal["binary", "multiclass", "regression"]
-
-
-class _Uncached:
-    """Leaves cached properties out of copies and pickles."""
-
-    # Predictions fill these caches, perhaps while another thread pickles.
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()  # at once, while others may add to it
-        cls = type(self)
-        return {
-            name: value
-            for name, value in state.items()
-            if not isinstance(getattr(cls, name, None), cached_property)
-        }
-
+from skmtl._data.output_kinds import group_tasks
 
 #: Largest number that is predicted, however far training went astray.
 LARGEST = np.finfo(np.float64).max
@@ -36,67 +18,7 @@ MISSING = -1
 UNSEEN = -2
 
 
-@dataclass(frozen=True)
-class OutputBlock(_Uncached):
-    """Tasks of one kind, whose losses one call computes."""
-
-    # Binary and regression tasks have one output each, multiclass tasks one per class.
-    kind: BlockKind
-    tasks: tuple[int, ...]  # Numbers of the tasks.
-    sizes: tuple[int, ...]  # Number of outputs of each task.
-    start: int  # First of the block's columns among all outputs.
-
-    @property
-    def stop(self) -> int:
-        """End of the block's columns among all outputs."""
-        return self.start + sum(self.sizes)
-
-    @property
-    def size(self) -> int:
-        """Largest number of outputs of a task."""
-        return max(self.sizes)
-
-    @property
-    def ragged(self) -> bool:
-        """Whether the tasks' numbers of outputs differ."""
-        return min(self.sizes) != self.size
-
-    @cached_property
-    def padded_columns(self) -> NDArray[np.int64]:
-        """Where the outputs stand when every task is padded to the largest size."""
-        starts = np.arange(len(self.sizes)) * self.size
-        return np.concatenate(
-            [
-                start + np.arange(size)
-                for start, size in zip(starts, self.sizes, strict=True)
-            ]
-        )
-
-
-def group_tasks(
-    kinds: Sequence[TaskType], n_classes: Sequence[int]
-) -> tuple[OutputBlock, ...]:
-    """Group tasks that one call can serve."""
-    # Class counts of a block differ by less than a factor of two, so that padding stays
-    # cheap; a task of a single class needs no output and stands in no block.
-    groups: dict[tuple[str, int], list[int]] = {}
-    for task, (kind, k) in enumerate(zip(kinds, n_classes, strict=True)):
-        if kind == "regression":
-            groups.setdefault(("regression", 0), []).append(task)
-        elif k == 2:
-            groups.setdefault(("binary", 0), []).append(task)
-        elif k > 2:
-            groups.setdefault(("multiclass", (k - 1).bit_length()), []).append(task)
-    blocks: list[OutputBlock] = []
-    start = 0
-    for (form, _), tasks in groups.items():
-        sizes = tuple(n_classes[t] if form == "multiclass" else 1 for t in tasks)
-        blocks.append(OutputBlock(form, tuple(tasks), sizes, start))  # type: ignore[arg-type]
-        start = blocks[-1].stop
-    return tuple(blocks)
-
-
-class Targets(_Uncached):
+class Targets(WithoutCaches):
     """What is known of the tasks: kinds, classes, scales and the way back."""
 
     # kinds: Kind of each task.
@@ -220,12 +142,10 @@ class Targets(_Uncached):
             None if kind == "regression" else np.ones((n, 1)) for kind in self.kinds
         ]
         for block in self.blocks:
-            if block.kind == "regression":
-                continue
-            Z = outputs[:, block.start : block.stop]
-            array = _compute_block_probabilities(block, Z).numpy()
-            for j, task in enumerate(block.tasks):
-                proba[task] = array[j, :, : self.n_classes[task]]
+            if block.task_type == "classification":
+                array = block.predict_proba(block.select(outputs)).numpy()
+                for j, task in enumerate(block.tasks):
+                    proba[task] = array[j, :, : self.n_classes[task]]
         return proba
 
     def predict_codes(self, outputs: Tensor) -> NDArray[np.int64]:
@@ -233,21 +153,18 @@ class Targets(_Uncached):
         outputs = outputs.double()  # as for probabilities, of which it is the largest
         codes = np.zeros((len(outputs), self.n_tasks), dtype=np.int64)
         for block in self.blocks:
-            Z = outputs[:, block.start : block.stop]
-            if block.kind == "binary":
-                p = Z.sigmoid()
-                codes[:, block.tasks] = (p > 1 - p).numpy()
-            elif block.kind == "multiclass":
-                codes[:, block.tasks] = pad_outputs(block, Z).argmax(dim=2).numpy()
+            if block.task_type == "classification":
+                Z = block.select(outputs)
+                codes[:, block.tasks] = block.predict_codes(Z).numpy()
         return codes
 
     def predict_values(self, outputs: Tensor) -> NDArray[np.float64]:
         """Return regression predictions in the targets' units, (n, n_tasks)."""
         values = np.zeros((len(outputs), self.n_tasks))
         for block in self.blocks:
-            if block.kind == "regression":
+            if block.task_type == "regression":
                 tasks = list(block.tasks)
-                raw = outputs[:, block.start : block.stop].double().numpy()
+                raw = block.select(outputs).double().numpy()
                 with np.errstate(over="ignore"):
                     values[:, tasks] = raw * self.scale[tasks] + self.mean[tasks]
         return values.clip(-LARGEST, LARGEST, out=values)
@@ -283,31 +200,6 @@ class Targets(_Uncached):
         if len(kinds) == 1 or kinds <= set("iuf"):
             return np.result_type(*own)
         return np.dtype(object)
-
-
-def _compute_block_probabilities(block: OutputBlock, Z: Tensor) -> Tensor:
-    if block.kind == "binary":
-        p = Z.T.sigmoid()
-        return torch.stack([1 - p, p], dim=2)
-    return pad_outputs(block, Z).transpose(0, 1).softmax(dim=2)
-
-
-def pad_outputs(block: OutputBlock, Z: Tensor, fill: float = -torch.inf) -> Tensor:
-    """Return packed outputs of a block with an axis for its tasks."""
-    # Z of shape (..., sum of the tasks' sizes); returns (..., n_block_tasks, size).
-    if block.ragged:
-        columns = torch.from_numpy(block.padded_columns).to(Z.device)
-        wide = Z.new_full((*Z.shape[:-1], len(block.tasks) * block.size), fill)
-        Z = wide.index_copy(-1, columns, Z)
-    return Z.unflatten(-1, (-1, block.size))
-
-
-def unpad_outputs(block: OutputBlock, Z: Tensor) -> Tensor:
-    """Undo ``padded``."""
-    Z = Z.flatten(-2)
-    if not block.ragged:
-        return Z
-    return Z.index_select(-1, torch.from_numpy(block.padded_columns).to(Z.device))
 
 
 def _code_dtype(n_classes: int) -> type[np.signedinteger[Any]]:

@@ -11,7 +11,6 @@ from sklearn.utils import check_consistent_length
 from skmtl._core.validation import (
     check_sample_weight,
     count_rows,
-    divide_by_largest,
     warn_user,
 )
 from skmtl._data.labels import LabelTable
@@ -223,23 +222,8 @@ def compute_prior_outputs(data: TrainingData, targets: Targets) -> NDArray[np.fl
     parts = [np.empty(0)]
     for block in targets.blocks:
         for t in block.tasks:
-            if block.kind == "regression":
-                parts.append(np.zeros(1))
-                continue
-            counts = _count_classes(data, t, targets.n_classes[t])
-            log_p = np.log(np.maximum(counts, 0.5) / max(counts.sum(), 0.5))
-            parts.append(log_p[1:] - log_p[:1] if block.kind == "binary" else log_p)
+            present = has_label(data.labels[t])
+            weight = None if data.weight is None else data.weight[present, t]
+            y = data.labels[t][present]
+            parts.append(block.compute_prior(y, weight, targets.n_classes[t]))
     return np.concatenate(parts)
-
-
-def _count_classes(
-    data: TrainingData, task: int, n_classes: int
-) -> NDArray[np.float64]:
-    """Return how often each class occurs, by weights of mean one."""
-    present = data.labels[task] >= 0
-    codes = data.labels[task][present]
-    if data.weight is None:
-        return np.bincount(codes, minlength=n_classes).astype(np.float64)
-    weight = divide_by_largest(data.weight[present, task])
-    counts = np.bincount(codes, weights=weight, minlength=n_classes)
-    return counts * np.count_nonzero(weight) / (counts.sum() or 1.0)

@@ -19,6 +19,7 @@ from skmtl._data.labels import (
     infer_task_types,
     warn_unclear_task_types,
 )
+from skmtl._data.output_kinds import REGRESSION_LOSSES
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import ClassWeight
 from skmtl._estimators.base import MultiTaskBase
@@ -34,7 +35,6 @@ from skmtl._estimators.thresholds import SCORES
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
-from skmtl.training import REGRESSION_LOSSES
 from skmtl.weighting import Weighting
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from skmtl._core.options import fit_context
 from skmtl._core.validation import StrOptions
 from skmtl._data.labels import LabelTable
+from skmtl._data.output_kinds import REGRESSION_LOSSES
 from skmtl._data.targets import TaskType
 from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.docstrings import fill_docstring
@@ -19,7 +20,6 @@ from skmtl._estimators.task_view import TaskRegressor
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
-from skmtl.training import REGRESSION_LOSSES
 from skmtl.weighting import Weighting
 
 

@@ -9,6 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from skmtl._core.validation import divide_by_largest
+from skmtl._data.output_kinds import BinaryBlock
 from skmtl._data.targets import Targets
 
 #: Scores of one class that averages are made of.
@@ -122,10 +123,10 @@ def _second_class(
         (
             list(block.tasks),
             # In the precision of predict_proba, so that both cut alike.
-            outputs[:, block.start : block.stop].double().sigmoid().numpy(),
+            block.select(outputs).double().sigmoid().numpy(),
         )
         for block in targets.blocks
-        if block.kind == "binary"
+        if isinstance(block, BinaryBlock)
     ]
 
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from skmtl._core.specs import Spec
 from skmtl._core.validation import Interval, StrOptions
+from skmtl._data.output_kinds import OutputBlock
 from skmtl.relation._adjacency import check_weights, estimate_adjacency, read_adjacency
 from skmtl.relation._label_dependence import is_present, safe_divide
 
 #: What soft labels add to losses; see `Relation.soft_loss`.
-SoftLoss = Callable[[str, Tensor, Tensor], Tensor]
+SoftLoss = Callable[[OutputBlock, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -173,9 +174,11 @@ class Relation(Spec):
         Returns
         -------
         callable or None
-            Function of the kind of some tasks, "binary", "multiclass" or "regression",
-            their outputs and their soft labels, to what each label adds to the loss of
-            its task, of shape (..., n, n_tasks). Outputs and soft labels are log-odds
+            Function of a block of tasks, whose ``kind`` is "binary", "multiclass" or
+            "regression", their outputs and their soft labels, to what each label adds
+            to the loss of its task, of shape (..., n, n_tasks). The block's
+            ``compute_divergences(outputs, soft_labels, temperature)`` gives the usual
+            divergences. Outputs and soft labels are log-odds
             or standardised values of that shape, or logits of shape (..., n, n_tasks,
             n_classes), minus infinity for classes that a task does not have. Soft
             labels of classes without probability are infinite, too. None, the default,

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Self
 
-import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from torch.nn import functional as F
 
 from skmtl._core.validation import HasMethods, Interval
+from skmtl._data.output_kinds import OutputBlock
 from skmtl.relation._base import Relation, RelationModule, SoftLoss
 
 
@@ -133,22 +132,5 @@ class _Divergence:
     temperature: float
     strength: float
 
-    def __call__(self, kind: str, Z: Tensor, S: Tensor) -> Tensor:
-        if kind == "regression":
-            return self.strength * (Z - S).square()
-        Z, S = Z / self.temperature, S / self.temperature
-        divergence = _distill_odds(Z, S) if kind == "binary" else _distill_logits(Z, S)
-        return self.strength * self.temperature**2 * divergence
-
-
-def _distill_odds(Z: Tensor, S: Tensor) -> Tensor:
-    q = S.sigmoid()
-    entropy: Tensor = torch.special.entr(q) + torch.special.entr(1 - q)
-    cross: Tensor = F.binary_cross_entropy_with_logits(Z, q, reduction="none")
-    return cross - entropy
-
-
-def _distill_logits(Z: Tensor, S: Tensor) -> Tensor:
-    log_q = S.log_softmax(dim=-1)
-    q, ratio = log_q.exp(), log_q - Z.log_softmax(dim=-1)
-    return (q * ratio.where(q > 0, 0)).sum(dim=-1)  # no number where no class is
+    def __call__(self, block: OutputBlock, Z: Tensor, S: Tensor) -> Tensor:
+        return self.strength * block.compute_divergences(Z, S, self.temperature)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from skmtl._core.specs import Spec
 
 if TYPE_CHECKING:
-    from skmtl._data.targets import OutputBlock
+    from skmtl._data.output_kinds import OutputBlock
     from skmtl.encoder import Encoder
 
 

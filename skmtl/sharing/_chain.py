@@ -16,7 +16,7 @@ from skmtl.sharing._base import Sharing, SharingModule
 from skmtl.sharing._hard import HardModule
 
 if TYPE_CHECKING:
-    from skmtl._data.targets import OutputBlock
+    from skmtl._data.output_kinds import OutputBlock
     from skmtl.encoder import Encoder, EncoderModule
 
 
@@ -137,17 +137,10 @@ class _Links(nn.Module):
         start = outputs.expand(len(self.links), -1, -1)  # (orders, n, outputs)
         links, Z = (self.links * self.seen).mT, start
         for _ in range(self.n_stages - 1):  # each settles the outputs of one more stage
-            parts = [self._phi(i, b, Z) for i, b in enumerate(self.blocks)]
+            parts = [self._read_outputs(i, b, Z) for i, b in enumerate(self.blocks)]
             Z = torch.baddbmm(start, torch.cat(parts, dim=2), links)
         return torch.einsum("r,rno->no", self.order_weights, Z)
 
-    def _phi(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
-        Z = Z[:, :, block.start : block.stop]
-        if block.kind == "regression":
-            return Z
-        if block.kind == "binary":
-            return (Z / 2).tanh()  # turns its sign where the two classes change names
+    def _read_outputs(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
         columns: Tensor = getattr(self, f"columns_{i}")
-        wide = Z.new_full((*Z.shape[:2], len(block.tasks) * block.size), -torch.inf)
-        wide = wide.index_copy(2, columns, Z).view(*Z.shape[:2], -1, block.size)
-        return wide.softmax(dim=3).flatten(2).index_select(2, columns)
+        return block.compute_link_inputs(block.select(Z), columns)

@@ -29,7 +29,6 @@ from skmtl.training._judging import TaskStopping as TaskStopping
 from skmtl.training._judging import ValidationScores as ValidationScores
 from skmtl.training._lookahead import AT_ONCE as AT_ONCE
 from skmtl.training._lookahead import Lookahead as Lookahead
-from skmtl.training._losses import REGRESSION_LOSSES as REGRESSION_LOSSES
 from skmtl.training._losses import PackedLoss as PackedLoss
 from skmtl.training._members import Members as Members
 from skmtl.training._members_net import MembersNet as MembersNet

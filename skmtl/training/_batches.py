@@ -10,9 +10,10 @@ from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor
 
 from skmtl._core.validation import normalize_magnitude
+from skmtl._data.output_kinds import OutputBlock
 from skmtl._data.row_index import RowIndex, choose_index_dtype
 from skmtl._data.streamed_table import StreamedTable
-from skmtl._data.targets import OutputBlock
+from skmtl._data.training_data import has_label
 from skmtl.encoder import InputStage
 from skmtl.training._processes import SINGLE_PROCESS, Processes
 
@@ -290,7 +291,7 @@ def pack_targets(
     targets: list[BlockTarget] = []
     for block in blocks:
         y = np.stack([labels[t] for t in block.tasks], axis=1)
-        present = ~np.isnan(y) if block.kind == "regression" else y >= 0
+        present = has_label(y)
         w: Tensor | None = None
         if weight is not None:
             W = normalize_magnitude(
@@ -300,5 +301,5 @@ def pack_targets(
         elif not present.all():
             w = torch.from_numpy(present).to(device)
         tensor = torch.from_numpy(np.where(present, y, 0)).to(device)
-        targets.append((tensor.to(dtype) if block.kind == "regression" else tensor, w))
+        targets.append((tensor.to(dtype) if tensor.is_floating_point() else tensor, w))
     return targets

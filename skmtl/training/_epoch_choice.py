@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skmtl._data.output_kinds import OutputBlock
 from skmtl._data.row_index import RowIndex
-from skmtl._data.targets import OutputBlock
 from skmtl.training._batches import TrainingRows
 from skmtl.training._refine import MANY_ROWS, average_networks
 

@@ -1,22 +1,15 @@
 """Per-task losses of packed outputs, over the labels that are present."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from skmtl._data.targets import OutputBlock
+from skmtl._data.output_kinds import OutputBlock
 from skmtl.relation._base import SoftLoss
 from skmtl.training._batches import BlockTarget
 from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.training._selection import HardExampleSelection
-
-REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
-    "absolute_error": F.l1_loss,
-    "huber": F.huber_loss,
-    "squared_error": F.mse_loss,
-}
 
 
 class PackedLoss(nn.Module):
@@ -38,7 +31,7 @@ class PackedLoss(nn.Module):
         super().__init__()
         self.blocks = tuple(blocks)
         self.n_tasks = n_tasks
-        self.regression_loss = REGRESSION_LOSSES[regression_loss]
+        self.regression_loss = regression_loss
         self.soft_loss = soft_loss
         order = [task for block in blocks for task in block.tasks]
         self.in_order = order == list(range(n_tasks))
@@ -85,8 +78,8 @@ class PackedLoss(nn.Module):
         counts: list[Tensor] = []
         complete = hard_example_mining is None and all(w is None for _, w in targets)
         for i, (block, (y, w)) in enumerate(zip(self.blocks, targets, strict=True)):
-            Z = self._compute_block(i, block, outputs)
-            loss = self._entries(block, Z, y)
+            Z = self._unpack(i, outputs)
+            loss = block.compute_losses(Z, y, self.regression_loss)
             if not complete:
                 w = loss.new_ones(()).expand_as(loss) if w is None else w.to(loss.dtype)
                 if hard_example_mining is not None:
@@ -105,43 +98,15 @@ class PackedLoss(nn.Module):
         parts: list[Tensor] = []
         counts: list[Tensor] = []
         for i, block in enumerate(self.blocks):
-            taught = self._compute_taught(
-                i, block, self._compute_block(i, block, outputs), S
-            )
+            Z, S_i = self._unpack(i, outputs), self._unpack(i, S)
+            taught = self.soft_loss(block, Z, S_i)  # type: ignore[misc]
             parts.append(_mean(taught, w))
             counts.append(w.sum(dim=-2).expand_as(parts[-1]))
         return self._sum_by_task(parts, outputs), self._sum_by_task(counts, outputs)
 
-    def _compute_block(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
-        """Return a block's outputs, with an axis of classes where it has some."""
-        if len(self.blocks) > 1:  # slicing all outputs would still cost a copy
-            Z = Z[..., block.start : block.stop]
-        return self._pad_logits(i, block, Z) if block.kind == "multiclass" else Z
-
-    def _pad_logits(self, i: int, block: OutputBlock, Z: Tensor) -> Tensor:
-        """Return one logit per class, of shape (..., n, n_block_tasks, n_classes)."""
-        if block.ragged:  # outputs that no task has can never be chosen
-            n_columns = len(block.sizes) * block.size
-            wide = Z.new_full((*Z.shape[:-1], n_columns), -torch.inf)
-            Z = wide.index_copy(-1, getattr(self, f"columns_{i}"), Z)
-        return Z.reshape(*Z.shape[:-1], -1, block.size)
-
-    def _entries(self, block: OutputBlock, Z: Tensor, y: Tensor) -> Tensor:
-        """Return the loss of every entry of a block, (..., n, n_block_tasks)."""
-        if block.kind == "regression":
-            return self.regression_loss(Z, y, reduction="none")
-        if block.kind == "binary":
-            return F.binary_cross_entropy_with_logits(
-                Z, y.to(Z.dtype), reduction="none"
-            )
-        Z, y_flat = Z.flatten(0, -2), y.reshape(-1).long()
-        return F.cross_entropy(Z, y_flat, reduction="none").view_as(y)
-
-    def _compute_taught(
-        self, i: int, block: OutputBlock, Z: Tensor, S: Tensor
-    ) -> Tensor:
-        """Return what soft labels add to every entry of a block."""
-        return self.soft_loss(block.kind, Z, self._compute_block(i, block, S))  # type: ignore[misc]
+    def _unpack(self, i: int, outputs: Tensor) -> Tensor:
+        block, columns = self.blocks[i], getattr(self, f"columns_{i}")
+        return block.unpack(block.select(outputs), columns=columns)
 
     def _sum_by_task(self, parts: list[Tensor], like: Tensor) -> Tensor:
         if self.in_order:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skmtl._core.layers import detach_in_inference
-from skmtl._data.targets import OutputBlock
+from skmtl._data.output_kinds import OutputBlock
 from skmtl.encoder import Encoder, InputStage
 from skmtl.encoder._sparse import DIM, SparseInputs
 from skmtl.relation import Relation, RelationModule

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from skmtl._data.targets import OutputBlock, pad_outputs, unpad_outputs
+from skmtl._data.output_kinds import OutputBlock
 from skmtl.training._batches import BlockTarget
 
 #: Bounds of the slopes, which the best of them rarely reach.
@@ -28,44 +27,40 @@ def fit_temperatures(
     blocks: Sequence[OutputBlock],
     prior: Tensor,
 ) -> Temperatures:
-    r"""Return the slopes that make outputs fit best.
-
-    The slope a scales what outputs add to the prior,
-    :math:`z_0 + a (z - z_0)`. It minimises the mean over tasks of the log-loss, and of
-    the squared error in regression.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (..., n, n_outputs)
-        Packed outputs of one network, or of several on axes before the rows.
-    targets : sequence of (Tensor of shape (..., n, n_block_tasks), Tensor or None)
-        Labels and weights of each block.
-    blocks : sequence of OutputBlock
-        Layout of the outputs.
-    prior : Tensor of shape (..., 1, n_outputs) or (..., n, n_outputs)
-        Outputs of a model that has learned nothing.
-
-    Returns
-    -------
-    classification, regression : Tensor of shape (...)
-        The slopes of each network; one where there are no labels.
-    """
+    """Return the slopes of classification and of regression that fit labels best."""
+    # The slope a scales what outputs (..., n, n_outputs) add to the prior,
+    # z0 + a (z - z0). It minimises the mean over tasks of the log-loss, or of the
+    # squared error. Slopes have shape (...), and are one where there are no labels.
+    terms: dict[str, list[_CalibrationLoss]] = {"classification": [], "regression": []}
+    for block, (y, w) in zip(blocks, targets, strict=True):
+        terms[block.task_type].append(_CalibrationLoss(block, outputs, prior, y, w))
     ones = outputs.new_ones(outputs.shape[:-2])
+    classification, regression = (_fit_slope(part, ones) for part in terms.values())
+    return classification, regression
+
+
+def _fit_slope(terms: "list[_CalibrationLoss]", ones: Tensor) -> Tensor:
+    """Minimise a convex loss by Newton's method, safeguarded by bisection."""
+    if not terms:
+        return ones
     a, low, high = ones, LOWEST * ones, HIGHEST * ones
-    classified = [
-        _LogLoss(block, outputs, prior, y, w)
-        for block, (y, w) in zip(blocks, targets, strict=True)
-        if block.kind != "regression"
-    ]
-    for _ in range(N_STEPS if classified else 0):
-        found = [loss.derivatives(a) for loss in classified]
-        g, h = (torch.stack(terms).sum(dim=0) for terms in zip(*found, strict=True))
+    if all(term.block.quadratic for term in terms):
+        g, h = _sum_derivatives(terms, a)
+        return (a - g / h.where(h > 0, 1.0)).clamp(LOWEST, HIGHEST).where(h > 0, ones)
+    for _ in range(N_STEPS):
+        g, h = _sum_derivatives(terms, a)
         high, low = torch.where(g > 0, a, high), torch.where(g > 0, low, a)
         newton = a - g / h.clamp_min(torch.finfo(h.dtype).tiny)
         inside = (newton >= low) & (newton <= high)
-        # The loss is convex: what Newton's method oversteps, halving finds.
         a = torch.where(inside, newton, (low + high) / 2).where(h > 0, a)
-    return a, _solve_least_squares(outputs, targets, blocks, prior, ones)
+    return a
+
+
+def _sum_derivatives(
+    terms: "list[_CalibrationLoss]", a: Tensor
+) -> tuple[Tensor, Tensor]:
+    first, second = zip(*(term.differentiate(a) for term in terms), strict=True)
+    return torch.stack(first).sum(dim=0), torch.stack(second).sum(dim=0)
 
 
 def apply_temperatures(
@@ -76,7 +71,7 @@ def apply_temperatures(
     # 1, n_outputs); returns (..., n, n_outputs).
     numbers = outputs.new_zeros(outputs.shape[-1], dtype=torch.bool)
     for block in blocks:
-        numbers[block.start : block.stop] = block.kind == "regression"
+        numbers[block.start : block.stop] = block.task_type == "regression"
     a, b = (slope[..., None, None].to(outputs) for slope in slopes)
     return prior + torch.where(numbers, b, a) * (outputs - prior)
 
@@ -91,21 +86,8 @@ def average_networks(
         share = outputs.new_full((len(outputs), 1), 1 / len(outputs))
     share = share.unsqueeze(2)
     parts = [outputs.new_empty(outputs.shape[1], 0)]
-    for block in blocks:
-        Z = outputs[..., block.start : block.stop]
-        if block.kind == "regression":
-            parts.append((share * Z).sum(dim=0))
-        elif block.kind == "binary":
-            yes, no = F.logsigmoid(Z), F.logsigmoid(-Z)
-            parts.append(_compute_log_mean(yes, share) - _compute_log_mean(no, share))
-        else:
-            logs = unpad_outputs(block, pad_outputs(block, Z).log_softmax(dim=-1))
-            parts.append(_compute_log_mean(logs, share))
+    parts += [block.average(block.select(outputs), share) for block in blocks]
     return torch.cat(parts, dim=1)
-
-
-def _compute_log_mean(L: Tensor, share: Tensor) -> Tensor:
-    return (L + share.log()).logsumexp(dim=0)
 
 
 def _compute_shares(y: Tensor, w: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -115,30 +97,8 @@ def _compute_shares(y: Tensor, w: Tensor | None, dtype: torch.dtype) -> Tensor:
     return w / total.where(total > 0, 1.0)
 
 
-def _solve_least_squares(
-    outputs: Tensor,
-    targets: Sequence[BlockTarget],
-    blocks: Sequence[OutputBlock],
-    prior: Tensor,
-    ones: Tensor,
-) -> Tensor:
-    products, squares = torch.zeros_like(ones), torch.zeros_like(ones)
-    for block, (y, w) in zip(blocks, targets, strict=True):
-        if block.kind == "regression":
-            span, share = (
-                slice(block.start, block.stop),
-                _compute_shares(y, w, ones.dtype),
-            )
-            mean = prior[..., span]
-            added = outputs[..., span] - mean
-            products = products + (share * added * (y - mean)).sum((-2, -1))
-            squares = squares + (share * added**2).sum((-2, -1))
-    b = products / squares.where(squares > 0, 1.0)
-    return b.clamp(LOWEST, HIGHEST).where(squares > 0, ones)
-
-
-class _LogLoss:
-    """Derivatives of the log-loss of a block by the slope."""
+class _CalibrationLoss:
+    """The loss of a block as a function of the slope."""
 
     def __init__(
         self,
@@ -148,27 +108,16 @@ class _LogLoss:
         y: Tensor,
         w: Tensor | None,
     ) -> None:
-        span = slice(block.start, block.stop)
+        Z, Z0 = block.select(outputs), block.select(prior)
         self.block = block
-        self.prior = prior[..., span]
-        self.added = outputs[..., span] - self.prior
+        self.prior = block.unpack(Z0)
+        self.added = block.unpack(Z - Z0, 0.0)
         self.share = _compute_shares(y, w, outputs.dtype)
         self.y = y
-        if block.kind == "multiclass":
-            self.prior = pad_outputs(block, self.prior)
-            self.added = pad_outputs(block, self.added, 0.0)
 
-    def derivatives(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the first and the second for slopes of shape (...)."""
+    def differentiate(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first and the second derivative for slopes of shape (...)."""
         d = self.added
         a = a.view(*a.shape, *[1] * (d.ndim - a.ndim))
-        Z = self.prior + a * d
-        if self.block.kind == "binary":
-            p = Z.sigmoid()
-            first, second = (p - self.y) * d, p * (1 - p) * d**2
-        else:
-            p = Z.softmax(dim=-1)
-            mean = (p * d).sum(dim=-1)
-            chosen = d.gather(-1, self.y.long().unsqueeze(-1)).squeeze(-1)
-            first, second = mean - chosen, (p * d**2).sum(dim=-1) - mean**2
+        first, second = self.block.differentiate(self.prior + a * d, d, self.y)
         return (first * self.share).sum((-2, -1)), (second * self.share).sum((-2, -1))

@@ -120,7 +120,7 @@ def decode_labels(targets: Targets, packed: Sequence[BlockTarget]) -> NDArray[An
     missing = np.zeros(shape, dtype=bool)
     for block, (y, w) in zip(targets.blocks, packed, strict=False):
         tasks = list(block.tasks)
-        if block.kind == "regression":
+        if block.task_type == "regression":
             scaled = y.double().cpu().numpy()
             values[:, tasks] = scaled * targets.scale[tasks] + targets.mean[tasks]
         else:

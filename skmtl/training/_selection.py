@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skmtl._data.targets import OutputBlock
+from skmtl._data.output_kinds import OutputBlock
 from skmtl.training._processes import SINGLE_PROCESS, Processes
 
 
@@ -33,16 +33,14 @@ class HardExampleSelection:
         # Z of shape (n, n_block_tasks) or (n, n_block_tasks, n_classes), y of shape (n,
         # n_block_tasks), w of shape (n, n_block_tasks), loss of shape (n,
         # n_block_tasks); returns (n, n_block_tasks).
-        y = y if block.kind == "regression" else y.long()  # a type that is sent
+        y = y.long() if block.n_classes else y  # a type that is sent
         kept = partial(self._make_block_mask, block)
         return processes.apply_to_all(kept, Z, y, w, loss)
 
     def _make_block_mask(
         self, block: OutputBlock, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
     ) -> Tensor:
-        # Of two classes, and in regression, the order of margins is that of losses.
-        by_margin = self.by == "margin" and block.kind == "multiclass"
-        hardness = _compute_negative_margin(Z, y) if by_margin else loss
+        hardness = block.compute_hardness(self.by, Z, y, loss)
         hardness = hardness.where(w > 0, -torch.inf)
         hardest, order = hardness.sort(dim=0, descending=True)
         weight = w.gather(0, order).cumsum(dim=0)
@@ -51,16 +49,9 @@ class HardExampleSelection:
         bound = hardest.gather(0, lacking.sum(dim=0, keepdim=True))
         # What is not a number is kept, to be noticed.
         kept = ~(hardness < _as_hard(bound))
-        if block.kind == "regression":
+        if not block.n_classes:
             return kept
-        return kept | _find_hardest(hardness, y, max(block.size, 2))
-
-
-def _compute_negative_margin(Z: Tensor, y: Tensor) -> Tensor:
-    """Return by how much the largest other logit exceeds that of the true class."""
-    own = y.long().unsqueeze(-1)
-    others = Z.scatter(-1, own, -torch.inf).amax(dim=-1)
-    return others - Z.gather(-1, own).squeeze(-1)
+        return kept | _find_hardest(hardness, y, block.n_classes)
 
 
 def _find_hardest(hardness: Tensor, y: Tensor, n_classes: int) -> Tensor:

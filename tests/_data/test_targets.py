@@ -14,7 +14,8 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._data.labels import read_labels
-from skmtl._data.targets import Targets, group_tasks
+from skmtl._data.output_kinds import group_tasks
+from skmtl._data.targets import Targets
 from skmtl.encoder import MLP
 
 PLAIN = MLP((16,), dropout=0, numeric_embedding=None)

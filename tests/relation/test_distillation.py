@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._data.labels import read_labels
-from skmtl._data.targets import Targets, group_tasks
+from skmtl._data.output_kinds import group_tasks
+from skmtl._data.targets import Targets
 from skmtl._estimators.fitting.distillation import make_soft_labels
 from skmtl.encoder import MLP
 from skmtl.relation import Distillation

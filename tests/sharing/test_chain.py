@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.targets import group_tasks
+from skmtl._data.output_kinds import group_tasks
 from skmtl.encoder import MLP
 from skmtl.sharing import Chain
 from tests._networks import (

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta, binomtest, kstest
 from torch.nn import functional as F
 
-from skmtl._data.targets import group_tasks
+from skmtl._data.output_kinds import group_tasks
 from skmtl.training import (
     AUGMENTATION,
     Augmentation,

@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from skmtl._data.targets import group_tasks
+from skmtl._data.output_kinds import group_tasks
 from skmtl.training import InputSource, TrainingRows, pack_targets
 from skmtl.training._batches import Batches, is_memmap
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skmtl._data.targets import group_tasks
-from skmtl.training import REGRESSION_LOSSES, PackedLoss, pack_targets
+from skmtl._data.output_kinds import REGRESSION_LOSSES, group_tasks
+from skmtl.training import PackedLoss, pack_targets
 
 pytestmark = pytest.mark.one_version
 

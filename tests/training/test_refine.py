@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from skmtl._data.targets import group_tasks
+from skmtl._data.output_kinds import group_tasks
 from skmtl.training import PackedLoss, apply_temperatures, fit_temperatures
 from skmtl.training._refine import HIGHEST, LOWEST, average_networks
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
 from skmtl._core.validation import match_tasks
+from skmtl._data.output_kinds import ClassificationBlock
 from skmtl._data.targets import UNSEEN, Targets
 from skmtl._estimators.fitting.run import TrainingRun
 from skmtl.metrics._responses import innermost
@@ -73,7 +74,7 @@ def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
     parts, probabilities = [np.empty((_num_samples(X), 0))], None
     order = _match_teacher_classes(teacher, targets)
     for block in targets.blocks:
-        if block.kind == "regression":
+        if not isinstance(block, ClassificationBlock):
             parts.append(
                 _standardize_values(teacher, X, targets, list(block.tasks), order)
             )
@@ -83,7 +84,7 @@ def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
         for t in block.tasks:
             with np.errstate(divide="ignore"):  # a class may be out of the question
                 logs = np.log(_align_classes(*probabilities[order[t]], targets, t))
-            parts.append(logs[:, 1:] - logs[:, :1] if block.kind == "binary" else logs)
+            parts.append(block.convert_log_proba(logs))
     return torch.from_numpy(np.hstack(parts)).unsqueeze(0)
 
 

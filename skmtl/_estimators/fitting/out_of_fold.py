@@ -200,7 +200,7 @@ def _compute_group_priors(
     blocks, members = job.targets.blocks, torch.from_numpy(choice.members.T).double()
     every = torch.from_numpy(np.stack(priors)).double()
     for block in blocks:
-        if block.kind == "regression":
+        if block.task_type == "regression":
             every[:, block.start : block.stop] = _compute_label_means(job, block.tasks)
     share = members / members.sum(dim=0).clamp(min=1)
     each = every.unsqueeze(1).expand(-1, members.shape[1], -1)

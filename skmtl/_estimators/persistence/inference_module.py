@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skmtl._data.targets import Targets, pad_outputs
+from skmtl._data.targets import Targets
 from skmtl._estimators.persistence.onnx_quantile import OnnxNormal
 from skmtl.encoder import InputStage
 from skmtl.encoder._stage import QuantileToNormal, TableStage
@@ -77,17 +77,14 @@ class InferenceModule(nn.Module):
         # A task of one class has no output.
         found = [Z.new_ones(Z.shape[0], 1) for _ in self.targets.kinds]
         for block in self.targets.blocks:
-            own = Z[:, block.start : block.stop]
-            if block.kind == "multiclass":
-                own = pad_outputs(block, own).softmax(dim=2)  # (n, tasks, size)
-            for j, t in enumerate(block.tasks):
-                if block.kind == "multiclass":
-                    found[t] = own[:, j, : block.sizes[j]]
-                elif block.kind == "binary":
-                    p = own[:, j].sigmoid()
-                    found[t] = torch.stack([1 - p, p], dim=1)
-                else:
-                    found[t] = own[:, j].double() * self.scale[t] + self.mean[t]
+            Z_block = block.select(Z)
+            if block.task_type == "classification":
+                proba = block.predict_proba(Z_block)  # (tasks, n, size)
+                for j, t in enumerate(block.tasks):
+                    found[t] = proba[j, :, : self.targets.n_classes[t]]
+            else:
+                for j, t in enumerate(block.tasks):
+                    found[t] = Z_block[:, j].double() * self.scale[t] + self.mean[t]
         return tuple(found)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from skmtl._core.specs import Spec
 from skmtl._data.categories import CategoryEncoder
 from skmtl._data.labels import TASK_TYPES
-from skmtl._data.targets import Targets, group_tasks
+from skmtl._data.output_kinds import group_tasks
+from skmtl._data.targets import Targets
 from skmtl._data.training_data import LabelCounts
 from skmtl._estimators.fitting.out_of_fold import OutOfFoldPredictions
 from skmtl._estimators.persistence.codecs import (

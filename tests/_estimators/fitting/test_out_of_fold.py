@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 import skmtl._estimators.fit
 import skmtl._estimators.fitting.out_of_fold
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._data.targets import group_tasks
+from skmtl._data.output_kinds import group_tasks
 from skmtl._estimators.fitting.run import TrainingRun
 from skmtl.encoder import MLP
 from skmtl.training import EpochChoice, InputSource, TrainingRows, ValidationScores
