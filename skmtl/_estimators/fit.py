@@ -50,7 +50,6 @@ from skmtl._estimators.fitting.splits import (
 from skmtl._estimators.parameters import PARAMETER_CONSTRAINTS
 from skmtl.encoder import Encoder
 from skmtl.training import (
-    MembersNet,
     check_augmentation,
     use_default_modes,
     use_n_threads,
@@ -181,23 +180,33 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
                 net = job.build_net(self)
             with use_n_threads(choose_n_threads(self, net)):
                 rows, checks = job.make_training_rows(net)
-                net.judging, net.checkpoints = job.make_validation_scores(), checkpoints
-                net.keeps_best = self.on_interrupt == "keep"
-                if isinstance(net, MembersNet):
-                    net.choice = job.make_epoch_choice(checks)
+                scores = job.make_validation_scores()
+                choice = job.make_epoch_choice(checks)
                 one = rows[0] if job.parts else rows
                 check_augmentation(net.augmentation, one)
                 if not job.resume:
                     before.clear()
                 teacher = attach_soft_labels(self, job, net, rows, data, options)
-                if torch.get_num_threads() == 1 and uses_own_generator_only(net):
+                if torch.get_num_threads() == 1 and uses_own_generator_only(
+                    net, scores
+                ):
                     turn.end()  # others may fit beside it
                 if job.targets.blocks:
-                    net.train(rows, checks, 1 if job.one_pass else self.max_iter)
+                    net.train(
+                        rows,
+                        checks,
+                        1 if job.one_pass else self.max_iter,
+                        scores=scores,
+                        choice=choice,
+                        checkpoints=checkpoints,
+                        keep_best=self.on_interrupt == "keep",
+                    )
                 if job.targets.blocks and not job.one_pass:
                     warn_of_collapse(net, one)
                 threshold = getattr(self, "threshold", None)
-                oof = predict_out_of_fold(net, job, rows, self.calibrate, threshold)
+                oof = predict_out_of_fold(
+                    net, job, rows, choice, self.calibrate, threshold
+                )
         self._publish(net, job)
         self._publish_oof(oof, job)
         self.__dict__.pop("teacher_", None)

@@ -64,6 +64,22 @@ class TaskBalancer:
         if self.weighting.fixed:
             self.fixed = self._rescale(self.weighting(task_weight, None), None)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what steps and epochs have changed."""
+        return {
+            "task_weight": self.task_weight,
+            "n_steps": self._n_steps,
+            "raw_weights": self._raw,
+            "failures": self._failures,
+            "warned": self._warned,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Bring back what steps and epochs have changed."""
+        self.set_task_weight(state["task_weight"])
+        self._n_steps, self._raw = state["n_steps"], state["raw_weights"]
+        self._failures, self._warned = state["failures"], state["warned"]
+
     def _make_task_gradients(
         self, spec: Weighting, record: bool
     ) -> TaskGradients | None:

@@ -86,17 +86,18 @@ class MemberStopping(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Compare the epoch of each member with its best so far."""
-        losses, trains = net.member_losses, ~net.done
+        loop = net.loop_
+        losses, trains = loop.network_losses, ~loop.stopped
         improved = losses < self.best_losses_ - self.tol
         self.waited_ = np.where(improved, 0, self.waited_ + 1)
         better = (losses < self.best_losses_) & trains
         self.best_losses_ = np.where(better, losses, self.best_losses_)
-        net.done |= self.waited_ >= self.patience
-        kept = better if self.restore else net.done & trains
-        states = net.active.states()
+        loop.stopped |= self.waited_ >= self.patience
+        kept = better if self.restore else loop.stopped & trains
+        states = loop.active.states()
         for i in np.flatnonzero(kept).tolist():
             self.states_[i] = {name: v.clone() for name, v in states[i].items()}
-        if net.done.all():
+        if loop.stopped.all():
             net.stop_training_ = True
 
     def epochs_left(self) -> float:
@@ -109,7 +110,7 @@ class MemberStopping(Callback):
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the states that count."""
-        states = net.active.states()
+        states = net.loop_.active.states()
         for i, kept in self.states_.items():
             for name, value in kept.items():
                 states[i][name].copy_(value)
@@ -141,7 +142,7 @@ class Progress(Callback):
     ) -> None:
         """Find out how long training and the epoch may be."""
         self.bar_.total = self._n_epochs(net)
-        self.rows_, self.epoch_rows_ = 0, net.epoch_rows(dataset_train)
+        self.rows_, self.epoch_rows_ = 0, net.loop_.count_epoch_rows(dataset_train)
 
     def advance(self, n_rows: int) -> None:
         """Move within the epoch."""
@@ -270,7 +271,7 @@ def keep_best(net: Any) -> bool:
         c for _, c in net.callbacks_ if isinstance(c, Stopping | MemberStopping)
     ]
     known = any(callback.knows_best(net) for callback in stopping)
-    if not net.keeps_best or not known or net.processes.n > 1:
+    if not net.loop_.keep_best or not known or net.processes.n > 1:
         return False
     epoch = len(net.history)
     if "valid_loss" not in net.history[-1]:

@@ -133,47 +133,49 @@ def _check_random(states: Any) -> None:
 
 
 def _check_net(net: MultiTaskNet, state: Any) -> None:
-    n_tasks, active = len(net.task_weight), None
-    _require(type(state["stop_training_"]) is bool, "whether it stops")
-    _require(all(map(_is_float, state["_lowest"].values())), "its lowest losses")
-    _require(state["weights_"].shape[-1] == n_tasks, "its weights")
-    stops = state["_stops"]
-    _require(stops is None or stops.dtype == torch.bool, "its tasks that stop")
+    n_tasks, active, loop, own = len(net.task_weight), None, net.loop_, state["loop"]
+    assert loop is not None  # while it trains
+    _require(type(own["stop_training"]) is bool, "whether it stops")
+    _require(all(map(_is_float, own["lowest"].values())), "its lowest losses")
+    _require(own["weights"].shape[-1] == n_tasks, "its weights")
+    stopped = own["stopped_outputs"]
+    _require(stopped is None or stopped.dtype == torch.bool, "its tasks that stop")
+    _check_balancer(own["balancer"], n_tasks)
     for epoch in state["history"]:
         _check_epoch(epoch, n_tasks)
-    if net.judging is not None:
-        for name, value in state["judging"].items():
-            _require(_is_like(value, getattr(net.judging, name)), f"its {name}")
+    if loop.scores is not None:
+        for name, value in own["scores"].items():
+            _require(_is_like(value, getattr(loop.scores, name)), f"its {name}")
     if isinstance(net, MembersNet):
-        active = _check_members(net, state)
+        active = _check_networks(net, own)
         if not net.stacked:
-            for alone, known in zip(net._alone, state["alone"], strict=True):
-                _check_net(alone, known)
+            for worker, known in zip(net._workers, state["workers"], strict=True):
+                _check_net(worker, known)
             return
     _check_tensors(net.module_.state_dict(), state["module"])
     _check_tensors(net.weighting_.state_dict(), state["weighting"])
     check_optimizer_state(net.optimizer_, state["optimizer"], active)
-    _check_balance(state["balance"], n_tasks)
-    for number, index, values in state.get("stopped", ()):
+    for number, index, values in own.get("frozen", ()):
         parameter = list(net.module_.parameters())[number]
         fits = parameter[index].shape == values.shape and index.dtype == torch.int64
         _require(fits and values.dtype == parameter.dtype, "its stopped tasks")
 
 
-def _check_members(net: MembersNet, state: Any) -> int | None:
+def _check_networks(net: MembersNet, state: Any) -> int | None:
     """Check what is of several networks; return how many of them still train."""
-    n = net.n_estimators
+    n, loop = net.n_estimators, net.loop_
+    assert loop is not None  # while it trains
     order, n_active = state["active"]
     _require(sorted(order.tolist()) == list(range(n)), "the order of its networks")
     _require(_is_int(n_active) and 0 < n_active <= n, "how many of its networks train")
-    done, losses = state["done"], state["member_losses"]
-    _require(done.shape == (n,) and done.dtype == bool, "which networks are done")
+    stopped, losses = state["stopped"], state["network_losses"]
+    _require(stopped.shape == (n,) and stopped.dtype == bool, "its stopped networks")
     _require(losses.shape == (n,) and losses.dtype.kind == "f", "its losses")
     shape = n, len(net.task_weight)
-    for values in state["_losses_of_members"].values():
+    for values in state["losses_by_network"].values():
         _require(values.shape == shape and values.dtype.kind == "f", "its losses")
-    if net.choice is not None:
-        fits = net.choice.takes(state["choice"], net.module_.heads.n_outputs)
+    if loop.choice is not None:
+        fits = loop.choice.takes(state["choice"], net.module_.heads.n_outputs)
         _require(fits, "its held-out predictions")
     return None if n_active == n else int(n_active)
 
@@ -193,16 +195,16 @@ def _check_epoch(epoch: Any, n_tasks: int) -> None:
         _require(fits and all(_is_row(row, n_tasks) for row in rows), f"its {name}")
 
 
-def _check_balance(state: Any, n_tasks: int) -> None:
-    weight, raw = state["task_weight"], state["_raw"]
+def _check_balancer(state: Any, n_tasks: int) -> None:
+    weight, raw = state["task_weight"], state["raw_weights"]
     fits = weight.shape == (n_tasks,) and weight.is_floating_point()
     _require(
         fits and bool(((weight >= 0) & weight.isfinite()).all()), "its task weights"
     )
     _require(raw.shape[-1] == n_tasks and raw.is_floating_point(), "its weights")
-    for name in ("_n_steps", "_failures"):
+    for name in ("n_steps", "failures"):
         _require(_is_int(state[name]) and state[name] >= 0, f"its {name}")
-    _require(type(state["_warned"]) is bool, "whether it has warned")
+    _require(type(state["warned"]) is bool, "whether it has warned")
 
 
 def _check_callback(net: Any, callback: Any, state: Any) -> None:
@@ -217,7 +219,7 @@ def _check_callback(net: Any, callback: Any, state: Any) -> None:
             _require(value is None or callback.restore, "its best epoch")
             _check_tensors(net.module_.state_dict(), value or {}, some=True)
         elif name == "states_":
-            members = net.active.states()
+            members = net.loop_.active.states()
             for i, tensors in value.items():
                 _check_tensors(members[i], tensors)
         else:

@@ -8,6 +8,7 @@ from torch import nn
 from skmtl._core.layers import Dropout, FunctionalModule
 from skmtl.training._augmentation import Function
 from skmtl.training._callbacks import SklearnCallbacks
+from skmtl.training._judging import ValidationScores
 from skmtl.training._lookahead import Lookahead
 from skmtl.training._net import MultiTaskNet
 
@@ -25,7 +26,7 @@ DRAWING = (
 FOREIGN = (Function, Lookahead, SklearnCallbacks)
 
 
-def uses_own_generator_only(net: MultiTaskNet) -> bool:
+def uses_own_generator_only(net: MultiTaskNet, scores: ValidationScores | None) -> bool:
     """Tell whether all of a net's training draws from the thread's own generator."""
     specs = (net.module__sharing, net.module__encoder, net.module__relation)
     parts = [
@@ -37,7 +38,7 @@ def uses_own_generator_only(net: MultiTaskNet) -> bool:
         net.weighting,
         *(spec for spec in specs if spec is not None),
     ]
-    judged = net.judging is not None and net.judging.judge.metrics is not None
+    judged = scores is not None and scores.judge.metrics is not None
     plain = net.device == "cpu" and net.backend is None
     return plain and not judged and all(map(_is_known, parts))
 

@@ -110,7 +110,7 @@ class EpochChoice:
         places = [np.searchsorted(rows, r) for r in own]
         return rows, average_rows(self.samples[epoch], places, len(rows), blocks)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what epochs have changed."""
         return {name: getattr(self, name) for name in STATE}
 
@@ -132,7 +132,7 @@ class EpochChoice:
             and all(_are_rows(sample, sizes, n_outputs) for sample in samples)
         )
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another choice was."""
         for name in STATE:
             setattr(self, name, state[name])

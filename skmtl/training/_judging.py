@@ -39,6 +39,14 @@ class ValidationScores:
         self.scores = np.full((n_estimators, n_tasks), np.nan)
         self.worth = np.full(n_estimators, np.nan)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last scores."""
+        return {"scores": self.scores, "worth": self.worth}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Bring back the last scores."""
+        self.scores, self.worth = state["scores"], state["worth"]
+
     def update(
         self,
         losses: Array,
@@ -67,13 +75,13 @@ class TaskStopping(Callback):
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Forget earlier trainings."""
-        self.best_ = np.full(net.judging.scores.shape, -np.inf)
+        self.best_ = np.full(net.loop_.scores.scores.shape, -np.inf)
         self.waited_ = np.zeros(self.best_.shape, dtype=int)
         self.stopped_ = np.zeros(self.best_.shape, dtype=bool)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Compare the scores of each task with its best so far."""
-        scores = net.judging.scores
+        scores = net.loop_.scores.scores
         improved = scores > self.best_ + self.tol
         self.waited_ = np.where(improved | np.isnan(scores), 0, self.waited_ + 1)
         self.best_ = np.fmax(self.best_, scores)
@@ -83,7 +91,7 @@ class TaskStopping(Callback):
         )
         net.history.record("stopped_tasks", self.stopped_.mean(axis=0).tolist())
         for i in np.flatnonzero((self.stopped_ != before).any(axis=1)).tolist():
-            net.stop_tasks(self.stopped_[i], i)
+            net.loop_.stop_tasks(self.stopped_[i], i)
 
 
 class FrozenParameters:

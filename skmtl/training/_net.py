@@ -1,68 +1,49 @@
-"""The skorch net that trains several tasks at once."""
+"""The skorch net that trains several tasks at once, and predicts."""
 
+import copy
 import inspect
 from collections.abc import Iterable, Sequence
-from time import perf_counter
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch.callbacks import Callback, LRScheduler, PrintLog
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.utils import to_numpy, to_tensor
 from torch import Tensor
 
 from skmtl._core.random_source import get_generator
 from skmtl._data.targets import Targets
-from skmtl.exceptions import DivergenceError
-from skmtl.training._augmentation import Augmentation, augment_batch
-from skmtl.training._balance import TaskBalancer
-from skmtl.training._batches import Batch, Batches, BlockTarget, TrainingRows
-from skmtl.training._callbacks import (
-    Progress,
-    keep_best,
-    was_stopped_by_callback,
-)
-from skmtl.training._compiled import compile_forward, use_compiler
-from skmtl.training._judging import FrozenParameters, ValidationScores
-from skmtl.training._kept import KeptNet
-from skmtl.training._module import ForwardPass
+from skmtl.encoder._sparse import SparseInputs
+from skmtl.training._augmentation import Augmentation
+from skmtl.training._batches import Batch, Batches, InputSource, TrainingRows
+from skmtl.training._history import TaskHistory
+from skmtl.training._loop import TrainingLoop
 from skmtl.training._processes import SINGLE_PROCESS, Processes
-from skmtl.training._scoring import (
-    ScoringRows,
-    hears_batches,
-    reads_batches,
-    run_heard_step,
-)
+from skmtl.training._scoring import ScoringRows, SelectedRows, score_all_tasks
 from skmtl.training._selection import HardExampleSelection
-from skmtl.training._tally import EpochLosses
 
-#: Batches between two looks at the losses of an epoch that is under way.
-CHECK_EVERY = 128
+#: How many times the learning rate weights of sparse columns have, and their ``eps``.
+SPARSE_STEPS = {"features": (10, 0.12), "linear": (100, 0.06)}
+#: Rows per forward pass of a prediction: their activations stay in the cache.
+PREDICT_ROWS = 1024
+#: Attributes that only training needs.
+OF_TRAINING = ("processes", "loop_")
 
 
-class MultiTaskNet(KeptNet):
+class MultiTaskNet(NeuralNet):
     """A skorch net whose step has one loss per task."""
 
-    # Steps are skorch's, so that its callbacks, its history and its optimizer settings
-    # work; the loop over batches reads no loss back from the device.
+    # How it trains is in `TrainingLoop`; skorch builds the module and the optimizer,
+    # keeps the history and tells callbacks.
     # task_weight (n_tasks,): Fixed weights; zero for a task that has nothing to learn.
 
-    # What scores held-out rows, where something else than their loss decides.
-    judging: ValidationScores | None = None
-    checkpoints: Any = None  # What writes the state of training to files.
-    #: Whether Ctrl-C ends training with the best epoch so far.
-    keeps_best = False
-    #: Which of several members that train in turns.
-    number = 0
-    #: Outputs of tasks that stop with the next step, and what such tasks keep.
-    _stops: Tensor | None = None
-    _stopped: FrozenParameters | None = None
-    #: What the network says of held-out rows in an epoch, batch by batch.
-    _said: list[Tensor]
-    #: Whether callbacks look at inputs and labels of batches.
-    _batches_read = False
-    #: The progress bar, where there is one.
-    _progress: Progress | None = None
+    loop_: TrainingLoop | None = None  # While it trains.
+    processes: Processes = SINGLE_PROCESS  # Those that train it.
+    optimizer_: Any
+    weighting_: Any
 
     def __init__(
         self,
@@ -100,79 +81,147 @@ class MultiTaskNet(KeptNet):
         self.training_dtype = dtype
         super().__init__(module, *args, **kwargs)
 
-    def train(self, rows: Any, valid: Any, epochs: int) -> None:
-        """Train for some epochs, or until a callback asks to stop."""
+    # ------------------------------------------------------------------- building
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return []
+
+    @property
+    def history(self) -> TaskHistory:
+        """One record per epoch; see `TaskHistory`."""
+        return self.history_
+
+    @history.setter
+    def history(self, records: Any) -> None:
+        self.history_ = TaskHistory(records, self.targets.names)
+
+    def initialize_history(self) -> None:
+        """Begin a history without records."""
+        self.history = []
+
+    def initialize_callbacks(self) -> Self:
+        """Make the callbacks ready; scores that are named are those of all tasks."""
+        super().initialize_callbacks()
+        for _, callback in self.callbacks_:
+            score_all_tasks(callback)
+        return self
+
+    def initialize_criterion(self) -> Self:
+        """Build the losses and the weighting, whose parameters are trained too."""
+        super().initialize_criterion()
+        n_tasks = len(self.task_weight)
+        self.weighting_ = self.weighting.build(n_tasks).to(self.dtype)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> Any:
+        """Build the optimizer; learned task weights don't decay."""
+        _, kwargs = self.get_params_for_optimizer("optimizer", [])
+        known = inspect.signature(self.optimizer).parameters
+        learned, groups = list(self.weighting_.parameters()), []
+        if "betas" in known and "eps" in known:
+            groups = self._sparse_groups(kwargs["lr"], "weight_decay" in known)
+        apart = {p for group in groups for p in group["params"]}
+        parameters = [p for p in self.module_.parameters() if p not in apart]
+        if "weight_decay" in known:
+            kwargs["weight_decay"] = self.weight_decay
+            groups += [{"params": learned, "weight_decay": 0.0}] if learned else []
+        else:
+            parameters += learned
+        every = [{"params": parameters}, *groups] if groups else parameters
+        self.optimizer_ = self.optimizer(every, **kwargs)
+        return self
+
+    def _sparse_groups(self, lr: float, decays: bool) -> list[dict[str, Any]]:
+        """Return how the weights of sparse columns train, where there are any."""
+        # Adam divides gradients by their root mean square, so that rare words move as
+        # far as frequent ones, whatever they tell. Its `eps` is added to that divisor:
+        # where it is larger than gradients are, steps are those of gradient descent.
+        groups = []
+        for name, (factor, eps) in SPARSE_STEPS.items():
+            weights = [
+                getattr(module, name)
+                for module in self.module_.modules()
+                if isinstance(module, SparseInputs)
+            ]
+            group = {"params": weights, "lr": lr * factor, "eps": eps}
+            if decays:  # by as much per step as others
+                group["weight_decay"] = self.weight_decay / factor
+            groups += [group] if weights else []
+        return groups
+
+    def copy_attributes(self, cls: type["MultiTaskNet"], **changed: Any) -> Any:
+        """Return a net of a class with the same attributes, but for those changed."""
+        net = cls.__new__(cls)
+        net.__dict__.update({**vars(self), **changed})
+        return net
+
+    def replica(self, settings: dict[str, Any]) -> Self:
+        """Return a copy that trains on without touching this net."""
+        net: Any = self.copy_attributes(type(self), **settings)
+        for name in ("module_", "criterion_", "weighting_"):
+            module = copy.deepcopy(getattr(self, name))
+            net.__dict__[name] = module.to(net.device)
+        # Records of past epochs do not change, so the copy may hold the same.
+        net.__dict__["history_"] = copy.copy(self.history)
+        net.cast(net.training_dtype)
+        net.initialize_callbacks()
+        net._initialize_optimizer()
+        if type(self.optimizer_) is type(net.optimizer_):
+            settings_now = [
+                {name: value for name, value in group.items() if name != "params"}
+                for group in net.optimizer_.param_groups
+            ]
+            # Loading alone would train on in the tensors of this net.
+            state = copy.deepcopy(self.optimizer_.state_dict())
+            net.optimizer_.load_state_dict(state)
+            for group, now in zip(
+                net.optimizer_.param_groups, settings_now, strict=True
+            ):
+                group.update(now)
+        return net  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds, which a callback may make during training."""
+        state: dict[str, Any] = super().__getstate__()
+        return {k: v for k, v in state.items() if k not in OF_TRAINING}
+
+    def strip(self, callbacks: list[Any], keep_optimizer: bool) -> None:
+        """Drop what only training needs, keeping the user's own callbacks."""
+        self.callbacks = callbacks
+        self.callbacks_: list[tuple[str, Any]] = [
+            (name, callback)
+            for name, callback in self.callbacks_
+            if any(callback is own for own in callbacks)
+        ]
+        if not keep_optimizer:
+            self.optimizer_ = None
+        self.module_.zero_grad(set_to_none=True)
+        self.module_.eval()
+        for epoch in self.history:
+            epoch["batches"] = []
+        # Of the tensors on the device, skorch pickles only modules and optimizers in a
+        # way that loads where there is no such device.
+        self.weights_ = self.weights()
+        self.verbose = 0
+        for name in OF_TRAINING:
+            vars(self).pop(name, None)  # type: ignore[attr-defined]
+
+    # ------------------------------------------------------------------- training
+    def train(self, rows: Any, valid: Any, epochs: int, **options: Any) -> None:
+        """Train for some epochs; options are those of `TrainingLoop`."""
         self.stop_training_ = False
-        self._lowest: dict[str, float] = {}
-        self._constants()
-        self.processes.broadcast_state(self.module_, self.weighting_)
-        self.notify("on_train_begin", X=None, y=None)
+        self.loop_ = self._make_loop(**options)
         try:
-            self._train(rows, valid, epochs)
-        except BaseException:
-            if self._progress is not None:
-                self._progress.close()
-            raise
+            self.loop_.run(rows, valid, epochs)
+        finally:
+            self.loop_ = None
 
-    def _train(self, rows: Any, valid: Any, epochs: int) -> None:
-        try:
-            with self._balance.graphs(), use_compiler(self.backend):
-                self._epochs(rows, valid, epochs)
-        except KeyboardInterrupt as interrupt:
-            if not was_stopped_by_callback(interrupt) and not keep_best(self):
-                if self.checkpoints is not None and not interrupt.args:
-                    interrupt.args = (self.checkpoints.describe_resuming(),)
-                raise
-        if valid is None:
-            self._check_last(rows)
-        self.notify("on_train_end", X=None, y=None)
+    def _make_loop(self, **options: Any) -> TrainingLoop:
+        return TrainingLoop(self, **options)
 
-    def _epochs(self, rows: Any, valid: Any, epochs: int) -> None:
-        data = {
-            "dataset_train": ScoringRows(rows, self.targets),
-            "dataset_valid": None
-            if valid is None
-            else ScoringRows(valid, self.targets, held_out=True),
-        }
-        batches = self.get_iterator(rows, training=True)
-        checks = None if valid is None else self.get_iterator(valid, training=False)
-        n_done = 0
-        if self.checkpoints is not None:
-            n_done = self.checkpoints.begin(self, batches, epochs)
-        while not n_done or (n_done < epochs and not self.stop_training_):
-            start = perf_counter()
-            self.notify("on_epoch_begin", **data)
-            self._epoch(batches, checks)
-            self.history.record("dur", perf_counter() - start)
-            if not self.history[-1]["batches"]:
-                self.history.new_batch()  # skorch's Checkpoint looks at the last one
-            self.notify("on_epoch_end", **data)
-            self.stop_training_ = any(
-                self.processes.all_gather_object(self.stop_training_)
-            )
-            n_done += 1
-            if self.checkpoints is not None:
-                last = n_done == epochs or self.stop_training_
-                self.checkpoints.after_epoch(self, batches, n_done, last)
-
-    def _epoch(self, batches: Any, checks: Any) -> None:
-        """Train for an epoch, and look at what is held out."""
-        self.run_single_epoch(batches, True, "train", self.train_step)
-        self.run_single_epoch(checks, False, "valid", self.validation_step)
-        if self.judging is not None and checks is not None:
-            epoch, said = self.history[-1], torch.cat(self._said)
-            losses = np.array([epoch["valid_losses"]])
-            epoch.update(self.judging.update(losses, [said], [checks.rows], [0]))
-            self._said = []
-
-    def _check_last(self, rows: Any) -> None:
-        """Look at the losses once more: the last step may have been the one too far."""
-        self._set_training(False)
-        shared = Batches(rows, self.batch_size, processes=self.processes)
-        batch = next(iter(shared))
-        losses = self.validation_step(batch)["losses"].cpu().numpy()
-        losses = np.where(np.isfinite(losses), losses, np.inf)
-        self._check_finite(np.where(self.task_weight > 0, losses, 0))
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Compute gradients within skorch's closure of an optimizer's step."""
+        return self.loop_.compute_gradients(batch)  # type: ignore[union-attr]
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Iterable[Any]:
         """Return batches by slicing, in a new order or draw each epoch of training."""
@@ -190,208 +239,98 @@ class MultiTaskNet(KeptNet):
             of_orders.manual_seed(int(seed))
         return Batches(dataset, self.batch_size, of_orders, self.processes)
 
-    def run_single_epoch(
-        self,
-        iterator: Any,
-        training: bool,
-        prefix: str,
-        step_fn: Any,
-        **fit_params: Any,
-    ) -> None:
-        """Run one pass and record each task's mean loss."""
-        if iterator is None:
-            return
-        if self.module_.training is not training:
-            self._set_training(training)
-        tally = EpochLosses(self.task_weight > 0)
-        if training:
-            self._balance.begin_epoch()
-            self.processes.begin_pass(len(self.history), self.number)
-        n_batches = 0
-        for batch in iterator:
-            if self._batch_events:
-                step = run_heard_step(self, batch, prefix, training, step_fn)
-            else:
-                step = step_fn(batch)
-            n_rows = step["y_pred"].shape[-2]
-            tally.add(step["losses"], step["counts"], n_rows)
-            n_batches += 1
-            if training and self._progress is not None:
-                self._progress.advance(n_rows)
-            if training and len(tally.losses) == CHECK_EVERY:
-                self._check_finite(tally.flush())
-        self.history.record(f"{prefix}_batch_count", n_batches)
-        losses = tally.flush()
-        self._check_finite(losses)
-        self._record(prefix, losses, tally.mean())
-        if training:
-            self.weights_ = step["weights"]
-            self.history[-1].update(self._balance.end_epoch(losses))
-            self.processes.average_buffers(self._trained_module)
-            self._trained_module.after_epoch()
+    # ---------------------------------------------------------------- predictions
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        """Return the packed outputs of a batch in the type of the losses."""
+        if not isinstance(x, Tensor):
+            x = to_tensor(x, self.device).to(self.module_.input_dtype)
+        if not self.autocast:
+            return self.module_(x)  # type: ignore[no-any-return]
+        with self._precision():
+            return self.module_(x).float()  # type: ignore[no-any-return]
 
-    def epoch_rows(self, rows: ScoringRows) -> float:
-        """Return how many rows the batches of an epoch of training have here."""
-        return len(rows) / self.processes.n
+    def _precision(self) -> AbstractContextManager[Any]:
+        if not self.autocast:
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
-    def _record(self, prefix: str, losses: NDArray[np.float64], mean: float) -> None:
-        best = self._lowest.get(prefix, np.inf)
-        self._lowest[prefix] = min(best, mean)
-        epoch = self.history[-1]
-        epoch[f"{prefix}_loss"] = mean
-        epoch[f"{prefix}_loss_best"] = mean < best
-        epoch[f"{prefix}_losses"] = losses.tolist()
+    def outputs(self, source: InputSource | SelectedRows) -> Tensor:
+        """Return the packed outputs (n, n_outputs) of all rows, on the CPU."""
+        n = source.n_samples
+        outputs = torch.empty(n, self.module_.heads.n_outputs, dtype=self.dtype)
+        training = self.module_.training
+        if training:  # a callback predicts
+            self.module_.eval()
+        rows = self._rows_at_once(source.device)
+        with torch.inference_mode(), self._precision():
+            for start in range(0, n, rows):
+                stop = min(start + rows, n)
+                outputs[start:stop] = self._predict_outputs(source.span(start, stop))
+        if training:
+            self.module_.train()
+        return outputs
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the labels that are predicted, as the estimator does."""
+        # X of shape (n, ...); returns (n,) or (n, n_tasks).
+        outputs = self._compute_outputs(X)
+        return self.targets.predict(outputs, self.targets.predict_codes(outputs))
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return probabilities of the classes, as the estimator does."""
+        # X of shape (n, ...).
+        proba = self.targets.predict_proba(self._compute_outputs(X))
+        return proba[0] if self.targets.one_d else proba
 
     @property
-    def _trained_module(self) -> Any:
-        """What steps change."""
-        return self.module_
+    def classes_(self) -> Any:
+        """Classes of each task, None for regression."""
+        return self.targets.classes[0] if self.targets.one_d else self.targets.classes
 
-    def _check_finite(self, losses: NDArray[np.float64]) -> None:
-        if np.isfinite(losses.sum()):  # NaN also stands for a task without labels
-            return
-        bad = np.flatnonzero(np.isinf(losses))
-        if len(bad):
-            raise DivergenceError(
-                f"The loss of task {self.task_names[bad[0]]!r} was not finite in epoch "
-                f"{len(self.history)}: lower learning_rate_init (now "
-                f"{self.lr:g}), or scale the features, for example with StandardScaler."
-            )
+    @property
+    def task_names_(self) -> list[Any]:
+        """Names of the tasks."""
+        return list(self.targets.names)
 
-    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Make one step; through skorch's closure where something needs it."""
-        if self.augmentation:
-            with self.processes.draw_separately():
-                batch = augment_batch(
-                    batch, self.augmentation, self.module_.code_columns
-                )
-        if self._needs_closure:
-            step = super().train_step(batch, **fit_params)
-        else:
-            for parameter in self._parameters:
-                parameter.grad = None
-            step = self.train_step_single(batch)
-            self.optimizer_.step()
-        if self._stopped is not None:
-            self._stopped.restore()
-        self._look_back(batch, step)
-        return step  # type: ignore[no-any-return]
+    @property
+    def task_types_(self) -> list[str]:
+        """Kinds of the tasks."""
+        return list(self.targets.kinds)
 
-    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Compute the tasks' losses and the gradients of their weighted sum."""
-        X, y = batch
-        with self.processes.draw_separately():
-            trace = self._forward(X)
-        if self._stops is not None:
-            known = trace.outputs, list(self.module_.parameters()), self._stops
-            self._stopped = FrozenParameters(*known, self.processes)
-            self._stops = None
-        losses, counts = self._losses(trace.outputs, y)
-        weights, penalty = self._balance.backward(trace, losses, counts)
-        self.processes.sum_gradients(self._parameters, self.weighting_.parameters())
-        losses = losses.detach()
-        loss = losses
-        if self._batch_events or self._needs_closure:
-            loss = (weights * losses).sum()
-            loss = loss if penalty is None else loss + penalty
-        return {
-            "loss": loss,
-            "y_pred": trace.outputs,
-            "losses": losses,
-            "counts": counts,
-            "weights": weights,
-        }
-
-    def stop_tasks(self, stopped: NDArray[np.bool_], member: int = 0) -> None:
-        """Train on without some tasks: they weigh nothing, and keep what is theirs."""
-        # stopped of shape (n_tasks,).
-        weight = np.where(stopped, 0, self.task_weight)
-        if not weight.any():
-            self.stop_training_ = True
-            return
-        self._balance.set_task_weight(
-            torch.from_numpy(weight).to(self.device, self.dtype)
-        )
-        of = torch.from_numpy(stopped).to(self.device)
-        self._stops = of[self.module_.heads.task_of_output]
-
-    def _look_back(self, batch: Batch, step: dict[str, Any]) -> None:
-        """Show a weighting that asks for it what a step did to its losses."""
-        if self.weighting_.rereads:
-            X, y = batch
-            with torch.no_grad():
-                with self.processes.draw_separately():
-                    outputs = self._forward(X).outputs
-                after, counts = self._losses(outputs, y)
-                self._balance.after_step(step["losses"], after, counts)
-
-    def _losses(
-        self, outputs: Tensor, y: list[BlockTarget]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return losses and label counts; mixed rows have several labels per output."""
-        if self.augmentation and len(outputs):
-            outputs = outputs.repeat(len(y[0][0]) // len(outputs), 1)
-        return self.criterion_(outputs, y, self.hard_example_mining, self.processes)  # type: ignore[no-any-return]
-
-    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Tensor]:
-        """Compute the tasks' losses without gradients."""
-        X, y = batch
-        with torch.no_grad():
-            outputs = self._forward(X).outputs
-            losses, counts = self.criterion_(outputs, y, processes=self.processes)
-        if self.judging is not None:
-            self._said.append(self.processes.all_gather(outputs))
-        return {
-            "loss": losses.sum(),
-            "y_pred": outputs,
-            "losses": losses,
-            "counts": counts,
-        }
-
-    def get_loss(
-        self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False
-    ) -> Tensor:
-        """Return the weighted sum of the tasks' losses."""
-        losses, counts = self.criterion_(y_pred, y_true)
-        return self._balance.weights(losses, counts) @ losses
-
-    def _forward(self, X: Tensor) -> ForwardPass:
-        with self._precision():
-            trace = self._trace(self.module_, X)
-        return trace._replace(outputs=trace.outputs.float()) if self.autocast else trace
-
-    def _constants(self) -> None:
-        """Keep what every step needs: fixed weights on the device, who listens."""
-        weight = torch.from_numpy(self.task_weight).to(self.device, self.dtype)
-        self._balance = TaskBalancer(
-            self.module_,
-            self.weighting_,
-            self.weighting,
-            weight,
-            self.record_gradients,
-            self.processes,
-        )
-        self._trace = compile_forward(self.backend, self._balance.gradients is not None)
-        self._parameters = [
-            p for g in self.optimizer_.param_groups for p in g["params"]
-        ]
-        self._stops = self._stopped = None
-        self._said = []
-        callbacks = [callback for _, callback in self.callbacks_]
-        self._batch_events = any(map(hears_batches, callbacks))
-        self._batches_read = any(map(reads_batches, callbacks))
-        bars = [callback for callback in callbacks if isinstance(callback, Progress)]
-        self._progress = bars[0] if bars else None
-        printing = (Progress, PrintLog)  # which print nothing if the net is silent
-        self.verbose = int(any(isinstance(c, printing) for c in callbacks))
-        if self.history and any(isinstance(c, LRScheduler) for c in callbacks):
-            for group in self.optimizer_.param_groups:  # which schedules go on from
-                group.setdefault("initial_lr", group["lr"])
-        closure = inspect.signature(self.optimizer_.step).parameters.get("closure")
-        self._needs_closure = self._hears_gradients() or (
-            closure is not None and closure.default is inspect.Parameter.empty
+    def _compute_outputs(self, X: Any) -> Tensor:
+        if isinstance(X, ScoringRows):
+            return self._compute_row_outputs(X)
+        X, device = to_numpy(X), torch.device(self.device)
+        return self.outputs(
+            InputSource(X, self.module_.input_dtype, device, resident=False)
         )
 
-    def _hears_gradients(self) -> bool:
-        hook = Callback.on_grad_computed
-        return any(type(c).on_grad_computed is not hook for _, c in self.callbacks_)
+    def _compute_row_outputs(self, rows: ScoringRows) -> Tensor:
+        return self.outputs(
+            SelectedRows(rows.rows.source, rows.rows.get_sample_index())
+        )
+
+    def compute_member_outputs(self, source: InputSource) -> Tensor:
+        """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
+        return self.outputs(source).unsqueeze(0)
+
+    def _predict_outputs(self, X: Tensor) -> Tensor:
+        """Return the packed outputs of some rows."""
+        return self.module_(X)  # type: ignore[no-any-return]
+
+    def _rows_at_once(self, device: torch.device) -> int:
+        # Other devices have no such cache, but each pass waits for them.
+        return PREDICT_ROWS if device.type == "cpu" else 64 * PREDICT_ROWS
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Change the type of the parameters."""
+        self.dtype = dtype
+        self.module_.to(dtype)
+        self.weighting_.to(dtype)
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weights of the tasks in the last step."""
+        weights: NDArray[np.float64] = (
+            torch.as_tensor(self.weights_).double().cpu().numpy()
+        )
+        return weights

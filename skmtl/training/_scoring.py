@@ -25,7 +25,6 @@ from skmtl._data.row_index import find_rows
 from skmtl._data.targets import Targets
 from skmtl.metrics import make_multitask_scorer
 from skmtl.training._batches import BlockTarget, InputSource, TrainingRows
-from skmtl.training._tally import EpochLosses
 
 #: What skorch's scoring without a name takes: the score of the estimators.
 DEFAULT = {"classification": "accuracy", "regression": "r2"}
@@ -182,6 +181,11 @@ def reads_batches(callback: Callback) -> bool:
     return hears_batches(callback) and not _overrides_hook(callback, counting)
 
 
+def hears_gradients(callback: Callback) -> bool:
+    """Return whether a callback looks at the gradients of each step."""
+    return _is_overridden(callback, "on_grad_computed")
+
+
 def steps_by_batch(callback: Callback) -> bool:
     """Return whether a callback changes the learning rate after each batch."""
     return isinstance(callback, LRScheduler) and callback.step_every == "batch"
@@ -198,19 +202,3 @@ def _overrides_hook(callback: Callback, kinds: tuple[type, ...]) -> bool:
         return False
     hook: Callable[..., Any] = type(callback).on_batch_end
     return any(hook is kind.on_batch_end for kind in kinds)  # type: ignore[attr-defined]
-
-
-def run_heard_step(
-    net: Any, batch: Any, prefix: str, training: bool, step_fn: Callable[..., Any]
-) -> dict[str, Any]:
-    """Make a step that callbacks hear of, and record its loss for them."""
-    heard = LabelledBatch.from_batch(batch, net.targets) if net._batches_read else batch
-    net.notify("on_batch_begin", batch=heard, training=training)
-    step: dict[str, Any] = step_fn(batch)
-    tally, n_rows = EpochLosses(net.task_weight > 0), step["y_pred"].shape[-2]
-    tally.add(step["losses"], step["counts"], n_rows)
-    tally.flush()
-    net.history.record_batch(f"{prefix}_loss", tally.mean())
-    net.history.record_batch(f"{prefix}_batch_size", n_rows)
-    net.notify("on_batch_end", batch=heard, training=training, **step)
-    return step

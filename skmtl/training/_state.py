@@ -1,24 +1,16 @@
 """What training has come to between two epochs, as tensors and plain values."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
 from skmtl.training._batches import Batches
-from skmtl.training._judging import FrozenParameters
 from skmtl.training._members_data import MemberBatches
 from skmtl.training._members_net import MembersNet
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._runtime import random_states, set_random_states
 from skmtl.training._scoring import steps_by_batch
-
-#: What epochs change beside modules and the optimizer.
-OF_NET = ("_lowest", "weights_", "stop_training_", "_stops")
-OF_MEMBERS = ("done", "_losses_of_members", "member_losses")
-OF_BALANCE = ("task_weight", "_n_steps", "_raw", "_failures", "_warned")
-OF_JUDGING = ("scores", "worth")
 
 #: How numpy's arrays and numbers are marked among tensors.
 ARRAY, NUMBER = "numpy array", "numpy number"
@@ -57,19 +49,14 @@ def restore(
 
 
 def _get_net_state(net: MultiTaskNet) -> dict[str, Any]:
-    state = _get_attributes(net, OF_NET)
     # What callbacks have recorded of batches is for the epoch they are in.
-    state["history"] = [epoch | {"batches": []} for epoch in net.history.to_dicts()]
-    if net.judging is not None:
-        state["judging"] = _get_attributes(net.judging, OF_JUDGING)
-    if isinstance(net, MembersNet):
-        state |= _get_attributes(net, OF_MEMBERS)
-        state["active"] = net.active.order, net.active.n_estimators
-        if net.choice is not None:
-            state["choice"] = net.choice.state()
-        if not net.stacked:
-            state["alone"] = [_get_net_state(alone) for alone in net._alone]
-            return state
+    state: dict[str, Any] = {
+        "loop": net.loop_.state_dict(),  # type: ignore[union-attr]
+        "history": [epoch | {"batches": []} for epoch in net.history.to_dicts()],
+    }
+    if isinstance(net, MembersNet) and not net.stacked:
+        state["workers"] = [_get_net_state(worker) for worker in net._workers]
+        return state
     state["schedules"] = {
         name: get_callback_state(callback)
         for name, callback in net.callbacks_
@@ -78,25 +65,15 @@ def _get_net_state(net: MultiTaskNet) -> dict[str, Any]:
     state["module"] = net.module_.state_dict()
     state["weighting"] = net.weighting_.state_dict()
     state["optimizer"] = net.optimizer_.state_dict()
-    state["balance"] = _get_attributes(net._balance, OF_BALANCE)
-    if net._stopped is not None:
-        state["stopped"] = net._stopped.state(list(net.module_.parameters()))
     return state
 
 
 def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
-    if isinstance(net, MembersNet):
-        net.restrict(*state["active"])
-        _set_attributes(net, OF_MEMBERS, state)
-        if net.choice is not None:
-            net.choice.set_state(state["choice"])
-    _set_attributes(net, OF_NET, state)
     net.history = state["history"]
-    if net.judging is not None:
-        _set_attributes(net.judging, OF_JUDGING, state["judging"])
+    net.loop_.load_state_dict(state["loop"])  # type: ignore[union-attr]
     if isinstance(net, MembersNet) and not net.stacked:
-        for alone, known in zip(net._alone, state["alone"], strict=True):
-            _restore_net(alone, known)
+        for worker, worker_state in zip(net._workers, state["workers"], strict=True):
+            _restore_net(worker, worker_state)
         return
     for name, callback in net.callbacks_:
         if name in state["schedules"]:
@@ -104,20 +81,6 @@ def _restore_net(net: MultiTaskNet, state: dict[str, Any]) -> None:
     net.module_.load_state_dict(state["module"])
     net.weighting_.load_state_dict(state["weighting"])
     net.optimizer_.load_state_dict(state["optimizer"])
-    net._balance.set_task_weight(state["balance"]["task_weight"])
-    _set_attributes(net._balance, OF_BALANCE, state["balance"])
-    if "stopped" in state:
-        parameters = list(net.module_.parameters())
-        net._stopped = FrozenParameters.from_state(parameters, state["stopped"])
-
-
-def _get_attributes(owner: Any, names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(owner, name) for name in names}
-
-
-def _set_attributes(owner: Any, names: Iterable[str], state: dict[str, Any]) -> None:
-    for name in names:
-        setattr(owner, name, state[name])
 
 
 def _get_generators(batches: Batches | MemberBatches) -> list[torch.Generator]:

@@ -95,9 +95,9 @@ def trained_rows(monkeypatch):
     seen = {}
     train = MultiTaskNet.train
 
-    def spy(net, rows, valid, epochs):
+    def spy(net, rows, valid, epochs, **options):
         seen["train"], seen["valid"], seen["epochs"] = rows, valid, epochs
-        return train(net, rows, valid, epochs)
+        return train(net, rows, valid, epochs, **options)
 
     monkeypatch.setattr(MultiTaskNet, "train", spy)
     return seen

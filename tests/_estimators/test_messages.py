@@ -219,7 +219,7 @@ def test_complex_weights_and_labels():
     ],
 )
 def test_parameters_that_cannot_be(params, message, monkeypatch):
-    def train(*args):
+    def train(*args, **options):
         raise AssertionError("training started")
 
     monkeypatch.setattr("skmtl.training.MultiTaskNet.train", train)

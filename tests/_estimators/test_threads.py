@@ -35,6 +35,7 @@ from skmtl.training import (
     use_n_threads,
     uses_own_generator_only,
 )
+from skmtl.training._loop import TrainingLoop
 from skmtl.weighting import WEIGHTING, Equal
 
 NUMPY_STATE = np.random.mtrand._rand
@@ -143,14 +144,14 @@ def global_states():
 @pytest.fixture
 def meeting(monkeypatch):
     """Let two fits wait for each other in every epoch; return what they find out."""
-    barrier, met, epoch = threading.Barrier(2), [], MultiTaskNet._epoch
+    barrier, met, epoch = threading.Barrier(2), [], TrainingLoop._run_epoch
 
     def waiting(net, *args):
         with suppress(threading.BrokenBarrierError):
             met.append(barrier.wait(timeout=20))
         return epoch(net, *args)
 
-    monkeypatch.setattr(MultiTaskNet, "_epoch", waiting)
+    monkeypatch.setattr(TrainingLoop, "_run_epoch", waiting)
     return met
 
 
@@ -200,8 +201,8 @@ def said(monkeypatch):
     """Record which fits train beside others."""
     found = []
 
-    def spy(net):
-        found.append(uses_own_generator_only(net))
+    def spy(net, scores):
+        found.append(uses_own_generator_only(net, scores))
         return found[-1]
 
     monkeypatch.setattr("skmtl._estimators.fit.uses_own_generator_only", spy)
@@ -238,7 +239,7 @@ STRATEGIES = [
 def test_while_a_strategy_trains_global_states_are_the_users(
     family, name, said, monkeypatch
 ):
-    epoch = MultiTaskNet._epoch
+    epoch = TrainingLoop._run_epoch
     seen = []
 
     def looking(net, *args):
@@ -246,7 +247,7 @@ def test_while_a_strategy_trains_global_states_are_the_users(
         epoch(net, *args)
         seen.append(not said or global_states() == before)  # after looks at tasks
 
-    monkeypatch.setattr(MultiTaskNet, "_epoch", looking)
+    monkeypatch.setattr(TrainingLoop, "_run_epoch", looking)
     images = name in ("cnn", "flip", "crop")
     if images and family != "encoder":
         monkeypatch.setitem(SMALL, "encoder", CNN((4,)))
@@ -262,11 +263,11 @@ def test_a_fit_inside_another_is_as_alone(monkeypatch):
     expected = bits(clone(inner).fit(X, Y)), bits(clone(outer).fit(X, Y))
     fitted, train = [], MultiTaskNet.train
 
-    def fitting(net, *args):
+    def fitting(net, *args, **options):
         with monkeypatch.context() as patch:
             patch.setattr(MultiTaskNet, "train", train)
             fitted.append(clone(inner).fit(X, Y))
-        return train(net, *args)
+        return train(net, *args, **options)
 
     monkeypatch.setattr(MultiTaskNet, "train", fitting)
     outer.fit(X, Y)

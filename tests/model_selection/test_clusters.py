@@ -190,11 +190,11 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 
     running, most, train = [], [], MultiTaskNet.train
 
-    def counting(net, *args):
+    def counting(net, *args, **options):
         running.append(torch.get_num_threads())
         most.append(sum(running))
         time.sleep(0.05)  # for others to begin
-        train(net, *args)
+        train(net, *args, **options)
         running.pop()
 
     monkeypatch.setattr(MultiTaskNet, "train", counting)

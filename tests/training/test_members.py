@@ -115,7 +115,7 @@ def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
 
     class Watch(Callback):
         def on_epoch_end(self, net, **kwargs):
-            stopped.append(int(net.done.sum()))
+            stopped.append(int(net.loop_.stopped.sum()))
 
     watch = {"callbacks": [Watch()]}
     est = MultiTaskClassifier(**SETTINGS | stops | fast | watch | settings)
@@ -286,7 +286,9 @@ def test_members_that_take_turns_train_on_in_their_precision(precision):
     settings = {**SETTINGS, "weighting": "famo", "precision": precision}
     est = MultiTaskRegressor(**settings).partial_fit(X, Y).partial_fit(X, Y)
     assert not est.net_.stacked
-    assert {net.training_dtype for net in est.net_._alone} == {est.net_.training_dtype}
+    assert {net.training_dtype for net in est.net_._workers} == {
+        est.net_.training_dtype
+    }
 
 
 @pytest.mark.parametrize(
@@ -355,8 +357,8 @@ def test_members_that_take_turns_look_at_held_out_rows_without_dropout(monkeypat
 
         return call
 
-    of_each = MembersNet._compute_member_outputs
-    monkeypatch.setattr(MembersNet, "_compute_member_outputs", twice(of_each))
+    of_each = MembersNet.compute_held_out_outputs
+    monkeypatch.setattr(MembersNet, "compute_held_out_outputs", twice(of_each))
     settings = {
         **SETTINGS,
         "encoder": MLP((12,), dropout=0.5),

@@ -91,12 +91,16 @@ class OutOfFoldPredictions:
 
 
 def predict_out_of_fold(
-    net: Any, job: TrainingRun, rows: Any, calibrate: bool, threshold: str | None
+    net: Any,
+    job: TrainingRun,
+    rows: Any,
+    choice: EpochChoice | None,
+    calibrate: bool,
+    threshold: str | None,
 ) -> OutOfFoldPredictions | None:
     """Predict the rows held out of each member, and calibrate the net by them."""
     if not job.out_of_fold or not isinstance(net, MembersNet):
         return None
-    choice = net.choice
     if choice is None or not choice.n_epochs:  # no held-out row chose an epoch
         choice = EpochChoice(job.make_held_out_rows(rows) or [])
         net.predict_held_out(choice)

@@ -236,9 +236,7 @@ class TrainingRun:
         n_networks = 1 if self.parts is None else len(self.parts)
         return ValidationScores(self.judge, n_networks, self.targets.n_tasks)
 
-    def make_epoch_choice(
-        self, checks: list[TrainingRows] | None
-    ) -> EpochChoice | None:
+    def make_epoch_choice(self, checks: Any) -> EpochChoice | None:
         """Return what keeps predictions of rows by which members stop, if they do."""
         stop_by_own = self.out_of_fold and self.stops and self.valid is None
         return EpochChoice(checks) if stop_by_own and checks else None

@@ -31,8 +31,9 @@ from skmtl.encoder import MLP
 from skmtl.exceptions import CheckpointWarning
 from skmtl.relation import Distillation
 from skmtl.sharing import AutoGrouped
-from skmtl.training import Checkpoints, MultiTaskNet
+from skmtl.training import Checkpoints
 from skmtl.training._checkpoint import read, write
+from skmtl.training._loop import TrainingLoop
 from skmtl.training._state import from_plain, to_plain
 from skmtl.weighting import UPGrad
 
@@ -382,7 +383,7 @@ def test_a_progress_bar_goes_on(tmp_path, capsys):
 
 def test_a_checkpoint_after_the_last_epoch_spares_training(tmp_path, monkeypatch):
     est = classifier(checkpoint=tmp_path).fit(X, Y)
-    monkeypatch.delattr(MultiTaskNet, "train_step")
+    monkeypatch.delattr(TrainingLoop, "train_step")
     assert_same(clone(est).fit(X, Y, resume="auto"), est)
 
 
@@ -392,10 +393,10 @@ def test_a_checkpoint_after_the_last_epoch_spares_training(tmp_path, monkeypatch
 def epochs_trained(monkeypatch, est, *data, **fit):
     """Return a fitted estimator and the number of epochs that it took."""
     trained = []
-    epoch = MultiTaskNet._epoch
+    epoch = TrainingLoop._run_epoch
     with monkeypatch.context() as patch:
         patch.setattr(
-            MultiTaskNet, "_epoch", lambda *args: trained.append(1) or epoch(*args)
+            TrainingLoop, "_run_epoch", lambda *args: trained.append(1) or epoch(*args)
         )
         est = clone(est).fit(*data, **fit)
     return est, len(trained)

@@ -275,7 +275,7 @@ def test_parameters_can_be_searched_and_the_data_is_not_kept():
     search = GridSearchCV(classifier(max_iter=3), grid, cv=KFold(2)).fit(X, Y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     est = classifier(validation_metric="accuracy", max_iter=3).fit(X, Y)
-    assert est.net_.judging is None
+    assert est.net_.loop_ is None
     again = pickle.loads(pickle.dumps(est))
     np.testing.assert_array_equal(again.predict(X), est.predict(X))
     assert again.best_validation_score_ == est.best_validation_score_

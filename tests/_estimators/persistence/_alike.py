@@ -16,7 +16,7 @@ from skmtl._data.targets import Targets
 from skmtl.training import MultiTaskNet
 
 #: What a training leaves in a net that the next one begins by setting.
-LEFT_OVER = {"_lowest", "_needs_closure", "_batch_events", "stop_training_"}
+LEFT_OVER = {"stop_training_"}
 #: Names without an order, and what skorch makes of them.
 UNORDERED = {"_params_to_validate", "virtual_params_", "prefixes_"}
 
