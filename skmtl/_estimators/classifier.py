@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -11,46 +11,36 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from torch import nn
 
 from skmtl._core.options import fit_context
-from skmtl._core.validation import StrOptions
 from skmtl._data.labels import LabelTable
 from skmtl._data.targets import Targets, TaskType
 from skmtl._data.training_data import ClassWeight
 from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.class_labels import (
-    CLASS_WEIGHT,
     check_class_weight,
     check_declared_classes,
     make_class_attributes,
     resolve_class_weight,
 )
-from skmtl._estimators.docstrings import fill_docstring
+from skmtl._estimators.parameters import set_parameters
 from skmtl._estimators.task_view import TaskClassifier
-from skmtl._estimators.thresholds import SCORES
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
 from skmtl.weighting import Weighting
 
 
-@fill_docstring
+@set_parameters
 class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     """Neural network for several classification tasks that share what they learn.
 
     Tasks may differ in their number of classes, and labels may be missing. It is to
     several targets what `sklearn.neural_network.MLPClassifier` is to one.
 
+    %(groups)s
+
     Parameters
     ----------
-    %(strategies)s
-    %(threshold)s
-    class_weight : dict, "balanced" or list, default=None
-        Weights of the classes, as ``{label: weight}`` (labels left out weigh one) or
-        "balanced", which makes the classes of a task weigh the same in total; for all
-        tasks, or as ``{task name: entry}`` (tasks left out have equal weights) or a
-        list with one entry per task. A label that is no class of the task, or of any
-        task, is an error unless all classes have a weight.
-    %(weights)s
-    %(training)s
+    %(parameters)s
 
     Attributes
     ----------
@@ -85,11 +75,6 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     classes_: NDArray[Any] | list[NDArray[Any]]
     n_classes_: int | list[int]
     thresholds_: NDArray[np.float64]
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **MultiTaskBase._parameter_constraints,
-        "class_weight": CLASS_WEIGHT,
-        "threshold": [StrOptions(set(SCORES)), None],
-    }
 
     def __init__(
         self,
@@ -98,84 +83,84 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
         weighting: str | Weighting = "equal",
         relation: str | Relation | None = None,
+        augmentation: Any = None,
+        n_estimators: int | str = "auto",
+        resampling: str | None = "crossfit",
+        calibrate: bool = True,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-2,
         batch_size: int | str = "auto",
         max_iter: int = 100,
-        tol: float = 1e-4,
         shuffle: bool = True,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: float | str = "auto",
         validation_metric: Any = "loss",
         validation_average: Any = "macro",
         stop_tasks: bool = False,
-        n_estimators: int | str = "auto",
-        resampling: str | None = "crossfit",
-        calibrate: bool = True,
-        threshold: str | None = None,
+        n_iter_no_change: float | str = "auto",
+        tol: float = 1e-4,
         class_weight: Any = None,
         task_weight: Any = None,
-        missing_label: Any = np.nan,
-        augmentation: Any = None,
         sampling: str | float | None = None,
         hard_example_mining: str | None = None,
         hard_example_fraction: float = 0.5,
-        record_gradients: bool = False,
-        warm_start: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        checkpoint_every: int = 10,
-        on_interrupt: str = "raise",
-        callbacks: list[Any] | None = None,
+        threshold: str | None = None,
+        missing_label: Any = np.nan,
         accelerator: Any = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         n_threads: int | None = None,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        on_interrupt: str = "raise",
         random_state: Any = None,
+        callbacks: list[Any] | None = None,
+        record_gradients: bool = False,
         verbose: int = 0,
     ) -> None:
         self.sharing = sharing
         self.encoder = encoder
         self.weighting = weighting
         self.relation = relation
+        self.augmentation = augmentation
+        self.n_estimators = n_estimators
+        self.resampling = resampling
+        self.calibrate = calibrate
         self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
         self.batch_size = batch_size
         self.max_iter = max_iter
-        self.tol = tol
         self.shuffle = shuffle
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
         self.validation_metric = validation_metric
         self.validation_average = validation_average
         self.stop_tasks = stop_tasks
-        self.n_estimators = n_estimators
-        self.resampling = resampling
-        self.calibrate = calibrate
-        self.threshold = threshold
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
         self.class_weight = class_weight
         self.task_weight = task_weight
-        self.missing_label = missing_label
-        self.augmentation = augmentation
         self.sampling = sampling
         self.hard_example_mining = hard_example_mining
         self.hard_example_fraction = hard_example_fraction
-        self.record_gradients = record_gradients
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.checkpoint_every = checkpoint_every
-        self.on_interrupt = on_interrupt
-        self.callbacks = callbacks
+        self.threshold = threshold
+        self.missing_label = missing_label
         self.accelerator = accelerator
         self.device = device
         self.precision = precision
         self.compile = compile
         self.n_threads = n_threads
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
         self.random_state = random_state
+        self.callbacks = callbacks
+        self.record_gradients = record_gradients
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)

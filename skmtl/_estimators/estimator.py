@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from skmtl._core.options import available_if, fit_context
-from skmtl._core.validation import StrOptions
 from skmtl._data.labels import (
     TASK_TYPES,
     LabelTable,
@@ -19,19 +18,16 @@ from skmtl._data.labels import (
     infer_task_types,
     warn_unclear_task_types,
 )
-from skmtl._data.output_kinds import REGRESSION_LOSSES
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import ClassWeight
 from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.class_labels import (
-    CLASS_WEIGHT,
     check_class_weight,
     check_declared_classes,
     make_class_attributes,
     resolve_class_weight,
 )
-from skmtl._estimators.docstrings import fill_docstring
-from skmtl._estimators.thresholds import SCORES
+from skmtl._estimators.parameters import set_parameters
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
@@ -45,28 +41,15 @@ def _has_classes(estimator: Any) -> bool:
     )
 
 
-@fill_docstring
+@set_parameters
 class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     """Neural network for tasks of both kinds: some classes, some numbers.
 
+    %(groups)s
+
     Parameters
     ----------
-    %(strategies)s
-    %(threshold)s
-    task_types : dict or list, default=None
-        Kind of each task, "classification" or "regression", as ``{task name: kind}`` or
-        as a list with one entry per task. A task left out is of the kind that its
-        column shows. Strings, truth values and categories are classes, and numbers with
-        a fraction are regression. Whole numbers are classes if they have at most 10
-        different values, or at most 20 that count 0, 1, 2, ... or 1, 2, 3, ..., each of
-        them more than once; else regression, as are ages, prices and counts. A warning
-        names the tasks whose kind is not plain.
-    loss : {"absolute_error", "huber", "squared_error"}, default="squared_error"
-        Loss of the standardised regression targets.
-    class_weight : dict, "balanced" or list, default=None
-        Weights of the classes of classification tasks, as in `MultiTaskClassifier`.
-    %(weights)s
-    %(training)s
+    %(parameters)s
 
     Attributes
     ----------
@@ -103,13 +86,6 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     n_classes_: int | list[int]
     task_types_: list[TaskType]
     thresholds_: NDArray[np.float64]
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **MultiTaskBase._parameter_constraints,
-        "task_types": [dict, "array-like", None],
-        "loss": [StrOptions(set(REGRESSION_LOSSES))],
-        "class_weight": CLASS_WEIGHT,
-        "threshold": [StrOptions(set(SCORES)), None],
-    }
 
     def __init__(
         self,
@@ -118,88 +94,88 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
         weighting: str | Weighting = "equal",
         relation: str | Relation | None = None,
+        loss: str = "squared_error",
+        augmentation: Any = None,
+        n_estimators: int | str = "auto",
+        resampling: str | None = "crossfit",
+        calibrate: bool = True,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-2,
         batch_size: int | str = "auto",
         max_iter: int = 100,
-        tol: float = 1e-4,
         shuffle: bool = True,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: float | str = "auto",
         validation_metric: Any = "loss",
         validation_average: Any = "macro",
         stop_tasks: bool = False,
-        n_estimators: int | str = "auto",
-        resampling: str | None = "crossfit",
-        calibrate: bool = True,
-        threshold: str | None = None,
-        task_types: Any = None,
-        loss: str = "squared_error",
+        n_iter_no_change: float | str = "auto",
+        tol: float = 1e-4,
         class_weight: Any = None,
         task_weight: Any = None,
-        missing_label: Any = np.nan,
-        augmentation: Any = None,
         sampling: str | float | None = None,
         hard_example_mining: str | None = None,
         hard_example_fraction: float = 0.5,
-        record_gradients: bool = False,
-        warm_start: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        checkpoint_every: int = 10,
-        on_interrupt: str = "raise",
-        callbacks: list[Any] | None = None,
+        threshold: str | None = None,
+        task_types: Any = None,
+        missing_label: Any = np.nan,
         accelerator: Any = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         n_threads: int | None = None,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        on_interrupt: str = "raise",
         random_state: Any = None,
+        callbacks: list[Any] | None = None,
+        record_gradients: bool = False,
         verbose: int = 0,
     ) -> None:
         self.sharing = sharing
         self.encoder = encoder
         self.weighting = weighting
         self.relation = relation
+        self.loss = loss
+        self.augmentation = augmentation
+        self.n_estimators = n_estimators
+        self.resampling = resampling
+        self.calibrate = calibrate
         self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
         self.batch_size = batch_size
         self.max_iter = max_iter
-        self.tol = tol
         self.shuffle = shuffle
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
         self.validation_metric = validation_metric
         self.validation_average = validation_average
         self.stop_tasks = stop_tasks
-        self.n_estimators = n_estimators
-        self.resampling = resampling
-        self.calibrate = calibrate
-        self.threshold = threshold
-        self.task_types = task_types
-        self.loss = loss
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
         self.class_weight = class_weight
         self.task_weight = task_weight
-        self.missing_label = missing_label
-        self.augmentation = augmentation
         self.sampling = sampling
         self.hard_example_mining = hard_example_mining
         self.hard_example_fraction = hard_example_fraction
-        self.record_gradients = record_gradients
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.checkpoint_every = checkpoint_every
-        self.on_interrupt = on_interrupt
-        self.callbacks = callbacks
+        self.threshold = threshold
+        self.task_types = task_types
+        self.missing_label = missing_label
         self.accelerator = accelerator
         self.device = device
         self.precision = precision
         self.compile = compile
         self.n_threads = n_threads
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
         self.random_state = random_state
+        self.callbacks = callbacks
+        self.record_gradients = record_gradients
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)

@@ -47,7 +47,6 @@ from skmtl._estimators.fitting.splits import (
     split_members,
     split_validation,
 )
-from skmtl._estimators.parameters import PARAMETER_CONSTRAINTS
 from skmtl.encoder import Encoder
 from skmtl.training import (
     check_augmentation,
@@ -72,7 +71,7 @@ Validation = tuple[Any, Any, Any]
 class MultiTaskFit(Published, Validated, CallbackSupportMixin):
     """The part of the estimators that fits; see `MultiTaskClassifier`."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = PARAMETER_CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, Any]]
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(

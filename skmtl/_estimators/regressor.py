@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -10,12 +10,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from torch import nn
 
 from skmtl._core.options import fit_context
-from skmtl._core.validation import StrOptions
 from skmtl._data.labels import LabelTable
-from skmtl._data.output_kinds import REGRESSION_LOSSES
 from skmtl._data.targets import TaskType
 from skmtl._estimators.base import MultiTaskBase
-from skmtl._estimators.docstrings import fill_docstring
+from skmtl._estimators.parameters import set_parameters
 from skmtl._estimators.task_view import TaskRegressor
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
@@ -23,7 +21,7 @@ from skmtl.sharing import Sharing
 from skmtl.weighting import Weighting
 
 
-@fill_docstring
+@set_parameters
 class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
     """Neural network for several numeric targets that share what they learn.
 
@@ -31,14 +29,11 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
     own units; labels may be missing. It is to several targets what
     `sklearn.neural_network.MLPRegressor` is to one.
 
+    %(groups)s
+
     Parameters
     ----------
-    %(strategies)s
-    loss : {"absolute_error", "huber", "squared_error"}, default="squared_error"
-        Loss of the standardised targets; "huber" turns from squared to absolute at one
-        standard deviation.
-    %(weights)s
-    %(training)s
+    %(parameters)s
 
     Attributes
     ----------
@@ -59,11 +54,6 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
     (20, 3)
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **MultiTaskBase._parameter_constraints,
-        "loss": [StrOptions(set(REGRESSION_LOSSES))],
-    }
-
     def __init__(
         self,
         sharing: str | Sharing = "hard",
@@ -71,82 +61,82 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         encoder: str | Encoder | Callable[..., nn.Module] = "mlp",
         weighting: str | Weighting = "equal",
         relation: str | Relation | None = None,
+        loss: str = "squared_error",
+        augmentation: Any = None,
+        n_estimators: int | str = "auto",
+        resampling: str | None = "crossfit",
+        calibrate: bool = True,
         optimizer: str | type[torch.optim.Optimizer] = "adamw",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-2,
         batch_size: int | str = "auto",
         max_iter: int = 100,
-        tol: float = 1e-4,
         shuffle: bool = True,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        n_iter_no_change: float | str = "auto",
         validation_metric: Any = "loss",
         validation_average: Any = "macro",
         stop_tasks: bool = False,
-        n_estimators: int | str = "auto",
-        resampling: str | None = "crossfit",
-        calibrate: bool = True,
-        loss: str = "squared_error",
+        n_iter_no_change: float | str = "auto",
+        tol: float = 1e-4,
         task_weight: Any = None,
-        missing_label: Any = np.nan,
-        augmentation: Any = None,
         sampling: str | float | None = None,
         hard_example_mining: str | None = None,
         hard_example_fraction: float = 0.5,
-        record_gradients: bool = False,
-        warm_start: bool = False,
-        checkpoint: str | PathLike[str] | None = None,
-        checkpoint_every: int = 10,
-        on_interrupt: str = "raise",
-        callbacks: list[Any] | None = None,
+        missing_label: Any = np.nan,
         accelerator: Any = None,
         device: str | torch.device = "auto",
         precision: str = "auto",
         compile: bool | str = False,
         n_threads: int | None = None,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: int = 10,
+        on_interrupt: str = "raise",
         random_state: Any = None,
+        callbacks: list[Any] | None = None,
+        record_gradients: bool = False,
         verbose: int = 0,
     ) -> None:
         self.sharing = sharing
         self.encoder = encoder
         self.weighting = weighting
         self.relation = relation
+        self.loss = loss
+        self.augmentation = augmentation
+        self.n_estimators = n_estimators
+        self.resampling = resampling
+        self.calibrate = calibrate
         self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
         self.batch_size = batch_size
         self.max_iter = max_iter
-        self.tol = tol
         self.shuffle = shuffle
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
         self.validation_metric = validation_metric
         self.validation_average = validation_average
         self.stop_tasks = stop_tasks
-        self.n_estimators = n_estimators
-        self.resampling = resampling
-        self.calibrate = calibrate
-        self.loss = loss
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
         self.task_weight = task_weight
-        self.missing_label = missing_label
-        self.augmentation = augmentation
         self.sampling = sampling
         self.hard_example_mining = hard_example_mining
         self.hard_example_fraction = hard_example_fraction
-        self.record_gradients = record_gradients
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.checkpoint_every = checkpoint_every
-        self.on_interrupt = on_interrupt
-        self.callbacks = callbacks
+        self.missing_label = missing_label
         self.accelerator = accelerator
         self.device = device
         self.precision = precision
         self.compile = compile
         self.n_threads = n_threads
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
         self.random_state = random_state
+        self.callbacks = callbacks
+        self.record_gradients = record_gradients
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
