@@ -1,19 +1,16 @@
 """Whether sharing is worth it, task by task."""
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral, Real
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 
 from skmtl._core.history import mean_of_known
 from skmtl._core.specs import resolve_spec
@@ -22,16 +19,18 @@ from skmtl._data.labels import read_labels
 from skmtl._data.stratification import make_stratified_folds
 from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
-from skmtl.inspection._estimators import before_last, multitask
+from skmtl._estimators.scores import METRICS
+from skmtl.inspection._estimators import multitask
 from skmtl.metrics._core import resolve_metrics
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.metrics._one_task import check_kind
-from skmtl.metrics._responses import Responses
-from skmtl.model_selection._confidence_interval import compute_corrected_interval
+from skmtl.model_selection._candidates import INDEPENDENT, last_step
+from skmtl.model_selection._confidence_interval import (
+    compute_corrected_interval,
+    compute_test_ratio,
+)
+from skmtl.model_selection._fit_and_score import FitResult, fit_and_score
 from skmtl.sharing import SHARING, Independent
-
-#: What shares nothing.
-INDEPENDENT = {"sharing": "independent", "relation": None}
 
 Array = NDArray[np.float64]
 
@@ -223,16 +222,25 @@ def sharing_gain(
         _check_scoring(last, Y, scoring, greater_is_better)
     rng = check_random_state(last.random_state)
     splits = list(_splits(last, X, Y, cv, n_repeats, rng))
-    score = partial(_scores, scoring=scoring)
-    shared, independent = [], []
+    metric = METRICS if scoring is None else scoring
+    shared: list[FitResult] = []
+    independent: list[FitResult] = []
     for train, test in splits:
         seed = int(rng.randint(2**31 - 1))
-        rows = [_safe_indexing(data, part) for part in (train, test) for data in (X, Y)]
-        shared.append(_run(estimator, seed, rows, score))
-        independent.append(_run(estimator, seed, rows, score, **INDEPENDENT))
-    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
-    sign = 1 if greater_is_better else -1
-    return _compare(shared, independent, sign, ratio, confidence)
+        for results, settings in ((shared, {}), (independent, INDEPENDENT)):
+            candidate = clone(estimator)
+            last_step(candidate)[0].set_params(random_state=seed, **settings)
+            results.append(
+                fit_and_score(candidate, X, Y, train, test, None, metric, None)
+            )
+    return _compare(
+        shared,
+        independent,
+        read_labels(Y, last.missing_label).task_names,
+        1 if greater_is_better else -1,
+        compute_test_ratio(splits),
+        confidence,
+    )
 
 
 def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> None:
@@ -249,15 +257,6 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
         metrics, kinds, columns.columns, columns.task_names, strict=True
     ):
         check_kind(metric, kind, column.values, name)
-
-
-class _Run(NamedTuple):
-    """A fit and what came out."""
-
-    task_names: list[Any]
-    scores: Array  # (n_tasks,)
-    seconds: float
-    n_parameters: int
 
 
 def _splits(
@@ -292,67 +291,34 @@ def _splits(
             yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
 
-def _run(
-    estimator: Any,
-    seed: int,
-    rows: Sequence[Any],
-    score: Callable[[Any, Any, Any], Array],
-    **settings: Any,
-) -> _Run:
-    """Fit a copy with some settings changed, and score it."""
-    X, Y, X_test, Y_test = rows
-    fitted = clone(estimator)
-    last = multitask(fitted, "sharing_gain")
-    last.set_params(random_state=seed, **settings)
-    with warnings.catch_warnings():
-        # Of gradients that independent networks do not share.
-        warnings.filterwarnings("ignore", ".* but they share none", UserWarning)
-        start = perf_counter()
-        fitted.fit(X, Y)
-    seconds = perf_counter() - start
-    n_parameters = sum(p.numel() for p in last.module_.parameters())
-    scores = score(last, before_last(fitted, X_test), Y_test)
-    return _Run(last.task_names_, scores, seconds, n_parameters)
-
-
-def _scores(last: MultiTaskBase, X: Any, Y: Any, scoring: Any) -> Array:
-    """Return the score of each task, NaN for a task without labels."""
-    if scoring is None:
-        return last._score_tasks(X, Y)
-    compared = Responses(last, X).evaluate(Y, None, None)
-    return compared.scores(resolve_metrics(scoring, compared.columns, compared.kinds))
-
-
 def _compare(
-    shared: list[_Run],
-    independent: list[_Run],
+    shared: list[FitResult],
+    independent: list[FitResult],
+    task_names: list[Any],
     sign: int,
     ratio: float,
     confidence: float,
 ) -> SharingGain:
-    """Return what runs on the same splits say."""
+    """Return the gains of results on the same splits."""
     scores, baseline = (
         np.array([run.scores for run in runs]) for runs in (shared, independent)
     )
     gains = sign * (scores - baseline)  # (n_splits, n_tasks)
-    mean, interval = (
-        mean_of_known(gains, 0),
-        compute_corrected_interval(gains, ratio, confidence),
-    )
+    interval = compute_corrected_interval(gains, ratio, confidence)
     relative = relative_gains(scores, baseline, sign > 0)
     overall = mean_of_known(relative.T, 0)[:, None]  # (n_splits, 1)
     return SharingGain(
-        task_names=shared[0].task_names,
+        task_names=task_names,
         scores=scores,
         independent_scores=baseline,
-        gain=mean,
+        gain=mean_of_known(gains, 0),
         interval=interval,
         helps=interval[:, 0] > 0,
         hurts=interval[:, 1] < 0,
         delta_m=float(mean_of_known(mean_of_known(relative, 0), 0)),
         delta_m_interval=compute_corrected_interval(overall, ratio, confidence)[0],
-        seconds=float(np.mean([run.seconds for run in shared])),
-        independent_seconds=float(np.mean([run.seconds for run in independent])),
-        n_parameters=shared[0].n_parameters,
-        independent_n_parameters=independent[0].n_parameters,
+        seconds=float(np.mean([run.fit_seconds for run in shared])),
+        independent_seconds=float(np.mean([run.fit_seconds for run in independent])),
+        n_parameters=int(shared[0].n_parameters),
+        independent_n_parameters=int(independent[0].n_parameters),
     )

@@ -59,7 +59,7 @@ class Responses:
         def predictions(metric: Metric) -> Sequence[Prediction]:
             method = self._method(metric)
             if method not in split:
-                split[method] = read_predictions(self._call(method), columns)
+                split[method] = read_predictions(self.call(method), columns)
             return split[method]
 
         return predictions
@@ -76,7 +76,8 @@ class Responses:
             "predicted labels, such as 'balanced_accuracy', or another estimator."
         )
 
-    def _call(self, method: str) -> Any:
+    def call(self, method: str) -> Any:
+        """Return the predictions of a method, computed at its first call."""
         if method not in self._given:
             self._given[method] = getattr(self.estimator, method)(self._X)
         return self._given[method]

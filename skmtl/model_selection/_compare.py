@@ -12,20 +12,24 @@ from tqdm.auto import tqdm
 from skmtl._core.validation import HasMethods, Interval, StrOptions, validate_params
 from skmtl._data.labels import read_labels
 from skmtl._estimators.base import MultiTaskBase
+from skmtl._estimators.scores import METRICS
 from skmtl.metrics import MultiTaskScorer
 from skmtl.metrics._metric import as_metric
-from skmtl.model_selection._candidates import last_step, read_candidates
-from skmtl.model_selection._cells import FitFailure, FitResult, get_cached_fit, try_fit
-from skmtl.model_selection._comparison import SharingComparison
-from skmtl.model_selection._folding import check_multitask_cv
-from skmtl.model_selection._gathered import (
-    gather_results,
-    tell_failures,
-    warn_undefined,
+from skmtl.model_selection._aggregate import (
+    aggregate_results,
+    warn_of_failures,
+    warn_unscored,
 )
-
-#: The score of each kind of task where none is chosen.
-SCORING = {"classification": "accuracy", "regression": "r2"}
+from skmtl.model_selection._candidates import last_step, read_candidates
+from skmtl.model_selection._comparison import SharingComparison
+from skmtl.model_selection._confidence_interval import compute_test_ratio
+from skmtl.model_selection._fit_and_score import (
+    FitFailure,
+    FitResult,
+    get_cached_fit,
+    try_fit_and_score,
+)
+from skmtl.model_selection._folding import check_multitask_cv
 
 
 @validate_params(
@@ -152,7 +156,7 @@ def compare_sharing(
     """
     candidates, baseline = read_candidates(estimators, param_grid, baseline)
     _check_parameters(candidates)
-    metric = _checked_metric(SCORING if scoring is None else scoring)
+    metric = _checked_metric(METRICS if scoring is None else scoring)
     _check_kept(memory, random_state)
     teller = _told_by(candidates)
     missing = getattr(teller, "missing_label", np.nan)
@@ -169,39 +173,38 @@ def compare_sharing(
         for estimator in candidates.values()
     ]
     run, strict = get_cached_fit(memory, X, y), error_score == "raise"
-    cells = _all_cells(run, calls, strict, n_jobs, verbose)
+    results = _run_fits(run, calls, strict, n_jobs, verbose)
     names, tasks = list(candidates), read_labels(y, missing).task_names
-    tell_failures(cells, names)
-    found = gather_results(
-        cells, len(names), len(tasks), np.nan if strict else error_score
+    warn_of_failures(results, names)
+    arrays = aggregate_results(
+        results, len(names), len(tasks), np.nan if strict else error_score
     )
-    warn_undefined(found["scores"], tasks)
-    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    warn_unscored(arrays["scores"], tasks)
+    ratio = compute_test_ratio(splits)
     return SharingComparison(
-        names, tasks, baseline, **found, test_ratio=ratio, confidence=confidence
+        names, tasks, baseline, **arrays, test_ratio=ratio, confidence=confidence
     )
 
 
-def _all_cells(
+def _run_fits(
     run: Callable[..., FitResult],
     calls: list[tuple[Any, ...]],
     strict: bool,
     n_jobs: int | None,
     verbose: int,
 ) -> list[FitResult | FitFailure]:
-    """Run all cells, under a bar that shows how many are done."""
-    jobs = [delayed(try_fit)(run, *args, strict=strict) for args in calls]
+    """Run all fits, under a progress bar that counts those done."""
+    jobs = [delayed(try_fit_and_score)(run, *args, strict=strict) for args in calls]
     with tqdm(desc="fits", total=len(jobs), disable=not verbose) as bar:
-        cells: list[FitResult | FitFailure] = _Told(bar, n_jobs)(jobs)
-        bar.update(len(jobs) - bar.n)  # the last may be here before it is told of
-    return cells
+        results: list[FitResult | FitFailure] = _ParallelWithBar(bar, n_jobs)(jobs)
+        bar.update(len(jobs) - bar.n)  # joblib may not have reported the last ones
+    return results
 
 
-class _Told(Parallel):  # type: ignore[misc]
-    """Runs jobs and tells a bar of them as they are done.
+class _ParallelWithBar(Parallel):  # type: ignore[misc]
+    """Runs jobs in parallel and moves a progress bar as they are done."""
 
-    Not every backend of joblib gives results one by one: Ray's does not.
-    """
+    # Not every backend of joblib gives results one by one: Ray's does not.
 
     def __init__(self, bar: Any, n_jobs: int | None) -> None:
         super().__init__(n_jobs=n_jobs)
