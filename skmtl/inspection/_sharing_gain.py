@@ -9,7 +9,6 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
 from skmtl._core.history import mean_of_known
@@ -25,6 +24,12 @@ from skmtl.metrics._core import resolve_metrics
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.metrics._one_task import check_kind
 from skmtl.model_selection._candidates import INDEPENDENT, last_step
+from skmtl.model_selection._check_cv import (
+    N_FOLDS,
+    check_multitask_cv,
+    check_repeats,
+    is_number_of_folds,
+)
 from skmtl.model_selection._confidence_interval import (
     compute_corrected_interval,
     compute_test_ratio,
@@ -268,16 +273,11 @@ def _splits(
     random_state: RandomState,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield row numbers for training and for tests."""
-    if not isinstance(cv, Integral | None):
-        if n_repeats > 1:
-            raise ValueError(
-                "The 'n_repeats' parameter of sharing_gain must be 1 where 'cv' is no "
-                f"number of folds. Got {n_repeats}: use a splitter that repeats, such "
-                "as RepeatedKFold."
-            )
-        yield from check_cv(cv).split(X, Y)
+    check_repeats(cv, n_repeats, "sharing_gain")
+    if not is_number_of_folds(cv):
+        yield from check_multitask_cv(cv, last, grouped=False).split(X, Y)
         return
-    n_folds = 5 if cv is None else int(cv)
+    n_folds = N_FOLDS if cv is None else int(cv)
     columns = read_labels(Y, last.missing_label)
     if n_folds > columns.n_samples:
         raise ValueError(

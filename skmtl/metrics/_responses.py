@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_regressor
+from sklearn.model_selection._search import BaseSearchCV
 
 from skmtl._data.labels import TASK_TYPES, LabelTable, TaskType, read_labels
 from skmtl.metrics._core import Answer, Evaluation
@@ -150,11 +151,13 @@ def _kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
 
 
 def innermost(estimator: Any) -> Any:
-    """Return the estimator at the end of searches and pipelines."""
+    """Return the estimator at the end of searches, fitted or not, and pipelines."""
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         elif hasattr(estimator, "steps"):
             estimator = estimator.steps[-1][1]
+        elif isinstance(estimator, BaseSearchCV):
+            estimator = estimator.estimator
         else:
             return estimator

@@ -21,6 +21,7 @@ from skmtl.model_selection._aggregate import (
     warn_unscored,
 )
 from skmtl.model_selection._candidates import last_step, read_candidates
+from skmtl.model_selection._check_cv import check_multitask_cv, check_repeats
 from skmtl.model_selection._comparison import SharingComparison
 from skmtl.model_selection._confidence_interval import compute_test_ratio
 from skmtl.model_selection._fit_and_score import (
@@ -29,7 +30,6 @@ from skmtl.model_selection._fit_and_score import (
     get_cached_fit,
     try_fit_and_score,
 )
-from skmtl.model_selection._folding import check_multitask_cv
 
 
 @validate_params(
@@ -161,11 +161,12 @@ def compare_sharing(
     teller = _told_by(candidates)
     missing = getattr(teller, "missing_label", np.nan)
     rng = check_random_state(random_state)
-    repeats = _repeats(cv, n_repeats)
-    folds = [
-        check_multitask_cv(cv, teller, rng, grouped=groups is not None) for _ in repeats
+    check_repeats(cv, n_repeats, "compare_sharing")
+    grouped = groups is not None
+    splitters = [
+        check_multitask_cv(cv, teller, rng, grouped=grouped) for _ in range(n_repeats)
     ]
-    splits = [pair for fold in folds for pair in fold.split(X, y, groups)]
+    splits = [pair for s in splitters for pair in s.split(X, y, groups)]
     seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
     calls = [
         (estimator, X, y, train, test, seed, metric, missing)
@@ -213,16 +214,6 @@ class _ParallelWithBar(Parallel):  # type: ignore[misc]
     def print_progress(self) -> None:
         """Move the bar; joblib calls this when jobs are done."""
         self._bar.update(self.n_completed_tasks - self._bar.n)
-
-
-def _repeats(cv: Any, n_repeats: int) -> range:
-    """Return how often rows are dealt to folds."""
-    if n_repeats > 1 and not isinstance(cv, Integral | None):
-        raise ValueError(
-            "The 'n_repeats' parameter of compare_sharing must be 1 where 'cv' is no "
-            f"number of folds. Got {n_repeats}: use a splitter that repeats."
-        )
-    return range(n_repeats)
 
 
 def _checked_metric(metric: Any) -> Any:

@@ -10,7 +10,6 @@ from scipy.sparse import issparse
 from scipy.sparse import vstack as sparse_vstack
 from sklearn import get_config
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -28,8 +27,7 @@ from skmtl._core.validation import (
     warn_user,
 )
 from skmtl._data.labels import read_labels
-from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
-from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
+from skmtl.model_selection._check_cv import check_multitask_cv
 
 #: Tasks that a warning names, at most.
 N_NAMED = 3
@@ -135,7 +133,8 @@ def cross_val_predict(
     X, y, groups = indexable(X, y, groups)
     names = read_labels(y).task_names
     params = {} if params is None else params
-    splitter = multitask_cv(cv, params.get("groups") if groups is None else groups)
+    grouped = groups is not None or params.get("groups") is not None
+    splitter = check_multitask_cv(cv, estimator, grouped=grouped)
     split_params, fit_params = _route_params(estimator, splitter, groups, params)
     splits = list(splitter.split(X, y, **split_params))
     back = _places([test for _, test in splits], _num_samples(X))
@@ -145,29 +144,6 @@ def cross_val_predict(
     )
     predictions, classes = zip(*runs, strict=True)
     return _join_predictions(predictions, classes, names, back)
-
-
-def multitask_cv(cv: Any, groups: Any = None) -> Any:
-    """Return a splitter: for a number of folds one that stratifies all tasks.
-
-    Parameters
-    ----------
-    cv : int, splitter, iterable or None
-        As the user gave it.
-    groups : array-like or None
-        Groups that a number of folds keeps whole.
-
-    Returns
-    -------
-    splitter
-        It has ``split`` and ``get_n_splits``.
-    """
-    if cv is not None and not isinstance(cv, Integral):
-        return check_cv(cv)
-    n_splits = 5 if cv is None else int(cv)
-    if groups is not None:
-        return MultiTaskStratifiedGroupKFold(n_splits)
-    return MultiTaskStratifiedKFold(n_splits)
 
 
 def _route_params(

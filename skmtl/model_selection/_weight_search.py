@@ -19,7 +19,7 @@ from skmtl._core.validation import HasMethods, Interval, StrOptions
 from skmtl._data.labels import LabelTable, read_labels
 from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection._candidates import last_step
-from skmtl.model_selection._folding import check_multitask_cv
+from skmtl.model_selection._check_cv import check_multitask_cv
 
 #: Candidates by default: so many that they are halved three times.
 AUTO_POWER = 3

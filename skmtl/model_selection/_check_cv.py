@@ -1,0 +1,59 @@
+"""The splitter that a ``cv`` parameter stands for."""
+
+from numbers import Integral
+from typing import Any
+
+from numpy.random import RandomState
+from sklearn.base import is_classifier, is_regressor
+from sklearn.model_selection import check_cv
+
+from skmtl.metrics._responses import innermost
+from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
+from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
+
+#: Number of folds by default.
+N_FOLDS = 5
+
+
+def check_multitask_cv(
+    cv: Any, estimator: Any, random_state: RandomState | None = None, *, grouped: bool
+) -> Any:
+    """Return a splitter; for a number of folds, one that stratifies all tasks."""
+    if not is_number_of_folds(cv):
+        return check_cv(cv)
+    # A number of folds is split the same way whenever the splitter is asked.
+    seed = None if random_state is None else int(random_state.randint(2**31 - 1))
+    last = innermost(estimator)
+    folds = MultiTaskStratifiedGroupKFold if grouped else MultiTaskStratifiedKFold
+    return folds(
+        N_FOLDS if cv is None else int(cv),
+        shuffle=seed is not None,
+        random_state=seed,
+        missing_label=getattr(last, "missing_label", float("nan")),
+        task_types=_read_task_types(last),
+    )
+
+
+def is_number_of_folds(cv: Any) -> bool:
+    """Tell a number of folds, or None for the default one, from a splitter."""
+    return isinstance(cv, Integral | None)
+
+
+def check_repeats(cv: Any, n_repeats: int, caller: str) -> None:
+    """Raise an error for repeats of anything but a number of folds."""
+    if n_repeats > 1 and not is_number_of_folds(cv):
+        raise ValueError(
+            f"The 'n_repeats' parameter of {caller} must be 1 where 'cv' is no "
+            f"number of folds. Got {n_repeats}: use a splitter that repeats, such as "
+            "RepeatedKFold."
+        )
+
+
+def _read_task_types(last: Any) -> Any:
+    """Return the kinds of an estimator's tasks, None where labels decide them."""
+    if hasattr(last, "__sklearn_tags__"):
+        if is_regressor(last):
+            return "regression"
+        if is_classifier(last):
+            return "classification"
+    return getattr(last, "task_types", None)
