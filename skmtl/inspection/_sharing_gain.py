@@ -19,11 +19,12 @@ from skmtl._data.stratification import make_stratified_folds
 from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.scores import METRICS
-from skmtl.inspection._estimators import multitask
+from skmtl.inspection._check_estimator import check_multitask
 from skmtl.metrics._core import resolve_metrics
 from skmtl.metrics._delta_m import relative_gains
 from skmtl.metrics._one_task import check_kind
-from skmtl.model_selection._candidates import INDEPENDENT, last_step
+from skmtl.metrics._unwrap import unwrap_pipeline
+from skmtl.model_selection._candidates import INDEPENDENT
 from skmtl.model_selection._check_cv import (
     N_FOLDS,
     check_multitask_cv,
@@ -217,7 +218,7 @@ def sharing_gain(
     >>> gain.to_frame().index.tolist()
     ['Weight', 'Waist', 'Pulse']
     """
-    last = multitask(estimator, "sharing_gain")
+    last = check_multitask(estimator, "sharing_gain")
     if type(resolve_spec(last.sharing, SHARING)) is Independent:
         raise ValueError(
             "The 'sharing' parameter of the estimator must not be 'independent', which "
@@ -234,7 +235,7 @@ def sharing_gain(
         seed = int(rng.randint(2**31 - 1))
         for results, settings in ((shared, {}), (independent, INDEPENDENT)):
             candidate = clone(estimator)
-            last_step(candidate)[0].set_params(random_state=seed, **settings)
+            unwrap_pipeline(candidate)[0].set_params(random_state=seed, **settings)
             results.append(
                 fit_and_score(candidate, X, Y, train, test, None, metric, None)
             )

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmtl._core.validation import Interval, StrOptions, import_pandas, validate_params
 from skmtl._estimators.base import MultiTaskBase
-from skmtl.inspection._estimators import multitask
+from skmtl.inspection._check_estimator import check_multitask
 from skmtl.inspection._frames import framer
 from skmtl.training import AT_ONCE, Lookahead
 
@@ -121,13 +121,13 @@ def task_affinity(
     >>> group_tasks(task_affinity(est, X, Y), n_groups=2)
     [[0, 2], [1, 3]]
     """
-    last = multitask(estimator, "task_affinity")
+    last = check_multitask(estimator, "task_affinity")
     if X is None and Y is None:
         return _record_affinity(last, method)
     if X is None or Y is None:
         raise ValueError("X and Y of task_affinity must be given together.")
     copied = clone(estimator)
-    last = multitask(copied, "task_affinity")
+    last = check_multitask(copied, "task_affinity")
     epochs = min(last.max_iter, max_iter or last.max_iter)
     last.set_params(n_estimators=1, max_iter=epochs)
     look = Lookahead(

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_regressor
-from sklearn.model_selection._search import BaseSearchCV
 
 from skmtl._data.labels import TASK_TYPES, LabelTable, TaskType, read_labels
 from skmtl.metrics._core import Answer, Evaluation
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._predictions import Prediction, read_predictions
+from skmtl.metrics._unwrap import unwrap_estimator
 
 
 class Responses:
@@ -66,7 +66,7 @@ class Responses:
         return predictions
 
     def _method(self, metric: Metric) -> str:
-        last = innermost(self.estimator)
+        last = unwrap_estimator(self.estimator)
         for method in metric.responses:
             # Some searches have every method, whatever the estimator inside has.
             if all(hasattr(e, method) for e in (self.estimator, last)):
@@ -101,7 +101,7 @@ def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
     LabelTable
         The labels.
     """
-    last = innermost(estimator)
+    last = unwrap_estimator(estimator)
     if missing_label is None:
         missing_label = getattr(last, "missing_label", np.nan)
     columns = read_labels(y, missing_label)
@@ -139,7 +139,7 @@ def estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]
 
 def _kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
     """Return the kind of each task, None where the estimator does not tell."""
-    kinds = getattr(innermost(estimator), "task_types_", None)
+    kinds = getattr(unwrap_estimator(estimator), "task_types_", None)
     if kinds is not None and len(kinds) == n_tasks:
         return list(kinds)
     if hasattr(estimator, "__sklearn_tags__"):
@@ -150,14 +150,5 @@ def _kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
     return [None] * n_tasks
 
 
-def innermost(estimator: Any) -> Any:
-    """Return the estimator at the end of searches, fitted or not, and pipelines."""
-    while True:
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            estimator = estimator.steps[-1][1]
-        elif isinstance(estimator, BaseSearchCV):
-            estimator = estimator.estimator
-        else:
-            return estimator
+#: The name by which ``_estimators/fitting/distillation.py`` imports it.
+innermost = unwrap_estimator

@@ -8,33 +8,12 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
 from skmtl._estimators.base import MultiTaskBase
+from skmtl.metrics._unwrap import unwrap_pipeline
 
 #: What shares nothing.
 INDEPENDENT = {"sharing": "independent", "relation": None}
 #: The baseline that is added where it is missing.
 ADDED = "independent"
-
-
-def last_step(estimator: Any) -> tuple[Any, str]:
-    """Return an estimator, or the last step of a pipeline.
-
-    Parameters
-    ----------
-    estimator : estimator
-        What the user gave.
-
-    Returns
-    -------
-    last : estimator
-        Not a copy.
-    prefix : str
-        What the names of its parameters begin with in those of the pipeline.
-    """
-    prefix = ""
-    while hasattr(estimator, "steps"):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
-    return estimator, prefix
 
 
 def read_candidates(
@@ -99,7 +78,7 @@ def _from_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
             "The 'estimators' parameter of compare_sharing must be an estimator or a "
             f"dict of estimators by name. Got {estimator!r}."
         )
-    last, prefix = last_step(estimator)
+    last, prefix = unwrap_pipeline(estimator)
     grid = list(ParameterGrid(param_grid or {}))
     names = [_name(settings, last, prefix) for settings in grid]
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -132,9 +111,9 @@ def _word(value: Any) -> str:
 def _independent(candidates: Mapping[str, Any]) -> Any:
     """Return the first estimator of skmtl such that its tasks share nothing."""
     for estimator in candidates.values():
-        if isinstance(last_step(estimator)[0], MultiTaskBase):
+        if isinstance(unwrap_pipeline(estimator)[0], MultiTaskBase):
             copy = clone(estimator)
-            last_step(copy)[0].set_params(**INDEPENDENT)
+            unwrap_pipeline(copy)[0].set_params(**INDEPENDENT)
             return copy
     raise ValueError(
         "The 'baseline' parameter of compare_sharing must be the name of a candidate "

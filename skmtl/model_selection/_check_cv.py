@@ -7,7 +7,7 @@ from numpy.random import RandomState
 from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import check_cv
 
-from skmtl.metrics._responses import innermost
+from skmtl.metrics._unwrap import unwrap_estimator
 from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
 from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
 
@@ -23,7 +23,7 @@ def check_multitask_cv(
         return check_cv(cv)
     # A number of folds is split the same way whenever the splitter is asked.
     seed = None if random_state is None else int(random_state.randint(2**31 - 1))
-    last = innermost(estimator)
+    last = unwrap_estimator(estimator)
     folds = MultiTaskStratifiedGroupKFold if grouped else MultiTaskStratifiedKFold
     return folds(
         N_FOLDS if cv is None else int(cv),

@@ -15,12 +15,13 @@ from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.scores import METRICS
 from skmtl.metrics import MultiTaskScorer
 from skmtl.metrics._metric import as_metric
+from skmtl.metrics._unwrap import unwrap_pipeline
 from skmtl.model_selection._aggregate import (
     aggregate_results,
     warn_of_failures,
     warn_unscored,
 )
-from skmtl.model_selection._candidates import last_step, read_candidates
+from skmtl.model_selection._candidates import read_candidates
 from skmtl.model_selection._check_cv import check_multitask_cv, check_repeats
 from skmtl.model_selection._comparison import SharingComparison
 from skmtl.model_selection._confidence_interval import compute_test_ratio
@@ -234,7 +235,7 @@ def _checked_metric(metric: Any) -> Any:
 def _check_parameters(candidates: dict[str, Any]) -> None:
     """Raise what fit would raise for a parameter of a candidate."""
     for name, estimator in candidates.items():
-        last, _ = last_step(estimator)
+        last, _ = unwrap_pipeline(estimator)
         try:
             if isinstance(last, MultiTaskBase):
                 last._validate_params()  # type: ignore[attr-defined]
@@ -253,5 +254,5 @@ def _check_kept(memory: Any, random_state: Any) -> None:
 
 def _told_by(candidates: dict[str, Any]) -> Any:
     """Return the first estimator of skmtl, or the first of all: it tells of labels."""
-    last = [last_step(estimator)[0] for estimator in candidates.values()]
+    last = [unwrap_pipeline(estimator)[0] for estimator in candidates.values()]
     return next((e for e in last if isinstance(e, MultiTaskBase)), last[0])

@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_memory
 
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.metrics._core import resolve_metrics
-from skmtl.metrics._responses import Responses, innermost
+from skmtl.metrics._responses import Responses
+from skmtl.metrics._unwrap import unwrap_estimator
 
 Array = NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def set_seed(estimator: Any, seed: int) -> Any:
 
 def _count_parameters(fitted: Any) -> float:
     """Return the number of trained parameters, NaN where it is none of skmtl."""
-    last = innermost(fitted)
+    last = unwrap_estimator(fitted)
     if not isinstance(last, MultiTaskBase):
         return np.nan
     return float(sum(p.numel() for p in last.module_.parameters()))

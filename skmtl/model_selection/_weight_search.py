@@ -18,7 +18,7 @@ from skmtl._core.options import fit_context
 from skmtl._core.validation import HasMethods, Interval, StrOptions
 from skmtl._data.labels import LabelTable, read_labels
 from skmtl.metrics import make_multitask_scorer
-from skmtl.model_selection._candidates import last_step
+from skmtl.metrics._unwrap import unwrap_pipeline
 from skmtl.model_selection._check_cv import check_multitask_cv
 
 #: Candidates by default: so many that they are halved three times.
@@ -245,7 +245,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _last(self) -> tuple[Any, str]:
         """Return the estimator whose tasks are weighed, and the prefix of its names."""
-        last, prefix = last_step(self.estimator)
+        last, prefix = unwrap_pipeline(self.estimator)
         known = last.get_params(deep=False) if hasattr(last, "get_params") else {}
         needed = {"task_weight"} | ({"max_iter"} & {self.resource})
         if not needed <= set(known):
