@@ -30,29 +30,9 @@ def p_values(
     n_permutations: int,
     rng: Generator,
 ) -> Array:
-    """Return how often chance alone gives as large a dependence.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or standardised numbers (NaN
-        where missing).
-    n_classes : sequence of int
-        Number of classes of each task, zero for numbers.
-    method : str
-        As in `skmtl.inspection.label_dependence`.
-    n_bins : int
-        Number of bins of numbers.
-    n_permutations : int
-        How often to draw.
-    rng : Generator
-        Source of the draws.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_tasks)
-        From 1 / (n_permutations + 1) to 1; NaN on the diagonal.
-    """
+    """Return how often random draws give at least the observed dependence."""
+    # Labels are codes (negative where missing) or standardised numbers (NaN); p has
+    # the shape (n_tasks, n_tasks), from 1 / (n_permutations + 1) to 1.
     if method == "correlation":
         found = np.abs(compute_correlation(labels, n_classes))[None]
         by_chance = (
@@ -95,25 +75,9 @@ def _portions(n: int, size: int) -> Iterator[int]:
 
 
 def redrawn(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
-    """Draw tables as they are when the labels of common rows are shuffled.
-
-    Such tables have the margins of the observed ones and hypergeometric cells.
-
-    Parameters
-    ----------
-    joint : ContingencyTables
-        The observed tables.
-    n : int
-        How many to draw of each.
-    rng : Generator
-        Source of the draws.
-
-    Returns
-    -------
-    ContingencyTables
-        The tables, with counts of shape (n, n_levels, n_levels); none of a task with
-        itself.
-    """
+    """Draw n tables as they are when the labels of common rows are shuffled."""
+    # They have the margins of the observed tables and hypergeometric cells; counts
+    # are of shape (n, n_levels, n_levels), none of a task with itself.
     margins, task = joint.margins.astype(np.int64), np.arange(len(joint.sizes))
     # Each pair is drawn once; (levels, tasks) and, not yet drawn, (n, tasks, levels).
     rows = np.where(joint.of_task[:, None] < task, margins, 0)
@@ -139,22 +103,8 @@ def redrawn(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTabl
 
 
 def swap_columns(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
-    """Draw tables as they are when each row swaps its two labels or does not.
-
-    Parameters
-    ----------
-    joint : ContingencyTables
-        The observed tables, of tasks with the same classes.
-    n : int
-        How many to draw of each.
-    rng : Generator
-        Source of the draws.
-
-    Returns
-    -------
-    ContingencyTables
-        The tables, with counts of shape (n, n_levels, n_levels).
-    """
+    """Draw n tables as they are when each row swaps its two labels or does not."""
+    # All tasks have the same classes; counts are of shape (n, n_levels, n_levels).
     n_tasks, size = len(joint.sizes), int(joint.sizes[0])
     counts = joint.counts.reshape(n_tasks, size, n_tasks, size).astype(np.int64)
     both = counts + counts.swapaxes(1, 3)
@@ -171,21 +121,7 @@ def swap_columns(joint: ContingencyTables, n: int, rng: Generator) -> Contingenc
 def shuffle_columns(
     labels: Sequence[NDArray[Any]], rng: Generator
 ) -> list[NDArray[Any]]:
-    """Shuffle the labels of each task among the rows that have one.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or standardised numbers (NaN
-        where missing).
-    rng : Generator
-        Source of the order.
-
-    Returns
-    -------
-    list of ndarray of shape (n_samples,)
-        The labels.
-    """
+    """Shuffle the labels of each task among the rows that have one."""
     new = []
     for given in labels:
         task = given.copy()

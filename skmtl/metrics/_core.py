@@ -26,27 +26,13 @@ HARMLESS = "y_pred contains classes not in y_true"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Labels of several tasks, what was predicted, and what is known of the tasks.
+    """Labels of several tasks, their predictions, and kinds and classes of tasks."""
 
-    Attributes
-    ----------
-    columns : LabelTable
-        The labels that count.
-    answer : callable
-        Returns the predictions of all tasks that a metric asks for.
-    kinds : sequence of {"classification", "regression"} or None
-        Kind of each task; None where its labels are to tell.
-    classes : sequence of ndarray or None
-        Classes of each task, in the order of columns of scores; None where unknown.
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels.
-    """
-
-    columns: LabelTable
+    columns: LabelTable  # labels of weight zero are missing
     answer: Answer
-    kinds: Sequence[TaskType | None]
-    classes: Sequence[NDArray[Any] | None]
-    weight: Array | None
+    kinds: Sequence[TaskType | None]  # None where labels are to show it
+    classes: Sequence[NDArray[Any] | None]  # as columns of scores; None where unknown
+    weight: Array | None  # (n_samples, n_tasks)
 
     @classmethod
     def from_labels(
@@ -79,20 +65,10 @@ class Evaluation:
         return counts.sum(axis=0).astype(np.float64)
 
     def only(self, tasks: Sequence[int]) -> "Evaluation":
-        """Return the comparison of some tasks.
-
-        Parameters
-        ----------
-        tasks : sequence of int
-            Their numbers.
-
-        Returns
-        -------
-        Evaluation
-            Of these tasks, in this order.
-        """
+        """Return the evaluation of some tasks, by number, in the order given."""
 
         def answer(metric: Metric) -> list[Prediction]:
+            """Return the predictions of the chosen tasks."""
             every = self.answer(metric)
             return [every[t] for t in tasks]
 
@@ -110,18 +86,7 @@ class Evaluation:
         )
 
     def scores(self, metrics: Sequence[Metric]) -> Array:
-        """Return the score of each task over the labels that are present.
-
-        Parameters
-        ----------
-        metrics : sequence of Metric
-            One per task.
-
-        Returns
-        -------
-        ndarray of shape (n_tasks,)
-            NaN for a task whose labels do not define its metric.
-        """
+        """Return each task's score over present labels, NaN where it is undefined."""
         columns, names, notes = self.columns.columns, self.names, _CollectedWarnings()
         for metric, kind, column, name in zip(
             metrics, self.kinds, columns, names, strict=True
@@ -156,22 +121,7 @@ def _resolve_asked(
 def resolve_metrics(
     metric: Any, columns: LabelTable, kinds: Sequence[TaskType | None]
 ) -> list[Metric]:
-    """Return the metric of each task.
-
-    Parameters
-    ----------
-    metric : str, callable, scorer or dict
-        One for all tasks, or one by name, number or kind of task.
-    columns : LabelTable
-        The labels.
-    kinds : sequence of {"classification", "regression"} or None
-        Kind of each task; None where its labels are to tell.
-
-    Returns
-    -------
-    list of Metric
-        One per task.
-    """
+    """Return the metric of each task: one for all, or by name, number or kind."""
     names = columns.task_names
     if not isinstance(metric, Mapping):
         return [as_metric(metric)] * len(names)
@@ -205,17 +155,7 @@ def resolve_metrics(
 def warn_undefined(
     scores: Array, metrics: Sequence[Metric], names: Sequence[Any]
 ) -> None:
-    """Warn once of the tasks that have no score.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_tasks,)
-        The scores.
-    metrics : sequence of Metric
-        Metric of each task.
-    names : sequence
-        Name of each task.
-    """
+    """Warn once of the tasks whose score is NaN."""
     undefined = np.flatnonzero(np.isnan(scores)).tolist()
     if not undefined:
         return
@@ -228,6 +168,7 @@ def warn_undefined(
 
 
 def _check_weight(metric: Metric, weight: Array | None) -> None:
+    """Raise an error if a metric takes no weights but there are some."""
     if weight is not None and not metric.takes("sample_weight"):
         raise ValueError(
             f"The metric {metric.name!r} takes no weights: leave out 'sample_weight'."
@@ -242,13 +183,7 @@ class _CollectedWarnings:
 
     @contextmanager
     def collect(self, name: Any) -> Iterator[None]:
-        """Note the warnings of a task, and name it in errors.
-
-        Parameters
-        ----------
-        name : object
-            Name of the task.
-        """
+        """Collect the warnings of scoring a task, and name the task in errors."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             warnings.filterwarnings("ignore", HARMLESS)
@@ -262,15 +197,7 @@ class _CollectedWarnings:
             self._tasks.setdefault(key, []).append(name)
 
     def warn(self, scores: Array, names: Sequence[Any]) -> None:
-        """Warn of all but of scores that are NaN, which speak for themselves.
-
-        Parameters
-        ----------
-        scores : ndarray of shape (n_tasks,)
-            The scores.
-        names : sequence
-            Name of each task.
-        """
+        """Warn once of each message, but not that a score of NaN is undefined."""
         undefined = {name for name, s in zip(names, scores, strict=True) if s != s}
         for (category, message), tasks in self._tasks.items():
             known = issubclass(category, UndefinedMetricWarning)

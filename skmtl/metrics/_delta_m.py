@@ -94,20 +94,8 @@ def _task_names(scores: Any) -> list[Any] | None:
 
 
 def relative_gains(scores: Array, baseline: Array, greater_is_better: Any) -> Array:
-    """Return gains as shares of the baseline's mean scores.
-
-    Parameters
-    ----------
-    scores, baseline : ndarray of shape (n_splits, n_tasks)
-        Scores on the same splits; NaN where there is none.
-    greater_is_better : bool or ndarray of bool of shape (n_tasks,)
-        Whether a higher score is better.
-
-    Returns
-    -------
-    ndarray of shape (n_splits, n_tasks)
-        NaN for tasks in which the baseline scores zero.
-    """
+    """Return gains as shares of the baseline's mean score, NaN where it is zero."""
+    # Scores and gains have the shape (n_splits, n_tasks).
     gains = np.where(greater_is_better, 1, -1) * (scores - baseline)
     scale = abs(mean_of_known(baseline, 0))
     relative: Array = gains / np.where(scale > 0, scale, np.nan)

@@ -26,28 +26,10 @@ def score_task(
     weight: Array | None,
     name: Any,
 ) -> float:
-    """Return the score of one task; greater is better where the metric has a sign.
-
-    Parameters
-    ----------
-    metric : Metric
-        How to score.
-    true : ndarray of shape (n_labelled,)
-        The labels.
-    predicted : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        Labels, values, scores of the larger class or scores of each class.
-    classes : ndarray of shape (n_classes,) or None
-        The classes of the columns of the predictions, where they are known.
-    weight : ndarray of shape (n_labelled,) or None
-        Weights of the labels.
-    name : object
-        Name of the task, for errors.
-
-    Returns
-    -------
-    float
-        NaN where such labels do not define the metric.
-    """
+    """Return the score of one task, NaN where its labels do not define it."""
+    # Labels, predictions and weights are of labelled rows; predictions are labels,
+    # values, scores of the larger class, or (n_labelled, n_classes), whose columns
+    # are `classes` where these are not None.
     if not len(true) or not (metric.any_labels or _differ(true)):
         return np.nan
     kwargs = dict(metric.kwargs)
@@ -112,6 +94,7 @@ def _score_scores(
 
 
 def _one_column(values: Array, name: Any) -> Array:
+    """Return the only column of predictions for regression."""
     if values.shape[1] != 1:
         raise ValueError(
             f"The predictions for task {name!r} must be one value per row for "
@@ -145,6 +128,7 @@ def _one_vs_rest(
 def _value(
     metric: Metric, true: Array, predicted: Array, kwargs: dict[str, Any]
 ) -> float:
+    """Return the signed value of a metric."""
     if metric.takes("zero_division"):
         kwargs.setdefault("zero_division", 0.0)  # the same value, without a warning
     if metric.function is sk.r2_score and _are_numbers(true, predicted):
@@ -158,11 +142,9 @@ def _are_numbers(*arrays: Array) -> bool:
 
 
 def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
-    """Return R² in units in which squares are neither infinite nor zero.
-
-    That of labels is a power of two, which rounds none; predictions, and scores, that
-    are farther off than numbers can tell are brought nearer.
-    """
+    """Return R² in units in which squares are neither infinite nor zero."""
+    # The unit of labels is a power of two, which rounds none; predictions and scores
+    # beyond the range of numbers are clipped.
     true, predicted = (a.astype(np.float64) for a in (true, predicted))
     unit = np.frexp(np.abs(true).max())[1]
     with np.errstate(over="ignore"):
@@ -175,24 +157,8 @@ def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
 def known_classes(
     true: Array, scores: Array, classes: Array | None, name: Any
 ) -> Array:
-    """Return the classes that scores are of.
-
-    Parameters
-    ----------
-    true : ndarray of shape (n_labelled,)
-        Labels of the task.
-    scores : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        Scores of the larger of two classes, or of each class.
-    classes : ndarray or None
-        The classes, where the user or the estimator has told them.
-    name : object
-        Name of the task.
-
-    Returns
-    -------
-    ndarray of shape (n_classes,)
-        One per column.
-    """
+    """Return the class of each column of scores, or both for scores of one."""
+    # `classes` is None where neither the user nor the estimator names them.
     n_classes = 2 if scores.ndim == 1 else scores.shape[1]
     found = np.unique(true) if classes is None else classes
     if len(found) == n_classes:
@@ -217,6 +183,7 @@ def _widen(scores: Array, known: Array, every: Array) -> Array:
 
 
 def _check_two(metric: Metric, classes: Array, name: Any) -> None:
+    """Raise an error if a metric of two classes meets a task of more."""
     if len(classes) > 2 and metric.of_two_classes:
         ranks = metric.function is sk.roc_auc_score
         more = "roc_auc_ovr" if ranks else f"{metric.name}_macro"
@@ -229,6 +196,7 @@ def _check_two(metric: Metric, classes: Array, name: Any) -> None:
 
 
 def _differ(labels: Array) -> bool:
+    """Tell whether there are at least two different labels."""
     return bool((labels != labels[0]).any())
 
 
@@ -259,10 +227,8 @@ def _distinct(labels: Array) -> Array:
 
 
 def _codes(labels: Array, classes: Array) -> Array:
-    """Return the number of each label among sorted classes that hold it.
-
-    Numbers of one byte are what metrics are fastest with.
-    """
+    """Return the number of each label among sorted classes that hold it."""
+    # Metrics are fastest with codes of one byte.
     dtype = np.int8 if len(classes) < 128 else np.int64
     if len(classes) == 2:
         return (labels == classes[1]).astype(dtype)
@@ -274,19 +240,8 @@ def _codes(labels: Array, classes: Array) -> Array:
 
 
 def check_kind(metric: Metric, kind: TaskType | None, true: Array, name: Any) -> None:
-    """Refuse metrics of classification for regression, and the other way round.
-
-    Parameters
-    ----------
-    metric : Metric
-        The metric.
-    kind : {"classification", "regression"} or None
-        What the task is; None where nothing but its labels tells.
-    true : ndarray of shape (n_labelled,)
-        Its labels.
-    name : object
-        Its name.
-    """
+    """Raise an error for a metric of another kind of task than this one."""
+    # `kind` is None where only the labels, `true`, show it.
     if metric.kind is None:
         return
     if kind is None:

@@ -14,22 +14,10 @@ Prediction = LabelColumn | NDArray[Any] | None
 
 
 def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
-    """Split predictions into those of each task.
-
-    Parameters
-    ----------
-    y_pred : array-like or list
-        Shape (n_samples,) or (n_samples, n_tasks); or a list with an entry for each
-        task, of shape (n_samples,) or (n_samples, n_classes), or None; or, for one
-        task, shape (n_samples, n_classes).
-    columns : LabelTable
-        The true labels.
-
-    Returns
-    -------
-    list
-        One entry per task.
-    """
+    """Return the predictions of each task, from any form estimators give them in."""
+    # `y_pred` is (n_samples,) or (n_samples, n_tasks), or a list with an entry per
+    # task: (n_samples,), (n_samples, n_classes) or None; for one task it may also be
+    # (n_samples, n_classes).
     names = columns.task_names
     if _is_per_task(y_pred, columns):
         _check_number(len(y_pred), names)
@@ -46,22 +34,7 @@ def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
 
 
 def on_labelled(prediction: Prediction, column: LabelColumn, name: Any) -> NDArray[Any]:
-    """Return the predictions for the rows that have a label.
-
-    Parameters
-    ----------
-    prediction : LabelColumn or ndarray of shape (n_samples, n_classes)
-        Predictions of a task.
-    column : LabelColumn
-        Its labels.
-    name : object
-        Its name.
-
-    Returns
-    -------
-    ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        The predictions.
-    """
+    """Return a task's predictions for the rows that have a label."""
     if prediction is None:
         raise ValueError(
             f"y_pred has nothing for task {name!r}: give its predictions, or a metric "
@@ -97,6 +70,7 @@ def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:
 
 
 def _shape(entry: Any) -> tuple[int, ...]:
+    """Return the shape of an array or of nested lists."""
     if hasattr(entry, "shape"):
         return tuple(entry.shape)
     nested = isinstance(entry, list | tuple) and len(entry) > 0
@@ -123,6 +97,7 @@ def _entry(given: Any, name: Any, columns: LabelTable) -> Prediction:
 
 
 def _check_length(n_samples: int, columns: LabelTable) -> None:
+    """Raise an error if labels and predictions have different numbers of rows."""
     if n_samples != columns.n_samples:
         raise ValueError(
             "y_true and y_pred must have the same number of rows. Got "
@@ -131,6 +106,7 @@ def _check_length(n_samples: int, columns: LabelTable) -> None:
 
 
 def _check_number(n_tasks: int, names: Sequence[Any]) -> None:
+    """Raise an error if predictions are of another number of tasks."""
     if n_tasks != len(names):
         raise ValueError(
             f"y_true and y_pred must be of the same tasks. Got {len(names)} tasks, "

@@ -209,6 +209,7 @@ class ReliabilityDisplay:
         n_bins: int,
         strategy: str,
     ) -> Self:
+        """Return the display of labels and probabilities, without drawing it."""
         each = zip(
             *(read_predictions(proba, columns), columns.columns, classes),
             columns.task_names,

@@ -65,10 +65,12 @@ class MultiTaskReport:
         return self._format_frame().to_string()  # type: ignore[no-any-return]
 
     def _repr_html_(self) -> str:
+        """Return the table as notebooks show it."""
         return self._format_frame().to_html()  # type: ignore[no-any-return]
 
 
 def _text(value: Any) -> str:
+    """Return a cell of the table as text, scores with three digits."""
     if not isinstance(value, float | np.floating):
         return str(value)
     return "\N{EN DASH}" if np.isnan(value) else f"{value:.3f}"
@@ -201,6 +203,7 @@ def _constant(compared: Evaluation) -> Evaluation:
         models.append(model.fit(X[rows], column.values, w) if rows.any() else None)
 
     def answer(metric: Metric) -> list[Prediction]:
+        """Return the constant predictions that a metric asks for."""
         method = "predict" if metric.of_labels else "predict_proba"
         return [
             getattr(model, method)(X) if hasattr(model, method) else None

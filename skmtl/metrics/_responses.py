@@ -15,15 +15,7 @@ from skmtl.metrics._unwrap import unwrap_estimator
 
 
 class Responses:
-    """An estimator and inputs; each of its methods is called once at most.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted estimator of one or several tasks.
-    X : array-like or sparse matrix
-        Inputs.
-    """
+    """An estimator and inputs; each of its methods is called at most once."""
 
     def __init__(self, estimator: Any, X: Any) -> None:
         self.estimator = estimator
@@ -31,22 +23,8 @@ class Responses:
         self._given: dict[str, Any] = {}
 
     def evaluate(self, y: Any, sample_weight: Any, missing_label: Any) -> Evaluation:
-        """Return the labels of the inputs with what the estimator predicts.
-
-        Parameters
-        ----------
-        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Labels.
-        sample_weight : array-like or None
-            Weights of rows or of single labels.
-        missing_label : object
-            What marks missing labels; None for what the estimator takes for missing.
-
-        Returns
-        -------
-        Evaluation
-            The comparison.
-        """
+        """Return the labels of the inputs with what the estimator predicts."""
+        # A `missing_label` of None is that of the estimator.
         columns = read_task_labels(self.estimator, y, missing_label)
         n_tasks = len(columns.columns)
         kinds = _kinds(self.estimator, n_tasks)
@@ -55,9 +33,11 @@ class Responses:
         return Evaluation.from_labels(columns, answer, kinds, classes, sample_weight)
 
     def _answer(self, columns: LabelTable) -> Answer:
+        """Return a function that gives the predictions a metric asks for."""
         split: dict[str, Sequence[Prediction]] = {}
 
         def predictions(metric: Metric) -> Sequence[Prediction]:
+            """Return the predictions of all tasks, split once for each method."""
             method = self._method(metric)
             if method not in split:
                 split[method] = read_predictions(self.call(method), columns)
@@ -66,6 +46,7 @@ class Responses:
         return predictions
 
     def _method(self, metric: Metric) -> str:
+        """Return the first method of a metric that the estimator has."""
         last = unwrap_estimator(self.estimator)
         for method in metric.responses:
             # Some searches have every method, whatever the estimator inside has.
@@ -85,22 +66,8 @@ class Responses:
 
 
 def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
-    """Return labels in the order of the estimator's tasks, and named as they are.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted estimator.
-    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
-        Labels.
-    missing_label : object
-        What marks missing ones; None for what the estimator takes for missing.
-
-    Returns
-    -------
-    LabelTable
-        The labels.
-    """
+    """Return labels in the order of the estimator's tasks, and named as they are."""
+    # A `missing_label` of None is that of the estimator.
     last = unwrap_estimator(estimator)
     if missing_label is None:
         missing_label = getattr(last, "missing_label", np.nan)
@@ -112,21 +79,8 @@ def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
 
 
 def estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
-    """Return the classes of each task that an estimator predicts.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A fitted estimator.
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    list of ndarray or None
-        None for regression, and where the estimator numbers tasks in ``classes_``
-        instead of classes, as those of multilabel indicators do.
-    """
+    """Return the classes of each task, None for regression or where unknown."""
+    # Estimators of multilabel indicators number tasks in ``classes_``, not classes.
     classes = getattr(estimator, "classes_", None)
     if classes is None:
         return [None] * n_tasks

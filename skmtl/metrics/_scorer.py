@@ -81,6 +81,7 @@ class MultiTaskScorer(BaseEstimator):
     __call__ = score
 
     def _score(self, responses: Responses, y: Any, sample_weight: Any) -> float:
+        """Return the score of cached predictions."""
         compared = responses.evaluate(y, sample_weight, self.missing_label)
         metrics = resolve_metrics(self.metric, compared.columns, compared.kinds)
         if self.task is not None:
@@ -101,11 +102,9 @@ class MultiTaskScorer(BaseEstimator):
 
 
 class MultiTaskScorers(dict[str, Any]):
-    """Scorers by name, which can also be called for all scores at once.
+    """Scorers by name, which can also be called for all scores at once."""
 
-    scikit-learn takes it for what it can be called for, so that each method of an
-    estimator is called once for all scores.
-    """
+    # scikit-learn then calls each method of an estimator once for all scores.
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any = None, **params: Any
@@ -130,13 +129,7 @@ class MultiTaskScorers(dict[str, Any]):
         return {name: params if _takes_weight(self[name]) else {} for name in self}
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return which scorer asks for what.
-
-        Returns
-        -------
-        MetadataRouter
-            The requests of all scorers.
-        """
+        """Return the requests of all scorers for metadata."""
         mapping = MethodMapping().add(caller="score", callee="score")
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(**self, method_mapping=mapping)
@@ -282,6 +275,7 @@ def make_multitask_scorers(
 
 
 def _check_is_score(metric: Any) -> None:
+    """Raise an error for a loss, of which lower is better."""
     for given in metric.values() if isinstance(metric, Mapping) else [metric]:
         as_metric(given)
         name = loss_name(given)

@@ -139,20 +139,7 @@ def task_scores(
 
 
 def read_classes(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
-    """Return the classes of each task, None where they are unknown.
-
-    Parameters
-    ----------
-    classes : list of array-like, array-like or None
-        As given by the user.
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    list of ndarray or None
-        One entry per task.
-    """
+    """Return the classes of each task, None where they are unknown."""
     if classes is None:
         return [None] * n_tasks
     entries = list(classes)
@@ -187,13 +174,7 @@ def _kinds(
 
 
 def check_some_labels(columns: LabelTable) -> None:
-    """Refuse labels that are all missing.
-
-    Parameters
-    ----------
-    columns : LabelTable
-        The labels.
-    """
+    """Raise an error if all labels of all tasks are missing."""
     if not any(column.present.any() for column in columns.columns):
         raise ValueError(
             "y has no label to score: those of every task are missing or have weight "

@@ -19,24 +19,7 @@ ADDED = "independent"
 def read_candidates(
     estimators: Any, param_grid: Any, baseline: Any
 ) -> tuple[dict[str, Any], str]:
-    """Return the candidates by name, and the name of the baseline.
-
-    Parameters
-    ----------
-    estimators : dict or estimator
-        Candidates by name, or the one that they are made of.
-    param_grid : dict, list of dict or None
-        Settings of a single estimator.
-    baseline : str
-        Name of a candidate, or "independent".
-
-    Returns
-    -------
-    candidates : dict
-        Estimators by name, in the order given; an added baseline comes first.
-    baseline : str
-        Its name.
-    """
+    """Return candidates by name, an added baseline first, and the baseline's name."""
     if isinstance(estimators, Mapping):
         candidates = _from_dict(estimators, param_grid)
     else:
@@ -52,6 +35,7 @@ def read_candidates(
 
 
 def _from_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]:
+    """Return a checked copy of a dict of candidates."""
     if param_grid is not None:
         raise ValueError(
             "The 'param_grid' parameter of compare_sharing is for a single estimator. "
@@ -104,6 +88,7 @@ def _name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
 
 
 def _word(value: Any) -> str:
+    """Return a value of a parameter on one line."""
     words = value if isinstance(value, str) else repr(value)
     return " ".join(words.split())
 

@@ -245,6 +245,7 @@ def _check_parameters(candidates: dict[str, Any]) -> None:
 
 
 def _check_kept(memory: Any, random_state: Any) -> None:
+    """Raise an error if fits are cached that no seed lets find again."""
     if memory is not None and not isinstance(random_state, Integral):
         raise ValueError(
             "The 'random_state' parameter of compare_sharing must be an integer where "

@@ -177,6 +177,7 @@ class SharingComparison:
         return as_text(self)
 
     def _repr_html_(self) -> str:
+        """Return the tables as notebooks show them."""
         return as_html(self)
 
     def _columns(self) -> dict[str, Array]:
@@ -227,17 +228,7 @@ class SharingComparison:
 
 
 def compute_known_median(seconds: Array) -> Array:
-    """Return medians over splits: the first fit of a process takes longer than others.
-
-    Parameters
-    ----------
-    seconds : ndarray of shape (n_candidates, n_splits)
-        Times; NaN where there is none.
-
-    Returns
-    -------
-    ndarray of shape (n_candidates,)
-        NaN for a candidate without times.
-    """
+    """Return the median over splits of each candidate, NaN if it has no value."""
+    # Not the mean, for the first fit of a process takes longer than others.
     known = [row[~np.isnan(row)] for row in seconds]
     return np.array([np.median(row) if len(row) else np.nan for row in known])

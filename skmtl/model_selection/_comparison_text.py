@@ -9,18 +9,7 @@ from skmtl._drawing.html import join_markup, make_paragraph, make_table
 
 
 def as_text(comparison: Any) -> str:
-    """Return the candidates with their scores, gains and ranks.
-
-    Parameters
-    ----------
-    comparison : SharingComparison
-        What to tell.
-
-    Returns
-    -------
-    str
-        One line per candidate.
-    """
+    """Return a line of scores, gains and ranks per candidate."""
     header = ("", "score", "delta_m", "rank")
     names = shorten_names(comparison.names)
     rows = [header, *((names[i], *_cells(comparison, i)) for i in order(comparison))]
@@ -35,18 +24,7 @@ def as_text(comparison: Any) -> str:
 
 
 def as_html(comparison: Any) -> str:
-    """Return the candidates with all that is known of them.
-
-    Parameters
-    ----------
-    comparison : SharingComparison
-        What to tell.
-
-    Returns
-    -------
-    str
-        A table, and one of the tasks' scores.
-    """
+    """Return a table of the candidates, and one of the scores of each task."""
     c, ranked, known = comparison, order(comparison), comparison._columns()
     header = ["", "score", "Δm", "mean rank", "fit s", "predict s", "parameters"]
     sizes = [None if np.isnan(n) else round(n) for n in c.n_parameters]
@@ -68,22 +46,12 @@ def as_html(comparison: Any) -> str:
 
 
 def order(comparison: Any) -> list[int]:
-    """Return the numbers of the candidates, the best mean rank first.
-
-    Parameters
-    ----------
-    comparison : SharingComparison
-        The comparison.
-
-    Returns
-    -------
-    list of int
-        Candidates without a rank come last.
-    """
+    """Return the numbers of the candidates by mean rank, those without one last."""
     return np.argsort(comparison.mean_ranks, kind="stable").tolist()
 
 
 def _title(c: Any) -> str:
+    """Return the line above the table."""
     _, n_splits, n_tasks = c.scores.shape
     return (
         f"SharingComparison of {len(c.names)} candidates with {c.baseline!r}: "
@@ -92,6 +60,7 @@ def _title(c: Any) -> str:
 
 
 def _difference(c: Any) -> list[str]:
+    """Return the line on the critical difference, if there is one."""
     difference = c.critical_difference
     if np.isnan(difference):
         return []

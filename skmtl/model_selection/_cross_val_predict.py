@@ -241,6 +241,7 @@ def _align_classes(parts: Sequence[Any], classes: Sequence[Any]) -> tuple[Any, b
 
 
 def _warn_of_lacking(names: list[Any]) -> None:
+    """Warn of tasks of which some training folds lack classes."""
     if names:
         more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
         tasks = ", ".join(map(repr, names[:N_NAMED]))

@@ -74,6 +74,7 @@ class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold)
     def _iter_test_masks(
         self, X: Any = None, y: Any = None, groups: Any = None
     ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the test rows of each fold as masks."""
         if groups is None:
             raise ValueError(
                 "The 'groups' parameter must not be None: give each row's group."
@@ -99,22 +100,7 @@ class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold)
 def group_folds(
     table: csr_array, n_folds: int, random_state: RandomState
 ) -> NDArray[np.int64]:
-    """Deal groups to folds.
-
-    Parameters
-    ----------
-    table : csr_array of shape (n_groups, n_labels)
-        How often each group carries each label.
-    n_folds : int
-        Number of folds.
-    random_state : RandomState
-        Source of the order in which groups are tried in other folds.
-
-    Returns
-    -------
-    ndarray of int of shape (n_groups,)
-        The fold of each group.
-    """
+    """Return the fold of each group, by the counts of its labels."""
     n_groups = table.shape[0]
     R = scale_counts(table)
     fold = np.empty(n_groups, dtype=np.int64)

@@ -97,6 +97,7 @@ class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold)
     def _iter_test_masks(
         self, X: Any = None, y: Any = None, groups: Any = None
     ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the test rows of each fold as masks."""
         labels = self._labels(y, self.n_splits)
         warn_of_rare(labels, labels.table, self.n_splits, "folds rows")
         n, k = labels.table.shape[0], self.n_splits

@@ -30,18 +30,10 @@ N_NAMED = 3
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of all rows.
+    """Weights of labels in rows, and the classes that the columns stand for."""
 
-    Attributes
-    ----------
-    table : csr_array of shape (n_samples, n_labels)
-        Weight of each label in each row.
-    classes : list of tuple or None
-        Task and class of the first columns, None for those that are no class.
-    """
-
-    table: csr_array
-    classes: list[tuple[Any, Any] | None]
+    table: csr_array  # (n_samples, n_labels)
+    classes: list[tuple[Any, Any] | None]  # task and class; None for bins and gaps
 
 
 class Stratified:
@@ -135,19 +127,8 @@ def _bin_values(
 
 
 def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> None:
-    """Warn of classes that some parts must lack.
-
-    Parameters
-    ----------
-    labels : Labels
-        The labels.
-    table : csr_array of shape (n_units, n_labels)
-        The labels of rows, or of what stays together.
-    n_parts : int
-        Number of parts.
-    what : str
-        Names of parts and units, for the warning.
-    """
+    """Warn of classes that some parts must lack."""
+    # `table` holds the labels of rows or groups; `what` names parts and units.
     carriers = np.diff(table.tocsc().indptr)
     rare = [
         f"class {named[1]!r} of task {named[0]!r} ({count})"

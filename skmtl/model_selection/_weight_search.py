@@ -257,6 +257,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         return last, prefix
 
     def _n_candidates(self) -> int:
+        """Return the number of weights to try."""
         if self.n_candidates == "auto":
             return int(self.factor**AUTO_POWER)
         return int(self.n_candidates)
