@@ -39,8 +39,8 @@ class AffinityDisplay:
             raise ValueError(
                 f"{where} must not be infinite: put NaN where it is not known."
             )
-        found = read_groups(groups, matrix, names, caller)
-        return cls(affinity=matrix, task_names=names, groups=found)
+        group_tasks = read_groups(groups, matrix, names, caller)
+        return cls(affinity=matrix, task_names=names, groups=group_tasks)
 
     def _order_tasks(
         self,
@@ -60,9 +60,9 @@ def read_groups(
     if groups is None:
         return None
     if isinstance(groups, str) and groups == "auto":
-        known = np.nan_to_num(affinity)
-        np.fill_diagonal(known, 0)
-        return find_task_groups(known, None)
+        matrix = np.nan_to_num(affinity)
+        np.fill_diagonal(matrix, 0)
+        return find_task_groups(matrix, None)
     where = f"The 'groups' parameter of {caller}"
     if isinstance(groups, str) or any(isinstance(g, str | int) for g in groups):
         raise ValueError(

@@ -10,7 +10,7 @@ from skmtl._core.dataframes import get_column_names, make_frame
 from skmtl._core.validation import fill_masked
 
 
-def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
+def make_framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
     """Return a function that makes a matrix a table if the user gave one."""
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):
         import pandas as pd
@@ -20,8 +20,8 @@ def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
     def like_frame(matrix: Any) -> Any:
         """Return the matrix as a DataFrame of the same library, if there is one."""
         columns = dict(zip(names, np.asarray(matrix).T, strict=True))
-        made = make_frame(columns, frame)
-        return matrix if made is None else made
+        table = make_frame(columns, frame)
+        return matrix if table is None else table
 
     return like_frame
 
@@ -40,8 +40,8 @@ def read_affinity(affinity: Any, where: str) -> tuple[list[Any], NDArray[np.floa
             f"{where} must have one row and one column per task. Got shape "
             f"{matrix.shape}."
         )
-    given = get_column_names(affinity)
-    names = list(range(len(matrix))) if given is None else given
+    columns = get_column_names(affinity)
+    names = list(range(len(matrix))) if columns is None else columns
     if hasattr(affinity, "iloc") and list(affinity.index) != names:
         raise ValueError(
             f"{where} must have the same tasks as index and as columns, in the same "

@@ -22,7 +22,7 @@ N_CELLS = 2**22
 Array = NDArray[np.float64]
 
 
-def p_values(
+def compute_p_values(
     labels: Sequence[NDArray[Any]],
     n_classes: Sequence[int],
     method: str,
@@ -34,21 +34,22 @@ def p_values(
     # Labels are codes (negative where missing) or standardised numbers (NaN); p has
     # the shape (n_tasks, n_tasks), from 1 / (n_permutations + 1) to 1.
     if method == "correlation":
-        found = np.abs(compute_correlation(labels, n_classes))[None]
-        by_chance = (
+        observed_strength = np.abs(compute_correlation(labels, n_classes))[None]
+        random_strengths = (
             np.abs(compute_correlation(shuffle_columns(labels, rng), n_classes))[None]
             for _ in range(n_permutations)
         )
     else:
         joint = ContingencyTables.from_labels(labels, n_classes, n_bins)
-        found = _strength(joint, method)[None]
-        draw = swap_columns if method == "kl" else redrawn
-        by_chance = (
+        observed_strength = _strength(joint, method)[None]
+        draw = swap_columns if method == "kl" else redraw_tables
+        random_strengths = (
             _strength(draw(joint, n, rng), method)
             for n in _portions(n_permutations, joint.counts.size)
         )
-    threshold = found - 1e-9 * (1 + found)  # equal ones differ by rounding
-    larger = sum((drawn >= threshold).sum(axis=0) for drawn in by_chance)
+    # Equal strengths may differ by rounding.
+    threshold = observed_strength - 1e-9 * (1 + observed_strength)
+    larger = sum((strength >= threshold).sum(axis=0) for strength in random_strengths)
     p: Array = (larger + 1) / (n_permutations + 1)
     if method != "kl":  # one draw for both directions
         p = np.triu(p) + np.triu(p, 1).T
@@ -63,8 +64,8 @@ def _strength(joint: ContingencyTables, method: str) -> Array:
     if method == "kl":
         return kl_divergence(joint)
     second = joint.starts + 1
-    both, _ = positives(joint)
-    return np.abs(both - joint.expected[..., second[:, None], second])
+    n_both, _ = positives(joint)
+    return np.abs(n_both - joint.expected[..., second[:, None], second])
 
 
 def _portions(n: int, size: int) -> Iterator[int]:
@@ -74,31 +75,33 @@ def _portions(n: int, size: int) -> Iterator[int]:
         yield min(at_once, n - start)
 
 
-def redrawn(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
+def redraw_tables(
+    joint: ContingencyTables, n: int, rng: Generator
+) -> ContingencyTables:
     """Draw n tables as they are when the labels of common rows are shuffled."""
     # They have the margins of the observed tables and hypergeometric cells; counts
     # are of shape (n, n_levels, n_levels), none of a task with itself.
     margins, task = joint.margins.astype(np.int64), np.arange(len(joint.sizes))
     # Each pair is drawn once; (levels, tasks) and, not yet drawn, (n, tasks, levels).
     rows = np.where(joint.of_task[:, None] < task, margins, 0)
-    left = np.where(task[:, None] < joint.of_task, margins.T, 0)
-    left = np.repeat(left[None], n, axis=0)
+    n_left = np.where(task[:, None] < joint.of_task, margins.T, 0)
+    n_left = np.repeat(n_left[None], n, axis=0)
     counts = np.zeros((n, *joint.counts.shape))
     numbers = [np.flatnonzero(joint.sizes > a) for a in range(joint.sizes.max())]
     for a, firsts in enumerate(numbers):
         row = joint.starts[firsts] + a
-        lacking = np.repeat(rows[row][None], n, axis=0)  # (n, firsts, tasks)
-        others = np.add.reduceat(left[:, firsts], joint.starts, axis=-1)
+        n_lacking = np.repeat(rows[row][None], n, axis=0)  # (n, firsts, tasks)
+        n_others = np.add.reduceat(n_left[:, firsts], joint.starts, axis=-1)
         for b, seconds in enumerate(numbers):
             column = joint.starts[seconds] + b
-            good = left[:, firsts[:, None], column]
-            others[..., seconds] -= good
-            drawn = rng.hypergeometric(
-                good, others[..., seconds], lacking[..., seconds]
+            n_good = n_left[:, firsts[:, None], column]
+            n_others[..., seconds] -= n_good
+            cells = rng.hypergeometric(
+                n_good, n_others[..., seconds], n_lacking[..., seconds]
             )
-            counts[:, row[:, None], column] = drawn
-            lacking[..., seconds] -= drawn
-            left[:, firsts[:, None], column] -= drawn
+            counts[:, row[:, None], column] = cells
+            n_lacking[..., seconds] -= cells
+            n_left[:, firsts[:, None], column] -= cells
     return ContingencyTables(counts + counts.swapaxes(1, 2), joint.sizes)
 
 
@@ -107,10 +110,10 @@ def swap_columns(joint: ContingencyTables, n: int, rng: Generator) -> Contingenc
     # All tasks have the same classes; counts are of shape (n, n_levels, n_levels).
     n_tasks, size = len(joint.sizes), int(joint.sizes[0])
     counts = joint.counts.reshape(n_tasks, size, n_tasks, size).astype(np.int64)
-    both = counts + counts.swapaxes(1, 3)
-    drawn = rng.binomial(both, 0.5, size=(n, *both.shape))
+    totals = counts + counts.swapaxes(1, 3)
+    swaps = rng.binomial(totals, 0.5, size=(n, *totals.shape))
     a, b = np.ogrid[:size, :size]
-    new = np.where((a < b)[:, None], drawn, both - drawn.swapaxes(2, 4))
+    new = np.where((a < b)[:, None], swaps, totals - swaps.swapaxes(2, 4))
     new = np.where((a == b)[:, None], counts, new)
     cells = new.reshape(n, *joint.counts.shape).astype(np.float64)
     above = joint.of_task[:, None] < joint.of_task
@@ -122,10 +125,10 @@ def shuffle_columns(
     labels: Sequence[NDArray[Any]], rng: Generator
 ) -> list[NDArray[Any]]:
     """Shuffle the labels of each task among the rows that have one."""
-    new = []
-    for given in labels:
-        task = given.copy()
-        present = is_present(task)
-        task[present] = rng.permutation(task[present])
-        new.append(task)
-    return new
+    columns = []
+    for task in labels:
+        column = task.copy()
+        present = is_present(column)
+        column[present] = rng.permutation(column[present])
+        columns.append(column)
+    return columns

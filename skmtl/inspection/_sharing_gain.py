@@ -21,7 +21,7 @@ from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.scores import METRICS
 from skmtl.inspection._check_estimator import check_multitask
 from skmtl.metrics._core import resolve_metrics
-from skmtl.metrics._delta_m import relative_gains
+from skmtl.metrics._delta_m import compute_relative_gains
 from skmtl.metrics._one_task import check_kind
 from skmtl.metrics._unwrap import unwrap_pipeline
 from skmtl.model_selection._candidates import INDEPENDENT
@@ -306,7 +306,7 @@ def _compare(
     )
     gains = sign * (scores - baseline)  # (n_splits, n_tasks)
     interval = compute_corrected_interval(gains, ratio, confidence)
-    relative = relative_gains(scores, baseline, sign > 0)
+    relative = compute_relative_gains(scores, baseline, sign > 0)
     overall = mean_of_known(relative.T, 0)[:, None]  # (n_splits, 1)
     return SharingGain(
         task_names=task_names,

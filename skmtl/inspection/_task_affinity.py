@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmtl._core.validation import Interval, StrOptions, import_pandas, validate_params
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._check_estimator import check_multitask
-from skmtl.inspection._frames import framer
+from skmtl.inspection._frames import make_framer
 from skmtl.training import AT_ONCE, Lookahead
 
 #: What a history has where gradients were recorded.
@@ -142,7 +142,7 @@ def task_affinity(
         last.set_params(record_gradients=True)
     copied.fit(X, Y)
     affinity = _seen(look, last) if method == "lookahead" else _mean_cosines(last)
-    return framer(Y, last.task_names_)(affinity)
+    return make_framer(Y, last.task_names_)(affinity)
 
 
 def _record_affinity(last: MultiTaskBase, method: str) -> Any:

@@ -14,7 +14,7 @@ from skmtl._core.validation import check_sample_weight, warn_user
 from skmtl._data.labels import TASK_TYPES, LabelTable, TaskType, infer_task_types
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._one_task import check_kind, score_task
-from skmtl.metrics._predictions import Prediction, on_labelled
+from skmtl.metrics._predictions import Prediction, select_labelled
 
 Array = NDArray[np.float64]
 #: Gives the predictions of all tasks that a metric compares with labels.
@@ -48,8 +48,8 @@ class Evaluation:
         weight = check_sample_weight(sample_weight, n, names, "sample_weight")
         if weight is not None:
             weight = np.broadcast_to(weight, (n, len(names)))
-            kept = zip(columns.columns, weight.T > 0, strict=True)
-            columns = columns.with_columns([c.restrict(rows) for c, rows in kept])
+            pairs = zip(columns.columns, weight.T > 0, strict=True)
+            columns = columns.with_columns([c.restrict(rows) for c, rows in pairs])
         return cls(columns, answer, kinds, classes, weight)
 
     @property
@@ -69,8 +69,8 @@ class Evaluation:
 
         def answer(metric: Metric) -> list[Prediction]:
             """Return the predictions of the chosen tasks."""
-            every = self.answer(metric)
-            return [every[t] for t in tasks]
+            predictions = self.answer(metric)
+            return [predictions[t] for t in tasks]
 
         columns, names = self.columns, self.names
         return Evaluation(
@@ -100,8 +100,8 @@ class Evaluation:
         for t, (metric, column) in enumerate(zip(metrics, columns, strict=True)):
             if not column.present.any():
                 continue
-            given = answers[metric.responses][t]
-            predicted = on_labelled(given, column, names[t])
+            prediction = answers[metric.responses][t]
+            predicted = select_labelled(prediction, column, names[t])
             w = None if self.weight is None else self.weight[column.present, t]
             with notes.collect(names[t]):
                 scores[t] = score_task(
@@ -125,13 +125,18 @@ def resolve_metrics(
     names = columns.task_names
     if not isinstance(metric, Mapping):
         return [as_metric(metric)] * len(names)
-    given = {key: as_metric(value) for key, value in metric.items()}
-    told = {name: kind for name, kind in zip(names, kinds, strict=True) if kind}
+    metrics = {key: as_metric(value) for key, value in metric.items()}
+    known_kinds = {name: kind for name, kind in zip(names, kinds, strict=True) if kind}
     keys = list(
-        zip(names, range(len(names)), infer_task_types(columns, told), strict=True)
+        zip(
+            names,
+            range(len(names)),
+            infer_task_types(columns, known_kinds),
+            strict=True,
+        )
     )
     unknown = (
-        set(given) - set(TASK_TYPES) - {key for of_task in keys for key in of_task}
+        set(metrics) - set(TASK_TYPES) - {key for of_task in keys for key in of_task}
     )
     if unknown:
         raise ValueError(
@@ -139,17 +144,17 @@ def resolve_metrics(
             f"which are {names}, or for {TASK_TYPES}. Got {sorted(unknown, key=str)}."
         )
     for name, number, kind in keys:
-        if name != number and {name, number} <= given.keys():
+        if name != number and {name, number} <= metrics.keys():
             raise ValueError(
                 f"The 'metric' parameter gives two metrics for task {name!r}, one by "
                 f"its name and one by its number, {number}: leave one of them out."
             )
-        if given.keys().isdisjoint((name, number, kind)):
+        if metrics.keys().isdisjoint((name, number, kind)):
             raise ValueError(
                 f"The 'metric' parameter gives no metric for task {name!r}, which is "
                 f"one of {kind}: add {name!r} or {kind!r} to its keys."
             )
-    return [next(given[k] for k in of_task if k in given) for of_task in keys]
+    return [next(metrics[k] for k in of_task if k in metrics) for of_task in keys]
 
 
 def warn_undefined(
@@ -200,7 +205,9 @@ class _CollectedWarnings:
         """Warn once of each message, but not that a score of NaN is undefined."""
         undefined = {name for name, s in zip(names, scores, strict=True) if s != s}
         for (category, message), tasks in self._tasks.items():
-            known = issubclass(category, UndefinedMetricWarning)
-            told = [name for name in tasks if not (known and name in undefined)]
-            if told:
-                warn_user(f"{message} (tasks {told})", category)
+            is_undefined = issubclass(category, UndefinedMetricWarning)
+            task_names = [
+                name for name in tasks if not (is_undefined and name in undefined)
+            ]
+            if task_names:
+                warn_user(f"{message} (tasks {task_names})", category)

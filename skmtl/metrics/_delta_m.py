@@ -62,8 +62,8 @@ def delta_m(
         for s in (scores, baseline_scores)
     )
     if new.shape == old.shape:
-        names, given = _task_names(scores), _task_names(baseline_scores)
-        order = match_tasks(given, names, "baseline_scores", "entry")
+        names, baseline_names = _task_names(scores), _task_names(baseline_scores)
+        order = match_tasks(baseline_names, names, "baseline_scores", "entry")
         old = old if order is None else old[:, order]
     better = np.asarray(greater_is_better)
     if new.shape != old.shape or new.ndim > 2:
@@ -82,7 +82,7 @@ def delta_m(
             "The 'greater_is_better' parameter of delta_m must be a bool, or one for "
             f"each of the {new.shape[1]} tasks. Got {greater_is_better!r}."
         )
-    gains = relative_gains(new, old, better)
+    gains = compute_relative_gains(new, old, better)
     return float(mean_of_known(mean_of_known(gains, 0), 0))
 
 
@@ -93,7 +93,9 @@ def _task_names(scores: Any) -> list[Any] | None:
     return list(scores.index) if series else names
 
 
-def relative_gains(scores: Array, baseline: Array, greater_is_better: Any) -> Array:
+def compute_relative_gains(
+    scores: Array, baseline: Array, greater_is_better: Any
+) -> Array:
     """Return gains as shares of the baseline's mean score, NaN where it is zero."""
     # Scores and gains have the shape (n_splits, n_tasks).
     gains = np.where(greater_is_better, 1, -1) * (scores - baseline)

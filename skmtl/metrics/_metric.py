@@ -119,8 +119,8 @@ def as_metric(metric: Any) -> Metric:
         )
     name = getattr(metric, "__name__", repr(metric))
     _check_arguments(metric, name)
-    known = _functions().get(metric) if _is_hashable(metric) else None
-    responses = known.responses if known else ("predict",)
+    entry = _functions().get(metric) if _is_hashable(metric) else None
+    responses = entry.responses if entry else ("predict",)
     return Metric(name, metric, 1, responses, {}, get_kind(metric))
 
 
@@ -137,10 +137,10 @@ def _check_arguments(function: Callable[..., Any], name: str) -> None:
         return
 
 
-def loss_name(metric: Any) -> str | None:
+def get_loss_name(metric: Any) -> str | None:
     """Return the scorer's name of a loss of scikit-learn, None of anything else."""
-    known = _functions().get(metric) if _is_hashable(metric) else None
-    return known.name if known and known.sign < 0 else None
+    entry = _functions().get(metric) if _is_hashable(metric) else None
+    return entry.name if entry and entry.sign < 0 else None
 
 
 def get_kind(function: Callable[..., float]) -> TaskType | None:

@@ -40,17 +40,17 @@ def score_task(
     if metric.kind == "regression" and predicted.ndim == 2:
         predicted = _one_column(predicted, name)
     elif metric.of_labels and predicted.ndim == 2:
-        known = known_classes(true, predicted, classes, name)
-        predicted = known[predicted.argmax(axis=1)]
+        column_classes = resolve_classes(true, predicted, classes, name)
+        predicted = column_classes[predicted.argmax(axis=1)]
     if metric.kind == "regression" or (metric.of_labels and metric.native):
         return _value(metric, true, predicted, kwargs)
     if metric.function is sk.accuracy_score and not metric.kwargs:
         return float(np.average(true == predicted, weights=weight))
     if metric.of_labels:
-        every = _union(name, true, predicted, classes)
-        _check_two(metric, every, name)
-        codes = _codes(predicted, every)
-        return _value(metric, _codes(true, every), codes, kwargs)
+        all_classes = _union(name, true, predicted, classes)
+        _check_two(metric, all_classes, name)
+        codes = _codes(predicted, all_classes)
+        return _value(metric, _codes(true, all_classes), codes, kwargs)
     return _score_scores(metric, true, predicted, classes, kwargs, name)
 
 
@@ -65,31 +65,31 @@ def _score_scores(
     """Score probabilities, or other scores of classes."""
     if scores.ndim == 1 and classes is not None and len(classes) == 1:
         scores = scores[:, None]
-    known = known_classes(true, scores, classes, name)
-    every = _union(name, known, true)
-    _check_two(metric, every, name)
-    if scores.ndim == 1 and len(every) > 2:
+    column_classes = resolve_classes(true, scores, classes, name)
+    all_classes = _union(name, column_classes, true)
+    _check_two(metric, all_classes, name)
+    if scores.ndim == 1 and len(all_classes) > 2:
         raise ValueError(
-            f"Task {name!r} has labels of the classes {every.tolist()}, of which one "
-            "score per row cannot tell: give one column per class."
+            f"Task {name!r} has labels of the classes {all_classes.tolist()}, of which "
+            "one score per row cannot tell: give one column per class."
         )
     if scores.ndim == 2:
-        scores = _widen(scores, known, every)
+        scores = _widen(scores, column_classes, all_classes)
     if metric.native:
-        if scores.ndim == 2 and len(every) == 2:
+        if scores.ndim == 2 and len(all_classes) == 2:
             positive = kwargs.get("pos_label")
-            positive = every[1] if positive is None else positive
-            scores = scores[:, np.flatnonzero(every == positive)[0]]
+            positive = all_classes[1] if positive is None else positive
+            scores = scores[:, np.flatnonzero(all_classes == positive)[0]]
         return _value(metric, true, scores, kwargs)
-    codes = _codes(true, every)
-    if len(every) == 1:  # and nothing of another, which metrics ask for
-        every, scores = np.append(every, every), 1 - scores[:, 0]
-    elif len(every) == 2:
+    codes = _codes(true, all_classes)
+    if len(all_classes) == 1:  # and nothing of another, which metrics ask for
+        all_classes, scores = np.append(all_classes, all_classes), 1 - scores[:, 0]
+    elif len(all_classes) == 2:
         scores = scores if scores.ndim == 1 else scores[:, 1]
-    elif _lacks_classes(metric, codes, len(every)):
+    elif _lacks_classes(metric, codes, len(all_classes)):
         return metric.sign * _one_vs_rest(metric, codes, scores, kwargs)
     if metric.takes("labels"):
-        kwargs["labels"] = np.arange(len(every))
+        kwargs["labels"] = np.arange(len(all_classes))
     return _value(metric, codes, scores, kwargs)
 
 
@@ -154,31 +154,32 @@ def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
     return max(score, -np.finfo(float).max) if score == score else score
 
 
-def known_classes(
+def resolve_classes(
     true: Array, scores: Array, classes: Array | None, name: Any
 ) -> Array:
     """Return the class of each column of scores, or both for scores of one."""
     # `classes` is None where neither the user nor the estimator names them.
     n_classes = 2 if scores.ndim == 1 else scores.shape[1]
-    found = np.unique(true) if classes is None else classes
-    if len(found) == n_classes:
-        return found
-    if classes is None and n_classes == 2 and np.isin(found, [0, 1]).all():
-        return np.array([0, 1], dtype=found.dtype)  # an indicator
+    task_classes = np.unique(true) if classes is None else classes
+    if len(task_classes) == n_classes:
+        return task_classes
+    if classes is None and n_classes == 2 and np.isin(task_classes, [0, 1]).all():
+        return np.array([0, 1], dtype=task_classes.dtype)  # an indicator
     where = "its labels hold" if classes is None else "it has"
     raise ValueError(
         f"The predictions for task {name!r} have scores of {n_classes} classes, but "
-        f"{where} the {len(found)} classes {found.tolist()}: give the classes of each "
-        "task in the order of their columns as 'classes', or predictions that fit."
+        f"{where} the {len(task_classes)} classes {task_classes.tolist()}: give the "
+        "classes of each task in the order of their columns as 'classes', or "
+        "predictions that fit."
     )
 
 
-def _widen(scores: Array, known: Array, every: Array) -> Array:
+def _widen(scores: Array, column_classes: Array, all_classes: Array) -> Array:
     """Return scores of all classes in order; of one that is not known the lowest."""
-    if len(known) == len(every) and (known == every).all():
+    if np.array_equal(column_classes, all_classes):
         return scores
-    wide = np.full((len(scores), len(every)), min(scores.min(), 0), scores.dtype)
-    wide[:, np.searchsorted(every, known)] = scores
+    wide = np.full((len(scores), len(all_classes)), min(scores.min(), 0), scores.dtype)
+    wide[:, np.searchsorted(all_classes, column_classes)] = scores
     return wide
 
 
@@ -186,12 +187,12 @@ def _check_two(metric: Metric, classes: Array, name: Any) -> None:
     """Raise an error if a metric of two classes meets a task of more."""
     if len(classes) > 2 and metric.of_two_classes:
         ranks = metric.function is sk.roc_auc_score
-        more = "roc_auc_ovr" if ranks else f"{metric.name}_macro"
-        more = more if more in metric_names() else "balanced_accuracy"
+        suggestion = "roc_auc_ovr" if ranks else f"{metric.name}_macro"
+        suggestion = suggestion if suggestion in metric_names() else "balanced_accuracy"
         raise ValueError(
             f"The metric {metric.name!r} is for two classes, but task {name!r} has the "
             f"{len(classes)} classes {classes.tolist()}: choose one for several "
-            f"classes, such as {more!r}."
+            f"classes, such as {suggestion!r}."
         )
 
 
@@ -202,14 +203,11 @@ def _differ(labels: Array) -> bool:
 
 def _union(name: Any, *labels: Array | None) -> Array:
     """Return all classes that occur, sorted."""
+    arrays = [array for array in labels if array is not None]
     try:
-        return np.unique(
-            np.concatenate([_distinct(given) for given in labels if given is not None])
-        )
+        return np.unique(np.concatenate([_distinct(array) for array in arrays]))
     except TypeError as error:
-        types = sorted(
-            {type(v).__name__ for given in labels if given is not None for v in given}
-        )
+        types = sorted({type(v).__name__ for array in arrays for v in array})
         raise ValueError(
             f"The labels of task {name!r} mix the types {types}: give y_true and "
             "y_pred labels of one type."
@@ -220,9 +218,9 @@ def _distinct(labels: Array) -> Array:
     """Return the distinct labels; strings as objects, which others can be told from."""
     if labels.dtype.kind in "US":
         labels = labels.astype(object)
-    few = np.unique(labels[:N_FIRST])  # often all that there are, and soon found
-    if len(few) <= N_FEW and np.isin(labels, few).all():
-        return few
+    first_labels = np.unique(labels[:N_FIRST])  # often all that there are
+    if len(first_labels) <= N_FEW and np.isin(labels, first_labels).all():
+        return first_labels
     return np.unique(labels)
 
 

@@ -22,8 +22,8 @@ def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
     if _is_per_task(y_pred, columns):
         _check_number(len(y_pred), names)
         return [
-            _entry(given, name, columns)
-            for given, name in zip(y_pred, names, strict=True)
+            _entry(entry, name, columns)
+            for entry, name in zip(y_pred, names, strict=True)
         ]
     table = read_labels(y_pred)
     if len(names) == 1 and len(table.columns) > 1:
@@ -33,7 +33,9 @@ def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
     return list(table.match_names(names, "y_pred").columns)
 
 
-def on_labelled(prediction: Prediction, column: LabelColumn, name: Any) -> NDArray[Any]:
+def select_labelled(
+    prediction: Prediction, column: LabelColumn, name: Any
+) -> NDArray[Any]:
     """Return a task's predictions for the rows that have a label."""
     if prediction is None:
         raise ValueError(
@@ -43,13 +45,13 @@ def on_labelled(prediction: Prediction, column: LabelColumn, name: Any) -> NDArr
     rows = column.present
     if not isinstance(prediction, LabelColumn):
         return prediction if rows.all() else prediction[rows]
-    known = prediction.present
-    if known.all():
+    has_prediction = prediction.present
+    if has_prediction.all():
         return prediction.values if rows.all() else prediction.values[rows]
-    if not known[rows].all():
+    if not has_prediction[rows].all():
         raise ValueError(
-            f"y_pred lacks predictions for {np.sum(rows & ~known)} labelled rows of "
-            f"task {name!r}: give one for each label."
+            f"y_pred lacks predictions for {np.sum(rows & ~has_prediction)} labelled "
+            f"rows of task {name!r}: give one for each label."
         )
     return prediction.restrict(rows).values
 
@@ -77,15 +79,15 @@ def _shape(entry: Any) -> tuple[int, ...]:
     return (len(entry), *_shape(entry[0])) if nested else ()
 
 
-def _entry(given: Any, name: Any, columns: LabelTable) -> Prediction:
+def _entry(entry: Any, name: Any, columns: LabelTable) -> Prediction:
     """Return the predictions of one task."""
-    if given is None:
+    if entry is None:
         return None
-    if len(_shape(given)) < 2:
-        column = read_labels(given).columns[0]
+    if len(_shape(entry)) < 2:
+        column = read_labels(entry).columns[0]
         _check_length(len(column.present), columns)
         return column
-    scores = np.asarray(fill_masked(given))
+    scores = np.asarray(fill_masked(entry))
     if scores.ndim != 2 or scores.dtype.kind not in "biuf":
         raise ValueError(
             f"The predictions for task {name!r} must be numbers of shape (n_samples, "

@@ -28,7 +28,7 @@ class Responses:
         columns = read_task_labels(self.estimator, y, missing_label)
         n_tasks = len(columns.columns)
         kinds = _kinds(self.estimator, n_tasks)
-        classes = estimator_classes(self.estimator, n_tasks)
+        classes = get_estimator_classes(self.estimator, n_tasks)
         answer = self._answer(columns)
         return Evaluation.from_labels(columns, answer, kinds, classes, sample_weight)
 
@@ -78,17 +78,17 @@ def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
     return columns.match_names(names)
 
 
-def estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
+def get_estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
     """Return the classes of each task, None for regression or where unknown."""
     # Estimators of multilabel indicators number tasks in ``classes_``, not classes.
     classes = getattr(estimator, "classes_", None)
     if classes is None:
         return [None] * n_tasks
-    nested = isinstance(classes, list | tuple) and len(classes) == n_tasks
-    if nested and all(c is None or np.ndim(c) == 1 for c in classes):
+    is_per_task = isinstance(classes, list | tuple) and len(classes) == n_tasks
+    if is_per_task and all(c is None or np.ndim(c) == 1 for c in classes):
         return [None if c is None else np.asarray(c) for c in classes]
-    alone = n_tasks == 1 and np.ndim(classes) == 1
-    return [np.asarray(classes)] if alone else [None] * n_tasks
+    is_single = n_tasks == 1 and np.ndim(classes) == 1
+    return [np.asarray(classes)] if is_single else [None] * n_tasks
 
 
 def _kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:

@@ -21,9 +21,9 @@ def read_candidates(
 ) -> tuple[dict[str, Any], str]:
     """Return candidates by name, an added baseline first, and the baseline's name."""
     if isinstance(estimators, Mapping):
-        candidates = _from_dict(estimators, param_grid)
+        candidates = _read_dict(estimators, param_grid)
     else:
-        candidates = _from_grid(estimators, param_grid)
+        candidates = _make_grid(estimators, param_grid)
     if baseline in candidates:
         return candidates, baseline
     if baseline != ADDED:
@@ -31,10 +31,10 @@ def read_candidates(
             "The 'baseline' parameter of compare_sharing must be the name of a "
             f"candidate, one of {list(candidates)}, or {ADDED!r}. Got {baseline!r}."
         )
-    return {ADDED: _independent(candidates), **candidates}, ADDED
+    return {ADDED: _make_independent(candidates), **candidates}, ADDED
 
 
-def _from_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]:
+def _read_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]:
     """Return a checked copy of a dict of candidates."""
     if param_grid is not None:
         raise ValueError(
@@ -55,7 +55,7 @@ def _from_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]
     return dict(estimators)
 
 
-def _from_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
+def _make_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
     """Return a copy of the estimator for each setting, named after it."""
     if not hasattr(estimator, "fit"):
         raise ValueError(
@@ -65,11 +65,11 @@ def _from_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
     last, prefix = unwrap_pipeline(estimator)
     grid = list(ParameterGrid(param_grid or {}))
     names = [_name(settings, last, prefix) for settings in grid]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    repeats = [name for name, count in Counter(names).items() if count > 1]
+    if repeats:
         raise ValueError(
             "The 'param_grid' parameter of compare_sharing must hold each candidate "
-            f"once. Got {twice} more than once."
+            f"once. Got {repeats} more than once."
         )
     return {
         name: clone(estimator).set_params(**settings)
@@ -80,20 +80,22 @@ def _from_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
 def _name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
     """Return the value of a single setting, or all settings with their names."""
     if not settings:
-        return _word(getattr(last, "sharing", type(last).__name__))
+        return _format_value(getattr(last, "sharing", type(last).__name__))
     if len(settings) == 1:
-        return _word(*settings.values())
+        return _format_value(*settings.values())
     pairs = settings.items()
-    return ", ".join(f"{key.removeprefix(prefix)}={_word(v)}" for key, v in pairs)
+    return ", ".join(
+        f"{key.removeprefix(prefix)}={_format_value(v)}" for key, v in pairs
+    )
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Return a value of a parameter on one line."""
     words = value if isinstance(value, str) else repr(value)
     return " ".join(words.split())
 
 
-def _independent(candidates: Mapping[str, Any]) -> Any:
+def _make_independent(candidates: Mapping[str, Any]) -> Any:
     """Return the first estimator of skmtl such that its tasks share nothing."""
     for estimator in candidates.values():
         if isinstance(unwrap_pipeline(estimator)[0], MultiTaskBase):

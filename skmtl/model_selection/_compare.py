@@ -157,15 +157,16 @@ def compare_sharing(
     """
     candidates, baseline = read_candidates(estimators, param_grid, baseline)
     _check_parameters(candidates)
-    metric = _checked_metric(METRICS if scoring is None else scoring)
-    _check_kept(memory, random_state)
-    teller = _told_by(candidates)
-    missing = getattr(teller, "missing_label", np.nan)
+    metric = _check_metric(METRICS if scoring is None else scoring)
+    _check_cache_seed(memory, random_state)
+    reference = _choose_reference(candidates)
+    missing = getattr(reference, "missing_label", np.nan)
     rng = check_random_state(random_state)
     check_repeats(cv, n_repeats, "compare_sharing")
     grouped = groups is not None
     splitters = [
-        check_multitask_cv(cv, teller, rng, grouped=grouped) for _ in range(n_repeats)
+        check_multitask_cv(cv, reference, rng, grouped=grouped)
+        for _ in range(n_repeats)
     ]
     splits = [pair for s in splitters for pair in s.split(X, y, groups)]
     seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
@@ -217,7 +218,7 @@ class _ParallelWithBar(Parallel):  # type: ignore[misc]
         self._bar.update(self.n_completed_tasks - self._bar.n)
 
 
-def _checked_metric(metric: Any) -> Any:
+def _check_metric(metric: Any) -> Any:
     """Return the metric of single tasks, or say which names there are."""
     if isinstance(metric, MultiTaskScorer):
         if metric.task is not None or metric.average != "macro":
@@ -227,8 +228,8 @@ def _checked_metric(metric: Any) -> Any:
                 "metric alone."
             )
         metric = metric.metric
-    for given in metric.values() if isinstance(metric, dict) else [metric]:
-        as_metric(given)
+    for entry in metric.values() if isinstance(metric, dict) else [metric]:
+        as_metric(entry)
     return metric
 
 
@@ -244,7 +245,7 @@ def _check_parameters(candidates: dict[str, Any]) -> None:
             raise
 
 
-def _check_kept(memory: Any, random_state: Any) -> None:
+def _check_cache_seed(memory: Any, random_state: Any) -> None:
     """Raise an error if fits are cached that no seed lets find again."""
     if memory is not None and not isinstance(random_state, Integral):
         raise ValueError(
@@ -253,7 +254,7 @@ def _check_kept(memory: Any, random_state: Any) -> None:
         )
 
 
-def _told_by(candidates: dict[str, Any]) -> Any:
+def _choose_reference(candidates: dict[str, Any]) -> Any:
     """Return the first estimator of skmtl, or the first of all: it tells of labels."""
     last = [unwrap_pipeline(estimator)[0] for estimator in candidates.values()]
     return next((e for e in last if isinstance(e, MultiTaskBase)), last[0])

@@ -8,7 +8,7 @@ from skmtl._drawing import shorten_names
 from skmtl._drawing.html import join_markup, make_paragraph, make_table
 
 
-def as_text(comparison: Any) -> str:
+def format_text(comparison: Any) -> str:
     """Return a line of scores, gains and ranks per candidate."""
     header = ("", "score", "delta_m", "rank")
     names = shorten_names(comparison.names)
@@ -23,14 +23,14 @@ def as_text(comparison: Any) -> str:
     return "\n".join([_title(comparison), *lines, *_difference(comparison)])
 
 
-def as_html(comparison: Any) -> str:
+def format_html(comparison: Any) -> str:
     """Return a table of the candidates, and one of the scores of each task."""
-    c, ranked, known = comparison, order(comparison), comparison._columns()
+    c, ranked, columns = comparison, order(comparison), comparison._columns()
     header = ["", "score", "Δm", "mean rank", "fit s", "predict s", "parameters"]
     sizes = [None if np.isnan(n) else round(n) for n in c.n_parameters]
-    seconds = np.stack([known["fit_seconds"][:, 0], known["predict_seconds"][:, 0]])
+    seconds = np.stack([columns["fit_seconds"][:, 0], columns["predict_seconds"][:, 0]])
     rows = [[c.names[i], *_cells(c, i), *seconds[:, i], sizes[i]] for i in ranked]
-    scores = known["score"]
+    scores = columns["score"]
     tasks = [
         [name, *(scores[i, t] for i in ranked)] for t, name in enumerate(c.task_names)
     ]
@@ -71,9 +71,9 @@ def _cells(c: Any, i: int) -> tuple[str, str, str]:
     """Return score, gain and rank of a candidate in words."""
     score, (low, high) = c.mean_scores[i], c.mean_scores_interval[i]
     gain, (gain_low, gain_high) = c.delta_m[i], c.delta_m_interval[i]
-    told = f"{gain:+.1%} [{gain_low:+.1%}, {gain_high:+.1%}]"
+    gain_text = f"{gain:+.1%} [{gain_low:+.1%}, {gain_high:+.1%}]"
     return (
         f"{score:.4f} [{low:.4f}, {high:.4f}]",
-        "baseline" if c.names[i] == c.baseline else told,
+        "baseline" if c.names[i] == c.baseline else gain_text,
         f"{c.mean_ranks[i]:.2f}",
     )

@@ -70,9 +70,9 @@ def fit_and_score(
     with warnings.catch_warnings():
         # Results say which tasks have no score.
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        compared = responses.evaluate(y_test, None, missing_label)
-        scores = compared.scores(
-            resolve_metrics(metric, compared.columns, compared.kinds)
+        evaluation = responses.evaluate(y_test, None, missing_label)
+        scores = evaluation.scores(
+            resolve_metrics(metric, evaluation.columns, evaluation.kinds)
         )
     return FitResult(scores, fit_seconds, predict_seconds, _count_parameters(fitted))
 

@@ -80,37 +80,37 @@ class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold)
                 "The 'groups' parameter must not be None: give each row's group."
             )
         groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
-        found, group = np.unique(groups, return_inverse=True)
-        if len(found) < self.n_splits:
+        names, group = np.unique(groups, return_inverse=True)
+        if len(names) < self.n_splits:
             raise ValueError(
                 f"Cannot have number of splits n_splits={self.n_splits} greater than "
-                f"the number of groups: {len(found)}."
+                f"the number of groups: {len(names)}."
             )
         labels = self._labels(y, self.n_splits)
         table = sum_by_group(labels.table, group)
         warn_of_rare(labels, table, self.n_splits, "folds groups")
         rng = check_random_state(self.random_state) if self.shuffle else RandomState(0)
-        order = rng.permutation(len(found)) if self.shuffle else np.arange(len(found))
-        fold = np.empty(len(found), dtype=np.int64)
-        fold[order] = group_folds(table[order], self.n_splits, rng)
+        order = rng.permutation(len(names)) if self.shuffle else np.arange(len(names))
+        fold = np.empty(len(names), dtype=np.int64)
+        fold[order] = assign_groups(table[order], self.n_splits, rng)
         for number in range(self.n_splits):
             yield fold[group] == number
 
 
-def group_folds(
+def assign_groups(
     table: csr_array, n_folds: int, random_state: RandomState
 ) -> NDArray[np.int64]:
     """Return the fold of each group, by the counts of its labels."""
     n_groups = table.shape[0]
     R = scale_counts(table)
     fold = np.empty(n_groups, dtype=np.int64)
-    dealt = np.zeros((n_folds, R.shape[1]))
+    fold_weight = np.zeros((n_folds, R.shape[1]))
     size = R.multiply(R).sum(axis=1)
     for group in np.argsort(-size, kind="stable"):
-        own = slice(R.indptr[group], R.indptr[group + 1])
-        labels, weight = R.indices[own], R.data[own]
-        fold[group] = (dealt[:, labels] @ weight).argmin()
-        dealt[fold[group], labels] += weight
+        entries = slice(R.indptr[group], R.indptr[group + 1])
+        labels, weight = R.indices[entries], R.data[entries]
+        fold[group] = (fold_weight[:, labels] @ weight).argmin()
+        fold_weight[fold[group], labels] += weight
     # A group moves by trading places with one of no rows.
     table = vstack([table, csr_array(table.shape)], format="csr")
     part = np.append(fold, np.arange(n_groups) % n_folds)

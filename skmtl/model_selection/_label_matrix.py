@@ -36,10 +36,10 @@ def pair_table(table: csr_array, weight: float) -> csr_array:
         of_size = np.flatnonzero(sizes == size)
         labels = table.indices[table.indptr[of_size][:, None] + np.arange(size)]
         one, other = np.triu_indices(size, 1)
-        found = number[labels[:, one], labels[:, other]]  # (n_of_size, n_pairs)
-        row, pair = np.nonzero(found >= 0)
+        numbers = number[labels[:, one], labels[:, other]]  # (n_of_size, n_pairs)
+        row, pair = np.nonzero(numbers >= 0)
         rows.append(of_size[row].astype(np.int32))
-        columns.append(found[row, pair])
+        columns.append(numbers[row, pair])
     row, column = np.concatenate(rows), np.concatenate(columns)
     weights = np.full(len(row), weight)
     return csr_array((weights, (row, column)), shape=(n, len(first)))

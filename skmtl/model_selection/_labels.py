@@ -72,10 +72,10 @@ class Stratified:
         """Read labels of which each of some parts is to get its share."""
         columns = read_labels(y, self.missing_label)
         n_tasks = len(columns.columns)
-        one = isinstance(self.task_types, str)
-        given = [self.task_types] * n_tasks if one else self.task_types
-        kinds = infer_task_types(columns, given)
-        warn_unclear_task_types(columns, given)
+        is_single = isinstance(self.task_types, str)
+        task_types = [self.task_types] * n_tasks if is_single else self.task_types
+        kinds = infer_task_types(columns, task_types)
+        warn_unclear_task_types(columns, task_types)
         codes, classes = _encode(columns, kinds, self.n_bins, n_parts)
         table = make_label_matrix(codes)
         if self.order == 2:
@@ -94,17 +94,18 @@ def _encode(
     for column, kind, name in zip(
         columns.columns, kinds, columns.task_names, strict=True
     ):
-        own: list[tuple[Any, Any] | None] = []
+        task_classes: list[tuple[Any, Any] | None] = []
         if kind == "classification":
-            found, labels = _factorize(column.values)
-            own = [(name, label) for label in labels]
+            task_codes, labels = _factorize(column.values)
+            task_classes = [(name, label) for label in labels]
         else:
-            found = _bin_values(column, name, n_bins, n_parts)
-            own = [None] * (found.max(initial=-1) + 1)
-        task = np.full(columns.n_samples, len(own))  # what is missing is a label too
-        task[column.present] = found
+            task_codes = _bin_values(column, name, n_bins, n_parts)
+            task_classes = [None] * (task_codes.max(initial=-1) + 1)
+        # A missing label is a label too.
+        task = np.full(columns.n_samples, len(task_classes))
+        task[column.present] = task_codes
         codes.append(task)
-        classes += [*own, None][: task.max() + 1]
+        classes += [*task_classes, None][: task.max() + 1]
     return codes, classes
 
 

@@ -9,7 +9,7 @@ from skmtl._core.history import mean_of_known
 Array = NDArray[np.float64]
 
 
-def split_ranks(scores: Array) -> Array:
+def rank_candidates(scores: Array) -> Array:
     """Return the rank of each candidate on each split and task; 1 is the best."""
     # Scores and ranks have the shape (n_candidates, n_splits, n_tasks). Without a
     # score a candidate shares the last place; NaN where no candidate has one.
@@ -19,7 +19,7 @@ def split_ranks(scores: Array) -> Array:
 
 def mean_ranks(scores: Array) -> tuple[Array, Array]:
     """Return mean ranks by candidate and task, and by candidate."""
-    ranks = split_ranks(scores)
+    ranks = rank_candidates(scores)
     return mean_of_known(ranks, axis=1), mean_of_known(
         ranks.reshape(len(ranks), -1), axis=1
     )

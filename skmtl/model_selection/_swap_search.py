@@ -64,9 +64,11 @@ class _Parts:
             labels = labels.toarray()
         slope = self.pull[f] * self.surplus[f] - self.pull[g] * self.surplus[g]
         curvature = self.pull[f] + self.pull[g]
-        own, linear = curvature * self.square[units], 2 * (labels @ slope)
+        quadratic, linear = curvature * self.square[units], 2 * (labels @ slope)
         common = _dense(labels[:n_first] @ labels[n_first:].T)
-        rises = np.add.outer((own - linear)[:n_first], (own + linear)[n_first:])
+        rises = np.add.outer(
+            (quadratic - linear)[:n_first], (quadratic + linear)[n_first:]
+        )
         rises -= 2 * curvature * common  # (n_first, n_second)
         i, j = np.unravel_index(rises.argmin(), rises.shape)
         if rises[i, j] > -1e-10:

@@ -246,9 +246,9 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
     def _last(self) -> tuple[Any, str]:
         """Return the estimator whose tasks are weighed, and the prefix of its names."""
         last, prefix = unwrap_pipeline(self.estimator)
-        known = last.get_params(deep=False) if hasattr(last, "get_params") else {}
+        names = last.get_params(deep=False) if hasattr(last, "get_params") else {}
         needed = {"task_weight"} | ({"max_iter"} & {self.resource})
-        if not needed <= set(known):
+        if not needed <= set(names):
             raise ValueError(
                 "The 'estimator' parameter of TaskWeightSearchCV must have the "
                 f"parameters {sorted(needed)}, or be a pipeline that ends with such an "
@@ -264,8 +264,8 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _weights(self, n_tasks: int, random_state: RandomState) -> list[list[float]]:
         """Return equal weights, and others drawn evenly from the simplex."""
-        drawn = random_state.dirichlet(np.ones(n_tasks), self._n_candidates() - 1)
-        return [[1.0] * n_tasks, *(n_tasks * drawn).tolist()]
+        weights = random_state.dirichlet(np.ones(n_tasks), self._n_candidates() - 1)
+        return [[1.0] * n_tasks, *(n_tasks * weights).tolist()]
 
     def _rounds(self, last: Any, prefix: str, columns: LabelTable) -> dict[str, Any]:
         """Return what rounds spend, so that the last one spends all there is."""
