@@ -20,9 +20,8 @@ from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.scores import METRICS
 from skmtl.inspection._check_estimator import check_multitask
-from skmtl.metrics._core import resolve_metrics
+from skmtl.metrics._core import check_metrics, resolve_metrics
 from skmtl.metrics._delta_m import compute_relative_gains
-from skmtl.metrics._one_task import check_kind
 from skmtl.metrics._unwrap import unwrap_pipeline
 from skmtl.model_selection._candidates import INDEPENDENT
 from skmtl.model_selection._check_cv import (
@@ -258,11 +257,7 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
         )
     columns = read_labels(Y, last.missing_label)
     kinds = last._kinds(columns)
-    metrics = resolve_metrics(scoring, columns, kinds)
-    for metric, kind, column, name in zip(
-        metrics, kinds, columns.columns, columns.task_names, strict=True
-    ):
-        check_kind(metric, kind, column.values, name)
+    check_metrics(resolve_metrics(scoring, columns, kinds), kinds, columns)
 
 
 def _splits(

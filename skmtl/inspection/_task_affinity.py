@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from skmtl._core.history import mean_of_known
 from skmtl._core.validation import Interval, StrOptions, import_pandas, validate_params
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._check_estimator import check_multitask
@@ -179,8 +180,4 @@ def _mean_cosines(last: MultiTaskBase) -> Array:
             "record_gradients=True, and with a 'sharing' under which several tasks "
             "share parameters, such as 'hard'."
         )
-    cosines = np.array(records)  # (epochs, n_tasks, n_tasks)
-    known = ~np.isnan(cosines)
-    with np.errstate(invalid="ignore"):
-        mean: Array = np.where(known, cosines, 0).sum(axis=0) / known.sum(axis=0)
-    return mean
+    return mean_of_known(np.array(records), axis=0)  # (epochs, n_tasks, n_tasks)

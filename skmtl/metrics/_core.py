@@ -88,11 +88,7 @@ class Evaluation:
     def scores(self, metrics: Sequence[Metric]) -> Array:
         """Return each task's score over present labels, NaN where it is undefined."""
         columns, names, notes = self.columns.columns, self.names, _CollectedWarnings()
-        for metric, kind, column, name in zip(
-            metrics, self.kinds, columns, names, strict=True
-        ):
-            check_kind(metric, kind, column.values, name)
-            _check_weight(metric, self.weight)
+        check_metrics(metrics, self.kinds, self.columns, self.weight)
         answers = {
             responses: self.answer(m) for responses, m in _resolve_asked(metrics)
         }
@@ -126,18 +122,9 @@ def resolve_metrics(
     if not isinstance(metric, Mapping):
         return [as_metric(metric)] * len(names)
     metrics = {key: as_metric(value) for key, value in metric.items()}
-    known_kinds = {name: kind for name, kind in zip(names, kinds, strict=True) if kind}
-    keys = list(
-        zip(
-            names,
-            range(len(names)),
-            infer_task_types(columns, known_kinds),
-            strict=True,
-        )
-    )
-    unknown = (
-        set(metrics) - set(TASK_TYPES) - {key for of_task in keys for key in of_task}
-    )
+    every_kind = infer_unknown_kinds(columns, kinds)
+    keys = list(zip(names, range(len(names)), every_kind, strict=True))
+    unknown = set(metrics) - set(TASK_TYPES) - {k for task in keys for k in task}
     if unknown:
         raise ValueError(
             "The 'metric' parameter must give metrics for names or numbers of tasks, "
@@ -154,7 +141,16 @@ def resolve_metrics(
                 f"The 'metric' parameter gives no metric for task {name!r}, which is "
                 f"one of {kind}: add {name!r} or {kind!r} to its keys."
             )
-    return [next(metrics[k] for k in of_task if k in metrics) for of_task in keys]
+    return [next(metrics[k] for k in task if k in metrics) for task in keys]
+
+
+def infer_unknown_kinds(
+    columns: LabelTable, kinds: Sequence[TaskType | None]
+) -> list[TaskType]:
+    """Return the kinds of tasks, by their labels where a kind is None."""
+    names = columns.task_names
+    pairs = zip(names, kinds, strict=True)
+    return infer_task_types(columns, {name: kind for name, kind in pairs if kind})
 
 
 def warn_undefined(
@@ -172,12 +168,22 @@ def warn_undefined(
     )
 
 
-def _check_weight(metric: Metric, weight: Array | None) -> None:
-    """Raise an error if a metric takes no weights but there are some."""
-    if weight is not None and not metric.takes("sample_weight"):
-        raise ValueError(
-            f"The metric {metric.name!r} takes no weights: leave out 'sample_weight'."
-        )
+def check_metrics(
+    metrics: Sequence[Metric],
+    kinds: Sequence[TaskType | None],
+    columns: LabelTable,
+    weight: Array | None = None,
+) -> None:
+    """Raise an error if a metric is not for its task, or takes no weights."""
+    for metric, kind, column, name in zip(
+        metrics, kinds, columns.columns, columns.task_names, strict=True
+    ):
+        check_kind(metric, kind, column.values, name)
+        if weight is not None and not metric.takes("sample_weight"):
+            raise ValueError(
+                f"The metric {metric.name!r} takes no weights: leave out "
+                "'sample_weight'."
+            )
 
 
 class _CollectedWarnings:

@@ -10,8 +10,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from skmtl._core.printable import escape_text
 from skmtl._core.validation import divide_by_largest, import_pandas, validate_params
-from skmtl._data.labels import TaskType, infer_task_types
-from skmtl.metrics._core import Evaluation, resolve_metrics
+from skmtl._data.labels import TaskType
+from skmtl.metrics._core import Evaluation, infer_unknown_kinds, resolve_metrics
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._predictions import Prediction
 from skmtl.metrics._responses import Responses
@@ -144,14 +144,15 @@ def multitask_report(
     pd = import_pandas("multitask_report")
     evaluation = Responses(estimator, X).evaluate(y, sample_weight, missing_label)
     check_some_labels(evaluation.columns)
-    evaluation = _infer_kinds(evaluation)
+    kinds = infer_unknown_kinds(evaluation.columns, evaluation.kinds)
+    evaluation = replace(evaluation, kinds=kinds)
     if metrics is None:
-        metrics = _choose_metrics(estimator, evaluation.kinds)
+        metrics = _choose_metrics(estimator, kinds)
     if not isinstance(metrics, Mapping):
         metrics = {as_metric(metric).name: metric for metric in metrics}
     present = evaluation.columns.get_mask()
     columns: dict[str, Any] = {
-        "kind": evaluation.kinds,
+        "kind": kinds,
         "support": present.sum(axis=0),
         "missing": 1 - present.mean(axis=0),
     }
@@ -160,13 +161,6 @@ def multitask_report(
         columns[name] = _scores(evaluation, metric)
         columns[name + BASELINE] = _scores(constant, metric)
     return MultiTaskReport(pd.DataFrame(columns, index=evaluation.names))
-
-
-def _infer_kinds(evaluation: Evaluation) -> Evaluation:
-    """Tell the kinds by the labels where the estimator does not."""
-    pairs = zip(evaluation.names, evaluation.kinds, strict=True)
-    known_kinds = {name: kind for name, kind in pairs if kind is not None}
-    return replace(evaluation, kinds=infer_task_types(evaluation.columns, known_kinds))
 
 
 def _choose_metrics(estimator: Any, kinds: Sequence[TaskType | None]) -> list[str]:

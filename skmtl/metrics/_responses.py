@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_regressor
 
-from skmtl._data.labels import TASK_TYPES, LabelTable, TaskType, read_labels
+from skmtl._data.labels import LabelTable, TaskType, read_labels
 from skmtl.metrics._core import Answer, Evaluation
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._predictions import Prediction, read_predictions
@@ -96,12 +96,17 @@ def _kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
     kinds = getattr(unwrap_estimator(estimator), "task_types_", None)
     if kinds is not None and len(kinds) == n_tasks:
         return list(kinds)
+    return [read_kind(estimator)] * n_tasks
+
+
+def read_kind(estimator: Any) -> TaskType | None:
+    """Return the kind of all tasks of a classifier or regressor, None of others."""
     if hasattr(estimator, "__sklearn_tags__"):
         if is_classifier(estimator):
-            return [TASK_TYPES[0]] * n_tasks
+            return "classification"
         if is_regressor(estimator):
-            return [TASK_TYPES[1]] * n_tasks
-    return [None] * n_tasks
+            return "regression"
+    return None
 
 
 #: The name by which ``_estimators/fitting/distillation.py`` imports it.

@@ -4,9 +4,9 @@ from numbers import Integral
 from typing import Any
 
 from numpy.random import RandomState
-from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import check_cv
 
+from skmtl.metrics._responses import read_kind
 from skmtl.metrics._unwrap import unwrap_estimator
 from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
 from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
@@ -30,7 +30,7 @@ def check_multitask_cv(
         shuffle=seed is not None,
         random_state=seed,
         missing_label=getattr(last, "missing_label", float("nan")),
-        task_types=_read_task_types(last),
+        task_types=read_kind(last) or getattr(last, "task_types", None),
     )
 
 
@@ -47,13 +47,3 @@ def check_repeats(cv: Any, n_repeats: int, caller: str) -> None:
             f"number of folds. Got {n_repeats}: use a splitter that repeats, such as "
             "RepeatedKFold."
         )
-
-
-def _read_task_types(last: Any) -> Any:
-    """Return the kinds of an estimator's tasks, None where labels decide them."""
-    if hasattr(last, "__sklearn_tags__"):
-        if is_regressor(last):
-            return "regression"
-        if is_classifier(last):
-            return "classification"
-    return getattr(last, "task_types", None)

@@ -6,13 +6,17 @@ import numpy as np
 
 from skmtl._drawing import shorten_names
 from skmtl._drawing.html import join_markup, make_paragraph, make_table
+from skmtl.model_selection._ranks import order_by_rank
 
 
 def format_text(comparison: Any) -> str:
     """Return a line of scores, gains and ranks per candidate."""
     header = ("", "score", "delta_m", "rank")
-    names = shorten_names(comparison.names)
-    rows = [header, *((names[i], *_cells(comparison, i)) for i in order(comparison))]
+    names, order = shorten_names(comparison.names), order_by_rank(comparison.mean_ranks)
+    rows = [
+        header,
+        *((names[i], *_cells(comparison, i)) for i in order),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -25,29 +29,23 @@ def format_text(comparison: Any) -> str:
 
 def format_html(comparison: Any) -> str:
     """Return a table of the candidates, and one of the scores of each task."""
-    c, ranked, columns = comparison, order(comparison), comparison._columns()
+    c, columns = comparison, comparison._columns()
+    order = order_by_rank(c.mean_ranks)
     header = ["", "score", "Δm", "mean rank", "fit s", "predict s", "parameters"]
     sizes = [None if np.isnan(n) else round(n) for n in c.n_parameters]
     seconds = np.stack([columns["fit_seconds"][:, 0], columns["predict_seconds"][:, 0]])
-    rows = [[c.names[i], *_cells(c, i), *seconds[:, i], sizes[i]] for i in ranked]
+    rows = [[c.names[i], *_cells(c, i), *seconds[:, i], sizes[i]] for i in order]
     scores = columns["score"]
     tasks = [
-        [name, *(scores[i, t] for i in ranked)] for t, name in enumerate(c.task_names)
+        [name, *(scores[i, t] for i in order)] for t, name in enumerate(c.task_names)
     ]
     return str(
         join_markup(
             make_table(_title(c), header, rows),
             *map(make_paragraph, _difference(c)),
-            make_table(
-                "Score of each task", ["", *(c.names[i] for i in ranked)], tasks
-            ),
+            make_table("Score of each task", ["", *(c.names[i] for i in order)], tasks),
         )
     )
-
-
-def order(comparison: Any) -> list[int]:
-    """Return the numbers of the candidates by mean rank, those without one last."""
-    return np.argsort(comparison.mean_ranks, kind="stable").tolist()
 
 
 def _title(c: Any) -> str:

@@ -28,9 +28,7 @@ from skmtl._core.validation import (
 )
 from skmtl._data.labels import read_labels
 from skmtl.model_selection._check_cv import check_multitask_cv
-
-#: Tasks that a warning names, at most.
-N_NAMED = 3
+from skmtl.model_selection._labels import list_first
 
 
 @validate_params(
@@ -243,10 +241,9 @@ def _align_classes(parts: Sequence[Any], classes: Sequence[Any]) -> tuple[Any, b
 def _warn_of_lacking(names: list[Any]) -> None:
     """Warn of tasks of which some training folds lack classes."""
     if names:
-        more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-        tasks = ", ".join(map(repr, names[:N_NAMED]))
         warn_user(
-            f"Some training folds lack classes of the tasks {tasks}{more}, which then "
-            "have probability 0: use fewer folds, or merge rare classes.",
+            "Some training folds lack classes of the tasks "
+            f"{list_first([repr(name) for name in names])}, which then have "
+            "probability 0: use fewer folds, or merge rare classes.",
             RuntimeWarning,
         )

@@ -7,15 +7,16 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
-from sklearn.model_selection._split import GroupsConsumerMixin, _BaseKFold
-from sklearn.utils import check_array, check_random_state
+from sklearn.model_selection._split import GroupsConsumerMixin
+from sklearn.utils import check_array
 
+from skmtl.model_selection._k_fold import StratifiedFolds
 from skmtl.model_selection._label_matrix import sum_by_group
-from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
+from skmtl.model_selection._labels import warn_of_rare
 from skmtl.model_selection._swap_search import improve_by_swaps, scale_counts
 
 
-class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold):
+class MultiTaskStratifiedGroupKFold(GroupsConsumerMixin, StratifiedFolds):
     """K folds that keep groups whole and the labels of all tasks in proportion.
 
     What `sklearn.model_selection.StratifiedGroupKFold` is to one target: rows of a
@@ -57,20 +58,6 @@ class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold)
     ['a' 'd'] [1 2]
     """
 
-    def __init__(
-        self,
-        n_splits: int = 5,
-        *,
-        shuffle: bool = False,
-        random_state: Any = None,
-        order: int = 1,
-        n_bins: int = N_BINS,
-        missing_label: Any = np.nan,
-        task_types: Any = None,
-    ) -> None:
-        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
-        self._set_labels(order, n_bins, missing_label, task_types)
-
     def _iter_test_masks(
         self, X: Any = None, y: Any = None, groups: Any = None
     ) -> Iterator[NDArray[np.bool_]]:
@@ -89,8 +76,7 @@ class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold)
         labels = self._labels(y, self.n_splits)
         table = sum_by_group(labels.table, group)
         warn_of_rare(labels, table, self.n_splits, "folds groups")
-        rng = check_random_state(self.random_state) if self.shuffle else RandomState(0)
-        order = rng.permutation(len(names)) if self.shuffle else np.arange(len(names))
+        rng, order = self._draw_order(len(names))
         fold = np.empty(len(names), dtype=np.int64)
         fold[order] = assign_groups(table[order], self.n_splits, rng)
         for number in range(self.n_splits):

@@ -24,7 +24,7 @@ from skmtl.model_selection._label_matrix import make_label_matrix, pair_table
 
 #: Parts of equal size into which splitters cut numeric labels by default.
 N_BINS = 10
-#: Classes that a warning names, at most.
+#: Classes or tasks that a warning names, at most.
 N_NAMED = 3
 
 
@@ -127,6 +127,12 @@ def _bin_values(
     return bin_by_quantiles(values, max(1, min(n_bins, len(values) // n_parts)))
 
 
+def list_first(words: list[str]) -> str:
+    """Return the first words of a list, and the number of the others."""
+    more = f" and {len(words) - N_NAMED} more" if len(words) > N_NAMED else ""
+    return f"{', '.join(words[:N_NAMED])}{more}"
+
+
 def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> None:
     """Warn of classes that some parts must lack."""
     # `table` holds the labels of rows or groups; `what` names parts and units.
@@ -137,10 +143,9 @@ def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> N
         if named is not None and count < n_parts
     ]
     if rare:
-        more = f" and {len(rare) - N_NAMED} more" if len(rare) > N_NAMED else ""
         parts, units = what.split()
         warn_user(
             f"Some classes have fewer {units} than there are {parts}, {n_parts}, so "
-            f"that some {parts} lack them: {', '.join(rare[:N_NAMED])}{more}. Use "
+            f"that some {parts} lack them: {list_first(rare)}. Use "
             "fewer, merge classes, or set task_types where labels are numbers.",
         )

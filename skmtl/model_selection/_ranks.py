@@ -25,6 +25,11 @@ def mean_ranks(scores: Array) -> tuple[Array, Array]:
     )
 
 
+def order_by_rank(ranks: Array) -> list[int]:
+    """Return the numbers of the candidates, the best first, those without one last."""
+    return np.argsort(ranks, kind="stable").tolist()
+
+
 def critical_difference(scores: Array, ratio: float, confidence: float) -> float:
     """Return the difference of mean ranks from which on two candidates differ."""
     # Nemenyi's test for k candidates in N blocks, each a split and a task (Demšar,
