@@ -41,11 +41,11 @@ def compute_p_values(
         )
     else:
         joint = ContingencyTables.from_labels(labels, n_classes, n_bins)
-        observed_strength = _strength(joint, method)[None]
+        observed_strength = _measure_strength(joint, method)[None]
         draw = swap_columns if method == "kl" else redraw_tables
         random_strengths = (
-            _strength(draw(joint, n, rng), method)
-            for n in _portions(n_permutations, joint.counts.size)
+            _measure_strength(draw(joint, n, rng), method)
+            for n in _split_draws(n_permutations, joint.counts.size)
         )
     # Equal strengths may differ by rounding.
     threshold = observed_strength - 1e-9 * (1 + observed_strength)
@@ -57,7 +57,7 @@ def compute_p_values(
     return p
 
 
-def _strength(joint: ContingencyTables, method: str) -> Array:
+def _measure_strength(joint: ContingencyTables, method: str) -> Array:
     """Return what is the larger the stronger the dependence is."""
     if method == "mutual_information":
         return compute_mutual_information(joint)
@@ -68,7 +68,7 @@ def _strength(joint: ContingencyTables, method: str) -> Array:
     return np.abs(n_both - joint.expected[..., second[:, None], second])
 
 
-def _portions(n: int, size: int) -> Iterator[int]:
+def _split_draws(n: int, size: int) -> Iterator[int]:
     """Yield how many tables of some size to draw at a time."""
     at_once = max(N_CELLS // size, 1)
     for start in range(0, n, at_once):

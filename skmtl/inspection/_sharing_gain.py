@@ -226,7 +226,7 @@ def sharing_gain(
     if scoring is not None:
         _check_scoring(last, Y, scoring, greater_is_better)
     rng = check_random_state(last.random_state)
-    splits = list(_splits(last, X, Y, cv, n_repeats, rng))
+    splits = list(_make_splits(last, X, Y, cv, n_repeats, rng))
     metric = METRICS if scoring is None else scoring
     shared: list[FitResult] = []
     independent: list[FitResult] = []
@@ -238,7 +238,7 @@ def sharing_gain(
             results.append(
                 fit_and_score(candidate, X, Y, train, test, None, metric, None)
             )
-    return _compare(
+    return _compute_gain(
         shared,
         independent,
         read_labels(Y, last.missing_label).task_names,
@@ -249,7 +249,7 @@ def sharing_gain(
 
 
 def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> None:
-    """Refuse a metric that is not for the tasks."""
+    """Raise an error for a metric that is not for the tasks."""
     if isinstance(scoring, str) and not greater:
         raise ValueError(
             "The 'greater_is_better' parameter of sharing_gain must be True where "
@@ -260,7 +260,7 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
     check_metrics(resolve_metrics(scoring, columns, kinds), kinds, columns)
 
 
-def _splits(
+def _make_splits(
     last: MultiTaskBase,
     X: Any,
     Y: Any,
@@ -268,7 +268,7 @@ def _splits(
     n_repeats: int,
     random_state: RandomState,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield row numbers for training and for tests."""
+    """Yield training and test rows of each split."""
     check_repeats(cv, n_repeats, "sharing_gain")
     if not is_number_of_folds(cv):
         yield from check_multitask_cv(cv, last, grouped=False).split(X, Y)
@@ -280,6 +280,7 @@ def _splits(
             "The 'cv' parameter of sharing_gain must be at most the number of rows, "
             f"{columns.n_samples}. Got {n_folds}."
         )
+    # Not the folds of check_multitask_cv: results of a seed stay what they are.
     labels = Targets(columns, last._kinds(columns)).encode(columns)
     for _ in range(n_repeats):
         fold = make_stratified_folds(labels, n_folds, random_state)
@@ -287,7 +288,7 @@ def _splits(
             yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
 
-def _compare(
+def _compute_gain(
     shared: list[FitResult],
     independent: list[FitResult],
     task_names: list[Any],

@@ -142,7 +142,9 @@ def task_affinity(
     else:
         last.set_params(record_gradients=True)
     copied.fit(X, Y)
-    affinity = _seen(look, last) if method == "lookahead" else _mean_cosines(last)
+    affinity = (
+        _read_affinity(look, last) if method == "lookahead" else _average_cosines(last)
+    )
     return make_framer(Y, last.task_names_)(affinity)
 
 
@@ -153,13 +155,13 @@ def _record_affinity(last: MultiTaskBase, method: str) -> Any:
             "The method 'lookahead' of task_affinity looks at a training: give X and Y."
         )
     check_is_fitted(last)
-    cosines, names = _mean_cosines(last), last.task_names_
+    cosines, names = _average_cosines(last), last.task_names_
     if not last._targets.named:
         return cosines
     return import_pandas("task_affinity").DataFrame(cosines, names, names)
 
 
-def _seen(look: Lookahead, last: MultiTaskBase) -> Array:
+def _read_affinity(look: Lookahead, last: MultiTaskBase) -> Array:
     """Return what looks have seen, if they have been at every task."""
     if look.n_looks_ * AT_ONCE < last.n_tasks_:
         raise ValueError(
@@ -171,7 +173,7 @@ def _seen(look: Lookahead, last: MultiTaskBase) -> Array:
     return look.affinity()
 
 
-def _mean_cosines(last: MultiTaskBase) -> Array:
+def _average_cosines(last: MultiTaskBase) -> Array:
     """Return the mean over epochs of recorded cosines, NaN where there are none."""
     records = [epoch[COSINES] for epoch in last.history_ if COSINES in epoch]
     if not records:

@@ -62,7 +62,10 @@ def delta_m(
         for s in (scores, baseline_scores)
     )
     if new.shape == old.shape:
-        names, baseline_names = _task_names(scores), _task_names(baseline_scores)
+        names, baseline_names = (
+            _read_task_names(scores),
+            _read_task_names(baseline_scores),
+        )
         order = match_tasks(baseline_names, names, "baseline_scores", "entry")
         old = old if order is None else old[:, order]
     better = np.asarray(greater_is_better)
@@ -86,7 +89,7 @@ def delta_m(
     return float(mean_of_known(mean_of_known(gains, 0), 0))
 
 
-def _task_names(scores: Any) -> list[Any] | None:
+def _read_task_names(scores: Any) -> list[Any] | None:
     """Return the names that a DataFrame or a pandas Series has for tasks."""
     names = get_column_names(scores)
     series = names is None and hasattr(scores, "iloc")

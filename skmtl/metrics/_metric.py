@@ -63,14 +63,14 @@ class Metric:
 
     def takes(self, parameter: str) -> bool:
         """Tell whether the function has a parameter."""
-        return parameter in _defaults(self.function)
+        return parameter in _read_defaults(self.function)
 
     def default(self, parameter: str) -> Any:
         """Return the default of a parameter, None where the function has none."""
-        return _defaults(self.function).get(parameter)
+        return _read_defaults(self.function).get(parameter)
 
 
-def _defaults(function: Callable[..., float]) -> dict[str, Any]:
+def _read_defaults(function: Callable[..., float]) -> dict[str, Any]:
     """Return the parameters of a function with their defaults."""
     try:
         parameters = signature(function).parameters
@@ -86,14 +86,14 @@ def metric_names() -> tuple[str, ...]:
 
 
 def _is_per_task(name: str) -> bool:
-    """Refuse what compares clusters, or the labels of a row with each other."""
+    """Tell whether a scorer compares no clusters, nor labels of a row."""
     scorer = get_scorer(name)
     clusters = scorer._score_func.__module__.startswith("sklearn.metrics.cluster")
     return not clusters and scorer._kwargs.get("average") != "samples"
 
 
 @cache
-def _functions() -> dict[Callable[..., float], Metric]:
+def _map_functions() -> dict[Callable[..., float], Metric]:
     """Return what is known of scikit-learn's own functions."""
     return {m.function: m for m in map(named_metric, reversed(metric_names()))}
 
@@ -119,13 +119,13 @@ def as_metric(metric: Any) -> Metric:
         )
     name = getattr(metric, "__name__", repr(metric))
     _check_arguments(metric, name)
-    entry = _functions().get(metric) if _is_hashable(metric) else None
+    entry = _map_functions().get(metric) if _is_hashable(metric) else None
     responses = entry.responses if entry else ("predict",)
     return Metric(name, metric, 1, responses, {}, get_kind(metric))
 
 
 def _check_arguments(function: Callable[..., Any], name: str) -> None:
-    """Refuse a function that does not take true and predicted labels."""
+    """Raise an error for a function that takes no true and predicted labels."""
     try:
         signature(function).bind(None, None)
     except TypeError as error:
@@ -139,7 +139,7 @@ def _check_arguments(function: Callable[..., Any], name: str) -> None:
 
 def get_loss_name(metric: Any) -> str | None:
     """Return the scorer's name of a loss of scikit-learn, None of anything else."""
-    entry = _functions().get(metric) if _is_hashable(metric) else None
+    entry = _map_functions().get(metric) if _is_hashable(metric) else None
     return entry.name if entry and entry.sign < 0 else None
 
 

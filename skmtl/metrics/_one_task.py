@@ -38,19 +38,19 @@ def score_task(
             weight = divide_by_largest(weight)
         kwargs["sample_weight"] = weight
     if metric.kind == "regression" and predicted.ndim == 2:
-        predicted = _one_column(predicted, name)
+        predicted = _select_column(predicted, name)
     elif metric.of_labels and predicted.ndim == 2:
         column_classes = resolve_classes(true, predicted, classes, name)
         predicted = column_classes[predicted.argmax(axis=1)]
     if metric.kind == "regression" or (metric.of_labels and metric.native):
-        return _value(metric, true, predicted, kwargs)
+        return _compute_value(metric, true, predicted, kwargs)
     if metric.function is sk.accuracy_score and not metric.kwargs:
         return float(np.average(true == predicted, weights=weight))
     if metric.of_labels:
-        all_classes = _union(name, true, predicted, classes)
+        all_classes = _find_classes(name, true, predicted, classes)
         _check_two(metric, all_classes, name)
-        codes = _codes(predicted, all_classes)
-        return _value(metric, _codes(true, all_classes), codes, kwargs)
+        codes = _encode_labels(predicted, all_classes)
+        return _compute_value(metric, _encode_labels(true, all_classes), codes, kwargs)
     return _score_scores(metric, true, predicted, classes, kwargs, name)
 
 
@@ -66,7 +66,7 @@ def _score_scores(
     if scores.ndim == 1 and classes is not None and len(classes) == 1:
         scores = scores[:, None]
     column_classes = resolve_classes(true, scores, classes, name)
-    all_classes = _union(name, column_classes, true)
+    all_classes = _find_classes(name, column_classes, true)
     _check_two(metric, all_classes, name)
     if scores.ndim == 1 and len(all_classes) > 2:
         raise ValueError(
@@ -80,20 +80,20 @@ def _score_scores(
             positive = kwargs.get("pos_label")
             positive = all_classes[1] if positive is None else positive
             scores = scores[:, np.flatnonzero(all_classes == positive)[0]]
-        return _value(metric, true, scores, kwargs)
-    codes = _codes(true, all_classes)
+        return _compute_value(metric, true, scores, kwargs)
+    codes = _encode_labels(true, all_classes)
     if len(all_classes) == 1:  # and nothing of another, which metrics ask for
         all_classes, scores = np.append(all_classes, all_classes), 1 - scores[:, 0]
     elif len(all_classes) == 2:
         scores = scores if scores.ndim == 1 else scores[:, 1]
     elif _lacks_classes(metric, codes, len(all_classes)):
-        return metric.sign * _one_vs_rest(metric, codes, scores, kwargs)
+        return metric.sign * _score_one_vs_rest(metric, codes, scores, kwargs)
     if metric.takes("labels"):
         kwargs["labels"] = np.arange(len(all_classes))
-    return _value(metric, codes, scores, kwargs)
+    return _compute_value(metric, codes, scores, kwargs)
 
 
-def _one_column(values: Array, name: Any) -> Array:
+def _select_column(values: Array, name: Any) -> Array:
     """Return the only column of predictions for regression."""
     if values.shape[1] != 1:
         raise ValueError(
@@ -110,7 +110,7 @@ def _lacks_classes(metric: Metric, codes: Array, n_classes: int) -> bool:
     return bool((np.bincount(codes, minlength=n_classes) == 0).any())
 
 
-def _one_vs_rest(
+def _score_one_vs_rest(
     metric: Metric, codes: Array, scores: Array, kwargs: dict[str, Any]
 ) -> float:
     """Return the mean over the classes that have labels, each against all others."""
@@ -125,14 +125,14 @@ def _one_vs_rest(
     return float(np.average(values, weights=shares))
 
 
-def _value(
+def _compute_value(
     metric: Metric, true: Array, predicted: Array, kwargs: dict[str, Any]
 ) -> float:
     """Return the signed value of a metric."""
     if metric.takes("zero_division"):
         kwargs.setdefault("zero_division", 0.0)  # the same value, without a warning
     if metric.function is sk.r2_score and _are_numbers(true, predicted):
-        return _r2(true, predicted, kwargs)
+        return _compute_r2(true, predicted, kwargs)
     return metric.sign * float(metric.function(true, predicted, **kwargs))
 
 
@@ -141,7 +141,7 @@ def _are_numbers(*arrays: Array) -> bool:
     return all(a.dtype.kind in "iuf" and np.isfinite(a).all() for a in arrays)
 
 
-def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
+def _compute_r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
     """Return R² in units in which squares are neither infinite nor zero."""
     # The unit of labels is a power of two, which rounds none; predictions and scores
     # beyond the range of numbers are clipped.
@@ -201,11 +201,11 @@ def _differ(labels: Array) -> bool:
     return bool((labels != labels[0]).any())
 
 
-def _union(name: Any, *labels: Array | None) -> Array:
+def _find_classes(name: Any, *labels: Array | None) -> Array:
     """Return all classes that occur, sorted."""
     arrays = [array for array in labels if array is not None]
     try:
-        return np.unique(np.concatenate([_distinct(array) for array in arrays]))
+        return np.unique(np.concatenate([_find_distinct(array) for array in arrays]))
     except TypeError as error:
         types = sorted({type(v).__name__ for array in arrays for v in array})
         raise ValueError(
@@ -214,7 +214,7 @@ def _union(name: Any, *labels: Array | None) -> Array:
         ) from error
 
 
-def _distinct(labels: Array) -> Array:
+def _find_distinct(labels: Array) -> Array:
     """Return the distinct labels; strings as objects, which others can be told from."""
     if labels.dtype.kind in "US":
         labels = labels.astype(object)
@@ -224,7 +224,7 @@ def _distinct(labels: Array) -> Array:
     return np.unique(labels)
 
 
-def _codes(labels: Array, classes: Array) -> Array:
+def _encode_labels(labels: Array, classes: Array) -> Array:
     """Return the number of each label among sorted classes that hold it."""
     # Metrics are fastest with codes of one byte.
     dtype = np.int8 if len(classes) < 128 else np.int64

@@ -22,12 +22,12 @@ def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
     if _is_per_task(y_pred, columns):
         _check_number(len(y_pred), names)
         return [
-            _entry(entry, name, columns)
+            _read_entry(entry, name, columns)
             for entry, name in zip(y_pred, names, strict=True)
         ]
     table = read_labels(y_pred)
     if len(names) == 1 and len(table.columns) > 1:
-        return [_entry(y_pred, names[0], columns)]
+        return [_read_entry(y_pred, names[0], columns)]
     _check_number(len(table.columns), names)
     _check_length(table.n_samples, columns)
     return list(table.match_names(names, "y_pred").columns)
@@ -62,7 +62,7 @@ def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:
         return True
     if not isinstance(y_pred, list | tuple) or not y_pred:
         return False
-    shapes = [_shape(entry) for entry in y_pred if entry is not None]
+    shapes = [_measure_shape(entry) for entry in y_pred if entry is not None]
     if not shapes or any(len(shape) > 1 for shape in shapes):
         return True
     n, n_tasks = columns.n_samples, len(columns.columns)
@@ -71,19 +71,19 @@ def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:
     return arrays and not (per_row and n != n_tasks)
 
 
-def _shape(entry: Any) -> tuple[int, ...]:
+def _measure_shape(entry: Any) -> tuple[int, ...]:
     """Return the shape of an array or of nested lists."""
     if hasattr(entry, "shape"):
         return tuple(entry.shape)
     nested = isinstance(entry, list | tuple) and len(entry) > 0
-    return (len(entry), *_shape(entry[0])) if nested else ()
+    return (len(entry), *_measure_shape(entry[0])) if nested else ()
 
 
-def _entry(entry: Any, name: Any, columns: LabelTable) -> Prediction:
+def _read_entry(entry: Any, name: Any, columns: LabelTable) -> Prediction:
     """Return the predictions of one task."""
     if entry is None:
         return None
-    if len(_shape(entry)) < 2:
+    if len(_measure_shape(entry)) < 2:
         column = read_labels(entry).columns[0]
         _check_length(len(column.present), columns)
         return column

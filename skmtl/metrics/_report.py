@@ -158,8 +158,8 @@ def multitask_report(
     }
     constant = _predict_constant(evaluation)
     for name, metric in metrics.items():
-        columns[name] = _scores(evaluation, metric)
-        columns[name + BASELINE] = _scores(constant, metric)
+        columns[name] = _compute_scores(evaluation, metric)
+        columns[name + BASELINE] = _compute_scores(constant, metric)
     return MultiTaskReport(pd.DataFrame(columns, index=evaluation.names))
 
 
@@ -171,7 +171,7 @@ def _choose_metrics(estimator: Any, kinds: Sequence[TaskType | None]) -> list[st
     return [name for name in names if as_metric(name).kind in kinds]
 
 
-def _scores(evaluation: Evaluation, metric: Any) -> Array:
+def _compute_scores(evaluation: Evaluation, metric: Any) -> Array:
     """Return the score of each task, NaN for those that the metric is not for."""
     task_metrics = resolve_metrics(metric, evaluation.columns, evaluation.kinds)
     tasks = [

@@ -1,4 +1,4 @@
-"""What an estimator answers about several tasks, and what it tells of them."""
+"""Predictions, kinds and classes of tasks, read from any estimator of several."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,14 +20,14 @@ class Responses:
     def __init__(self, estimator: Any, X: Any) -> None:
         self.estimator = estimator
         self._X = X
-        self._given: dict[str, Any] = {}
+        self._predictions: dict[str, Any] = {}
 
     def evaluate(self, y: Any, sample_weight: Any, missing_label: Any) -> Evaluation:
         """Return the labels of the inputs with what the estimator predicts."""
         # A `missing_label` of None is that of the estimator.
         columns = read_task_labels(self.estimator, y, missing_label)
         n_tasks = len(columns.columns)
-        kinds = _kinds(self.estimator, n_tasks)
+        kinds = _read_kinds(self.estimator, n_tasks)
         classes = get_estimator_classes(self.estimator, n_tasks)
         answer = self._answer(columns)
         return Evaluation.from_labels(columns, answer, kinds, classes, sample_weight)
@@ -60,9 +60,9 @@ class Responses:
 
     def call(self, method: str) -> Any:
         """Return the predictions of a method, computed at its first call."""
-        if method not in self._given:
-            self._given[method] = getattr(self.estimator, method)(self._X)
-        return self._given[method]
+        if method not in self._predictions:
+            self._predictions[method] = getattr(self.estimator, method)(self._X)
+        return self._predictions[method]
 
 
 def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
@@ -91,7 +91,7 @@ def get_estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | N
     return [np.asarray(classes)] if is_single else [None] * n_tasks
 
 
-def _kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
+def _read_kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
     """Return the kind of each task, None where the estimator does not tell."""
     kinds = getattr(unwrap_estimator(estimator), "task_types_", None)
     if kinds is not None and len(kinds) == n_tasks:

@@ -125,7 +125,7 @@ def task_scores(
     columns = read_labels(y_true, missing_label)
     predictions = read_predictions(y_pred, columns)
     of_tasks = read_classes(classes, len(columns.columns))
-    kinds = _kinds(columns, classes, of_tasks, task_types)
+    kinds = _read_kinds(columns, classes, of_tasks, task_types)
     metrics = resolve_metrics(metric, columns, kinds)
     evaluation = Evaluation.from_labels(
         columns, lambda _: predictions, kinds, of_tasks, sample_weight
@@ -156,7 +156,7 @@ def read_classes(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
     return [None if entry is None else np.asarray(entry) for entry in entries]
 
 
-def _kinds(
+def _read_kinds(
     columns: LabelTable, classes: Any, of_tasks: Sequence[Any], task_types: Any
 ) -> Sequence[TaskType | None]:
     """Return the kinds of the tasks that the user has told."""

@@ -64,7 +64,7 @@ def _make_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
         )
     last, prefix = unwrap_pipeline(estimator)
     grid = list(ParameterGrid(param_grid or {}))
-    names = [_name(settings, last, prefix) for settings in grid]
+    names = [_make_name(settings, last, prefix) for settings in grid]
     repeats = [name for name, count in Counter(names).items() if count > 1]
     if repeats:
         raise ValueError(
@@ -77,7 +77,7 @@ def _make_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
     }
 
 
-def _name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
+def _make_name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
     """Return the value of a single setting, or all settings with their names."""
     if not settings:
         return _format_value(getattr(last, "sharing", type(last).__name__))

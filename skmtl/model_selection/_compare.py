@@ -255,6 +255,6 @@ def _check_cache_seed(memory: Any, random_state: Any) -> None:
 
 
 def _choose_reference(candidates: dict[str, Any]) -> Any:
-    """Return the first estimator of skmtl, or the first of all: it tells of labels."""
+    """Return the first estimator of skmtl, or the first of all, to read labels by."""
     last = [unwrap_pipeline(estimator)[0] for estimator in candidates.values()]
     return next((e for e in last if isinstance(e, MultiTaskBase)), last[0])

@@ -15,7 +15,7 @@ def format_text(comparison: Any) -> str:
     names, order = shorten_names(comparison.names), order_by_rank(comparison.mean_ranks)
     rows = [
         header,
-        *((names[i], *_cells(comparison, i)) for i in order),
+        *((names[i], *_format_cells(comparison, i)) for i in order),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -24,7 +24,9 @@ def format_text(comparison: Any) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([_title(comparison), *lines, *_difference(comparison)])
+    return "\n".join(
+        [_format_title(comparison), *lines, *_format_difference(comparison)]
+    )
 
 
 def format_html(comparison: Any) -> str:
@@ -34,21 +36,21 @@ def format_html(comparison: Any) -> str:
     header = ["", "score", "Δm", "mean rank", "fit s", "predict s", "parameters"]
     sizes = [None if np.isnan(n) else round(n) for n in c.n_parameters]
     seconds = np.stack([columns["fit_seconds"][:, 0], columns["predict_seconds"][:, 0]])
-    rows = [[c.names[i], *_cells(c, i), *seconds[:, i], sizes[i]] for i in order]
+    rows = [[c.names[i], *_format_cells(c, i), *seconds[:, i], sizes[i]] for i in order]
     scores = columns["score"]
     tasks = [
         [name, *(scores[i, t] for i in order)] for t, name in enumerate(c.task_names)
     ]
     return str(
         join_markup(
-            make_table(_title(c), header, rows),
-            *map(make_paragraph, _difference(c)),
+            make_table(_format_title(c), header, rows),
+            *map(make_paragraph, _format_difference(c)),
             make_table("Score of each task", ["", *(c.names[i] for i in order)], tasks),
         )
     )
 
 
-def _title(c: Any) -> str:
+def _format_title(c: Any) -> str:
     """Return the line above the table."""
     _, n_splits, n_tasks = c.scores.shape
     return (
@@ -57,7 +59,7 @@ def _title(c: Any) -> str:
     )
 
 
-def _difference(c: Any) -> list[str]:
+def _format_difference(c: Any) -> list[str]:
     """Return the line on the critical difference, if there is one."""
     difference = c.critical_difference
     if np.isnan(difference):
@@ -65,7 +67,7 @@ def _difference(c: Any) -> list[str]:
     return [f"Mean ranks that differ by less than {difference:.2f} say nothing."]
 
 
-def _cells(c: Any, i: int) -> tuple[str, str, str]:
+def _format_cells(c: Any, i: int) -> tuple[str, str, str]:
     """Return score, gain and rank of a candidate in words."""
     score, (low, high) = c.mean_scores[i], c.mean_scores_interval[i]
     gain, (gain_low, gain_high) = c.delta_m[i], c.delta_m_interval[i]

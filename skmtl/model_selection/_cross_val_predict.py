@@ -137,7 +137,9 @@ def cross_val_predict(
     splits = list(splitter.split(X, y, **split_params))
     positions = _find_positions([test for _, test in splits], _num_samples(X))
     runs = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch)(
-        delayed(_run)(clone(estimator), X, y, train, test, method, **fit_params)
+        delayed(_fit_and_predict)(
+            clone(estimator), X, y, train, test, method, **fit_params
+        )
         for train, test in splits
     )
     predictions, classes = zip(*runs, strict=True)
@@ -175,7 +177,7 @@ def _find_positions(tests: Sequence[NDArray[Any]], n_samples: int) -> NDArray[np
     return np.argsort(rows)
 
 
-def _run(
+def _fit_and_predict(
     estimator: Any,
     X: Any,
     y: Any,

@@ -65,7 +65,7 @@ class _Parts:
         slope = self.pull[f] * self.surplus[f] - self.pull[g] * self.surplus[g]
         curvature = self.pull[f] + self.pull[g]
         quadratic, linear = curvature * self.square[units], 2 * (labels @ slope)
-        common = _dense(labels[:n_first] @ labels[n_first:].T)
+        common = _make_dense(labels[:n_first] @ labels[n_first:].T)
         rises = np.add.outer(
             (quadratic - linear)[:n_first], (quadratic + linear)[n_first:]
         )
@@ -74,7 +74,7 @@ class _Parts:
         if rises[i, j] > -1e-10:
             return False
         self.units[at[0][i]], self.units[at[1][j]] = units[n_first + j], units[i]
-        change = _dense(labels[[n_first + j]] - labels[[i]])[0]
+        change = _make_dense(labels[[n_first + j]] - labels[[i]])[0]
         self.surplus[f] += change
         self.surplus[g] -= change
         return True
@@ -86,7 +86,7 @@ class _Parts:
         return part
 
 
-def _dense(array: Any) -> NDArray[np.float64]:
+def _make_dense(array: Any) -> NDArray[np.float64]:
     """Return an array that is not sparse."""
     return array.toarray() if issparse(array) else array
 

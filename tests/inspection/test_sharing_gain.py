@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
-from skmtl.inspection._sharing_gain import _compare
+from skmtl.inspection._sharing_gain import _compute_gain
 from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.model_selection._fit_and_score import FitResult
 from skmtl.sharing import Grouped
@@ -56,7 +56,7 @@ def compared(sign):
         [FitResult(scores, seconds, 0.0, n) for scores in both]
         for both, seconds, n in ((shared, 2.0, 10), (alone, 3.0, 40))
     )
-    return _compare(*runs, list("abcd"), sign, ratio=0.25, confidence=0.95)
+    return _compute_gain(*runs, list("abcd"), sign, ratio=0.25, confidence=0.95)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
