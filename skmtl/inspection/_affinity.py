@@ -14,17 +14,7 @@ from skmtl.sharing._task_grouping import find_task_groups
 
 
 class AffinityDisplay:
-    """Holds a matrix between tasks, and their groups.
-
-    Parameters
-    ----------
-    affinity : ndarray of shape (n_tasks, n_tasks)
-        How much the task of the row helps that of the column; NaN if not known.
-    task_names : sequence
-        Names of the tasks.
-    groups : list of list of int, default=None
-        Numbers of the tasks of each group.
-    """
+    """Base of displays of a matrix between tasks, with groups of tasks."""
 
     def __init__(
         self,
@@ -49,8 +39,8 @@ class AffinityDisplay:
             raise ValueError(
                 f"{where} must not be infinite: put NaN where it is not known."
             )
-        found = read_groups(groups, matrix, names, caller)
-        return cls(affinity=matrix, task_names=names, groups=found)
+        group_tasks = read_groups(groups, matrix, names, caller)
+        return cls(affinity=matrix, task_names=names, groups=group_tasks)
 
     def _order_tasks(
         self,
@@ -66,30 +56,13 @@ class AffinityDisplay:
 def read_groups(
     groups: Any, affinity: NDArray[np.float64], names: list[Any], caller: str
 ) -> list[list[int]] | None:
-    """Return the numbers of the tasks of each group.
-
-    Parameters
-    ----------
-    groups : "auto", list of list or None
-        Names or numbers of tasks; "auto" finds groups.
-    affinity : ndarray of shape (n_tasks, n_tasks)
-        How much the task of the row helps that of the column.
-    names : list
-        Names of the tasks.
-    caller : str
-        What the user has called.
-
-    Returns
-    -------
-    list of list of int or None
-        The groups.
-    """
+    """Return the numbers of the tasks of each group; "auto" finds the groups."""
     if groups is None:
         return None
     if isinstance(groups, str) and groups == "auto":
-        known = np.nan_to_num(affinity)
-        np.fill_diagonal(known, 0)
-        return find_task_groups(known, None)
+        matrix = np.nan_to_num(affinity)
+        np.fill_diagonal(matrix, 0)
+        return find_task_groups(matrix, None)
     where = f"The 'groups' parameter of {caller}"
     if isinstance(groups, str) or any(isinstance(g, str | int) for g in groups):
         raise ValueError(

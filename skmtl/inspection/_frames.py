@@ -10,51 +10,25 @@ from skmtl._core.dataframes import get_column_names, make_frame
 from skmtl._core.validation import fill_masked
 
 
-def framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
-    """Return what turns a matrix between tasks into a table like the one given.
-
-    Parameters
-    ----------
-    frame : DataFrame or array-like
-        What the user gave.
-    names : sequence
-        Names of the tasks.
-
-    Returns
-    -------
-    callable
-        Makes a DataFrame of the kind that was given; leaves a matrix for an array.
-    """
+def make_framer(frame: Any, names: Sequence[Any]) -> Callable[[Any], Any]:
+    """Return a function that makes a matrix a table if the user gave one."""
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):
         import pandas as pd
 
         return lambda matrix: pd.DataFrame(matrix, index=names, columns=names)
 
     def like_frame(matrix: Any) -> Any:
+        """Return the matrix as a DataFrame of the same library, if there is one."""
         columns = dict(zip(names, np.asarray(matrix).T, strict=True))
-        made = make_frame(columns, frame)
-        return matrix if made is None else made
+        table = make_frame(columns, frame)
+        return matrix if table is None else table
 
     return like_frame
 
 
 def read_affinity(affinity: Any, where: str) -> tuple[list[Any], NDArray[np.float64]]:
-    """Return the tasks' names, or numbers, and a copy of the values between them.
-
-    Parameters
-    ----------
-    affinity : array-like or DataFrame of shape (n_tasks, n_tasks)
-        What the user gave.
-    where : str
-        Which parameter it is of what.
-
-    Returns
-    -------
-    names : list
-        Names of the columns, or numbers for an array.
-    matrix : ndarray of shape (n_tasks, n_tasks)
-        The values.
-    """
+    """Return the tasks' names, or numbers for an array, and a copy of the matrix."""
+    # `where` names the parameter in errors.
     try:
         matrix = np.array(fill_masked(affinity), dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -66,8 +40,8 @@ def read_affinity(affinity: Any, where: str) -> tuple[list[Any], NDArray[np.floa
             f"{where} must have one row and one column per task. Got shape "
             f"{matrix.shape}."
         )
-    given = get_column_names(affinity)
-    names = list(range(len(matrix))) if given is None else given
+    columns = get_column_names(affinity)
+    names = list(range(len(matrix))) if columns is None else columns
     if hasattr(affinity, "iloc") and list(affinity.index) != names:
         raise ValueError(
             f"{where} must have the same tasks as index and as columns, in the same "

@@ -15,7 +15,7 @@ from skmtl._drawing import (
     needs_matplotlib,
     shorten_names,
 )
-from skmtl.inspection._fitted import check_fitted
+from skmtl.inspection._check_estimator import check_fitted
 
 
 class GateUsageDisplay:

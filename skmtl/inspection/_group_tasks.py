@@ -81,7 +81,7 @@ def group_tasks(affinity: Any, n_groups: Any = "auto") -> list[list[Any]]:
     >>> group_tasks(affinity, n_groups=2)
     [[0, 2], [1, 3]]
     """
-    names, matrix = _read(affinity)
+    names, matrix = _read_affinity(affinity)
     if n_groups != "auto" and n_groups > len(matrix):
         raise ValueError(
             "The 'n_groups' parameter of group_tasks must be at most the number of "
@@ -91,7 +91,9 @@ def group_tasks(affinity: Any, n_groups: Any = "auto") -> list[list[Any]]:
     return [[names[t] for t in group] for group in groups]
 
 
-def _read(affinity: Any) -> tuple[list[Any], np.ndarray[Any, np.dtype[np.float64]]]:
+def _read_affinity(
+    affinity: Any,
+) -> tuple[list[Any], np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the tasks' names, or numbers, and their checked affinities."""
     names, matrix = read_affinity(affinity, WHERE)
     np.fill_diagonal(matrix, 0)

@@ -11,8 +11,8 @@ from sklearn.utils import Bunch, check_random_state
 from skmtl._core.validation import Interval, StrOptions, validate_params, warn_user
 from skmtl._data.labels import infer_task_types, read_labels, warn_unclear_task_types
 from skmtl._data.targets import Targets
-from skmtl.inspection._frames import framer
-from skmtl.inspection._permutation import p_values
+from skmtl.inspection._frames import make_framer
+from skmtl.inspection._permutation import compute_p_values
 from skmtl.relation._label_dependence import N_BINS, check_method, measure_dependence
 
 METHODS = {"mutual_information", "kl", "correlation", "cooccurrence"}
@@ -155,15 +155,15 @@ def label_dependence(
     too_few = n_rows < min_rows
     if too_few.any():
         _warn_of_few_rows(too_few, names, min_rows)
-    framed = framer(Y, names)
+    to_frame = make_framer(Y, names)
     p_value = None
     if n_permutations:
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
-        p = p_values(labels, n_classes, method, n_bins, n_permutations, rng)
-        p_value = framed(np.where(too_few, np.nan, p))
+        p = compute_p_values(labels, n_classes, method, n_bins, n_permutations, rng)
+        p_value = to_frame(np.where(too_few, np.nan, p))
     return Bunch(
-        value=framed(np.where(too_few, np.nan, value)),
-        n_rows=framed(n_rows.astype(np.int64)),
+        value=to_frame(np.where(too_few, np.nan, value)),
+        n_rows=to_frame(n_rows.astype(np.int64)),
         p_value=p_value,
     )
 
@@ -173,14 +173,14 @@ def _warn_of_few_rows(
 ) -> None:
     """Name pairs of tasks that have too few rows."""
     # A pair is named once, unless only one of its directions lacks rows.
-    shown = np.triu(too_few) | (too_few & ~too_few.T)
+    mask = np.triu(too_few) | (too_few & ~too_few.T)
     if len(names) > 1:
-        np.fill_diagonal(shown, False)
-    pairs = [f"{names[i]!r} and {names[j]!r}" for i, j in np.argwhere(shown)]
-    listed = ", ".join(pairs[:N_PAIRS])
+        np.fill_diagonal(mask, False)
+    pairs = [f"{names[i]!r} and {names[j]!r}" for i, j in np.argwhere(mask)]
+    text = ", ".join(pairs[:N_PAIRS])
     if len(pairs) > N_PAIRS:
-        listed += f" and {len(pairs) - N_PAIRS} more pairs"
+        text += f" and {len(pairs) - N_PAIRS} more pairs"
     warn_user(
         f"Fewer than min_rows={min_rows} rows tell how these tasks depend on each "
-        f"other: {listed}. Their value is NaN; lower min_rows, or leave tasks out.",
+        f"other: {text}. Their value is NaN; lower min_rows, or leave tasks out.",
     )

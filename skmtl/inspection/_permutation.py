@@ -22,7 +22,7 @@ N_CELLS = 2**22
 Array = NDArray[np.float64]
 
 
-def p_values(
+def compute_p_values(
     labels: Sequence[NDArray[Any]],
     n_classes: Sequence[int],
     method: str,
@@ -30,45 +30,26 @@ def p_values(
     n_permutations: int,
     rng: Generator,
 ) -> Array:
-    """Return how often chance alone gives as large a dependence.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or standardised numbers (NaN
-        where missing).
-    n_classes : sequence of int
-        Number of classes of each task, zero for numbers.
-    method : str
-        As in `skmtl.inspection.label_dependence`.
-    n_bins : int
-        Number of bins of numbers.
-    n_permutations : int
-        How often to draw.
-    rng : Generator
-        Source of the draws.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, n_tasks)
-        From 1 / (n_permutations + 1) to 1; NaN on the diagonal.
-    """
+    """Return how often random draws give at least the observed dependence."""
+    # Labels are codes (negative where missing) or standardised numbers (NaN); p has
+    # the shape (n_tasks, n_tasks), from 1 / (n_permutations + 1) to 1.
     if method == "correlation":
-        found = np.abs(compute_correlation(labels, n_classes))[None]
-        by_chance = (
+        observed_strength = np.abs(compute_correlation(labels, n_classes))[None]
+        random_strengths = (
             np.abs(compute_correlation(shuffle_columns(labels, rng), n_classes))[None]
             for _ in range(n_permutations)
         )
     else:
         joint = ContingencyTables.from_labels(labels, n_classes, n_bins)
-        found = _strength(joint, method)[None]
-        draw = swap_columns if method == "kl" else redrawn
-        by_chance = (
-            _strength(draw(joint, n, rng), method)
-            for n in _portions(n_permutations, joint.counts.size)
+        observed_strength = _measure_strength(joint, method)[None]
+        draw = swap_columns if method == "kl" else redraw_tables
+        random_strengths = (
+            _measure_strength(draw(joint, n, rng), method)
+            for n in _split_draws(n_permutations, joint.counts.size)
         )
-    threshold = found - 1e-9 * (1 + found)  # equal ones differ by rounding
-    larger = sum((drawn >= threshold).sum(axis=0) for drawn in by_chance)
+    # Equal strengths may differ by rounding.
+    threshold = observed_strength - 1e-9 * (1 + observed_strength)
+    larger = sum((strength >= threshold).sum(axis=0) for strength in random_strengths)
     p: Array = (larger + 1) / (n_permutations + 1)
     if method != "kl":  # one draw for both directions
         p = np.triu(p) + np.triu(p, 1).T
@@ -76,91 +57,63 @@ def p_values(
     return p
 
 
-def _strength(joint: ContingencyTables, method: str) -> Array:
+def _measure_strength(joint: ContingencyTables, method: str) -> Array:
     """Return what is the larger the stronger the dependence is."""
     if method == "mutual_information":
         return compute_mutual_information(joint)
     if method == "kl":
         return kl_divergence(joint)
     second = joint.starts + 1
-    both, _ = positives(joint)
-    return np.abs(both - joint.expected[..., second[:, None], second])
+    n_both, _ = positives(joint)
+    return np.abs(n_both - joint.expected[..., second[:, None], second])
 
 
-def _portions(n: int, size: int) -> Iterator[int]:
+def _split_draws(n: int, size: int) -> Iterator[int]:
     """Yield how many tables of some size to draw at a time."""
     at_once = max(N_CELLS // size, 1)
     for start in range(0, n, at_once):
         yield min(at_once, n - start)
 
 
-def redrawn(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
-    """Draw tables as they are when the labels of common rows are shuffled.
-
-    Such tables have the margins of the observed ones and hypergeometric cells.
-
-    Parameters
-    ----------
-    joint : ContingencyTables
-        The observed tables.
-    n : int
-        How many to draw of each.
-    rng : Generator
-        Source of the draws.
-
-    Returns
-    -------
-    ContingencyTables
-        The tables, with counts of shape (n, n_levels, n_levels); none of a task with
-        itself.
-    """
+def redraw_tables(
+    joint: ContingencyTables, n: int, rng: Generator
+) -> ContingencyTables:
+    """Draw n tables as they are when the labels of common rows are shuffled."""
+    # They have the margins of the observed tables and hypergeometric cells; counts
+    # are of shape (n, n_levels, n_levels), none of a task with itself.
     margins, task = joint.margins.astype(np.int64), np.arange(len(joint.sizes))
     # Each pair is drawn once; (levels, tasks) and, not yet drawn, (n, tasks, levels).
     rows = np.where(joint.of_task[:, None] < task, margins, 0)
-    left = np.where(task[:, None] < joint.of_task, margins.T, 0)
-    left = np.repeat(left[None], n, axis=0)
+    n_left = np.where(task[:, None] < joint.of_task, margins.T, 0)
+    n_left = np.repeat(n_left[None], n, axis=0)
     counts = np.zeros((n, *joint.counts.shape))
     numbers = [np.flatnonzero(joint.sizes > a) for a in range(joint.sizes.max())]
     for a, firsts in enumerate(numbers):
         row = joint.starts[firsts] + a
-        lacking = np.repeat(rows[row][None], n, axis=0)  # (n, firsts, tasks)
-        others = np.add.reduceat(left[:, firsts], joint.starts, axis=-1)
+        n_lacking = np.repeat(rows[row][None], n, axis=0)  # (n, firsts, tasks)
+        n_others = np.add.reduceat(n_left[:, firsts], joint.starts, axis=-1)
         for b, seconds in enumerate(numbers):
             column = joint.starts[seconds] + b
-            good = left[:, firsts[:, None], column]
-            others[..., seconds] -= good
-            drawn = rng.hypergeometric(
-                good, others[..., seconds], lacking[..., seconds]
+            n_good = n_left[:, firsts[:, None], column]
+            n_others[..., seconds] -= n_good
+            cells = rng.hypergeometric(
+                n_good, n_others[..., seconds], n_lacking[..., seconds]
             )
-            counts[:, row[:, None], column] = drawn
-            lacking[..., seconds] -= drawn
-            left[:, firsts[:, None], column] -= drawn
+            counts[:, row[:, None], column] = cells
+            n_lacking[..., seconds] -= cells
+            n_left[:, firsts[:, None], column] -= cells
     return ContingencyTables(counts + counts.swapaxes(1, 2), joint.sizes)
 
 
 def swap_columns(joint: ContingencyTables, n: int, rng: Generator) -> ContingencyTables:
-    """Draw tables as they are when each row swaps its two labels or does not.
-
-    Parameters
-    ----------
-    joint : ContingencyTables
-        The observed tables, of tasks with the same classes.
-    n : int
-        How many to draw of each.
-    rng : Generator
-        Source of the draws.
-
-    Returns
-    -------
-    ContingencyTables
-        The tables, with counts of shape (n, n_levels, n_levels).
-    """
+    """Draw n tables as they are when each row swaps its two labels or does not."""
+    # All tasks have the same classes; counts are of shape (n, n_levels, n_levels).
     n_tasks, size = len(joint.sizes), int(joint.sizes[0])
     counts = joint.counts.reshape(n_tasks, size, n_tasks, size).astype(np.int64)
-    both = counts + counts.swapaxes(1, 3)
-    drawn = rng.binomial(both, 0.5, size=(n, *both.shape))
+    totals = counts + counts.swapaxes(1, 3)
+    swaps = rng.binomial(totals, 0.5, size=(n, *totals.shape))
     a, b = np.ogrid[:size, :size]
-    new = np.where((a < b)[:, None], drawn, both - drawn.swapaxes(2, 4))
+    new = np.where((a < b)[:, None], swaps, totals - swaps.swapaxes(2, 4))
     new = np.where((a == b)[:, None], counts, new)
     cells = new.reshape(n, *joint.counts.shape).astype(np.float64)
     above = joint.of_task[:, None] < joint.of_task
@@ -171,25 +124,11 @@ def swap_columns(joint: ContingencyTables, n: int, rng: Generator) -> Contingenc
 def shuffle_columns(
     labels: Sequence[NDArray[Any]], rng: Generator
 ) -> list[NDArray[Any]]:
-    """Shuffle the labels of each task among the rows that have one.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or standardised numbers (NaN
-        where missing).
-    rng : Generator
-        Source of the order.
-
-    Returns
-    -------
-    list of ndarray of shape (n_samples,)
-        The labels.
-    """
-    new = []
-    for given in labels:
-        task = given.copy()
-        present = is_present(task)
-        task[present] = rng.permutation(task[present])
-        new.append(task)
-    return new
+    """Shuffle the labels of each task among the rows that have one."""
+    columns = []
+    for task in labels:
+        column = task.copy()
+        present = is_present(column)
+        column[present] = rng.permutation(column[present])
+        columns.append(column)
+    return columns

@@ -1,19 +1,15 @@
 """Whether sharing is worth it, task by task."""
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral, Real
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 
 from skmtl._core.history import mean_of_known
 from skmtl._core.specs import resolve_spec
@@ -22,16 +18,24 @@ from skmtl._data.labels import read_labels
 from skmtl._data.stratification import make_stratified_folds
 from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
-from skmtl.inspection._estimators import before_last, multitask
-from skmtl.metrics._core import resolve_metrics
-from skmtl.metrics._delta_m import relative_gains
-from skmtl.metrics._one_task import check_kind
-from skmtl.metrics._responses import Responses
-from skmtl.model_selection._confidence_interval import compute_corrected_interval
+from skmtl._estimators.scores import METRICS
+from skmtl.inspection._check_estimator import check_multitask
+from skmtl.metrics._core import check_metrics, resolve_metrics
+from skmtl.metrics._delta_m import compute_relative_gains
+from skmtl.metrics._unwrap import unwrap_pipeline
+from skmtl.model_selection._candidates import INDEPENDENT
+from skmtl.model_selection._check_cv import (
+    N_FOLDS,
+    check_multitask_cv,
+    check_repeats,
+    is_number_of_folds,
+)
+from skmtl.model_selection._confidence_interval import (
+    compute_corrected_interval,
+    compute_test_ratio,
+)
+from skmtl.model_selection._fit_and_score import FitResult, fit_and_score
 from skmtl.sharing import SHARING, Independent
-
-#: What shares nothing.
-INDEPENDENT = {"sharing": "independent", "relation": None}
 
 Array = NDArray[np.float64]
 
@@ -213,7 +217,7 @@ def sharing_gain(
     >>> gain.to_frame().index.tolist()
     ['Weight', 'Waist', 'Pulse']
     """
-    last = multitask(estimator, "sharing_gain")
+    last = check_multitask(estimator, "sharing_gain")
     if type(resolve_spec(last.sharing, SHARING)) is Independent:
         raise ValueError(
             "The 'sharing' parameter of the estimator must not be 'independent', which "
@@ -222,21 +226,30 @@ def sharing_gain(
     if scoring is not None:
         _check_scoring(last, Y, scoring, greater_is_better)
     rng = check_random_state(last.random_state)
-    splits = list(_splits(last, X, Y, cv, n_repeats, rng))
-    score = partial(_scores, scoring=scoring)
-    shared, independent = [], []
+    splits = list(_make_splits(last, X, Y, cv, n_repeats, rng))
+    metric = METRICS if scoring is None else scoring
+    shared: list[FitResult] = []
+    independent: list[FitResult] = []
     for train, test in splits:
         seed = int(rng.randint(2**31 - 1))
-        rows = [_safe_indexing(data, part) for part in (train, test) for data in (X, Y)]
-        shared.append(_run(estimator, seed, rows, score))
-        independent.append(_run(estimator, seed, rows, score, **INDEPENDENT))
-    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
-    sign = 1 if greater_is_better else -1
-    return _compare(shared, independent, sign, ratio, confidence)
+        for results, settings in ((shared, {}), (independent, INDEPENDENT)):
+            candidate = clone(estimator)
+            unwrap_pipeline(candidate)[0].set_params(random_state=seed, **settings)
+            results.append(
+                fit_and_score(candidate, X, Y, train, test, None, metric, None)
+            )
+    return _compute_gain(
+        shared,
+        independent,
+        read_labels(Y, last.missing_label).task_names,
+        1 if greater_is_better else -1,
+        compute_test_ratio(splits),
+        confidence,
+    )
 
 
 def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> None:
-    """Refuse a metric that is not for the tasks."""
+    """Raise an error for a metric that is not for the tasks."""
     if isinstance(scoring, str) and not greater:
         raise ValueError(
             "The 'greater_is_better' parameter of sharing_gain must be True where "
@@ -244,23 +257,10 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
         )
     columns = read_labels(Y, last.missing_label)
     kinds = last._kinds(columns)
-    metrics = resolve_metrics(scoring, columns, kinds)
-    for metric, kind, column, name in zip(
-        metrics, kinds, columns.columns, columns.task_names, strict=True
-    ):
-        check_kind(metric, kind, column.values, name)
+    check_metrics(resolve_metrics(scoring, columns, kinds), kinds, columns)
 
 
-class _Run(NamedTuple):
-    """A fit and what came out."""
-
-    task_names: list[Any]
-    scores: Array  # (n_tasks,)
-    seconds: float
-    n_parameters: int
-
-
-def _splits(
+def _make_splits(
     last: MultiTaskBase,
     X: Any,
     Y: Any,
@@ -268,23 +268,19 @@ def _splits(
     n_repeats: int,
     random_state: RandomState,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield row numbers for training and for tests."""
-    if not isinstance(cv, Integral | None):
-        if n_repeats > 1:
-            raise ValueError(
-                "The 'n_repeats' parameter of sharing_gain must be 1 where 'cv' is no "
-                f"number of folds. Got {n_repeats}: use a splitter that repeats, such "
-                "as RepeatedKFold."
-            )
-        yield from check_cv(cv).split(X, Y)
+    """Yield training and test rows of each split."""
+    check_repeats(cv, n_repeats, "sharing_gain")
+    if not is_number_of_folds(cv):
+        yield from check_multitask_cv(cv, last, grouped=False).split(X, Y)
         return
-    n_folds = 5 if cv is None else int(cv)
+    n_folds = N_FOLDS if cv is None else int(cv)
     columns = read_labels(Y, last.missing_label)
     if n_folds > columns.n_samples:
         raise ValueError(
             "The 'cv' parameter of sharing_gain must be at most the number of rows, "
             f"{columns.n_samples}. Got {n_folds}."
         )
+    # Not the folds of check_multitask_cv: results of a seed stay what they are.
     labels = Targets(columns, last._kinds(columns)).encode(columns)
     for _ in range(n_repeats):
         fold = make_stratified_folds(labels, n_folds, random_state)
@@ -292,67 +288,34 @@ def _splits(
             yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
 
-def _run(
-    estimator: Any,
-    seed: int,
-    rows: Sequence[Any],
-    score: Callable[[Any, Any, Any], Array],
-    **settings: Any,
-) -> _Run:
-    """Fit a copy with some settings changed, and score it."""
-    X, Y, X_test, Y_test = rows
-    fitted = clone(estimator)
-    last = multitask(fitted, "sharing_gain")
-    last.set_params(random_state=seed, **settings)
-    with warnings.catch_warnings():
-        # Of gradients that independent networks do not share.
-        warnings.filterwarnings("ignore", ".* but they share none", UserWarning)
-        start = perf_counter()
-        fitted.fit(X, Y)
-    seconds = perf_counter() - start
-    n_parameters = sum(p.numel() for p in last.module_.parameters())
-    scores = score(last, before_last(fitted, X_test), Y_test)
-    return _Run(last.task_names_, scores, seconds, n_parameters)
-
-
-def _scores(last: MultiTaskBase, X: Any, Y: Any, scoring: Any) -> Array:
-    """Return the score of each task, NaN for a task without labels."""
-    if scoring is None:
-        return last._score_tasks(X, Y)
-    compared = Responses(last, X).evaluate(Y, None, None)
-    return compared.scores(resolve_metrics(scoring, compared.columns, compared.kinds))
-
-
-def _compare(
-    shared: list[_Run],
-    independent: list[_Run],
+def _compute_gain(
+    shared: list[FitResult],
+    independent: list[FitResult],
+    task_names: list[Any],
     sign: int,
     ratio: float,
     confidence: float,
 ) -> SharingGain:
-    """Return what runs on the same splits say."""
+    """Return the gains of results on the same splits."""
     scores, baseline = (
         np.array([run.scores for run in runs]) for runs in (shared, independent)
     )
     gains = sign * (scores - baseline)  # (n_splits, n_tasks)
-    mean, interval = (
-        mean_of_known(gains, 0),
-        compute_corrected_interval(gains, ratio, confidence),
-    )
-    relative = relative_gains(scores, baseline, sign > 0)
+    interval = compute_corrected_interval(gains, ratio, confidence)
+    relative = compute_relative_gains(scores, baseline, sign > 0)
     overall = mean_of_known(relative.T, 0)[:, None]  # (n_splits, 1)
     return SharingGain(
-        task_names=shared[0].task_names,
+        task_names=task_names,
         scores=scores,
         independent_scores=baseline,
-        gain=mean,
+        gain=mean_of_known(gains, 0),
         interval=interval,
         helps=interval[:, 0] > 0,
         hurts=interval[:, 1] < 0,
         delta_m=float(mean_of_known(mean_of_known(relative, 0), 0)),
         delta_m_interval=compute_corrected_interval(overall, ratio, confidence)[0],
-        seconds=float(np.mean([run.seconds for run in shared])),
-        independent_seconds=float(np.mean([run.seconds for run in independent])),
-        n_parameters=shared[0].n_parameters,
-        independent_n_parameters=independent[0].n_parameters,
+        seconds=float(np.mean([run.fit_seconds for run in shared])),
+        independent_seconds=float(np.mean([run.fit_seconds for run in independent])),
+        n_parameters=int(shared[0].n_parameters),
+        independent_n_parameters=int(independent[0].n_parameters),
     )

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from skmtl._core.history import mean_of_known
 from skmtl._core.validation import Interval, StrOptions, import_pandas, validate_params
 from skmtl._estimators.base import MultiTaskBase
-from skmtl.inspection._estimators import multitask
-from skmtl.inspection._frames import framer
+from skmtl.inspection._check_estimator import check_multitask
+from skmtl.inspection._frames import make_framer
 from skmtl.training import AT_ONCE, Lookahead
 
 #: What a history has where gradients were recorded.
@@ -121,13 +122,13 @@ def task_affinity(
     >>> group_tasks(task_affinity(est, X, Y), n_groups=2)
     [[0, 2], [1, 3]]
     """
-    last = multitask(estimator, "task_affinity")
+    last = check_multitask(estimator, "task_affinity")
     if X is None and Y is None:
         return _record_affinity(last, method)
     if X is None or Y is None:
         raise ValueError("X and Y of task_affinity must be given together.")
     copied = clone(estimator)
-    last = multitask(copied, "task_affinity")
+    last = check_multitask(copied, "task_affinity")
     epochs = min(last.max_iter, max_iter or last.max_iter)
     last.set_params(n_estimators=1, max_iter=epochs)
     look = Lookahead(
@@ -141,8 +142,10 @@ def task_affinity(
     else:
         last.set_params(record_gradients=True)
     copied.fit(X, Y)
-    affinity = _seen(look, last) if method == "lookahead" else _mean_cosines(last)
-    return framer(Y, last.task_names_)(affinity)
+    affinity = (
+        _read_affinity(look, last) if method == "lookahead" else _average_cosines(last)
+    )
+    return make_framer(Y, last.task_names_)(affinity)
 
 
 def _record_affinity(last: MultiTaskBase, method: str) -> Any:
@@ -152,13 +155,13 @@ def _record_affinity(last: MultiTaskBase, method: str) -> Any:
             "The method 'lookahead' of task_affinity looks at a training: give X and Y."
         )
     check_is_fitted(last)
-    cosines, names = _mean_cosines(last), last.task_names_
+    cosines, names = _average_cosines(last), last.task_names_
     if not last._targets.named:
         return cosines
     return import_pandas("task_affinity").DataFrame(cosines, names, names)
 
 
-def _seen(look: Lookahead, last: MultiTaskBase) -> Array:
+def _read_affinity(look: Lookahead, last: MultiTaskBase) -> Array:
     """Return what looks have seen, if they have been at every task."""
     if look.n_looks_ * AT_ONCE < last.n_tasks_:
         raise ValueError(
@@ -170,7 +173,7 @@ def _seen(look: Lookahead, last: MultiTaskBase) -> Array:
     return look.affinity()
 
 
-def _mean_cosines(last: MultiTaskBase) -> Array:
+def _average_cosines(last: MultiTaskBase) -> Array:
     """Return the mean over epochs of recorded cosines, NaN where there are none."""
     records = [epoch[COSINES] for epoch in last.history_ if COSINES in epoch]
     if not records:
@@ -179,8 +182,4 @@ def _mean_cosines(last: MultiTaskBase) -> Array:
             "record_gradients=True, and with a 'sharing' under which several tasks "
             "share parameters, such as 'hard'."
         )
-    cosines = np.array(records)  # (epochs, n_tasks, n_tasks)
-    known = ~np.isnan(cosines)
-    with np.errstate(invalid="ignore"):
-        mean: Array = np.where(known, cosines, 0).sum(axis=0) / known.sum(axis=0)
-    return mean
+    return mean_of_known(np.array(records), axis=0)  # (epochs, n_tasks, n_tasks)

@@ -123,13 +123,13 @@ class TaskAffinityDisplay(AffinityDisplay):
             The display.
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
-        order, sizes, shown, names = self._order_tasks()
+        order, sizes, matrix, names = self._order_tasks()
         check_axes(ax)
         if ax is None:
             ax = make_axes(*choose_affinity_size(len(order)))
-        drawn = draw_affinity(ax, shown, names, sizes, label, cmap)
-        self.order_, (self.image_, self.texts_, self.frames_) = order, drawn
-        if not np.array_equal(shown, shown.T, equal_nan=True):
+        artists = draw_affinity(ax, matrix, names, sizes, label, cmap)
+        self.order_, (self.image_, self.texts_, self.frames_) = order, artists
+        if not np.array_equal(matrix, matrix.T, equal_nan=True):
             ax.set(ylabel="task that helps", xlabel="task that is helped")
         self.colorbar_ = self.image_.colorbar
         self.ax_, self.figure_ = ax, ax.figure

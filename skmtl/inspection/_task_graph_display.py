@@ -117,14 +117,14 @@ class TaskGraphDisplay(AffinityDisplay):
             The display.
         """
         needs_matplotlib(f"{type(self).__name__}.plot")
-        order, sizes, shown, names = self._order_tasks()
+        order, sizes, matrix, names = self._order_tasks()
         check_axes(ax)
         if ax is None:
             ax = make_axes(
                 *choose_graph_size(len(order), max(map(len, names))), fill=True
             )
-        pairs = choose_pairs(shown, n_arrows)
-        self.arrows_, self.labels_ = draw_graph(ax, shown, names, pairs, sizes)
+        pairs = choose_pairs(matrix, n_arrows)
+        self.arrows_, self.labels_ = draw_graph(ax, matrix, names, pairs, sizes)
         self.order_ = order
         self.pairs_ = [(order[i], order[j]) for i, j in pairs]
         self.ax_, self.figure_ = ax, ax.figure

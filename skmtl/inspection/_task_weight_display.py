@@ -15,7 +15,7 @@ from skmtl._drawing import (
     needs_matplotlib,
     shorten_names,
 )
-from skmtl.inspection._fitted import read_records
+from skmtl.inspection._check_estimator import read_records
 
 
 class TaskWeightDisplay:

@@ -14,7 +14,7 @@ from skmtl._drawing import (
     make_axes,
     needs_matplotlib,
 )
-from skmtl.inspection._fitted import read_records
+from skmtl.inspection._check_estimator import read_records
 
 
 class TrainingCurveDisplay:

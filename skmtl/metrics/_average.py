@@ -22,24 +22,8 @@ AVERAGE: list[Any] = [
 def average_scores(
     scores: Array, support: Array, average: Any, names: Sequence[Any]
 ) -> float:
-    """Return the average of the tasks' scores, leaving out those that are NaN.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_tasks,)
-        The scores.
-    support : ndarray of shape (n_tasks,)
-        Number of labels of each task, or the sum of their weights.
-    average : {"macro", "weighted", "min"}, array-like or dict
-        How to average.
-    names : sequence
-        Names of the tasks.
-
-    Returns
-    -------
-    float
-        NaN where no task of positive weight has a score.
-    """
+    """Return the average of the tasks' scores, leaving out those that are NaN."""
+    # Scores and support have the shape (n_tasks,); NaN if no task is left.
     weight = np.ones(len(scores))
     if isinstance(average, str):
         weight = support if average == "weighted" else weight

@@ -14,7 +14,7 @@ from skmtl._core.validation import check_sample_weight, warn_user
 from skmtl._data.labels import TASK_TYPES, LabelTable, TaskType, infer_task_types
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._one_task import check_kind, score_task
-from skmtl.metrics._predictions import Prediction, on_labelled
+from skmtl.metrics._predictions import Prediction, select_labelled
 
 Array = NDArray[np.float64]
 #: Gives the predictions of all tasks that a metric compares with labels.
@@ -26,27 +26,13 @@ HARMLESS = "y_pred contains classes not in y_true"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Labels of several tasks, what was predicted, and what is known of the tasks.
+    """Labels of several tasks, their predictions, and kinds and classes of tasks."""
 
-    Attributes
-    ----------
-    columns : LabelTable
-        The labels that count.
-    answer : callable
-        Returns the predictions of all tasks that a metric asks for.
-    kinds : sequence of {"classification", "regression"} or None
-        Kind of each task; None where its labels are to tell.
-    classes : sequence of ndarray or None
-        Classes of each task, in the order of columns of scores; None where unknown.
-    weight : ndarray of shape (n_samples, n_tasks) or None
-        Weights of the labels.
-    """
-
-    columns: LabelTable
+    columns: LabelTable  # labels of weight zero are missing
     answer: Answer
-    kinds: Sequence[TaskType | None]
-    classes: Sequence[NDArray[Any] | None]
-    weight: Array | None
+    kinds: Sequence[TaskType | None]  # None where labels are to show it
+    classes: Sequence[NDArray[Any] | None]  # as columns of scores; None where unknown
+    weight: Array | None  # (n_samples, n_tasks)
 
     @classmethod
     def from_labels(
@@ -62,8 +48,8 @@ class Evaluation:
         weight = check_sample_weight(sample_weight, n, names, "sample_weight")
         if weight is not None:
             weight = np.broadcast_to(weight, (n, len(names)))
-            kept = zip(columns.columns, weight.T > 0, strict=True)
-            columns = columns.with_columns([c.restrict(rows) for c, rows in kept])
+            pairs = zip(columns.columns, weight.T > 0, strict=True)
+            columns = columns.with_columns([c.restrict(rows) for c, rows in pairs])
         return cls(columns, answer, kinds, classes, weight)
 
     @property
@@ -79,22 +65,12 @@ class Evaluation:
         return counts.sum(axis=0).astype(np.float64)
 
     def only(self, tasks: Sequence[int]) -> "Evaluation":
-        """Return the comparison of some tasks.
-
-        Parameters
-        ----------
-        tasks : sequence of int
-            Their numbers.
-
-        Returns
-        -------
-        Evaluation
-            Of these tasks, in this order.
-        """
+        """Return the evaluation of some tasks, by number, in the order given."""
 
         def answer(metric: Metric) -> list[Prediction]:
-            every = self.answer(metric)
-            return [every[t] for t in tasks]
+            """Return the predictions of the chosen tasks."""
+            predictions = self.answer(metric)
+            return [predictions[t] for t in tasks]
 
         columns, names = self.columns, self.names
         return Evaluation(
@@ -110,24 +86,9 @@ class Evaluation:
         )
 
     def scores(self, metrics: Sequence[Metric]) -> Array:
-        """Return the score of each task over the labels that are present.
-
-        Parameters
-        ----------
-        metrics : sequence of Metric
-            One per task.
-
-        Returns
-        -------
-        ndarray of shape (n_tasks,)
-            NaN for a task whose labels do not define its metric.
-        """
+        """Return each task's score over present labels, NaN where it is undefined."""
         columns, names, notes = self.columns.columns, self.names, _CollectedWarnings()
-        for metric, kind, column, name in zip(
-            metrics, self.kinds, columns, names, strict=True
-        ):
-            check_kind(metric, kind, column.values, name)
-            _check_weight(metric, self.weight)
+        check_metrics(metrics, self.kinds, self.columns, self.weight)
         answers = {
             responses: self.answer(m) for responses, m in _resolve_asked(metrics)
         }
@@ -135,8 +96,8 @@ class Evaluation:
         for t, (metric, column) in enumerate(zip(metrics, columns, strict=True)):
             if not column.present.any():
                 continue
-            given = answers[metric.responses][t]
-            predicted = on_labelled(given, column, names[t])
+            prediction = answers[metric.responses][t]
+            predicted = select_labelled(prediction, column, names[t])
             w = None if self.weight is None else self.weight[column.present, t]
             with notes.collect(names[t]):
                 scores[t] = score_task(
@@ -156,66 +117,46 @@ def _resolve_asked(
 def resolve_metrics(
     metric: Any, columns: LabelTable, kinds: Sequence[TaskType | None]
 ) -> list[Metric]:
-    """Return the metric of each task.
-
-    Parameters
-    ----------
-    metric : str, callable, scorer or dict
-        One for all tasks, or one by name, number or kind of task.
-    columns : LabelTable
-        The labels.
-    kinds : sequence of {"classification", "regression"} or None
-        Kind of each task; None where its labels are to tell.
-
-    Returns
-    -------
-    list of Metric
-        One per task.
-    """
+    """Return the metric of each task: one for all, or by name, number or kind."""
     names = columns.task_names
     if not isinstance(metric, Mapping):
         return [as_metric(metric)] * len(names)
-    given = {key: as_metric(value) for key, value in metric.items()}
-    told = {name: kind for name, kind in zip(names, kinds, strict=True) if kind}
-    keys = list(
-        zip(names, range(len(names)), infer_task_types(columns, told), strict=True)
-    )
-    unknown = (
-        set(given) - set(TASK_TYPES) - {key for of_task in keys for key in of_task}
-    )
+    metrics = {key: as_metric(value) for key, value in metric.items()}
+    every_kind = infer_unknown_kinds(columns, kinds)
+    keys = list(zip(names, range(len(names)), every_kind, strict=True))
+    unknown = set(metrics) - set(TASK_TYPES) - {k for task in keys for k in task}
     if unknown:
         raise ValueError(
             "The 'metric' parameter must give metrics for names or numbers of tasks, "
             f"which are {names}, or for {TASK_TYPES}. Got {sorted(unknown, key=str)}."
         )
     for name, number, kind in keys:
-        if name != number and {name, number} <= given.keys():
+        if name != number and {name, number} <= metrics.keys():
             raise ValueError(
                 f"The 'metric' parameter gives two metrics for task {name!r}, one by "
                 f"its name and one by its number, {number}: leave one of them out."
             )
-        if given.keys().isdisjoint((name, number, kind)):
+        if metrics.keys().isdisjoint((name, number, kind)):
             raise ValueError(
                 f"The 'metric' parameter gives no metric for task {name!r}, which is "
                 f"one of {kind}: add {name!r} or {kind!r} to its keys."
             )
-    return [next(given[k] for k in of_task if k in given) for of_task in keys]
+    return [next(metrics[k] for k in task if k in metrics) for task in keys]
+
+
+def infer_unknown_kinds(
+    columns: LabelTable, kinds: Sequence[TaskType | None]
+) -> list[TaskType]:
+    """Return the kinds of tasks, by their labels where a kind is None."""
+    names = columns.task_names
+    pairs = zip(names, kinds, strict=True)
+    return infer_task_types(columns, {name: kind for name, kind in pairs if kind})
 
 
 def warn_undefined(
     scores: Array, metrics: Sequence[Metric], names: Sequence[Any]
 ) -> None:
-    """Warn once of the tasks that have no score.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_tasks,)
-        The scores.
-    metrics : sequence of Metric
-        Metric of each task.
-    names : sequence
-        Name of each task.
-    """
+    """Warn once of the tasks whose score is NaN."""
     undefined = np.flatnonzero(np.isnan(scores)).tolist()
     if not undefined:
         return
@@ -227,11 +168,22 @@ def warn_undefined(
     )
 
 
-def _check_weight(metric: Metric, weight: Array | None) -> None:
-    if weight is not None and not metric.takes("sample_weight"):
-        raise ValueError(
-            f"The metric {metric.name!r} takes no weights: leave out 'sample_weight'."
-        )
+def check_metrics(
+    metrics: Sequence[Metric],
+    kinds: Sequence[TaskType | None],
+    columns: LabelTable,
+    weight: Array | None = None,
+) -> None:
+    """Raise an error if a metric is not for its task, or takes no weights."""
+    for metric, kind, column, name in zip(
+        metrics, kinds, columns.columns, columns.task_names, strict=True
+    ):
+        check_kind(metric, kind, column.values, name)
+        if weight is not None and not metric.takes("sample_weight"):
+            raise ValueError(
+                f"The metric {metric.name!r} takes no weights: leave out "
+                "'sample_weight'."
+            )
 
 
 class _CollectedWarnings:
@@ -242,13 +194,7 @@ class _CollectedWarnings:
 
     @contextmanager
     def collect(self, name: Any) -> Iterator[None]:
-        """Note the warnings of a task, and name it in errors.
-
-        Parameters
-        ----------
-        name : object
-            Name of the task.
-        """
+        """Collect the warnings of scoring a task, and name the task in errors."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             warnings.filterwarnings("ignore", HARMLESS)
@@ -262,18 +208,12 @@ class _CollectedWarnings:
             self._tasks.setdefault(key, []).append(name)
 
     def warn(self, scores: Array, names: Sequence[Any]) -> None:
-        """Warn of all but of scores that are NaN, which speak for themselves.
-
-        Parameters
-        ----------
-        scores : ndarray of shape (n_tasks,)
-            The scores.
-        names : sequence
-            Name of each task.
-        """
+        """Warn once of each message, but not that a score of NaN is undefined."""
         undefined = {name for name, s in zip(names, scores, strict=True) if s != s}
         for (category, message), tasks in self._tasks.items():
-            known = issubclass(category, UndefinedMetricWarning)
-            told = [name for name in tasks if not (known and name in undefined)]
-            if told:
-                warn_user(f"{message} (tasks {told})", category)
+            is_undefined = issubclass(category, UndefinedMetricWarning)
+            task_names = [
+                name for name in tasks if not (is_undefined and name in undefined)
+            ]
+            if task_names:
+                warn_user(f"{message} (tasks {task_names})", category)

@@ -62,8 +62,11 @@ def delta_m(
         for s in (scores, baseline_scores)
     )
     if new.shape == old.shape:
-        names, given = _task_names(scores), _task_names(baseline_scores)
-        order = match_tasks(given, names, "baseline_scores", "entry")
+        names, baseline_names = (
+            _read_task_names(scores),
+            _read_task_names(baseline_scores),
+        )
+        order = match_tasks(baseline_names, names, "baseline_scores", "entry")
         old = old if order is None else old[:, order]
     better = np.asarray(greater_is_better)
     if new.shape != old.shape or new.ndim > 2:
@@ -82,32 +85,22 @@ def delta_m(
             "The 'greater_is_better' parameter of delta_m must be a bool, or one for "
             f"each of the {new.shape[1]} tasks. Got {greater_is_better!r}."
         )
-    gains = relative_gains(new, old, better)
+    gains = compute_relative_gains(new, old, better)
     return float(mean_of_known(mean_of_known(gains, 0), 0))
 
 
-def _task_names(scores: Any) -> list[Any] | None:
+def _read_task_names(scores: Any) -> list[Any] | None:
     """Return the names that a DataFrame or a pandas Series has for tasks."""
     names = get_column_names(scores)
     series = names is None and hasattr(scores, "iloc")
     return list(scores.index) if series else names
 
 
-def relative_gains(scores: Array, baseline: Array, greater_is_better: Any) -> Array:
-    """Return gains as shares of the baseline's mean scores.
-
-    Parameters
-    ----------
-    scores, baseline : ndarray of shape (n_splits, n_tasks)
-        Scores on the same splits; NaN where there is none.
-    greater_is_better : bool or ndarray of bool of shape (n_tasks,)
-        Whether a higher score is better.
-
-    Returns
-    -------
-    ndarray of shape (n_splits, n_tasks)
-        NaN for tasks in which the baseline scores zero.
-    """
+def compute_relative_gains(
+    scores: Array, baseline: Array, greater_is_better: Any
+) -> Array:
+    """Return gains as shares of the baseline's mean score, NaN where it is zero."""
+    # Scores and gains have the shape (n_splits, n_tasks).
     gains = np.where(greater_is_better, 1, -1) * (scores - baseline)
     scale = abs(mean_of_known(baseline, 0))
     relative: Array = gains / np.where(scale > 0, scale, np.nan)

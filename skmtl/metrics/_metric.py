@@ -27,31 +27,14 @@ OF_TWO_CLASSES = ("positive_likelihood_ratio", "negative_likelihood_ratio")
 
 @dataclass(frozen=True)
 class Metric:
-    """How one task is scored.
+    """A metric of one task, and what it needs from an estimator."""
 
-    Attributes
-    ----------
-    name : str
-        What errors and tables call it.
-    function : callable
-        ``function(y_true, y_pred, **kwargs)``.
-    sign : {1, -1}
-        What makes a greater value the better one.
-    responses : tuple of str
-        Methods of an estimator that give what it compares with the labels; the first
-        that there is.
-    kwargs : dict
-        Further arguments of the function.
-    kind : {"classification", "regression"} or None
-        Tasks that it is for; None for functions other than scikit-learn's.
-    """
-
-    name: str
-    function: Callable[..., float]
-    sign: int
-    responses: tuple[str, ...]
+    name: str  # in errors and tables
+    function: Callable[..., float]  # function(y_true, y_pred, **kwargs)
+    sign: int  # 1 or -1, which makes greater values better
+    responses: tuple[str, ...]  # methods to get y_pred from, the first that there is
     kwargs: Mapping[str, Any]
-    kind: TaskType | None
+    kind: TaskType | None  # None for functions that are not of scikit-learn
 
     @property
     def of_labels(self) -> bool:
@@ -60,10 +43,8 @@ class Metric:
 
     @property
     def native(self) -> bool:
-        """Whether the function is given the user's own labels, not numbers of classes.
-
-        So it is where the function or its arguments may name them.
-        """
+        """Whether the function is given the user's own labels, not codes of classes."""
+        # So it is where the function or its arguments may name them.
         named = self.kwargs.get("pos_label"), self.kwargs.get("labels")
         return self.kind is None or named != (None, None)
 
@@ -82,14 +63,14 @@ class Metric:
 
     def takes(self, parameter: str) -> bool:
         """Tell whether the function has a parameter."""
-        return parameter in _defaults(self.function)
+        return parameter in _read_defaults(self.function)
 
     def default(self, parameter: str) -> Any:
         """Return the default of a parameter, None where the function has none."""
-        return _defaults(self.function).get(parameter)
+        return _read_defaults(self.function).get(parameter)
 
 
-def _defaults(function: Callable[..., float]) -> dict[str, Any]:
+def _read_defaults(function: Callable[..., float]) -> dict[str, Any]:
     """Return the parameters of a function with their defaults."""
     try:
         parameters = signature(function).parameters
@@ -105,49 +86,26 @@ def metric_names() -> tuple[str, ...]:
 
 
 def _is_per_task(name: str) -> bool:
-    """Refuse what compares clusters, or the labels of a row with each other."""
+    """Tell whether a scorer compares no clusters, nor labels of a row."""
     scorer = get_scorer(name)
     clusters = scorer._score_func.__module__.startswith("sklearn.metrics.cluster")
     return not clusters and scorer._kwargs.get("average") != "samples"
 
 
 @cache
-def _functions() -> dict[Callable[..., float], Metric]:
+def _map_functions() -> dict[Callable[..., float], Metric]:
     """Return what is known of scikit-learn's own functions."""
     return {m.function: m for m in map(named_metric, reversed(metric_names()))}
 
 
 @cache
 def named_metric(name: str) -> Metric:
-    """Return the metric of a scorer's name.
-
-    Parameters
-    ----------
-    name : str
-        As `sklearn.metrics.get_scorer_names` lists it.
-
-    Returns
-    -------
-    Metric
-        The metric.
-    """
+    """Return the metric of a scorer that `get_scorer_names` lists."""
     return _read_scorer(get_scorer(name), name)
 
 
 def as_metric(metric: Any) -> Metric:
-    """Return the metric that a user names or gives.
-
-    Parameters
-    ----------
-    metric : str, callable or scorer
-        A name, what `sklearn.metrics.make_scorer` returns, or a function of true and
-        predicted labels.
-
-    Returns
-    -------
-    Metric
-        The metric.
-    """
+    """Return the metric of a name, a scorer, or a function (y_true, y_pred)."""
     if isinstance(metric, str) and metric in metric_names():
         return named_metric(metric)
     if hasattr(metric, "_score_func"):
@@ -161,13 +119,13 @@ def as_metric(metric: Any) -> Metric:
         )
     name = getattr(metric, "__name__", repr(metric))
     _check_arguments(metric, name)
-    known = _functions().get(metric) if _is_hashable(metric) else None
-    responses = known.responses if known else ("predict",)
+    entry = _map_functions().get(metric) if _is_hashable(metric) else None
+    responses = entry.responses if entry else ("predict",)
     return Metric(name, metric, 1, responses, {}, get_kind(metric))
 
 
 def _check_arguments(function: Callable[..., Any], name: str) -> None:
-    """Refuse a function that does not take true and predicted labels."""
+    """Raise an error for a function that takes no true and predicted labels."""
     try:
         signature(function).bind(None, None)
     except TypeError as error:
@@ -179,21 +137,10 @@ def _check_arguments(function: Callable[..., Any], name: str) -> None:
         return
 
 
-def loss_name(metric: Any) -> str | None:
-    """Return the scorer's name of a loss of scikit-learn, None of anything else.
-
-    Parameters
-    ----------
-    metric : object
-        What a user gave as metric.
-
-    Returns
-    -------
-    str or None
-        The name.
-    """
-    known = _functions().get(metric) if _is_hashable(metric) else None
-    return known.name if known and known.sign < 0 else None
+def get_loss_name(metric: Any) -> str | None:
+    """Return the scorer's name of a loss of scikit-learn, None of anything else."""
+    entry = _map_functions().get(metric) if _is_hashable(metric) else None
+    return entry.name if entry and entry.sign < 0 else None
 
 
 def get_kind(function: Callable[..., float]) -> TaskType | None:
@@ -206,6 +153,7 @@ def get_kind(function: Callable[..., float]) -> TaskType | None:
 
 
 def _read_scorer(scorer: Any, name: str) -> Metric:
+    """Return the metric that a scorer of scikit-learn wraps."""
     response = scorer._response_method
     return Metric(
         name,
@@ -218,6 +166,7 @@ def _read_scorer(scorer: Any, name: str) -> Metric:
 
 
 def _is_hashable(value: Any) -> bool:
+    """Tell whether a value can be the key of a dict."""
     try:
         hash(value)
     except TypeError:

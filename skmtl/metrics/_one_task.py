@@ -26,28 +26,10 @@ def score_task(
     weight: Array | None,
     name: Any,
 ) -> float:
-    """Return the score of one task; greater is better where the metric has a sign.
-
-    Parameters
-    ----------
-    metric : Metric
-        How to score.
-    true : ndarray of shape (n_labelled,)
-        The labels.
-    predicted : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        Labels, values, scores of the larger class or scores of each class.
-    classes : ndarray of shape (n_classes,) or None
-        The classes of the columns of the predictions, where they are known.
-    weight : ndarray of shape (n_labelled,) or None
-        Weights of the labels.
-    name : object
-        Name of the task, for errors.
-
-    Returns
-    -------
-    float
-        NaN where such labels do not define the metric.
-    """
+    """Return the score of one task, NaN where its labels do not define it."""
+    # Labels, predictions and weights are of labelled rows; predictions are labels,
+    # values, scores of the larger class, or (n_labelled, n_classes), whose columns
+    # are `classes` where these are not None.
     if not len(true) or not (metric.any_labels or _differ(true)):
         return np.nan
     kwargs = dict(metric.kwargs)
@@ -56,19 +38,19 @@ def score_task(
             weight = divide_by_largest(weight)
         kwargs["sample_weight"] = weight
     if metric.kind == "regression" and predicted.ndim == 2:
-        predicted = _one_column(predicted, name)
+        predicted = _select_column(predicted, name)
     elif metric.of_labels and predicted.ndim == 2:
-        known = known_classes(true, predicted, classes, name)
-        predicted = known[predicted.argmax(axis=1)]
+        column_classes = resolve_classes(true, predicted, classes, name)
+        predicted = column_classes[predicted.argmax(axis=1)]
     if metric.kind == "regression" or (metric.of_labels and metric.native):
-        return _value(metric, true, predicted, kwargs)
+        return _compute_value(metric, true, predicted, kwargs)
     if metric.function is sk.accuracy_score and not metric.kwargs:
         return float(np.average(true == predicted, weights=weight))
     if metric.of_labels:
-        every = _union(name, true, predicted, classes)
-        _check_two(metric, every, name)
-        codes = _codes(predicted, every)
-        return _value(metric, _codes(true, every), codes, kwargs)
+        all_classes = _find_classes(name, true, predicted, classes)
+        _check_two(metric, all_classes, name)
+        codes = _encode_labels(predicted, all_classes)
+        return _compute_value(metric, _encode_labels(true, all_classes), codes, kwargs)
     return _score_scores(metric, true, predicted, classes, kwargs, name)
 
 
@@ -83,35 +65,36 @@ def _score_scores(
     """Score probabilities, or other scores of classes."""
     if scores.ndim == 1 and classes is not None and len(classes) == 1:
         scores = scores[:, None]
-    known = known_classes(true, scores, classes, name)
-    every = _union(name, known, true)
-    _check_two(metric, every, name)
-    if scores.ndim == 1 and len(every) > 2:
+    column_classes = resolve_classes(true, scores, classes, name)
+    all_classes = _find_classes(name, column_classes, true)
+    _check_two(metric, all_classes, name)
+    if scores.ndim == 1 and len(all_classes) > 2:
         raise ValueError(
-            f"Task {name!r} has labels of the classes {every.tolist()}, of which one "
-            "score per row cannot tell: give one column per class."
+            f"Task {name!r} has labels of the classes {all_classes.tolist()}, of which "
+            "one score per row cannot tell: give one column per class."
         )
     if scores.ndim == 2:
-        scores = _widen(scores, known, every)
+        scores = _widen(scores, column_classes, all_classes)
     if metric.native:
-        if scores.ndim == 2 and len(every) == 2:
+        if scores.ndim == 2 and len(all_classes) == 2:
             positive = kwargs.get("pos_label")
-            positive = every[1] if positive is None else positive
-            scores = scores[:, np.flatnonzero(every == positive)[0]]
-        return _value(metric, true, scores, kwargs)
-    codes = _codes(true, every)
-    if len(every) == 1:  # and nothing of another, which metrics ask for
-        every, scores = np.append(every, every), 1 - scores[:, 0]
-    elif len(every) == 2:
+            positive = all_classes[1] if positive is None else positive
+            scores = scores[:, np.flatnonzero(all_classes == positive)[0]]
+        return _compute_value(metric, true, scores, kwargs)
+    codes = _encode_labels(true, all_classes)
+    if len(all_classes) == 1:  # and nothing of another, which metrics ask for
+        all_classes, scores = np.append(all_classes, all_classes), 1 - scores[:, 0]
+    elif len(all_classes) == 2:
         scores = scores if scores.ndim == 1 else scores[:, 1]
-    elif _lacks_classes(metric, codes, len(every)):
-        return metric.sign * _one_vs_rest(metric, codes, scores, kwargs)
+    elif _lacks_classes(metric, codes, len(all_classes)):
+        return metric.sign * _score_one_vs_rest(metric, codes, scores, kwargs)
     if metric.takes("labels"):
-        kwargs["labels"] = np.arange(len(every))
-    return _value(metric, codes, scores, kwargs)
+        kwargs["labels"] = np.arange(len(all_classes))
+    return _compute_value(metric, codes, scores, kwargs)
 
 
-def _one_column(values: Array, name: Any) -> Array:
+def _select_column(values: Array, name: Any) -> Array:
+    """Return the only column of predictions for regression."""
     if values.shape[1] != 1:
         raise ValueError(
             f"The predictions for task {name!r} must be one value per row for "
@@ -127,7 +110,7 @@ def _lacks_classes(metric: Metric, codes: Array, n_classes: int) -> bool:
     return bool((np.bincount(codes, minlength=n_classes) == 0).any())
 
 
-def _one_vs_rest(
+def _score_one_vs_rest(
     metric: Metric, codes: Array, scores: Array, kwargs: dict[str, Any]
 ) -> float:
     """Return the mean over the classes that have labels, each against all others."""
@@ -142,13 +125,14 @@ def _one_vs_rest(
     return float(np.average(values, weights=shares))
 
 
-def _value(
+def _compute_value(
     metric: Metric, true: Array, predicted: Array, kwargs: dict[str, Any]
 ) -> float:
+    """Return the signed value of a metric."""
     if metric.takes("zero_division"):
         kwargs.setdefault("zero_division", 0.0)  # the same value, without a warning
     if metric.function is sk.r2_score and _are_numbers(true, predicted):
-        return _r2(true, predicted, kwargs)
+        return _compute_r2(true, predicted, kwargs)
     return metric.sign * float(metric.function(true, predicted, **kwargs))
 
 
@@ -157,12 +141,10 @@ def _are_numbers(*arrays: Array) -> bool:
     return all(a.dtype.kind in "iuf" and np.isfinite(a).all() for a in arrays)
 
 
-def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
-    """Return R² in units in which squares are neither infinite nor zero.
-
-    That of labels is a power of two, which rounds none; predictions, and scores, that
-    are farther off than numbers can tell are brought nearer.
-    """
+def _compute_r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
+    """Return R² in units in which squares are neither infinite nor zero."""
+    # The unit of labels is a power of two, which rounds none; predictions and scores
+    # beyond the range of numbers are clipped.
     true, predicted = (a.astype(np.float64) for a in (true, predicted))
     unit = np.frexp(np.abs(true).max())[1]
     with np.errstate(over="ignore"):
@@ -172,97 +154,79 @@ def _r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
     return max(score, -np.finfo(float).max) if score == score else score
 
 
-def known_classes(
+def resolve_classes(
     true: Array, scores: Array, classes: Array | None, name: Any
 ) -> Array:
-    """Return the classes that scores are of.
-
-    Parameters
-    ----------
-    true : ndarray of shape (n_labelled,)
-        Labels of the task.
-    scores : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        Scores of the larger of two classes, or of each class.
-    classes : ndarray or None
-        The classes, where the user or the estimator has told them.
-    name : object
-        Name of the task.
-
-    Returns
-    -------
-    ndarray of shape (n_classes,)
-        One per column.
-    """
+    """Return the class of each column of scores, or both for scores of one."""
+    # `classes` is None where neither the user nor the estimator names them.
     n_classes = 2 if scores.ndim == 1 else scores.shape[1]
-    found = np.unique(true) if classes is None else classes
-    if len(found) == n_classes:
-        return found
-    if classes is None and n_classes == 2 and np.isin(found, [0, 1]).all():
-        return np.array([0, 1], dtype=found.dtype)  # an indicator
+    task_classes = np.unique(true) if classes is None else classes
+    if len(task_classes) == n_classes:
+        return task_classes
+    if classes is None and n_classes == 2 and np.isin(task_classes, [0, 1]).all():
+        return np.array([0, 1], dtype=task_classes.dtype)  # an indicator
     where = "its labels hold" if classes is None else "it has"
     raise ValueError(
         f"The predictions for task {name!r} have scores of {n_classes} classes, but "
-        f"{where} the {len(found)} classes {found.tolist()}: give the classes of each "
-        "task in the order of their columns as 'classes', or predictions that fit."
+        f"{where} the {len(task_classes)} classes {task_classes.tolist()}: give the "
+        "classes of each task in the order of their columns as 'classes', or "
+        "predictions that fit."
     )
 
 
-def _widen(scores: Array, known: Array, every: Array) -> Array:
+def _widen(scores: Array, column_classes: Array, all_classes: Array) -> Array:
     """Return scores of all classes in order; of one that is not known the lowest."""
-    if len(known) == len(every) and (known == every).all():
+    if np.array_equal(column_classes, all_classes):
         return scores
-    wide = np.full((len(scores), len(every)), min(scores.min(), 0), scores.dtype)
-    wide[:, np.searchsorted(every, known)] = scores
+    wide = np.full((len(scores), len(all_classes)), min(scores.min(), 0), scores.dtype)
+    wide[:, np.searchsorted(all_classes, column_classes)] = scores
     return wide
 
 
 def _check_two(metric: Metric, classes: Array, name: Any) -> None:
+    """Raise an error if a metric of two classes meets a task of more."""
     if len(classes) > 2 and metric.of_two_classes:
         ranks = metric.function is sk.roc_auc_score
-        more = "roc_auc_ovr" if ranks else f"{metric.name}_macro"
-        more = more if more in metric_names() else "balanced_accuracy"
+        suggestion = "roc_auc_ovr" if ranks else f"{metric.name}_macro"
+        suggestion = suggestion if suggestion in metric_names() else "balanced_accuracy"
         raise ValueError(
             f"The metric {metric.name!r} is for two classes, but task {name!r} has the "
             f"{len(classes)} classes {classes.tolist()}: choose one for several "
-            f"classes, such as {more!r}."
+            f"classes, such as {suggestion!r}."
         )
 
 
 def _differ(labels: Array) -> bool:
+    """Tell whether there are at least two different labels."""
     return bool((labels != labels[0]).any())
 
 
-def _union(name: Any, *labels: Array | None) -> Array:
+def _find_classes(name: Any, *labels: Array | None) -> Array:
     """Return all classes that occur, sorted."""
+    arrays = [array for array in labels if array is not None]
     try:
-        return np.unique(
-            np.concatenate([_distinct(given) for given in labels if given is not None])
-        )
+        return np.unique(np.concatenate([_find_distinct(array) for array in arrays]))
     except TypeError as error:
-        types = sorted(
-            {type(v).__name__ for given in labels if given is not None for v in given}
-        )
+        types = sorted({type(v).__name__ for array in arrays for v in array})
         raise ValueError(
             f"The labels of task {name!r} mix the types {types}: give y_true and "
             "y_pred labels of one type."
         ) from error
 
 
-def _distinct(labels: Array) -> Array:
+def _find_distinct(labels: Array) -> Array:
     """Return the distinct labels; strings as objects, which others can be told from."""
     if labels.dtype.kind in "US":
         labels = labels.astype(object)
-    few = np.unique(labels[:N_FIRST])  # often all that there are, and soon found
-    if len(few) <= N_FEW and np.isin(labels, few).all():
-        return few
+    first_labels = np.unique(labels[:N_FIRST])  # often all that there are
+    if len(first_labels) <= N_FEW and np.isin(labels, first_labels).all():
+        return first_labels
     return np.unique(labels)
 
 
-def _codes(labels: Array, classes: Array) -> Array:
-    """Return the number of each label among sorted classes that hold it.
-
-    Numbers of one byte are what metrics are fastest with.
-    """
+def _encode_labels(labels: Array, classes: Array) -> Array:
+    """Return the number of each label among sorted classes that hold it."""
+    # Metrics are fastest with codes of one byte.
     dtype = np.int8 if len(classes) < 128 else np.int64
     if len(classes) == 2:
         return (labels == classes[1]).astype(dtype)
@@ -274,19 +238,8 @@ def _codes(labels: Array, classes: Array) -> Array:
 
 
 def check_kind(metric: Metric, kind: TaskType | None, true: Array, name: Any) -> None:
-    """Refuse metrics of classification for regression, and the other way round.
-
-    Parameters
-    ----------
-    metric : Metric
-        The metric.
-    kind : {"classification", "regression"} or None
-        What the task is; None where nothing but its labels tells.
-    true : ndarray of shape (n_labelled,)
-        Its labels.
-    name : object
-        Its name.
-    """
+    """Raise an error for a metric of another kind of task than this one."""
+    # `kind` is None where only the labels, `true`, show it.
     if metric.kind is None:
         return
     if kind is None:

@@ -14,54 +14,29 @@ Prediction = LabelColumn | NDArray[Any] | None
 
 
 def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
-    """Split predictions into those of each task.
-
-    Parameters
-    ----------
-    y_pred : array-like or list
-        Shape (n_samples,) or (n_samples, n_tasks); or a list with an entry for each
-        task, of shape (n_samples,) or (n_samples, n_classes), or None; or, for one
-        task, shape (n_samples, n_classes).
-    columns : LabelTable
-        The true labels.
-
-    Returns
-    -------
-    list
-        One entry per task.
-    """
+    """Return the predictions of each task, from any form estimators give them in."""
+    # `y_pred` is (n_samples,) or (n_samples, n_tasks), or a list with an entry per
+    # task: (n_samples,), (n_samples, n_classes) or None; for one task it may also be
+    # (n_samples, n_classes).
     names = columns.task_names
     if _is_per_task(y_pred, columns):
         _check_number(len(y_pred), names)
         return [
-            _entry(given, name, columns)
-            for given, name in zip(y_pred, names, strict=True)
+            _read_entry(entry, name, columns)
+            for entry, name in zip(y_pred, names, strict=True)
         ]
     table = read_labels(y_pred)
     if len(names) == 1 and len(table.columns) > 1:
-        return [_entry(y_pred, names[0], columns)]
+        return [_read_entry(y_pred, names[0], columns)]
     _check_number(len(table.columns), names)
     _check_length(table.n_samples, columns)
     return list(table.match_names(names, "y_pred").columns)
 
 
-def on_labelled(prediction: Prediction, column: LabelColumn, name: Any) -> NDArray[Any]:
-    """Return the predictions for the rows that have a label.
-
-    Parameters
-    ----------
-    prediction : LabelColumn or ndarray of shape (n_samples, n_classes)
-        Predictions of a task.
-    column : LabelColumn
-        Its labels.
-    name : object
-        Its name.
-
-    Returns
-    -------
-    ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        The predictions.
-    """
+def select_labelled(
+    prediction: Prediction, column: LabelColumn, name: Any
+) -> NDArray[Any]:
+    """Return a task's predictions for the rows that have a label."""
     if prediction is None:
         raise ValueError(
             f"y_pred has nothing for task {name!r}: give its predictions, or a metric "
@@ -70,13 +45,13 @@ def on_labelled(prediction: Prediction, column: LabelColumn, name: Any) -> NDArr
     rows = column.present
     if not isinstance(prediction, LabelColumn):
         return prediction if rows.all() else prediction[rows]
-    known = prediction.present
-    if known.all():
+    has_prediction = prediction.present
+    if has_prediction.all():
         return prediction.values if rows.all() else prediction.values[rows]
-    if not known[rows].all():
+    if not has_prediction[rows].all():
         raise ValueError(
-            f"y_pred lacks predictions for {np.sum(rows & ~known)} labelled rows of "
-            f"task {name!r}: give one for each label."
+            f"y_pred lacks predictions for {np.sum(rows & ~has_prediction)} labelled "
+            f"rows of task {name!r}: give one for each label."
         )
     return prediction.restrict(rows).values
 
@@ -87,7 +62,7 @@ def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:
         return True
     if not isinstance(y_pred, list | tuple) or not y_pred:
         return False
-    shapes = [_shape(entry) for entry in y_pred if entry is not None]
+    shapes = [_measure_shape(entry) for entry in y_pred if entry is not None]
     if not shapes or any(len(shape) > 1 for shape in shapes):
         return True
     n, n_tasks = columns.n_samples, len(columns.columns)
@@ -96,22 +71,23 @@ def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:
     return arrays and not (per_row and n != n_tasks)
 
 
-def _shape(entry: Any) -> tuple[int, ...]:
+def _measure_shape(entry: Any) -> tuple[int, ...]:
+    """Return the shape of an array or of nested lists."""
     if hasattr(entry, "shape"):
         return tuple(entry.shape)
     nested = isinstance(entry, list | tuple) and len(entry) > 0
-    return (len(entry), *_shape(entry[0])) if nested else ()
+    return (len(entry), *_measure_shape(entry[0])) if nested else ()
 
 
-def _entry(given: Any, name: Any, columns: LabelTable) -> Prediction:
+def _read_entry(entry: Any, name: Any, columns: LabelTable) -> Prediction:
     """Return the predictions of one task."""
-    if given is None:
+    if entry is None:
         return None
-    if len(_shape(given)) < 2:
-        column = read_labels(given).columns[0]
+    if len(_measure_shape(entry)) < 2:
+        column = read_labels(entry).columns[0]
         _check_length(len(column.present), columns)
         return column
-    scores = np.asarray(fill_masked(given))
+    scores = np.asarray(fill_masked(entry))
     if scores.ndim != 2 or scores.dtype.kind not in "biuf":
         raise ValueError(
             f"The predictions for task {name!r} must be numbers of shape (n_samples, "
@@ -123,6 +99,7 @@ def _entry(given: Any, name: Any, columns: LabelTable) -> Prediction:
 
 
 def _check_length(n_samples: int, columns: LabelTable) -> None:
+    """Raise an error if labels and predictions have different numbers of rows."""
     if n_samples != columns.n_samples:
         raise ValueError(
             "y_true and y_pred must have the same number of rows. Got "
@@ -131,6 +108,7 @@ def _check_length(n_samples: int, columns: LabelTable) -> None:
 
 
 def _check_number(n_tasks: int, names: Sequence[Any]) -> None:
+    """Raise an error if predictions are of another number of tasks."""
     if n_tasks != len(names):
         raise ValueError(
             f"y_true and y_pred must be of the same tasks. Got {len(names)} tasks, "

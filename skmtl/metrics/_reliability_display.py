@@ -16,9 +16,9 @@ from skmtl._drawing import (
     make_axes,
     needs_matplotlib,
 )
-from skmtl.metrics._one_task import known_classes
-from skmtl.metrics._predictions import on_labelled, read_predictions
-from skmtl.metrics._responses import estimator_classes, read_task_labels
+from skmtl.metrics._one_task import resolve_classes
+from skmtl.metrics._predictions import read_predictions, select_labelled
+from skmtl.metrics._responses import get_estimator_classes, read_task_labels
 from skmtl.metrics._task_scores import read_classes
 
 Array = NDArray[np.float64]
@@ -144,7 +144,7 @@ class ReliabilityDisplay:
                 f"{type(estimator).__name__} does not have."
             )
         columns = read_task_labels(estimator, y, missing_label)
-        classes = estimator_classes(estimator, len(columns.columns))
+        classes = get_estimator_classes(estimator, len(columns.columns))
         proba = estimator.predict_proba(X)
         return cls._make(columns, proba, classes, n_bins, strategy).plot(
             ax, tasks=tasks
@@ -209,23 +209,26 @@ class ReliabilityDisplay:
         n_bins: int,
         strategy: str,
     ) -> Self:
-        each = zip(
+        """Return the display of labels and probabilities, without drawing it."""
+        entries = zip(
             *(read_predictions(proba, columns), columns.columns, classes),
             columns.task_names,
             strict=True,
         )
-        shown = []
-        for prediction, column, known, name in each:
+        curves = []
+        for prediction, column, task_classes, name in entries:
             if prediction is not None:  # as it is for regression
-                p = on_labelled(prediction, column, name)
-                came_true, p = _events(column.values, p, known, name)
-                shown.append((*_curve(came_true, p, n_bins, strategy), p, name))
-        if not shown:
+                p = select_labelled(prediction, column, name)
+                came_true, p = _find_events(column.values, p, task_classes, name)
+                curves.append(
+                    (*_compute_curve(came_true, p, n_bins, strategy), p, name)
+                )
+        if not curves:
             raise ValueError(
                 f"{cls.__name__} needs probabilities of at least one classification "
                 f"task. Got none for the tasks {columns.task_names}."
             )
-        true, pred, prob, names = (list(values) for values in zip(*shown, strict=True))
+        true, pred, prob, names = (list(values) for values in zip(*curves, strict=True))
         return cls(prob_true=true, prob_pred=pred, y_prob=prob, task_names=names)
 
     def plot(self, ax: Any = None, *, tasks: Sequence[Any] | None = None) -> Self:
@@ -268,7 +271,7 @@ class ReliabilityDisplay:
         return self
 
 
-def _curve(
+def _compute_curve(
     came_true: NDArray[np.bool_], p: Array, n_bins: int, strategy: str
 ) -> tuple[Array, Array]:
     """Return how often each bin came true, and its mean probability."""
@@ -280,13 +283,13 @@ def _curve(
     return curve
 
 
-def _events(
+def _find_events(
     true: NDArray[Any], proba: NDArray[Any], classes: NDArray[Any] | None, name: Any
 ) -> tuple[NDArray[np.bool_], Array]:
     """Return what has come true, and how probable it was said to be."""
-    known = known_classes(true, proba, classes, name)
-    if len(known) == 2:
-        larger = np.argsort(known)[1]
+    column_classes = resolve_classes(true, proba, classes, name)
+    if len(column_classes) == 2:
+        larger = np.argsort(column_classes)[1]
         p = proba if proba.ndim == 1 else proba[:, larger]
-        return true == known[larger], p
-    return true == known[proba.argmax(axis=1)], proba.max(axis=1)
+        return true == column_classes[larger], p
+    return true == column_classes[proba.argmax(axis=1)], proba.max(axis=1)

@@ -10,8 +10,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from skmtl._core.printable import escape_text
 from skmtl._core.validation import divide_by_largest, import_pandas, validate_params
-from skmtl._data.labels import TaskType, infer_task_types
-from skmtl.metrics._core import Evaluation, resolve_metrics
+from skmtl._data.labels import TaskType
+from skmtl.metrics._core import Evaluation, infer_unknown_kinds, resolve_metrics
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._predictions import Prediction
 from skmtl.metrics._responses import Responses
@@ -51,24 +51,26 @@ class MultiTaskReport:
 
     def _format_frame(self) -> Any:
         """Return the table as text, with the means below it."""
-        shown = self.frame.astype({"missing": object})
-        shown["missing"] = [f"{100 * share:.3g} %" for share in self.frame["missing"]]
-        shown = shown.map(_text)
-        means = self.mean.map(_text).to_frame("mean over tasks").T
-        shown = import_pandas("multitask_report").concat([shown, means]).fillna("")
-        shown.index, shown.columns = (
-            [escape_text(name) for name in axis] for axis in shown.axes
+        table = self.frame.astype({"missing": object})
+        table["missing"] = [f"{100 * share:.3g} %" for share in self.frame["missing"]]
+        table = table.map(_format_cell)
+        means = self.mean.map(_format_cell).to_frame("mean over tasks").T
+        table = import_pandas("multitask_report").concat([table, means]).fillna("")
+        table.index, table.columns = (
+            [escape_text(name) for name in axis] for axis in table.axes
         )
-        return shown
+        return table
 
     def __repr__(self) -> str:
         return self._format_frame().to_string()  # type: ignore[no-any-return]
 
     def _repr_html_(self) -> str:
+        """Return the table as notebooks show it."""
         return self._format_frame().to_html()  # type: ignore[no-any-return]
 
 
-def _text(value: Any) -> str:
+def _format_cell(value: Any) -> str:
+    """Return a cell of the table as text, scores with three digits."""
     if not isinstance(value, float | np.floating):
         return str(value)
     return "\N{EN DASH}" if np.isnan(value) else f"{value:.3f}"
@@ -140,34 +142,28 @@ def multitask_report(
     mean over tasks                              0.297       0.000
     """
     pd = import_pandas("multitask_report")
-    compared = Responses(estimator, X).evaluate(y, sample_weight, missing_label)
-    check_some_labels(compared.columns)
-    compared = _with_kinds(compared)
+    evaluation = Responses(estimator, X).evaluate(y, sample_weight, missing_label)
+    check_some_labels(evaluation.columns)
+    kinds = infer_unknown_kinds(evaluation.columns, evaluation.kinds)
+    evaluation = replace(evaluation, kinds=kinds)
     if metrics is None:
-        metrics = _usual(estimator, compared.kinds)
+        metrics = _choose_metrics(estimator, kinds)
     if not isinstance(metrics, Mapping):
         metrics = {as_metric(metric).name: metric for metric in metrics}
-    present = compared.columns.get_mask()
+    present = evaluation.columns.get_mask()
     columns: dict[str, Any] = {
-        "kind": compared.kinds,
+        "kind": kinds,
         "support": present.sum(axis=0),
         "missing": 1 - present.mean(axis=0),
     }
-    constant = _constant(compared)
+    constant = _predict_constant(evaluation)
     for name, metric in metrics.items():
-        columns[name] = _scores(compared, metric)
-        columns[name + BASELINE] = _scores(constant, metric)
-    return MultiTaskReport(pd.DataFrame(columns, index=compared.names))
+        columns[name] = _compute_scores(evaluation, metric)
+        columns[name + BASELINE] = _compute_scores(constant, metric)
+    return MultiTaskReport(pd.DataFrame(columns, index=evaluation.names))
 
 
-def _with_kinds(compared: Evaluation) -> Evaluation:
-    """Tell the kinds by the labels where the estimator does not."""
-    pairs = zip(compared.names, compared.kinds, strict=True)
-    told = {name: kind for name, kind in pairs if kind is not None}
-    return replace(compared, kinds=infer_task_types(compared.columns, told))
-
-
-def _usual(estimator: Any, kinds: Sequence[TaskType | None]) -> list[str]:
+def _choose_metrics(estimator: Any, kinds: Sequence[TaskType | None]) -> list[str]:
     """Return the names of metrics that suit the estimator."""
     names = list(OF_LABELS)
     if hasattr(estimator, "predict_proba"):
@@ -175,32 +171,33 @@ def _usual(estimator: Any, kinds: Sequence[TaskType | None]) -> list[str]:
     return [name for name in names if as_metric(name).kind in kinds]
 
 
-def _scores(compared: Evaluation, metric: Any) -> Array:
+def _compute_scores(evaluation: Evaluation, metric: Any) -> Array:
     """Return the score of each task, NaN for those that the metric is not for."""
-    chosen = resolve_metrics(metric, compared.columns, compared.kinds)
-    fits = [
+    task_metrics = resolve_metrics(metric, evaluation.columns, evaluation.kinds)
+    tasks = [
         t
-        for t, (m, kind) in enumerate(zip(chosen, compared.kinds, strict=True))
+        for t, (m, kind) in enumerate(zip(task_metrics, evaluation.kinds, strict=True))
         if m.kind in (None, kind)
-    ] or list(range(len(chosen)))  # none fits, which is an error
-    scores = np.full(len(chosen), np.nan)
-    scores[fits] = compared.only(fits).scores([chosen[t] for t in fits])
+    ] or list(range(len(task_metrics)))  # none fits, which is an error
+    scores = np.full(len(task_metrics), np.nan)
+    scores[tasks] = evaluation.only(tasks).scores([task_metrics[t] for t in tasks])
     return scores
 
 
-def _constant(compared: Evaluation) -> Evaluation:
+def _predict_constant(evaluation: Evaluation) -> Evaluation:
     """Return the comparison with what predicts best without inputs."""
-    columns, X = compared.columns, np.zeros((compared.columns.n_samples, 1))
+    columns, X = evaluation.columns, np.zeros((evaluation.columns.n_samples, 1))
     models: list[Any] = []
     for t, column in enumerate(columns.columns):
-        regression = compared.kinds[t] == "regression"
+        regression = evaluation.kinds[t] == "regression"
         model = DummyRegressor() if regression else DummyClassifier(strategy="prior")
         rows = column.present
-        weight = compared.weight
+        weight = evaluation.weight
         w = None if weight is None else divide_by_largest(weight[rows, t])
         models.append(model.fit(X[rows], column.values, w) if rows.any() else None)
 
     def answer(metric: Metric) -> list[Prediction]:
+        """Return the constant predictions that a metric asks for."""
         method = "predict" if metric.of_labels else "predict_proba"
         return [
             getattr(model, method)(X) if hasattr(model, method) else None
@@ -208,4 +205,4 @@ def _constant(compared: Evaluation) -> Evaluation:
         ]
 
     classes = [getattr(model, "classes_", None) for model in models]
-    return replace(compared, answer=answer, classes=classes)
+    return replace(evaluation, answer=answer, classes=classes)

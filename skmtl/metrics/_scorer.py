@@ -15,7 +15,7 @@ from sklearn.utils.metadata_routing import (
 from skmtl._core.validation import resolve_task, validate_params
 from skmtl.metrics._average import AVERAGE, average_scores
 from skmtl.metrics._core import resolve_metrics, warn_undefined
-from skmtl.metrics._metric import as_metric, loss_name
+from skmtl.metrics._metric import as_metric, get_loss_name
 from skmtl.metrics._responses import Responses
 from skmtl.metrics._task_scores import METRIC, check_some_labels
 
@@ -81,31 +81,30 @@ class MultiTaskScorer(BaseEstimator):
     __call__ = score
 
     def _score(self, responses: Responses, y: Any, sample_weight: Any) -> float:
-        compared = responses.evaluate(y, sample_weight, self.missing_label)
-        metrics = resolve_metrics(self.metric, compared.columns, compared.kinds)
+        """Return the score of cached predictions."""
+        evaluation = responses.evaluate(y, sample_weight, self.missing_label)
+        metrics = resolve_metrics(self.metric, evaluation.columns, evaluation.kinds)
         if self.task is not None:
             where = "The 'task' parameter of make_multitask_scorer"
-            number = resolve_task(self.task, compared.names, where)
-            compared, metrics = compared.only([number]), [metrics[number]]
-        check_some_labels(compared.columns)
-        scores = compared.scores(metrics)
-        warn_undefined(scores, metrics, compared.names)
+            number = resolve_task(self.task, evaluation.names, where)
+            evaluation, metrics = evaluation.only([number]), [metrics[number]]
+        check_some_labels(evaluation.columns)
+        scores = evaluation.scores(metrics)
+        warn_undefined(scores, metrics, evaluation.names)
         average = self.average if self.task is None else "macro"
-        return average_scores(scores, compared.support, average, compared.names)
+        return average_scores(scores, evaluation.support, average, evaluation.names)
 
     def _accept_sample_weight(self) -> bool:
         """Tell searches that route no metadata whether to pass weights on."""
-        given = self.metric
-        metrics = given.values() if isinstance(given, Mapping) else [given]
-        return all(as_metric(metric).takes("sample_weight") for metric in metrics)
+        metric = self.metric
+        metrics = metric.values() if isinstance(metric, Mapping) else [metric]
+        return all(as_metric(m).takes("sample_weight") for m in metrics)
 
 
 class MultiTaskScorers(dict[str, Any]):
-    """Scorers by name, which can also be called for all scores at once.
+    """Scorers by name, which can also be called for all scores at once."""
 
-    scikit-learn takes it for what it can be called for, so that each method of an
-    estimator is called once for all scores.
-    """
+    # scikit-learn then calls each method of an estimator once for all scores.
 
     def __call__(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any = None, **params: Any
@@ -113,13 +112,13 @@ class MultiTaskScorers(dict[str, Any]):
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
         responses, scores = Responses(estimator, X), {}
-        for name, given in self._route(params).items():
+        for name, metadata in self._route(params).items():
             scorer = self[name]
             if isinstance(scorer, MultiTaskScorer):
-                weight = given.get("sample_weight")
+                weight = metadata.get("sample_weight")
                 scores[name] = scorer._score(responses, y, weight)
             else:
-                scores[name] = scorer(estimator, X, y, **given)
+                scores[name] = scorer(estimator, X, y, **metadata)
         return scores
 
     def _route(self, params: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -130,13 +129,7 @@ class MultiTaskScorers(dict[str, Any]):
         return {name: params if _takes_weight(self[name]) else {} for name in self}
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return which scorer asks for what.
-
-        Returns
-        -------
-        MetadataRouter
-            The requests of all scorers.
-        """
+        """Return the requests of all scorers for metadata."""
         mapping = MethodMapping().add(caller="score", callee="score")
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(**self, method_mapping=mapping)
@@ -264,13 +257,13 @@ def make_multitask_scorers(
     ['balanced_accuracy', 'neg_log_loss']
     """
     if not isinstance(metrics, Mapping):
-        named = [metric for metric in metrics if isinstance(metric, str)]
-        if len(set(named)) < len(metrics) or not named:
+        names = [metric for metric in metrics if isinstance(metric, str)]
+        if len(set(names)) < len(metrics) or not names:
             raise ValueError(
                 "The 'metrics' parameter of make_multitask_scorers must be a list of "
                 f"names, each once, or a dict of metrics by name. Got {metrics!r}."
             )
-        metrics = {name: name for name in named}
+        metrics = {name: name for name in names}
     scorers = MultiTaskScorers()
     for name, metric in metrics.items():
         if not isinstance(metric, MultiTaskScorer):
@@ -282,11 +275,12 @@ def make_multitask_scorers(
 
 
 def _check_is_score(metric: Any) -> None:
-    for given in metric.values() if isinstance(metric, Mapping) else [metric]:
-        as_metric(given)
-        name = loss_name(given)
+    """Raise an error for a loss, of which lower is better."""
+    for entry in metric.values() if isinstance(metric, Mapping) else [metric]:
+        as_metric(entry)
+        name = get_loss_name(entry)
         if name is not None:
             raise ValueError(
                 "The 'metric' parameter of a scorer must be a score, of which greater "
-                f"is better. Got the loss {given.__name__}: use {name!r}."
+                f"is better. Got the loss {entry.__name__}: use {name!r}."
             )

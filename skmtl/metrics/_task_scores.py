@@ -125,39 +125,28 @@ def task_scores(
     columns = read_labels(y_true, missing_label)
     predictions = read_predictions(y_pred, columns)
     of_tasks = read_classes(classes, len(columns.columns))
-    kinds = _kinds(columns, classes, of_tasks, task_types)
+    kinds = _read_kinds(columns, classes, of_tasks, task_types)
     metrics = resolve_metrics(metric, columns, kinds)
-    compared = Evaluation.from_labels(
+    evaluation = Evaluation.from_labels(
         columns, lambda _: predictions, kinds, of_tasks, sample_weight
     )
-    check_some_labels(compared.columns)
-    scores = compared.scores(metrics)
-    warn_undefined(scores, metrics, compared.names)
+    check_some_labels(evaluation.columns)
+    scores = evaluation.scores(metrics)
+    warn_undefined(scores, metrics, evaluation.names)
     if average is None:
         return scores
-    return average_scores(scores, compared.support, average, compared.names)
+    return average_scores(scores, evaluation.support, average, evaluation.names)
 
 
 def read_classes(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
-    """Return the classes of each task, None where they are unknown.
-
-    Parameters
-    ----------
-    classes : list of array-like, array-like or None
-        As given by the user.
-    n_tasks : int
-        Number of tasks.
-
-    Returns
-    -------
-    list of ndarray or None
-        One entry per task.
-    """
+    """Return the classes of each task, None where they are unknown."""
     if classes is None:
         return [None] * n_tasks
     entries = list(classes)
-    nested = any(e is None or (np.ndim(e) and not isinstance(e, str)) for e in entries)
-    if not nested:
+    is_per_task = any(
+        e is None or (np.ndim(e) and not isinstance(e, str)) for e in entries
+    )
+    if not is_per_task:
         return [np.asarray(entries)] * n_tasks
     if len(entries) != n_tasks:
         raise ValueError(
@@ -167,7 +156,7 @@ def read_classes(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
     return [None if entry is None else np.asarray(entry) for entry in entries]
 
 
-def _kinds(
+def _read_kinds(
     columns: LabelTable, classes: Any, of_tasks: Sequence[Any], task_types: Any
 ) -> Sequence[TaskType | None]:
     """Return the kinds of the tasks that the user has told."""
@@ -177,23 +166,17 @@ def _kinds(
         kinds = [TASK_TYPES[c is None] for c in of_tasks]
     if task_types is None:
         return kinds
-    given = infer_task_types(columns, task_types)
+    resolved_kinds = infer_task_types(columns, task_types)
     if not isinstance(task_types, Mapping):
-        return given
+        return resolved_kinds
     return [
-        told if name in task_types else kind
-        for name, told, kind in zip(names, given, kinds, strict=True)
+        resolved_kind if name in task_types else kind
+        for name, resolved_kind, kind in zip(names, resolved_kinds, kinds, strict=True)
     ]
 
 
 def check_some_labels(columns: LabelTable) -> None:
-    """Refuse labels that are all missing.
-
-    Parameters
-    ----------
-    columns : LabelTable
-        The labels.
-    """
+    """Raise an error if all labels of all tasks are missing."""
     if not any(column.present.any() for column in columns.columns):
         raise ValueError(
             "y has no label to score: those of every task are missing or have weight "

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
 from skmtl._estimators.base import MultiTaskBase
+from skmtl.metrics._unwrap import unwrap_pipeline
 
 #: What shares nothing.
 INDEPENDENT = {"sharing": "independent", "relation": None}
@@ -15,53 +16,14 @@ INDEPENDENT = {"sharing": "independent", "relation": None}
 ADDED = "independent"
 
 
-def last_step(estimator: Any) -> tuple[Any, str]:
-    """Return an estimator, or the last step of a pipeline.
-
-    Parameters
-    ----------
-    estimator : estimator
-        What the user gave.
-
-    Returns
-    -------
-    last : estimator
-        Not a copy.
-    prefix : str
-        What the names of its parameters begin with in those of the pipeline.
-    """
-    prefix = ""
-    while hasattr(estimator, "steps"):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
-    return estimator, prefix
-
-
 def read_candidates(
     estimators: Any, param_grid: Any, baseline: Any
 ) -> tuple[dict[str, Any], str]:
-    """Return the candidates by name, and the name of the baseline.
-
-    Parameters
-    ----------
-    estimators : dict or estimator
-        Candidates by name, or the one that they are made of.
-    param_grid : dict, list of dict or None
-        Settings of a single estimator.
-    baseline : str
-        Name of a candidate, or "independent".
-
-    Returns
-    -------
-    candidates : dict
-        Estimators by name, in the order given; an added baseline comes first.
-    baseline : str
-        Its name.
-    """
+    """Return candidates by name, an added baseline first, and the baseline's name."""
     if isinstance(estimators, Mapping):
-        candidates = _from_dict(estimators, param_grid)
+        candidates = _read_dict(estimators, param_grid)
     else:
-        candidates = _from_grid(estimators, param_grid)
+        candidates = _make_grid(estimators, param_grid)
     if baseline in candidates:
         return candidates, baseline
     if baseline != ADDED:
@@ -69,10 +31,11 @@ def read_candidates(
             "The 'baseline' parameter of compare_sharing must be the name of a "
             f"candidate, one of {list(candidates)}, or {ADDED!r}. Got {baseline!r}."
         )
-    return {ADDED: _independent(candidates), **candidates}, ADDED
+    return {ADDED: _make_independent(candidates), **candidates}, ADDED
 
 
-def _from_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]:
+def _read_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]:
+    """Return a checked copy of a dict of candidates."""
     if param_grid is not None:
         raise ValueError(
             "The 'param_grid' parameter of compare_sharing is for a single estimator. "
@@ -92,21 +55,21 @@ def _from_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]
     return dict(estimators)
 
 
-def _from_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
+def _make_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
     """Return a copy of the estimator for each setting, named after it."""
     if not hasattr(estimator, "fit"):
         raise ValueError(
             "The 'estimators' parameter of compare_sharing must be an estimator or a "
             f"dict of estimators by name. Got {estimator!r}."
         )
-    last, prefix = last_step(estimator)
+    last, prefix = unwrap_pipeline(estimator)
     grid = list(ParameterGrid(param_grid or {}))
-    names = [_name(settings, last, prefix) for settings in grid]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    names = [_make_name(settings, last, prefix) for settings in grid]
+    repeats = [name for name, count in Counter(names).items() if count > 1]
+    if repeats:
         raise ValueError(
             "The 'param_grid' parameter of compare_sharing must hold each candidate "
-            f"once. Got {twice} more than once."
+            f"once. Got {repeats} more than once."
         )
     return {
         name: clone(estimator).set_params(**settings)
@@ -114,27 +77,30 @@ def _from_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
     }
 
 
-def _name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
+def _make_name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
     """Return the value of a single setting, or all settings with their names."""
     if not settings:
-        return _word(getattr(last, "sharing", type(last).__name__))
+        return _format_value(getattr(last, "sharing", type(last).__name__))
     if len(settings) == 1:
-        return _word(*settings.values())
+        return _format_value(*settings.values())
     pairs = settings.items()
-    return ", ".join(f"{key.removeprefix(prefix)}={_word(v)}" for key, v in pairs)
+    return ", ".join(
+        f"{key.removeprefix(prefix)}={_format_value(v)}" for key, v in pairs
+    )
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
+    """Return a value of a parameter on one line."""
     words = value if isinstance(value, str) else repr(value)
     return " ".join(words.split())
 
 
-def _independent(candidates: Mapping[str, Any]) -> Any:
+def _make_independent(candidates: Mapping[str, Any]) -> Any:
     """Return the first estimator of skmtl such that its tasks share nothing."""
     for estimator in candidates.values():
-        if isinstance(last_step(estimator)[0], MultiTaskBase):
+        if isinstance(unwrap_pipeline(estimator)[0], MultiTaskBase):
             copy = clone(estimator)
-            last_step(copy)[0].set_params(**INDEPENDENT)
+            unwrap_pipeline(copy)[0].set_params(**INDEPENDENT)
             return copy
     raise ValueError(
         "The 'baseline' parameter of compare_sharing must be the name of a candidate "

@@ -12,20 +12,25 @@ from tqdm.auto import tqdm
 from skmtl._core.validation import HasMethods, Interval, StrOptions, validate_params
 from skmtl._data.labels import read_labels
 from skmtl._estimators.base import MultiTaskBase
+from skmtl._estimators.scores import METRICS
 from skmtl.metrics import MultiTaskScorer
 from skmtl.metrics._metric import as_metric
-from skmtl.model_selection._candidates import last_step, read_candidates
-from skmtl.model_selection._cells import FitFailure, FitResult, get_cached_fit, try_fit
-from skmtl.model_selection._comparison import SharingComparison
-from skmtl.model_selection._folding import check_multitask_cv
-from skmtl.model_selection._gathered import (
-    gather_results,
-    tell_failures,
-    warn_undefined,
+from skmtl.metrics._unwrap import unwrap_pipeline
+from skmtl.model_selection._aggregate import (
+    aggregate_results,
+    warn_of_failures,
+    warn_unscored,
 )
-
-#: The score of each kind of task where none is chosen.
-SCORING = {"classification": "accuracy", "regression": "r2"}
+from skmtl.model_selection._candidates import read_candidates
+from skmtl.model_selection._check_cv import check_multitask_cv, check_repeats
+from skmtl.model_selection._comparison import SharingComparison
+from skmtl.model_selection._confidence_interval import compute_test_ratio
+from skmtl.model_selection._fit_and_score import (
+    FitFailure,
+    FitResult,
+    get_cached_fit,
+    try_fit_and_score,
+)
 
 
 @validate_params(
@@ -152,16 +157,18 @@ def compare_sharing(
     """
     candidates, baseline = read_candidates(estimators, param_grid, baseline)
     _check_parameters(candidates)
-    metric = _checked_metric(SCORING if scoring is None else scoring)
-    _check_kept(memory, random_state)
-    teller = _told_by(candidates)
-    missing = getattr(teller, "missing_label", np.nan)
+    metric = _check_metric(METRICS if scoring is None else scoring)
+    _check_cache_seed(memory, random_state)
+    reference = _choose_reference(candidates)
+    missing = getattr(reference, "missing_label", np.nan)
     rng = check_random_state(random_state)
-    repeats = _repeats(cv, n_repeats)
-    folds = [
-        check_multitask_cv(cv, teller, rng, grouped=groups is not None) for _ in repeats
+    check_repeats(cv, n_repeats, "compare_sharing")
+    grouped = groups is not None
+    splitters = [
+        check_multitask_cv(cv, reference, rng, grouped=grouped)
+        for _ in range(n_repeats)
     ]
-    splits = [pair for fold in folds for pair in fold.split(X, y, groups)]
+    splits = [pair for s in splitters for pair in s.split(X, y, groups)]
     seeds = rng.randint(2**31 - 1, size=len(splits)).tolist()
     calls = [
         (estimator, X, y, train, test, seed, metric, missing)
@@ -169,39 +176,38 @@ def compare_sharing(
         for estimator in candidates.values()
     ]
     run, strict = get_cached_fit(memory, X, y), error_score == "raise"
-    cells = _all_cells(run, calls, strict, n_jobs, verbose)
+    results = _run_fits(run, calls, strict, n_jobs, verbose)
     names, tasks = list(candidates), read_labels(y, missing).task_names
-    tell_failures(cells, names)
-    found = gather_results(
-        cells, len(names), len(tasks), np.nan if strict else error_score
+    warn_of_failures(results, names)
+    arrays = aggregate_results(
+        results, len(names), len(tasks), np.nan if strict else error_score
     )
-    warn_undefined(found["scores"], tasks)
-    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    warn_unscored(arrays["scores"], tasks)
+    ratio = compute_test_ratio(splits)
     return SharingComparison(
-        names, tasks, baseline, **found, test_ratio=ratio, confidence=confidence
+        names, tasks, baseline, **arrays, test_ratio=ratio, confidence=confidence
     )
 
 
-def _all_cells(
+def _run_fits(
     run: Callable[..., FitResult],
     calls: list[tuple[Any, ...]],
     strict: bool,
     n_jobs: int | None,
     verbose: int,
 ) -> list[FitResult | FitFailure]:
-    """Run all cells, under a bar that shows how many are done."""
-    jobs = [delayed(try_fit)(run, *args, strict=strict) for args in calls]
+    """Run all fits, under a progress bar that counts those done."""
+    jobs = [delayed(try_fit_and_score)(run, *args, strict=strict) for args in calls]
     with tqdm(desc="fits", total=len(jobs), disable=not verbose) as bar:
-        cells: list[FitResult | FitFailure] = _Told(bar, n_jobs)(jobs)
-        bar.update(len(jobs) - bar.n)  # the last may be here before it is told of
-    return cells
+        results: list[FitResult | FitFailure] = _ParallelWithBar(bar, n_jobs)(jobs)
+        bar.update(len(jobs) - bar.n)  # joblib may not have reported the last ones
+    return results
 
 
-class _Told(Parallel):  # type: ignore[misc]
-    """Runs jobs and tells a bar of them as they are done.
+class _ParallelWithBar(Parallel):  # type: ignore[misc]
+    """Runs jobs in parallel and moves a progress bar as they are done."""
 
-    Not every backend of joblib gives results one by one: Ray's does not.
-    """
+    # Not every backend of joblib gives results one by one: Ray's does not.
 
     def __init__(self, bar: Any, n_jobs: int | None) -> None:
         super().__init__(n_jobs=n_jobs)
@@ -212,17 +218,7 @@ class _Told(Parallel):  # type: ignore[misc]
         self._bar.update(self.n_completed_tasks - self._bar.n)
 
 
-def _repeats(cv: Any, n_repeats: int) -> range:
-    """Return how often rows are dealt to folds."""
-    if n_repeats > 1 and not isinstance(cv, Integral | None):
-        raise ValueError(
-            "The 'n_repeats' parameter of compare_sharing must be 1 where 'cv' is no "
-            f"number of folds. Got {n_repeats}: use a splitter that repeats."
-        )
-    return range(n_repeats)
-
-
-def _checked_metric(metric: Any) -> Any:
+def _check_metric(metric: Any) -> Any:
     """Return the metric of single tasks, or say which names there are."""
     if isinstance(metric, MultiTaskScorer):
         if metric.task is not None or metric.average != "macro":
@@ -232,15 +228,15 @@ def _checked_metric(metric: Any) -> Any:
                 "metric alone."
             )
         metric = metric.metric
-    for given in metric.values() if isinstance(metric, dict) else [metric]:
-        as_metric(given)
+    for entry in metric.values() if isinstance(metric, dict) else [metric]:
+        as_metric(entry)
     return metric
 
 
 def _check_parameters(candidates: dict[str, Any]) -> None:
     """Raise what fit would raise for a parameter of a candidate."""
     for name, estimator in candidates.items():
-        last, _ = last_step(estimator)
+        last, _ = unwrap_pipeline(estimator)
         try:
             if isinstance(last, MultiTaskBase):
                 last._validate_params()  # type: ignore[attr-defined]
@@ -249,7 +245,8 @@ def _check_parameters(candidates: dict[str, Any]) -> None:
             raise
 
 
-def _check_kept(memory: Any, random_state: Any) -> None:
+def _check_cache_seed(memory: Any, random_state: Any) -> None:
+    """Raise an error if fits are cached that no seed lets find again."""
     if memory is not None and not isinstance(random_state, Integral):
         raise ValueError(
             "The 'random_state' parameter of compare_sharing must be an integer where "
@@ -257,7 +254,7 @@ def _check_kept(memory: Any, random_state: Any) -> None:
         )
 
 
-def _told_by(candidates: dict[str, Any]) -> Any:
-    """Return the first estimator of skmtl, or the first of all: it tells of labels."""
-    last = [last_step(estimator)[0] for estimator in candidates.values()]
+def _choose_reference(candidates: dict[str, Any]) -> Any:
+    """Return the first estimator of skmtl, or the first of all, to read labels by."""
+    last = [unwrap_pipeline(estimator)[0] for estimator in candidates.values()]
     return next((e for e in last if isinstance(e, MultiTaskBase)), last[0])

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from skmtl._core.history import mean_of_known
 from skmtl._core.validation import import_pandas
-from skmtl.metrics._delta_m import relative_gains
-from skmtl.model_selection._comparison_text import as_html, as_text
+from skmtl.metrics._delta_m import compute_relative_gains
+from skmtl.model_selection._comparison_text import format_html, format_text
 from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 
@@ -150,7 +150,7 @@ class SharingComparison:
         mean = "mean of tasks" if "mean" in self.task_names else "mean"
         rows = [[*self.task_names, mean]] * len(self.names)
         index = pd.MultiIndex.from_tuples(
-            [(n, t) for n, of in zip(self.names, rows, strict=True) for t in of],
+            [(n, t) for n, tasks in zip(self.names, rows, strict=True) for t in tasks],
             names=["candidate", "task"],
         )
         columns = {key: values.ravel() for key, values in self._columns().items()}
@@ -174,14 +174,15 @@ class SharingComparison:
         return SharingComparisonDisplay.from_comparison(self, ax=ax)
 
     def __repr__(self) -> str:
-        return as_text(self)
+        return format_text(self)
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        """Return the tables as notebooks show them."""
+        return format_html(self)
 
     def _columns(self) -> dict[str, Array]:
         """Return the columns of the table, of shape (n_candidates, n_tasks + 1)."""
-        of_tasks, overall = mean_ranks(self.scores)
+        task_ranks, ranks = mean_ranks(self.scores)
         score = mean_of_known(self.scores, axis=1)
         bounds = self._task_intervals(self.scores)
         low, high = np.moveaxis(bounds, -1, 0)
@@ -195,20 +196,22 @@ class SharingComparison:
             "delta_m": (self.task_gains, self.delta_m),
             "delta_m_low": (gain_low, delta_low),
             "delta_m_high": (gain_high, delta_high),
-            "rank": (of_tasks, overall),
+            "rank": (task_ranks, ranks),
         }
         columns = {key: np.column_stack(pair) for key, pair in pairs.items()}
         shape = columns["score"].shape
         for key in ("fit_seconds", "predict_seconds"):
-            seconds = compute_known_median(getattr(self, key))
+            seconds = compute_median(getattr(self, key))
             columns[key] = np.broadcast_to(seconds[:, None], shape)
         columns["n_parameters"] = np.broadcast_to(self.n_parameters[:, None], shape)
         return columns
 
     def _relative_gains(self) -> Array:
         """Return gains by the baseline's mean score, shaped as the scores."""
-        alone = self.scores[self.names.index(self.baseline)]  # (n_splits, n_tasks)
-        return np.stack([relative_gains(own, alone, True) for own in self.scores])
+        baseline = self.scores[self.names.index(self.baseline)]  # (n_splits, n_tasks)
+        return np.stack(
+            [compute_relative_gains(s, baseline, True) for s in self.scores]
+        )
 
     def _over_tasks(self, values: Array) -> Array:
         """Return means over tasks, of shape (n_candidates, n_splits)."""
@@ -226,18 +229,8 @@ class SharingComparison:
         return ends.reshape(k, n_tasks, 2)
 
 
-def compute_known_median(seconds: Array) -> Array:
-    """Return medians over splits: the first fit of a process takes longer than others.
-
-    Parameters
-    ----------
-    seconds : ndarray of shape (n_candidates, n_splits)
-        Times; NaN where there is none.
-
-    Returns
-    -------
-    ndarray of shape (n_candidates,)
-        NaN for a candidate without times.
-    """
-    known = [row[~np.isnan(row)] for row in seconds]
-    return np.array([np.median(row) if len(row) else np.nan for row in known])
+def compute_median(seconds: Array) -> Array:
+    """Return the median over splits of each candidate, NaN if it has no value."""
+    # Not the mean, for the first fit of a process takes longer than others.
+    rows = [row[~np.isnan(row)] for row in seconds]
+    return np.array([np.median(row) if len(row) else np.nan for row in rows])

@@ -15,6 +15,7 @@ from skmtl._drawing import (
     make_axes,
     needs_matplotlib,
 )
+from skmtl.model_selection._ranks import order_by_rank
 
 if TYPE_CHECKING:
     from skmtl.model_selection._comparison import SharingComparison
@@ -163,7 +164,7 @@ class SharingComparisonDisplay:
             ax = make_axes(*choose_candidates_size(len(self.names)))
         grid = find_place(ax, 1, 2, [1.0], [1.6, 1.0])
         left, right = (ax.figure.add_subplot(cell) for cell in grid)
-        order = np.argsort(self.mean_ranks, kind="stable")
+        order = order_by_rank(self.mean_ranks)
         kinds = self._kinds()
         self.marks_, self.intervals_ = draw_scores(
             left,
@@ -179,7 +180,7 @@ class SharingComparisonDisplay:
         self.rank_marks_, self.bar_ = draw_ranks(
             right, self.mean_ranks[order], self.critical_difference
         )
-        self.order_ = order.tolist()
+        self.order_ = order
         self.axes_, self.figure_ = [left, right], ax.figure
         return self
 

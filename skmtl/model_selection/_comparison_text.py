@@ -6,24 +6,17 @@ import numpy as np
 
 from skmtl._drawing import shorten_names
 from skmtl._drawing.html import join_markup, make_paragraph, make_table
+from skmtl.model_selection._ranks import order_by_rank
 
 
-def as_text(comparison: Any) -> str:
-    """Return the candidates with their scores, gains and ranks.
-
-    Parameters
-    ----------
-    comparison : SharingComparison
-        What to tell.
-
-    Returns
-    -------
-    str
-        One line per candidate.
-    """
+def format_text(comparison: Any) -> str:
+    """Return a line of scores, gains and ranks per candidate."""
     header = ("", "score", "delta_m", "rank")
-    names = shorten_names(comparison.names)
-    rows = [header, *((names[i], *_cells(comparison, i)) for i in order(comparison))]
+    names, order = shorten_names(comparison.names), order_by_rank(comparison.mean_ranks)
+    rows = [
+        header,
+        *((names[i], *_format_cells(comparison, i)) for i in order),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -31,59 +24,34 @@ def as_text(comparison: Any) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([_title(comparison), *lines, *_difference(comparison)])
+    return "\n".join(
+        [_format_title(comparison), *lines, *_format_difference(comparison)]
+    )
 
 
-def as_html(comparison: Any) -> str:
-    """Return the candidates with all that is known of them.
-
-    Parameters
-    ----------
-    comparison : SharingComparison
-        What to tell.
-
-    Returns
-    -------
-    str
-        A table, and one of the tasks' scores.
-    """
-    c, ranked, known = comparison, order(comparison), comparison._columns()
+def format_html(comparison: Any) -> str:
+    """Return a table of the candidates, and one of the scores of each task."""
+    c, columns = comparison, comparison._columns()
+    order = order_by_rank(c.mean_ranks)
     header = ["", "score", "Δm", "mean rank", "fit s", "predict s", "parameters"]
     sizes = [None if np.isnan(n) else round(n) for n in c.n_parameters]
-    seconds = np.stack([known["fit_seconds"][:, 0], known["predict_seconds"][:, 0]])
-    rows = [[c.names[i], *_cells(c, i), *seconds[:, i], sizes[i]] for i in ranked]
-    scores = known["score"]
+    seconds = np.stack([columns["fit_seconds"][:, 0], columns["predict_seconds"][:, 0]])
+    rows = [[c.names[i], *_format_cells(c, i), *seconds[:, i], sizes[i]] for i in order]
+    scores = columns["score"]
     tasks = [
-        [name, *(scores[i, t] for i in ranked)] for t, name in enumerate(c.task_names)
+        [name, *(scores[i, t] for i in order)] for t, name in enumerate(c.task_names)
     ]
     return str(
         join_markup(
-            make_table(_title(c), header, rows),
-            *map(make_paragraph, _difference(c)),
-            make_table(
-                "Score of each task", ["", *(c.names[i] for i in ranked)], tasks
-            ),
+            make_table(_format_title(c), header, rows),
+            *map(make_paragraph, _format_difference(c)),
+            make_table("Score of each task", ["", *(c.names[i] for i in order)], tasks),
         )
     )
 
 
-def order(comparison: Any) -> list[int]:
-    """Return the numbers of the candidates, the best mean rank first.
-
-    Parameters
-    ----------
-    comparison : SharingComparison
-        The comparison.
-
-    Returns
-    -------
-    list of int
-        Candidates without a rank come last.
-    """
-    return np.argsort(comparison.mean_ranks, kind="stable").tolist()
-
-
-def _title(c: Any) -> str:
+def _format_title(c: Any) -> str:
+    """Return the line above the table."""
     _, n_splits, n_tasks = c.scores.shape
     return (
         f"SharingComparison of {len(c.names)} candidates with {c.baseline!r}: "
@@ -91,20 +59,21 @@ def _title(c: Any) -> str:
     )
 
 
-def _difference(c: Any) -> list[str]:
+def _format_difference(c: Any) -> list[str]:
+    """Return the line on the critical difference, if there is one."""
     difference = c.critical_difference
     if np.isnan(difference):
         return []
     return [f"Mean ranks that differ by less than {difference:.2f} say nothing."]
 
 
-def _cells(c: Any, i: int) -> tuple[str, str, str]:
+def _format_cells(c: Any, i: int) -> tuple[str, str, str]:
     """Return score, gain and rank of a candidate in words."""
     score, (low, high) = c.mean_scores[i], c.mean_scores_interval[i]
     gain, (gain_low, gain_high) = c.delta_m[i], c.delta_m_interval[i]
-    told = f"{gain:+.1%} [{gain_low:+.1%}, {gain_high:+.1%}]"
+    gain_text = f"{gain:+.1%} [{gain_low:+.1%}, {gain_high:+.1%}]"
     return (
         f"{score:.4f} [{low:.4f}, {high:.4f}]",
-        "baseline" if c.names[i] == c.baseline else told,
+        "baseline" if c.names[i] == c.baseline else gain_text,
         f"{c.mean_ranks[i]:.2f}",
     )

@@ -1,5 +1,8 @@
 """Confidence intervals of means over splits that share training rows."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
@@ -10,22 +13,9 @@ Array = NDArray[np.float64]
 
 
 def compute_corrected_interval(values: Array, ratio: float, confidence: float) -> Array:
-    """Return confidence intervals of means over splits that share training rows.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_splits, n_tasks)
-        What each split says; NaN where it says nothing.
-    ratio : float
-        Number of test rows by that of training rows.
-    confidence : float
-        Level of the intervals.
-
-    Returns
-    -------
-    ndarray of shape (n_tasks, 2)
-        Lower and upper ends; NaN with fewer than two values.
-    """
+    """Return intervals of the means over splits of each task's values."""
+    # Values have the shape (n_splits, n_tasks), NaN where a split defines none;
+    # intervals (n_tasks, 2), NaN with fewer than two values.
     n = (~np.isnan(values)).sum(axis=0)
     several = n > 1
     mean = mean_of_known(values, axis=0)
@@ -35,3 +25,8 @@ def compute_corrected_interval(values: Array, ratio: float, confidence: float) -
     quantile = student_t.ppf((1 + confidence) / 2, n - 1)
     half = quantile * np.sqrt((1 / n + ratio) * variance)
     return np.stack([mean - half, mean + half], axis=1)
+
+
+def compute_test_ratio(splits: Sequence[tuple[Any, Any]]) -> float:
+    """Return the mean number of test rows by that of training rows."""
+    return float(np.mean([len(test) / len(train) for train, test in splits]))

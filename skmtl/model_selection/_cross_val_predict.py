@@ -10,7 +10,6 @@ from scipy.sparse import issparse
 from scipy.sparse import vstack as sparse_vstack
 from sklearn import get_config
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -28,11 +27,8 @@ from skmtl._core.validation import (
     warn_user,
 )
 from skmtl._data.labels import read_labels
-from skmtl.model_selection._group_k_fold import MultiTaskStratifiedGroupKFold
-from skmtl.model_selection._k_fold import MultiTaskStratifiedKFold
-
-#: Tasks that a warning names, at most.
-N_NAMED = 3
+from skmtl.model_selection._check_cv import check_multitask_cv
+from skmtl.model_selection._labels import list_first
 
 
 @validate_params(
@@ -135,39 +131,19 @@ def cross_val_predict(
     X, y, groups = indexable(X, y, groups)
     names = read_labels(y).task_names
     params = {} if params is None else params
-    splitter = multitask_cv(cv, params.get("groups") if groups is None else groups)
+    grouped = groups is not None or params.get("groups") is not None
+    splitter = check_multitask_cv(cv, estimator, grouped=grouped)
     split_params, fit_params = _route_params(estimator, splitter, groups, params)
     splits = list(splitter.split(X, y, **split_params))
-    back = _places([test for _, test in splits], _num_samples(X))
+    positions = _find_positions([test for _, test in splits], _num_samples(X))
     runs = Parallel(n_jobs=n_jobs, verbose=verbose, pre_dispatch=pre_dispatch)(
-        delayed(_run)(clone(estimator), X, y, train, test, method, **fit_params)
+        delayed(_fit_and_predict)(
+            clone(estimator), X, y, train, test, method, **fit_params
+        )
         for train, test in splits
     )
     predictions, classes = zip(*runs, strict=True)
-    return _join_predictions(predictions, classes, names, back)
-
-
-def multitask_cv(cv: Any, groups: Any = None) -> Any:
-    """Return a splitter: for a number of folds one that stratifies all tasks.
-
-    Parameters
-    ----------
-    cv : int, splitter, iterable or None
-        As the user gave it.
-    groups : array-like or None
-        Groups that a number of folds keeps whole.
-
-    Returns
-    -------
-    splitter
-        It has ``split`` and ``get_n_splits``.
-    """
-    if cv is not None and not isinstance(cv, Integral):
-        return check_cv(cv)
-    n_splits = 5 if cv is None else int(cv)
-    if groups is not None:
-        return MultiTaskStratifiedGroupKFold(n_splits)
-    return MultiTaskStratifiedKFold(n_splits)
+    return _join_predictions(predictions, classes, names, positions)
 
 
 def _route_params(
@@ -190,7 +166,7 @@ def _route_params(
     return routed.splitter.split, routed.estimator.fit
 
 
-def _places(tests: Sequence[NDArray[Any]], n_samples: int) -> NDArray[np.int64]:
+def _find_positions(tests: Sequence[NDArray[Any]], n_samples: int) -> NDArray[np.int64]:
     """Return where each row stands among those of all test sets."""
     rows = np.concatenate(tests)
     if not np.array_equal(np.sort(rows), np.arange(n_samples)):
@@ -201,7 +177,7 @@ def _places(tests: Sequence[NDArray[Any]], n_samples: int) -> NDArray[np.int64]:
     return np.argsort(rows)
 
 
-def _run(
+def _fit_and_predict(
     estimator: Any,
     X: Any,
     y: Any,
@@ -223,53 +199,53 @@ def _join_predictions(
     predictions: Sequence[Any],
     classes: Sequence[Any],
     names: list[Any],
-    back: NDArray[np.int64],
+    positions: NDArray[np.int64],
 ) -> Any:
     """Put the predictions of all folds in the order of the rows."""
     if isinstance(predictions[0], list):
-        lacking: list[Any] = []
+        incomplete: list[Any] = []
         tasks = zip(
             zip(*predictions, strict=True), zip(*classes, strict=True), strict=True
         )
-        joined = []
-        for name, (parts, known) in zip(names, tasks, strict=True):
-            aligned, complete = _align_classes(parts, known)
-            lacking += [] if complete else [name]
-            joined.append(None if aligned is None else aligned[back])
-        _warn_of_lacking(lacking)
-        return joined
+        arrays = []
+        for name, (parts, fold_classes) in zip(names, tasks, strict=True):
+            aligned, is_complete = _align_classes(parts, fold_classes)
+            incomplete += [] if is_complete else [name]
+            arrays.append(None if aligned is None else aligned[positions])
+        _warn_of_lacking(incomplete)
+        return arrays
     if issparse(predictions[0]):
-        return sparse_vstack(predictions, format="csr")[back]
+        return sparse_vstack(predictions, format="csr")[positions]
     # A list of classes with one array of probabilities: a column for each binary task.
     if isinstance(classes[0], np.ndarray) and classes[0].ndim == 1:
-        joined, complete = _align_classes(predictions, classes)
-        _warn_of_lacking([] if complete else names)
-        return joined[back]
-    return np.concatenate(predictions)[back]
+        arrays, is_complete = _align_classes(predictions, classes)
+        _warn_of_lacking([] if is_complete else names)
+        return arrays[positions]
+    return np.concatenate(predictions)[positions]
 
 
 def _align_classes(parts: Sequence[Any], classes: Sequence[Any]) -> tuple[Any, bool]:
     """Return probabilities of all folds with the same columns, if each had them all."""
     if parts[0] is None:
         return None, True
-    every = np.unique(np.concatenate(classes))
-    complete = all(len(own) == len(every) for own in classes)
-    if complete:
+    all_classes = np.unique(np.concatenate(classes))
+    is_complete = all(len(fold_classes) == len(all_classes) for fold_classes in classes)
+    if is_complete:
         return np.concatenate(parts), True
-    wide = []
-    for part, own in zip(parts, classes, strict=True):
-        probabilities = np.zeros((len(part), len(every)), dtype=part.dtype)
-        probabilities[:, np.searchsorted(every, own)] = part
-        wide.append(probabilities)
-    return np.concatenate(wide), False
+    arrays = []
+    for part, fold_classes in zip(parts, classes, strict=True):
+        probabilities = np.zeros((len(part), len(all_classes)), dtype=part.dtype)
+        probabilities[:, np.searchsorted(all_classes, fold_classes)] = part
+        arrays.append(probabilities)
+    return np.concatenate(arrays), False
 
 
 def _warn_of_lacking(names: list[Any]) -> None:
+    """Warn of tasks of which some training folds lack classes."""
     if names:
-        more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-        tasks = ", ".join(map(repr, names[:N_NAMED]))
         warn_user(
-            f"Some training folds lack classes of the tasks {tasks}{more}, which then "
-            "have probability 0: use fewer folds, or merge rare classes.",
+            "Some training folds lack classes of the tasks "
+            f"{list_first([repr(name) for name in names])}, which then have "
+            "probability 0: use fewer folds, or merge rare classes.",
             RuntimeWarning,
         )

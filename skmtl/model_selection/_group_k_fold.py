@@ -7,15 +7,16 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
-from sklearn.model_selection._split import GroupsConsumerMixin, _BaseKFold
-from sklearn.utils import check_array, check_random_state
+from sklearn.model_selection._split import GroupsConsumerMixin
+from sklearn.utils import check_array
 
+from skmtl.model_selection._k_fold import StratifiedFolds
 from skmtl.model_selection._label_matrix import sum_by_group
-from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
+from skmtl.model_selection._labels import warn_of_rare
 from skmtl.model_selection._swap_search import improve_by_swaps, scale_counts
 
 
-class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold):
+class MultiTaskStratifiedGroupKFold(GroupsConsumerMixin, StratifiedFolds):
     """K folds that keep groups whole and the labels of all tasks in proportion.
 
     What `sklearn.model_selection.StratifiedGroupKFold` is to one target: rows of a
@@ -57,74 +58,45 @@ class MultiTaskStratifiedGroupKFold(Stratified, GroupsConsumerMixin, _BaseKFold)
     ['a' 'd'] [1 2]
     """
 
-    def __init__(
-        self,
-        n_splits: int = 5,
-        *,
-        shuffle: bool = False,
-        random_state: Any = None,
-        order: int = 1,
-        n_bins: int = N_BINS,
-        missing_label: Any = np.nan,
-        task_types: Any = None,
-    ) -> None:
-        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
-        self._set_labels(order, n_bins, missing_label, task_types)
-
     def _iter_test_masks(
         self, X: Any = None, y: Any = None, groups: Any = None
     ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the test rows of each fold as masks."""
         if groups is None:
             raise ValueError(
                 "The 'groups' parameter must not be None: give each row's group."
             )
         groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
-        found, group = np.unique(groups, return_inverse=True)
-        if len(found) < self.n_splits:
+        names, group = np.unique(groups, return_inverse=True)
+        if len(names) < self.n_splits:
             raise ValueError(
                 f"Cannot have number of splits n_splits={self.n_splits} greater than "
-                f"the number of groups: {len(found)}."
+                f"the number of groups: {len(names)}."
             )
         labels = self._labels(y, self.n_splits)
         table = sum_by_group(labels.table, group)
         warn_of_rare(labels, table, self.n_splits, "folds groups")
-        rng = check_random_state(self.random_state) if self.shuffle else RandomState(0)
-        order = rng.permutation(len(found)) if self.shuffle else np.arange(len(found))
-        fold = np.empty(len(found), dtype=np.int64)
-        fold[order] = group_folds(table[order], self.n_splits, rng)
+        rng, order = self._draw_order(len(names))
+        fold = np.empty(len(names), dtype=np.int64)
+        fold[order] = assign_groups(table[order], self.n_splits, rng)
         for number in range(self.n_splits):
             yield fold[group] == number
 
 
-def group_folds(
+def assign_groups(
     table: csr_array, n_folds: int, random_state: RandomState
 ) -> NDArray[np.int64]:
-    """Deal groups to folds.
-
-    Parameters
-    ----------
-    table : csr_array of shape (n_groups, n_labels)
-        How often each group carries each label.
-    n_folds : int
-        Number of folds.
-    random_state : RandomState
-        Source of the order in which groups are tried in other folds.
-
-    Returns
-    -------
-    ndarray of int of shape (n_groups,)
-        The fold of each group.
-    """
+    """Return the fold of each group, by the counts of its labels."""
     n_groups = table.shape[0]
     R = scale_counts(table)
     fold = np.empty(n_groups, dtype=np.int64)
-    dealt = np.zeros((n_folds, R.shape[1]))
+    fold_weight = np.zeros((n_folds, R.shape[1]))
     size = R.multiply(R).sum(axis=1)
     for group in np.argsort(-size, kind="stable"):
-        own = slice(R.indptr[group], R.indptr[group + 1])
-        labels, weight = R.indices[own], R.data[own]
-        fold[group] = (dealt[:, labels] @ weight).argmin()
-        dealt[fold[group], labels] += weight
+        entries = slice(R.indptr[group], R.indptr[group + 1])
+        labels, weight = R.indices[entries], R.data[entries]
+        fold[group] = (fold_weight[:, labels] @ weight).argmin()
+        fold_weight[fold[group], labels] += weight
     # A group moves by trading places with one of no rows.
     table = vstack([table, csr_array(table.shape)], format="csr")
     part = np.append(fold, np.arange(n_groups) % n_folds)

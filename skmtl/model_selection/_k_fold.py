@@ -19,7 +19,32 @@ from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
 from skmtl.model_selection._swap_search import improve_by_swaps
 
 
-class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold):
+class StratifiedFolds(Stratified, _BaseKFold):
+    """Parameters and random order of splitters into folds."""
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: Any = None,
+        order: int = 1,
+        n_bins: int = N_BINS,
+        missing_label: Any = np.nan,
+        task_types: Any = None,
+    ) -> None:
+        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
+        self._set_labels(order, n_bins, missing_label, task_types)
+
+    def _draw_order(self, n: int) -> tuple[RandomState, NDArray[np.int64]]:
+        """Return the random state, and the order of rows or groups."""
+        if self.shuffle:
+            rng = check_random_state(self.random_state)
+            return rng, rng.permutation(n)
+        return RandomState(0), np.arange(n)
+
+
+class MultiTaskStratifiedKFold(_UnsupportedGroupCVMixin, StratifiedFolds):
     r"""K folds that keep the labels of all tasks in proportion.
 
     What `sklearn.model_selection.StratifiedKFold` is to one target. Rows that carry the
@@ -80,28 +105,14 @@ class MultiTaskStratifiedKFold(Stratified, _UnsupportedGroupCVMixin, _BaseKFold)
     [1 3 4] [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
     """
 
-    def __init__(
-        self,
-        n_splits: int = 5,
-        *,
-        shuffle: bool = False,
-        random_state: Any = None,
-        order: int = 1,
-        n_bins: int = N_BINS,
-        missing_label: Any = np.nan,
-        task_types: Any = None,
-    ) -> None:
-        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
-        self._set_labels(order, n_bins, missing_label, task_types)
-
     def _iter_test_masks(
         self, X: Any = None, y: Any = None, groups: Any = None
     ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the test rows of each fold as masks."""
         labels = self._labels(y, self.n_splits)
         warn_of_rare(labels, labels.table, self.n_splits, "folds rows")
         n, k = labels.table.shape[0], self.n_splits
-        rng = check_random_state(self.random_state) if self.shuffle else RandomState(0)
-        order = rng.permutation(n) if self.shuffle else np.arange(n)
+        rng, order = self._draw_order(n)
         table, shares = labels.table[order], np.full(k, 1 / k)
         sizes = n // k + (np.arange(k) < n % k)
         fold = np.empty(n, dtype=np.int64)

@@ -9,19 +9,9 @@ from scipy.sparse import csr_array, hstack, triu
 
 
 def make_label_matrix(codes: Sequence[NDArray[Any]]) -> csr_array:
-    """Return the labels of all rows.
-
-    Parameters
-    ----------
-    codes : sequence of ndarray of int of shape (n_samples,)
-        For each task the code of each row's label, negative where it has none.
-
-    Returns
-    -------
-    csr_array of shape (n_samples, n_labels)
-        Ones where a row carries a label; the first columns are the codes 0, 1, … of the
-        first task.
-    """
+    """Return a sparse matrix of ones where a row carries a label of a task."""
+    # Codes are negative where a label is missing; the matrix has the shape
+    # (n_samples, n_labels), the first columns are the codes of the first task.
     n_codes = [max(int(task.max()) + 1, 0) for task in codes]
     starts = np.cumsum([0, *n_codes])
     stacked = np.stack(codes, axis=1).astype(np.int64)  # (n, n_tasks)
@@ -33,20 +23,8 @@ def make_label_matrix(codes: Sequence[NDArray[Any]]) -> csr_array:
 
 
 def pair_table(table: csr_array, weight: float) -> csr_array:
-    """Return the pairs of labels that some rows carry together.
-
-    Parameters
-    ----------
-    table : csr_array of shape (n_samples, n_labels)
-        The labels that make pairs.
-    weight : float
-        Weight of a pair.
-
-    Returns
-    -------
-    csr_array of shape (n_samples, n_pairs)
-        The weight where a row carries a pair; pairs of only one row are left out.
-    """
+    """Return the weight of a pair where a row carries both of its labels."""
+    # Of shape (n_samples, n_pairs); pairs of only one row are left out.
     n, n_labels = table.shape
     together = triu(table.T @ table, 1).tocsr()
     first, second = (together > 1).nonzero()
@@ -58,47 +36,24 @@ def pair_table(table: csr_array, weight: float) -> csr_array:
         of_size = np.flatnonzero(sizes == size)
         labels = table.indices[table.indptr[of_size][:, None] + np.arange(size)]
         one, other = np.triu_indices(size, 1)
-        found = number[labels[:, one], labels[:, other]]  # (n_of_size, n_pairs)
-        row, pair = np.nonzero(found >= 0)
+        numbers = number[labels[:, one], labels[:, other]]  # (n_of_size, n_pairs)
+        row, pair = np.nonzero(numbers >= 0)
         rows.append(of_size[row].astype(np.int32))
-        columns.append(found[row, pair])
+        columns.append(numbers[row, pair])
     row, column = np.concatenate(rows), np.concatenate(columns)
     weights = np.full(len(row), weight)
     return csr_array((weights, (row, column)), shape=(n, len(first)))
 
 
 def find_rows_per_label(table: csr_array) -> list[NDArray[np.int32]]:
-    """Return the rows that carry each label, the rarest label first.
-
-    Parameters
-    ----------
-    table : csr_array of shape (n_samples, n_labels)
-        The labels of the rows.
-
-    Returns
-    -------
-    list of ndarray of int
-        Sorted row numbers.
-    """
+    """Return the sorted rows that carry each label, the rarest label first."""
     columns = table.tocsc()
     return sorted(np.split(columns.indices, columns.indptr[1:-1]), key=len)
 
 
 def sum_by_group(table: csr_array, groups: NDArray[np.int64]) -> csr_array:
-    """Return how often each group carries each label.
-
-    Parameters
-    ----------
-    table : csr_array of shape (n_samples, n_labels)
-        The labels of the rows.
-    groups : ndarray of int of shape (n_samples,)
-        Number of each row's group, from zero.
-
-    Returns
-    -------
-    csr_array of shape (n_groups, n_labels + 1)
-        The counts, and in the last column the number of the group's rows.
-    """
+    """Return how often each group carries each label, and its number of rows."""
+    # Of shape (n_groups, n_labels + 1), with the numbers of rows in the last column.
     n = len(groups)
     membership = csr_array((np.ones(n), (groups, np.arange(n))))
     size = csr_array(np.ones((n, 1)))

@@ -24,24 +24,16 @@ from skmtl.model_selection._label_matrix import make_label_matrix, pair_table
 
 #: Parts of equal size into which splitters cut numeric labels by default.
 N_BINS = 10
-#: Classes that a warning names, at most.
+#: Classes or tasks that a warning names, at most.
 N_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of all rows.
+    """Weights of labels in rows, and the classes that the columns stand for."""
 
-    Attributes
-    ----------
-    table : csr_array of shape (n_samples, n_labels)
-        Weight of each label in each row.
-    classes : list of tuple or None
-        Task and class of the first columns, None for those that are no class.
-    """
-
-    table: csr_array
-    classes: list[tuple[Any, Any] | None]
+    table: csr_array  # (n_samples, n_labels)
+    classes: list[tuple[Any, Any] | None]  # task and class; None for bins and gaps
 
 
 class Stratified:
@@ -80,10 +72,10 @@ class Stratified:
         """Read labels of which each of some parts is to get its share."""
         columns = read_labels(y, self.missing_label)
         n_tasks = len(columns.columns)
-        one = isinstance(self.task_types, str)
-        given = [self.task_types] * n_tasks if one else self.task_types
-        kinds = infer_task_types(columns, given)
-        warn_unclear_task_types(columns, given)
+        is_single = isinstance(self.task_types, str)
+        task_types = [self.task_types] * n_tasks if is_single else self.task_types
+        kinds = infer_task_types(columns, task_types)
+        warn_unclear_task_types(columns, task_types)
         codes, classes = _encode(columns, kinds, self.n_bins, n_parts)
         table = make_label_matrix(codes)
         if self.order == 2:
@@ -102,17 +94,18 @@ def _encode(
     for column, kind, name in zip(
         columns.columns, kinds, columns.task_names, strict=True
     ):
-        own: list[tuple[Any, Any] | None] = []
+        task_classes: list[tuple[Any, Any] | None] = []
         if kind == "classification":
-            found, labels = _factorize(column.values)
-            own = [(name, label) for label in labels]
+            task_codes, labels = _factorize(column.values)
+            task_classes = [(name, label) for label in labels]
         else:
-            found = _bin_values(column, name, n_bins, n_parts)
-            own = [None] * (found.max(initial=-1) + 1)
-        task = np.full(columns.n_samples, len(own))  # what is missing is a label too
-        task[column.present] = found
+            task_codes = _bin_values(column, name, n_bins, n_parts)
+            task_classes = [None] * (task_codes.max(initial=-1) + 1)
+        # A missing label is a label too.
+        task = np.full(columns.n_samples, len(task_classes))
+        task[column.present] = task_codes
         codes.append(task)
-        classes += [*own, None][: task.max() + 1]
+        classes += [*task_classes, None][: task.max() + 1]
     return codes, classes
 
 
@@ -134,20 +127,15 @@ def _bin_values(
     return bin_by_quantiles(values, max(1, min(n_bins, len(values) // n_parts)))
 
 
-def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> None:
-    """Warn of classes that some parts must lack.
+def list_first(words: list[str]) -> str:
+    """Return the first words of a list, and the number of the others."""
+    more = f" and {len(words) - N_NAMED} more" if len(words) > N_NAMED else ""
+    return f"{', '.join(words[:N_NAMED])}{more}"
 
-    Parameters
-    ----------
-    labels : Labels
-        The labels.
-    table : csr_array of shape (n_units, n_labels)
-        The labels of rows, or of what stays together.
-    n_parts : int
-        Number of parts.
-    what : str
-        Names of parts and units, for the warning.
-    """
+
+def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> None:
+    """Warn of classes that some parts must lack."""
+    # `table` holds the labels of rows or groups; `what` names parts and units.
     carriers = np.diff(table.tocsc().indptr)
     rare = [
         f"class {named[1]!r} of task {named[0]!r} ({count})"
@@ -155,10 +143,9 @@ def warn_of_rare(labels: Labels, table: csr_array, n_parts: int, what: str) -> N
         if named is not None and count < n_parts
     ]
     if rare:
-        more = f" and {len(rare) - N_NAMED} more" if len(rare) > N_NAMED else ""
         parts, units = what.split()
         warn_user(
             f"Some classes have fewer {units} than there are {parts}, {n_parts}, so "
-            f"that some {parts} lack them: {', '.join(rare[:N_NAMED])}{more}. Use "
+            f"that some {parts} lack them: {list_first(rare)}. Use "
             "fewer, merge classes, or set task_types where labels are numbers.",
         )

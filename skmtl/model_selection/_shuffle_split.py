@@ -80,6 +80,7 @@ class MultiTaskStratifiedShuffleSplit(
     def _iter_indices(
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield training and test rows of each split."""
         n = _num_samples(X)
         for name in ("test_size", "train_size"):
             size = getattr(self, name)

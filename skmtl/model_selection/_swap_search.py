@@ -21,32 +21,11 @@ def improve_by_swaps(
     shares: NDArray[np.float64],
     random_state: RandomState,
 ) -> NDArray[np.int64]:
-    r"""Swap units between parts as long as that brings labels closer to their shares.
-
-    With the weight :math:`c_{fl}` of a label in a part, its weight :math:`n_l` in all
-    and the share :math:`s_f` that the part is to have, the sum
-
-    .. math:: \sum_f \sum_l \frac{(c_{fl} - s_f n_l)^2}{s_f n_l}
-
-    falls with every swap: of a few units of two parts drawn at random, the two whose
-    swap makes it fall most trade places.
-
-    Parameters
-    ----------
-    table : csr_array of shape (n_units, n_labels)
-        Weight of each label in each unit: a row or several that stay together.
-    part : ndarray of int of shape (n_units,)
-        The part of each unit.
-    shares : ndarray of shape (n_parts,)
-        Share of each part.
-    random_state : RandomState
-        Source of the draws.
-
-    Returns
-    -------
-    ndarray of int of shape (n_units,)
-        The new part of each unit; each part has as many as before.
-    """
+    """Swap units between parts as long as that brings labels closer to their shares."""
+    # With the weight c of a label in part f, its weight n in all parts and the share
+    # s of the part, each swap lowers the sum over f and labels of (c - s n)² / (s n):
+    # of a few random units of two parts, the two trade places whose swap lowers it
+    # most. Parts keep their sizes.
     parts = _Parts(table, part, shares)
     trial = last_swap = 0
     while trial < min(MAX_TRIALS, last_swap + PATIENCE):
@@ -85,15 +64,17 @@ class _Parts:
             labels = labels.toarray()
         slope = self.pull[f] * self.surplus[f] - self.pull[g] * self.surplus[g]
         curvature = self.pull[f] + self.pull[g]
-        own, linear = curvature * self.square[units], 2 * (labels @ slope)
-        common = _dense(labels[:n_first] @ labels[n_first:].T)
-        rises = np.add.outer((own - linear)[:n_first], (own + linear)[n_first:])
+        quadratic, linear = curvature * self.square[units], 2 * (labels @ slope)
+        common = _make_dense(labels[:n_first] @ labels[n_first:].T)
+        rises = np.add.outer(
+            (quadratic - linear)[:n_first], (quadratic + linear)[n_first:]
+        )
         rises -= 2 * curvature * common  # (n_first, n_second)
         i, j = np.unravel_index(rises.argmin(), rises.shape)
         if rises[i, j] > -1e-10:
             return False
         self.units[at[0][i]], self.units[at[1][j]] = units[n_first + j], units[i]
-        change = _dense(labels[[n_first + j]] - labels[[i]])[0]
+        change = _make_dense(labels[[n_first + j]] - labels[[i]])[0]
         self.surplus[f] += change
         self.surplus[g] -= change
         return True
@@ -105,7 +86,8 @@ class _Parts:
         return part
 
 
-def _dense(array: Any) -> NDArray[np.float64]:
+def _make_dense(array: Any) -> NDArray[np.float64]:
+    """Return an array that is not sparse."""
     return array.toarray() if issparse(array) else array
 
 

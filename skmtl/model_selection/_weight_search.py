@@ -18,8 +18,8 @@ from skmtl._core.options import fit_context
 from skmtl._core.validation import HasMethods, Interval, StrOptions
 from skmtl._data.labels import LabelTable, read_labels
 from skmtl.metrics import make_multitask_scorer
-from skmtl.model_selection._candidates import last_step
-from skmtl.model_selection._folding import check_multitask_cv
+from skmtl.metrics._unwrap import unwrap_pipeline
+from skmtl.model_selection._check_cv import check_multitask_cv
 
 #: Candidates by default: so many that they are halved three times.
 AUTO_POWER = 3
@@ -245,10 +245,10 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _last(self) -> tuple[Any, str]:
         """Return the estimator whose tasks are weighed, and the prefix of its names."""
-        last, prefix = last_step(self.estimator)
-        known = last.get_params(deep=False) if hasattr(last, "get_params") else {}
+        last, prefix = unwrap_pipeline(self.estimator)
+        names = last.get_params(deep=False) if hasattr(last, "get_params") else {}
         needed = {"task_weight"} | ({"max_iter"} & {self.resource})
-        if not needed <= set(known):
+        if not needed <= set(names):
             raise ValueError(
                 "The 'estimator' parameter of TaskWeightSearchCV must have the "
                 f"parameters {sorted(needed)}, or be a pipeline that ends with such an "
@@ -257,14 +257,15 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         return last, prefix
 
     def _n_candidates(self) -> int:
+        """Return the number of weights to try."""
         if self.n_candidates == "auto":
             return int(self.factor**AUTO_POWER)
         return int(self.n_candidates)
 
     def _weights(self, n_tasks: int, random_state: RandomState) -> list[list[float]]:
         """Return equal weights, and others drawn evenly from the simplex."""
-        drawn = random_state.dirichlet(np.ones(n_tasks), self._n_candidates() - 1)
-        return [[1.0] * n_tasks, *(n_tasks * drawn).tolist()]
+        weights = random_state.dirichlet(np.ones(n_tasks), self._n_candidates() - 1)
+        return [[1.0] * n_tasks, *(n_tasks * weights).tolist()]
 
     def _rounds(self, last: Any, prefix: str, columns: LabelTable) -> dict[str, Any]:
         """Return what rounds spend, so that the last one spends all there is."""

@@ -16,7 +16,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 import skmtl.relation._label_dependence
 from skmtl.inspection import label_dependence
-from skmtl.inspection._permutation import redrawn, swap_columns
+from skmtl.inspection._permutation import redraw_tables, swap_columns
 from skmtl.relation._label_dependence import ContingencyTables, compute_correlation
 
 METHODS = ["mutual_information", "kl", "correlation", "cooccurrence"]
@@ -290,7 +290,7 @@ def joint():
 
 def test_drawn_tables_keep_the_margins_and_vary_around_independence():
     observed = joint()
-    drawn = redrawn(observed, 600, np.random.default_rng(0))
+    drawn = redraw_tables(observed, 600, np.random.default_rng(0))
     assert drawn.counts.min() >= 0
     assert_array_equal(drawn.counts, drawn.counts.swapaxes(1, 2))
     itself = drawn.of_task[:, None] == drawn.of_task

@@ -15,8 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
-from skmtl.inspection._sharing_gain import _compare, _Run
+from skmtl.inspection._sharing_gain import _compute_gain
 from skmtl.model_selection._confidence_interval import compute_corrected_interval
+from skmtl.model_selection._fit_and_score import FitResult
 from skmtl.sharing import Grouped
 from tests._networks import SAME_STEPS, Prepared, table
 from tests.relation.test_all import Mixing
@@ -52,10 +53,10 @@ def compared(sign):
     rise = np.array([0.1, -0.2, 0.3, 0.1])
     shared = [alone[0] + rise, alone[1] + rise + 1e-6]
     runs = (
-        [_Run(list("abcd"), scores, seconds, n) for scores in both]
+        [FitResult(scores, seconds, 0.0, n) for scores in both]
         for both, seconds, n in ((shared, 2.0, 10), (alone, 3.0, 40))
     )
-    return _compare(*runs, sign, ratio=0.25, confidence=0.95)
+    return _compute_gain(*runs, list("abcd"), sign, ratio=0.25, confidence=0.95)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
+from skmtl._estimators.scores import METRICS
 from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
 from skmtl.metrics import make_multitask_scorer
@@ -29,9 +30,8 @@ from skmtl.model_selection import (
     compare_sharing,
 )
 from skmtl.model_selection._candidates import read_candidates
-from skmtl.model_selection._cells import get_cached_fit
-from skmtl.model_selection._compare import SCORING
 from skmtl.model_selection._confidence_interval import compute_corrected_interval
+from skmtl.model_selection._fit_and_score import get_cached_fit
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 from skmtl.sharing import MMoE
 from tests._networks import SAME_STEPS, table
@@ -528,7 +528,9 @@ def test_what_was_kept_is_not_used_for_anything_else(tmp_path, changed, monkeypa
     elif changed == "settings":
         est = {"one": Counting(log, fail_at=-99.0)}
     elif changed == "version":
-        monkeypatch.setattr("skmtl.model_selection._cells.version", lambda name: "99")
+        monkeypatch.setattr(
+            "skmtl.model_selection._fit_and_score.version", lambda name: "99"
+        )
     else:
         settings["cv"] = [(np.arange(20, 60), np.arange(20))] * 2
     compare_sharing(est, X, Z, **settings)
@@ -557,7 +559,7 @@ def test_jobs_give_the_same_answers_and_can_be_sent_to_processes(tmp_path, memor
         two = compare_sharing(candidates, X, Z, n_jobs=2, **settings)
     np.testing.assert_array_equal(one.scores, two.scores)
     run = get_cached_fit(memory and str(tmp_path / memory), X, Z)
-    args = Ridge(), X, Z, np.arange(40), np.arange(40, 60), 0, SCORING, np.nan
+    args = Ridge(), X, Z, np.arange(40), np.arange(40, 60), 0, METRICS, np.nan
     sent = pickle.loads(pickle.dumps(run))
     np.testing.assert_array_equal(sent(*args).scores, run(*args).scores)
 
