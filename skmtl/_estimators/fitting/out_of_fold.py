@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 from torch import Tensor
 
-from skmtl._data.targets import Targets
+from skmtl._data.targets import OutputBlock, Targets
 from skmtl._data.training_data import has_label
 from skmtl._estimators.fitting.run import TrainingRun
 from skmtl._estimators.thresholds import predict_codes, tune_thresholds
@@ -50,6 +50,13 @@ class OutOfFoldPredictions:
         the most probable class counts. None where nothing is thresholded.
     group : ndarray of int of shape (n_samples,) or None
         Group of each sample: those that the same members hold out.
+    fold_outputs : Tensor of shape (n_samples, n_outputs) or None
+        Packed outputs of the trained networks for the fold that they hold out, not
+        calibrated: those at the epoch where each network stops, which also predicts
+        new samples. NaN where there is none. None for folds that overlap, and where
+        all tasks are of regression.
+    fold_networks : ndarray of bool of shape (n_groups, n_networks) or None
+        Which networks hold out each group.
     """
 
     outputs: Tensor
@@ -57,6 +64,8 @@ class OutOfFoldPredictions:
     weight: NDArray[np.float64] | None
     thresholds: NDArray[np.float64] | None = None
     group: NDArray[np.integer[Any]] | None = None
+    fold_outputs: Tensor | None = None
+    fold_networks: NDArray[np.bool_] | None = None
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -153,6 +162,8 @@ def predict_out_of_fold(
     data, blocks = job.data, job.targets.blocks
     outputs = choice.outputs(blocks)
     oof = OutOfFoldPredictions(outputs, data.labels, data.given_weight)
+    if any(block.kind != "regression" for block in blocks):
+        oof = _add_fold_outputs(oof, net, choice, blocks)
     known = np.flatnonzero(oof.known)
     if not blocks or not len(known) or not (calibrate or threshold):
         return oof
@@ -177,6 +188,25 @@ def predict_out_of_fold(
         Z = apply_temperatures(Z, of_rows, blocks, priors[group].unsqueeze(1))
         outputs[part] = Z.squeeze(1).to(outputs.dtype)
     return oof
+
+
+def _add_fold_outputs(
+    oof: OutOfFoldPredictions,
+    net: MembersNet,
+    choice: EpochChoice,
+    blocks: Sequence[OutputBlock],
+) -> OutOfFoldPredictions:
+    """Add what trained networks predict for their folds, where folds don't overlap."""
+    if choice.members.sum(axis=0).max() > 1:  # networks share some held-out rows
+        return oof
+    trained = EpochChoice(choice.parts)
+    net.predict_held_out(trained)
+    return replace(
+        oof,
+        group=trained.group,
+        fold_outputs=trained.outputs(blocks),
+        fold_networks=trained.members,
+    )
 
 
 def _fit_slopes(
