@@ -156,14 +156,24 @@ def predict_out_of_fold(
     if not job.out_of_fold or not isinstance(net, MembersNet):
         return None
     choice = net.choice
-    if choice is None or not choice.n_epochs:  # no held-out row chose an epoch
+    last = choice is None or not choice.n_epochs  # no held-out row chose an epoch
+    if choice is None or last:
         choice = EpochChoice(job.make_held_out_rows(rows) or [])
         net.predict_held_out(choice)
     data, blocks = job.data, job.targets.blocks
     outputs = choice.outputs(blocks)
     oof = OutOfFoldPredictions(outputs, data.labels, data.given_weight)
-    if any(block.kind != "regression" for block in blocks):
-        oof = _add_fold_outputs(oof, net, choice, blocks)
+    overlap = choice.members.sum(axis=0).max() > 1  # as those of bootstrap
+    if not overlap and any(block.kind != "regression" for block in blocks):
+        oof = replace(
+            oof,
+            group=choice.group,
+            # The epochs above are not those of the networks that predict new samples.
+            fold_outputs=outputs.clone()
+            if last
+            else _predict_folds(net, choice, blocks),
+            fold_networks=choice.members,
+        )
     known = np.flatnonzero(oof.known)
     if not blocks or not len(known) or not (calibrate or threshold):
         return oof
@@ -190,23 +200,13 @@ def predict_out_of_fold(
     return oof
 
 
-def _add_fold_outputs(
-    oof: OutOfFoldPredictions,
-    net: MembersNet,
-    choice: EpochChoice,
-    blocks: Sequence[OutputBlock],
-) -> OutOfFoldPredictions:
-    """Add what trained networks predict for their folds, where folds don't overlap."""
-    if choice.members.sum(axis=0).max() > 1:  # networks share some held-out rows
-        return oof
+def _predict_folds(
+    net: MembersNet, choice: EpochChoice, blocks: Sequence[OutputBlock]
+) -> Tensor:
+    """Return what the trained networks predict for the samples that they hold out."""
     trained = EpochChoice(choice.parts)
     net.predict_held_out(trained)
-    return replace(
-        oof,
-        group=trained.group,
-        fold_outputs=trained.outputs(blocks),
-        fold_networks=trained.members,
-    )
+    return trained.outputs(blocks)
 
 
 def _fit_slopes(
