@@ -273,9 +273,11 @@ class MultiTaskBase(PortableState):
         r"""Predict sets of classes that hold the true one with a chosen probability.
 
         Cross-conformal prediction [1]_ for classification tasks, from the out-of-fold
-        predictions: the classes whose probability is not below that which the true
-        class had in a share c of them, for the coverage c [2]_, and always the most
-        probable one. Regression tasks have ``predict_interval``.
+        predictions. The score of a label is one minus the probability of its class
+        [2]_. For the coverage c, a class belongs to the set unless a share c of the
+        training labels have lower scores than the class; labels of a fold are compared
+        with the score under the network that holds the fold out. The most probable
+        class always belongs to the set. Regression tasks have ``predict_interval``.
 
         Parameters
         ----------
@@ -296,6 +298,22 @@ class MultiTaskBase(PortableState):
         ValueError
             If there is no classification task, or there are no out-of-fold
             predictions.
+
+        Notes
+        -----
+        With :math:`\alpha = 1 - c` and n labels, class k belongs to the set of x if
+
+        .. math::
+
+            \sum_f |\{i \in \text{fold } f: s_i \geq s_f(x, k)\}| + 1 > \alpha (n + 1)
+
+        for the scores :math:`s_i` of the labels of fold f and the score
+        :math:`s_f(x, k)` of the class, both under the network that has not been trained
+        on fold f. At least :math:`1 - 2 \alpha` of the true classes of exchangeable
+        samples are held, up to a term in :math:`\sqrt{2 / n}`, and typically
+        :math:`1 - \alpha`; more where networks disagree, as on labels that do not
+        depend on X. With ``resampling="bootstrap"`` all scores are compared with the
+        score under the average over networks.
 
         References
         ----------
