@@ -1,6 +1,7 @@
 """predict and score shared by the estimators, and what they tell of the model."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
@@ -38,6 +39,7 @@ from skmtl.sharing import SHARING
 from skmtl.training import (
     AUGMENTATION,
     InputSource,
+    average_networks,
     has_foreign_modules,
     use_default_dtype,
     use_default_modes,
@@ -127,6 +129,18 @@ class MultiTaskBase(PortableState):
     def _forward(self, X: Any) -> Tensor:
         """Return the packed outputs of all tasks, of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
+        with self._open_source(X) as (source, places):
+            outputs = self.net_.outputs(source)
+        return outputs if places is None else outputs[torch.from_numpy(places)]
+
+    @contextmanager
+    def _open_source(
+        self, X: Any
+    ) -> Iterator[tuple[InputSource, NDArray[np.intp] | None]]:
+        """Return inputs as the net reads them, and where samples are if reordered.
+
+        Whatever the net computes is computed in this context.
+        """
         net = self.net_
         X = self._check_X(X, net.module__encoder, reset=False)
         dtype, stage = net.module_.input_dtype, net.module_.inputs
@@ -137,10 +151,11 @@ class MultiTaskBase(PortableState):
             self._choose_dtype(),
         ):
             if not isinstance(X, StreamedTable):
-                return net.outputs(InputSource(X, dtype, device, False, stage))
+                yield InputSource(X, dtype, device, False, stage), None
+                return
             order = X.sort_by_file(np.arange(len(X)))
-            outputs = net.outputs(InputSource(X[order], dtype, device, resident=False))
-            return outputs[torch.from_numpy(order.argsort())]
+            source = InputSource(X[order], dtype, device, resident=False)
+            yield source, order.argsort()
 
     def _choose_dtype(self) -> AbstractContextManager[None]:
         """Give a user's modules the default type of tensors that fit gives them."""
@@ -258,9 +273,11 @@ class MultiTaskBase(PortableState):
         r"""Predict sets of classes that hold the true one with a chosen probability.
 
         Cross-conformal prediction [1]_ for classification tasks, from the out-of-fold
-        predictions: the classes whose probability is not below that which the true
-        class had in a share c of them, for the coverage c [2]_, and always the most
-        probable one. Regression tasks have ``predict_interval``.
+        predictions. The score of a label is one minus the probability of its class
+        [2]_. For the coverage c, a class belongs to the set unless a share c of the
+        training labels have lower scores than the class; labels of a fold are compared
+        with the score under the network that holds the fold out. The most probable
+        class always belongs to the set. Regression tasks have ``predict_interval``.
 
         Parameters
         ----------
@@ -281,6 +298,22 @@ class MultiTaskBase(PortableState):
         ValueError
             If there is no classification task, or there are no out-of-fold
             predictions.
+
+        Notes
+        -----
+        With :math:`\alpha = 1 - c` and n labels, class k belongs to the set of x if
+
+        .. math::
+
+            \sum_f |\{i \in \text{fold } f: s_i \geq s_f(x, k)\}| + 1 > \alpha (n + 1)
+
+        for the scores :math:`s_i` of the labels of fold f and the score
+        :math:`s_f(x, k)` of the class, both under the network that has not been trained
+        on fold f. At least :math:`1 - 2 \alpha` of the true classes of exchangeable
+        samples are held, up to a term in :math:`\sqrt{2 / n}`, and typically
+        :math:`1 - \alpha`; more where networks disagree, as on labels that do not
+        depend on X. With ``resampling="bootstrap"`` all scores are compared with the
+        score under the average over networks.
 
         References
         ----------
@@ -319,10 +352,43 @@ class MultiTaskBase(PortableState):
             )
         if oof is None:
             raise ValueError(f"{caller} needs {NEEDS_FOLDS}.")
-        conformal = CrossConformal.fit(targets, oof.outputs, oof.labels, oof.weight)
-        every = conformal.predict_regions(self._forward(X), coverage)
+        if numeric or oof.fold_outputs is None:
+            conformal = CrossConformal.fit(targets, oof.outputs, oof.labels, oof.weight)
+            every = conformal.predict_regions(self._forward(X), coverage)
+        else:
+            every = self._predict_cross_conformal_sets(X, coverage, oof)
         regions = [r if yes else None for r, yes in zip(every, wanted, strict=True)]
         return regions[0] if targets.one_d else regions
+
+    def _predict_cross_conformal_sets(
+        self, X: Any, coverage: float, oof: Any
+    ) -> list[NDArray[Any]]:
+        """Return sets of classes, each fold's scores compared with its own networks."""
+        net, blocks = self.net_, self._targets.blocks
+
+        def calibrate(outputs: Tensor) -> Tensor:
+            calibrated: Tensor = net.calibrate_networks(outputs.double())
+            return calibrated
+
+        folds = oof.fold_networks
+        conformal = CrossConformal.fit(
+            self._targets,
+            calibrate(oof.fold_outputs),
+            oof.labels,
+            oof.weight,
+            oof.group,
+        )
+        parts = []
+        with self._open_source(X) as (source, places):
+            for mean, each in net.iterate_outputs(source):
+                of_folds = {
+                    k: calibrate(average_networks(each[networks], blocks))
+                    for k, networks in enumerate(folds)
+                    if networks.any()
+                }
+                parts.append(conformal.predict_regions(mean, coverage, of_folds))
+        regions = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        return regions if places is None else [region[places] for region in regions]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the labels of all tasks.

@@ -1,7 +1,8 @@
 """Prediction intervals and sets of a stated coverage, from out-of-fold predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import Any, Self
 
@@ -23,38 +24,54 @@ def check_coverage(coverage: Any) -> None:
         )
 
 
+#: Scores of classes that differ by less are equal: networks in float32 round by the
+#: number of samples that they are given.
+ROUNDING = 1e-6
+
+#: Sorted scores (n,) of a fold, and the share of weight (n + 1,) before each.
+Levels = tuple[NDArray[np.floating[Any]], NDArray[np.float64]]
+#: Those of a fold without labels.
+EMPTY: Levels = np.empty(0), np.zeros(1)
+
+
 @dataclass(frozen=True)
 class CrossConformal:
-    r"""Cross-conformal prediction around the averaged prediction of the members.
+    r"""Cross-conformal prediction from out-of-fold predictions.
 
-    What an out-of-fold prediction misses its label by is the label's nonconformity:
-    :math:`|y - \hat y|` for regression and :math:`1 - \hat p_y` for classification
-    (the least ambiguous sets of [1]_). A region holds the labels whose nonconformity
-    with the model's prediction is at most the :math:`\lceil (n + 1) c \rceil`-th
-    smallest of n, all labels where n is too small for the coverage c. The most
-    probable class always belongs to its set, which therefore is never empty; where
-    the model is right more often than c, sets of one class cover more than c.
+    What an out-of-fold prediction misses its label by is the label's nonconformity
+    score: :math:`|y - \hat y|` for regression and :math:`1 - \hat p_y` for
+    classification (the least ambiguous sets of [1]_).
+
+    Sets of classes are those of cross-conformal prediction [3]_, of which CV+ [4]_ [5]_
+    is a variant. The scores :math:`s_i` of the samples of fold k are compared with the
+    score :math:`s_k(x, c)` of a class under the network that has not been trained on
+    fold k. For the coverage :math:`1 - \alpha` and n labels, class c belongs to the
+    set of x if
+
+    .. math::
+
+        \sum_k |\{i \in \text{fold } k: s_i \geq s_k(x, c)\}| + 1 > \alpha (n + 1).
+
+    Equal scores count in full, so that ties make sets larger. The sum divided by
+    :math:`n + 1` is a mean of the p-values of single folds. At least
+    :math:`1 - 2 \alpha` of the labels of exchangeable samples are held, up to a term
+    in :math:`\sqrt{2 / n}`; typically :math:`1 - \alpha` or more, and more the less the
+    networks agree, as on labels that do not depend on X. The most probable class
+    always belongs to its set, which therefore is never empty; where the model is right
+    more often than :math:`1 - \alpha`, sets of one class cover more.
+
+    Intervals, and sets where the folds overlap (bootstrap), are centred at the average
+    over the networks: all scores are compared with the score under the average, and a
+    region holds the labels whose score is at most the
+    :math:`\lceil (n + 1) (1 - \alpha) \rceil`-th smallest of n, all labels where n is
+    too small. No theorem covers this without an assumption of stability. The error of
+    the average is no larger than the mean error of the networks, but its probabilities
+    may be more or less sure than theirs.
 
     Weighted labels count in proportion, as in [2]_; the new one is given the mean
     weight of the population that the weights describe, so that n is Kish's effective
-    sample size and the scale of the weights does not matter.
-
-    Regions around each fold's own prediction, as in cross-conformal prediction [3]_
-    and CV+ [4]_, would hold at least :math:`1 - 2 \alpha` of the labels of
-    exchangeable rows, up to a term in :math:`\sqrt{2 / n}`, with
-    :math:`\alpha = 1 - c`. The centre here is the average over the members instead,
-    which no such theorem covers without an assumption of stability; it errs no more
-    than its members do on average, so that the coverage typically is c or a little
-    more. It holds on average over rows, not for each class or each region of X.
-
-    Parameters
-    ----------
-    targets : Targets
-        The tasks.
-    scores : list of ndarray
-        Sorted nonconformity of each task's labels.
-    levels : list of ndarray
-        Coverage that each score gives.
+    sample size and the scale of the weights does not matter. The coverage holds on
+    average over samples, not for each class or each region of X.
 
     References
     ----------
@@ -67,11 +84,15 @@ class CrossConformal:
        Intelligence 2015.
     .. [4] R. Foygel Barber, E. J. Candès, A. Ramdas and R. J. Tibshirani, "Predictive
        inference with the jackknife+", Annals of Statistics 2021.
+    .. [5] Y. Romano, M. Sesia and E. J. Candès, "Classification with Valid and Adaptive
+       Coverage", NeurIPS 2020.
     """
 
     targets: Targets
-    scores: list[NDArray[np.floating[Any]]]
+    scores: list[NDArray[np.floating[Any]]]  # Sorted, of each task's labels.
+    # Share of weight, that of a new label included, up to each score.
     levels: list[NDArray[np.float64]]
+    folds: list[NDArray[np.integer[Any]]]
 
     @classmethod
     def fit(
@@ -80,11 +101,14 @@ class CrossConformal:
         outputs: Tensor,
         labels: Sequence[NDArray[Any]],
         weight: NDArray[np.float64] | None,
+        fold: NDArray[np.integer[Any]] | None = None,
     ) -> Self:
-        """Keep how far out-of-fold predictions are from the labels."""
+        """Compute the scores of out-of-fold predictions."""
         # outputs of shape (n_samples, n_outputs), labels lists of shape (n_samples,),
-        # weight of shape (n_samples, n_tasks).
-        scores, levels = [], []
+        # weight of shape (n_samples, n_tasks), fold of shape (n_samples,), None where
+        # new samples have one prediction.
+        fold = np.zeros(len(outputs), dtype=np.int64) if fold is None else fold
+        scores, levels, folds = [], [], []
         predicted = ~outputs.isnan().any(dim=1).numpy()
         for t, score in enumerate(_compute_nonconformity(targets, outputs, labels)):
             w = np.ones(len(score)) if weight is None else weight[:, t]
@@ -92,7 +116,8 @@ class CrossConformal:
             order = np.argsort(score[kept])
             scores.append(score[kept][order])
             levels.append(_compute_levels(divide_by_largest(w[kept][order])))
-        return cls(targets, scores, levels)
+            folds.append(fold[kept][order])
+        return cls(targets, scores, levels, folds)
 
     def quantile(self, task: int, coverage: float) -> float:
         """Return the largest nonconformity of a region's labels."""
@@ -101,20 +126,51 @@ class CrossConformal:
         scores = self.scores[task]
         return float(scores[place]) if place < len(scores) else np.inf
 
-    def predict_regions(self, outputs: Tensor, coverage: float) -> list[NDArray[Any]]:
+    def predict_regions(
+        self,
+        outputs: Tensor,
+        coverage: float,
+        fold_outputs: Mapping[int, Tensor] | None = None,
+    ) -> list[NDArray[Any]]:
         """Return the region of each row and task."""
-        # outputs of shape (n_samples, n_outputs).
+        # outputs of shape (n_samples, n_outputs); fold_outputs, with which sets of
+        # classes are made, are those of what has not been trained on each fold.
         check_coverage(coverage)
+        fold_outputs = {0: outputs} if fold_outputs is None else fold_outputs
         values = self.targets.predict_values(outputs)
+        of_folds = {k: self.targets.predict_proba(Z) for k, Z in fold_outputs.items()}
         regions: list[NDArray[Any]] = []
         for t, proba in enumerate(self.targets.predict_proba(outputs)):
-            q = self.quantile(t, coverage)
             if proba is None:
+                q = self.quantile(t, coverage)
                 regions.append(values[:, t, None] + [-q, q])
-            else:
-                top = proba.max(axis=1, keepdims=True)
-                regions.append((1 - proba <= q) | (proba == top))
+                continue
+            below = np.zeros(proba.shape)
+            for k, probabilities in of_folds.items():
+                scores, levels = self._fold_levels[t].get(k, EMPTY)
+                places = np.searchsorted(scores, 1 - probabilities[t] - ROUNDING)  # type: ignore[operator]
+                below += levels[places]
+            top = proba.max(axis=1, keepdims=True)
+            # Less than rounding, as for quantiles.
+            regions.append((below < coverage * (1 - 1e-12)) | (proba == top))
         return regions
+
+    @cached_property
+    def _fold_levels(self) -> list[dict[int, Levels]]:
+        """Sorted scores of each task's folds, and the share of weight before each."""
+        every = []
+        for scores, levels, fold in zip(
+            self.scores, self.levels, self.folds, strict=True
+        ):
+            weight = np.diff(levels, prepend=0.0)
+            own = {int(k): fold == k for k in np.unique(fold)}
+            every.append(
+                {
+                    k: (scores[rows], np.concatenate([[0.0], weight[rows].cumsum()]))
+                    for k, rows in own.items()
+                }
+            )
+        return every
 
 
 def _compute_nonconformity(

@@ -1,7 +1,7 @@
 """The skorch net of an ensemble: several networks that train at once or in turns."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from skmtl.training._epoch_choice import EpochChoice
 from skmtl.training._judging import TaskStopping
 from skmtl.training._members import Members, StackedWeighting, try_stacking
 from skmtl.training._members_data import HeldOutBatches, MemberBatches
-from skmtl.training._net import MultiTaskNet
+from skmtl.training._net import PREDICT_ROWS, MultiTaskNet
 from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.training._refine import Temperatures, apply_temperatures, average_networks
 from skmtl.training._scoring import (
@@ -41,6 +41,10 @@ ELEMENTWISE = {
         "SGD",
     ]
 }
+
+
+#: Outputs of all networks that are in memory at once, where these are not averaged.
+MANY_NUMBERS = 2**22
 
 
 class MembersNet(MultiTaskNet):
@@ -167,11 +171,36 @@ class MembersNet(MultiTaskNet):
 
     def outputs(self, source: InputSource | SelectedRows) -> Tensor:
         """Return packed outputs of the mean prediction, (n, n_outputs), on the CPU."""
-        outputs, blocks = super().outputs(source), self.criterion_.blocks
+        return self._apply_slopes(super().outputs(source), self.slopes)
+
+    def iterate_outputs(
+        self, source: InputSource | SelectedRows
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield outputs of the ensemble and of its networks, for parts of the rows."""
+        # The first, (n, n_outputs), are what `outputs` returns; those of networks,
+        # (n_estimators, n, n_outputs), are not calibrated.
+        n_outputs = self.module_.heads.n_outputs
+        rows = max(PREDICT_ROWS, MANY_NUMBERS // (self.n_estimators * n_outputs or 1))
+        for start in range(0, source.n_samples, rows):
+            stop = min(start + rows, source.n_samples)
+            each = self._compute_in_parts(
+                source, start, stop, self._run_networks, self.n_estimators
+            )
+            mean = average_networks(each, self.criterion_.blocks)
+            yield self._apply_slopes(mean, self.slopes), each
+
+    def calibrate_networks(self, outputs: Tensor) -> Tensor:
+        """Return outputs of single networks, calibrated by slopes common to all."""
         if self.slopes is None:
             return outputs
+        a, b = self.slopes  # of the mean: square roots of those of a network
+        return self._apply_slopes(outputs, (a**2, b**2))
+
+    def _apply_slopes(self, outputs: Tensor, slopes: Temperatures | None) -> Tensor:
+        if slopes is None:
+            return outputs
         prior = torch.from_numpy(self.module__prior).to(outputs).unsqueeze(0)
-        return apply_temperatures(outputs, self.slopes, blocks, prior)
+        return apply_temperatures(outputs, slopes, self.criterion_.blocks, prior)
 
     def compute_member_outputs(self, source: InputSource) -> Tensor:
         """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
@@ -179,7 +208,10 @@ class MembersNet(MultiTaskNet):
         return self.compute_held_out_outputs(every, self.module_.each())
 
     def _predict_outputs(self, X: Tensor) -> Tensor:
-        return average_networks(self.module_(X).to(self.dtype), self.criterion_.blocks)
+        return average_networks(self._run_networks(X), self.criterion_.blocks)
+
+    def _run_networks(self, X: Tensor) -> Tensor:
+        return self.module_(X).to(self.dtype)  # type: ignore[no-any-return]
 
     def _rows_at_once(self, device: torch.device) -> int:
         return max(64, super()._rows_at_once(device) // self.n_estimators)

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -256,16 +256,30 @@ class MultiTaskNet(NeuralNet):
 
     def outputs(self, source: InputSource | SelectedRows) -> Tensor:
         """Return the packed outputs (n, n_outputs) of all rows, on the CPU."""
-        n = source.n_samples
-        outputs = torch.empty(n, self.module_.heads.n_outputs, dtype=self.dtype)
+        return self._compute_in_parts(
+            source, 0, source.n_samples, self._predict_outputs
+        )
+
+    def _compute_in_parts(
+        self,
+        source: InputSource | SelectedRows,
+        start: int,
+        stop: int,
+        compute: Callable[[Tensor], Tensor],
+        *leading: int,
+    ) -> Tensor:
+        """Return outputs (*leading, stop - start, n_outputs) of a range of samples."""
+        shape = *leading, stop - start, self.module_.heads.n_outputs
+        outputs = torch.empty(shape, dtype=self.dtype)
         training = self.module_.training
         if training:  # a callback predicts
             self.module_.eval()
         rows = self._rows_at_once(source.device)
         with torch.inference_mode(), self._precision():
-            for start in range(0, n, rows):
-                stop = min(start + rows, n)
-                outputs[start:stop] = self._predict_outputs(source.span(start, stop))
+            for first in range(start, stop, rows):
+                last = min(first + rows, stop)
+                part = slice(first - start, last - start)
+                outputs[..., part, :] = compute(source.span(first, last))
         if training:
             self.module_.train()
         return outputs

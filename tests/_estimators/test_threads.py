@@ -324,6 +324,7 @@ def test_predictions_in_threads_change_nothing_that_is_shared(name, tmp_path):
     answers = [est.predict, est.predict_proba, est.task_estimator(1).predict]
     if est.n_estimators_ > 1:
         answers.append(lambda X: est.oof_prediction_[0])
+        answers.append(lambda X: est.predict_set(X)[0])
     expected, whole = [answer(X[:4]) for answer in answers], bits(est)
     fresh = pickle.loads(pickle.dumps(est))
     answers[:3] = [fresh.predict, fresh.predict_proba, fresh.task_estimator(1).predict]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 from torch import Tensor
 
+from skmtl._data.output_kinds import OutputBlock
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import has_label
 from skmtl._estimators.fitting.run import TrainingRun
@@ -48,6 +49,12 @@ class OutOfFoldPredictions:
     thresholds: NDArray[np.float64] | None = None
     # (n_samples,): Group of each sample: those that the same members hold out.
     group: NDArray[np.integer[Any]] | None = None
+    # (n_samples, n_outputs): Packed outputs of the trained networks for the fold that
+    # they hold out, not calibrated: those at the epoch where each network stops, which
+    # also predicts new samples. None for folds that overlap, and for regression alone.
+    fold_outputs: Tensor | None = None
+    # (n_groups, n_networks): Which networks hold out each group.
+    fold_networks: NDArray[np.bool_] | None = None
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -101,12 +108,24 @@ def predict_out_of_fold(
     """Predict the rows held out of each member, and calibrate the net by them."""
     if not job.out_of_fold or not isinstance(net, MembersNet):
         return None
-    if choice is None or not choice.n_epochs:  # no held-out row chose an epoch
+    last = choice is None or not choice.n_epochs  # no held-out row chose an epoch
+    if choice is None or last:
         choice = EpochChoice(job.make_held_out_rows(rows) or [])
         net.predict_held_out(choice)
     data, blocks = job.data, job.targets.blocks
     outputs = choice.outputs(blocks)
     oof = OutOfFoldPredictions(outputs, data.labels, data.given_weight)
+    overlap = choice.members.sum(axis=0).max() > 1  # as those of bootstrap
+    if not overlap and any(block.n_classes for block in blocks):
+        oof = replace(
+            oof,
+            group=choice.group,
+            # The epochs above are not those of the networks that predict new samples.
+            fold_outputs=outputs.clone()
+            if last
+            else _predict_folds(net, choice, blocks),
+            fold_networks=choice.members,
+        )
     known = np.flatnonzero(oof.known)
     if not blocks or not len(known) or not (calibrate or threshold):
         return oof
@@ -131,6 +150,15 @@ def predict_out_of_fold(
         Z = apply_temperatures(Z, of_rows, blocks, priors[group].unsqueeze(1))
         outputs[part] = Z.squeeze(1).to(outputs.dtype)
     return oof
+
+
+def _predict_folds(
+    net: MembersNet, choice: EpochChoice, blocks: Sequence[OutputBlock]
+) -> Tensor:
+    """Return what the trained networks predict for the samples that they hold out."""
+    trained = EpochChoice(choice.parts)
+    net.predict_held_out(trained)
+    return trained.outputs(blocks)
 
 
 def _fit_slopes(

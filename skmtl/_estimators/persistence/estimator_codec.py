@@ -101,6 +101,7 @@ def _read_fitted(reader: Reader, estimator: Any, node: Node) -> None:
         if not isinstance(learned[name], types):
             raise TypeError(f"{name} is a {type(learned[name]).__name__}")
     _check_labels(learned["_oof"], learned["_targets"])
+    _check_folds(learned["_oof"], learned["n_estimators_"])
     vars(estimator).update(learned)
     targets, augmentation = estimator._targets, estimator.augmentation
     net = unpack_net(reader, node["net"], targets, augmentation)
@@ -119,6 +120,23 @@ def _check_labels(oof: OutOfFoldPredictions | None, targets: Targets) -> None:
         fits = labels.dtype.kind == "f" if k == 0 else labels.dtype.kind == "i"
         if not fits or (k and labels.max(initial=-1) >= k):
             raise ValueError("it has labels of training rows that are none")
+
+
+def _check_folds(oof: OutOfFoldPredictions | None, n_networks: int) -> None:
+    """Check that each fold has predictions and networks, which sets of classes need."""
+    if oof is None or oof.fold_outputs is None:
+        return
+    group, networks = oof.group, oof.fold_networks
+    if (
+        group is None
+        or networks is None
+        or networks.dtype != bool
+        or networks.ndim != 2
+        or networks.shape[1] != n_networks
+        or group.shape != (len(oof.labels[0]),)
+        or oof.fold_outputs.shape != oof.outputs.shape
+    ):
+        raise ValueError("what it says of the folds does not go together")
 
 
 CODECS["estimator"] = Codec(

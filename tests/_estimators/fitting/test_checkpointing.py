@@ -109,6 +109,8 @@ def assert_same(est, other):
     assert_array_equal(est.task_weights_, other.task_weights_)
     if est._oof is not None:
         assert_array_equal(est._oof.outputs, other._oof.outputs)
+        if est._oof.fold_outputs is not None:
+            assert_array_equal(est._oof.fold_outputs, other._oof.fold_outputs)
 
 
 def assert_goes_on(est, folder, *data, **fit):

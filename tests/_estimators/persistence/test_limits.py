@@ -156,6 +156,18 @@ def test_labels_that_are_counted(tmp_path):
         skmtl.load(tmp_path / "model")
 
 
+@pytest.mark.parametrize("name", ["_oof.group", "_oof.fold_networks"])
+def test_folds_that_do_not_go_together(name, tmp_path):
+    est = MultiTaskClassifier(**SMALL, n_estimators=2, resampling="crossfit")
+    skmtl.save(est.fit(X, Y), tmp_path / "model")
+    document, tensors = read(tmp_path / "model")
+    (name,) = (stored for stored in tensors if name in stored)
+    tensors[name] = tensors[name][..., :1].contiguous()
+    write(tmp_path / "model", document, tensors)
+    with pytest.raises(ModelFileError, match="what it says of the folds"):
+        skmtl.load(tmp_path / "model")
+
+
 def test_other_random_states_are_not_stored(tmp_path):
     random_state = np.random.RandomState(np.random.PCG64(0))
     est = MultiTaskRegressor(**SMALL, n_estimators=1, random_state=random_state)
