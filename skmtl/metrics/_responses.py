@@ -107,7 +107,3 @@ def read_kind(estimator: Any) -> TaskType | None:
         if is_regressor(estimator):
             return "regression"
     return None
-
-
-#: The name by which ``_estimators/fitting/distillation.py`` imports it.
-innermost = unwrap_estimator

@@ -48,6 +48,7 @@ class EnsembleLoop(TrainingLoop):
         finally:
             self.active.restore()
             self.module = self.net.module_
+            self.run_networks = self.module.each()
 
     @property
     def _trains(self) -> NDArray[np.bool_]:

@@ -55,6 +55,11 @@ class TrainingLoop:
         self.module = net.module_  # What steps change.
         self.lowest: dict[str, float] = {}  # Lowest mean losses so far.
         self.number = 0  # Which of several networks that train in turns.
+        #: Outputs of tasks that stop with the next step, and what such tasks keep.
+        self.stopped_outputs: Tensor | None = None
+        self.frozen: FrozenParameters | None = None
+        #: What the network predicts for held-out rows in an epoch, batch by batch.
+        self.held_out_outputs: list[Tensor] = []
         self._prepare_steps()
 
     def _prepare_steps(self) -> None:
@@ -74,11 +79,6 @@ class TrainingLoop:
         self.parameters = [
             p for group in net.optimizer_.param_groups for p in group["params"]
         ]
-        #: Outputs of tasks that stop with the next step, and what such tasks keep.
-        self.stopped_outputs: Tensor | None = None
-        self.frozen: FrozenParameters | None = None
-        #: What the network predicts for held-out rows in an epoch, batch by batch.
-        self.held_out_outputs: list[Tensor] = []
         callbacks = [callback for _, callback in net.callbacks_]
         self.hears_batches = any(map(hears_batches, callbacks))
         self.reads_batches = any(map(reads_batches, callbacks))

@@ -15,7 +15,7 @@ from skmtl._core.validation import match_tasks
 from skmtl._data.output_kinds import ClassificationBlock
 from skmtl._data.targets import UNSEEN, Targets
 from skmtl._estimators.fitting.run import TrainingRun
-from skmtl.metrics._responses import innermost
+from skmtl.metrics._unwrap import unwrap_estimator
 from skmtl.training import InputSource, MultiTaskNet, TrainingRows
 from skmtl.weighting import Weighting
 
@@ -90,7 +90,7 @@ def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
 
 def _match_teacher_classes(teacher: Any, targets: Targets) -> list[int]:
     """Return where the teacher has each task, by name where it has names."""
-    names = getattr(innermost(teacher), "task_names_", None)
+    names = getattr(unwrap_estimator(teacher), "task_names_", None)
     if names is not None and len(names) == targets.n_tasks:
         order = match_tasks(names, targets.names, "The teacher", "task")
         if order is not None:

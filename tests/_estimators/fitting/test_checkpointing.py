@@ -286,14 +286,14 @@ def test_fits_in_turn_and_beside_others_go_on_from_each_other(first, tmp_path):
     whole = clone(est).set_params(checkpoint=None).fit(X, Y)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "skmtl._estimators.fit.uses_own_generator_only", lambda net: first
+            "skmtl._estimators.fit.uses_own_generator_only", lambda *_: first
         )
         patch.setattr(Checkpoints, "after_epoch", ending_after(5))
         with pytest.raises(Killed):
             clone(est).fit(X, Y)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "skmtl._estimators.fit.uses_own_generator_only", lambda net: not first
+            "skmtl._estimators.fit.uses_own_generator_only", lambda *_: not first
         )
         assert_same(clone(est).fit(X, Y, resume="auto"), whole)
 

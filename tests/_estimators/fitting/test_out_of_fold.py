@@ -252,9 +252,9 @@ def test_a_choice_takes_the_state_of_one_for_the_same_rows_only():
     choice, twin = choice_of(FOLDS), choice_of(FOLDS)
     for _ in range(2):
         choice.see({i: torch.rand(4, 1) for i in range(3)}, np.arange(3.0))
-    state = choice.state()
+    state = choice.state_dict()
     assert twin.takes(state, 1)
-    twin.set_state(state)
+    twin.load_state_dict(state)
     assert_array_equal(twin.outputs(BLOCKS), choice.outputs(BLOCKS))
     assert not twin.takes(state, 2)
     assert not twin.takes(state | {"n_epochs": 0}, 1)
