@@ -21,8 +21,8 @@ from skmtl._data.labels import read_labels
 from skmtl._data.streamed_table import StreamedTable
 from skmtl._data.training_data import apply_sample_weight, check_not_transposed
 from skmtl._estimators.conformal import CrossConformal, check_coverage
+from skmtl._estimators.fitting.net_factory import choose_n_threads
 from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, OutOfFoldPredictions
-from skmtl._estimators.fitting.settings import choose_n_threads
 from skmtl._estimators.parameter_counts import count_parameters
 from skmtl._estimators.persistence import InferenceModule, PortableState, TaskOutput
 from skmtl._estimators.report import report
@@ -147,7 +147,7 @@ class MultiTaskBase(PortableState):
         device = next(net.module_.parameters()).device
         with (
             use_default_modes(),
-            use_n_threads(choose_n_threads(self, net)),
+            use_n_threads(choose_n_threads(self.n_threads, net)),
             self._choose_dtype(),
         ):
             if not isinstance(X, StreamedTable):

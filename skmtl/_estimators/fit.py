@@ -26,7 +26,7 @@ from skmtl._data.training_data import (
 )
 from skmtl._estimators.fitted_attributes import Published, is_fitted_attribute
 from skmtl._estimators.fitting.accelerator import check_accelerator, resolve_processes
-from skmtl._estimators.fitting.callbacks import make_callbacks
+from skmtl._estimators.fitting.callbacks import make_callbacks, make_sklearn_callbacks
 from skmtl._estimators.fitting.checkpointing import (
     agree_between_processes,
     check_resume,
@@ -34,14 +34,11 @@ from skmtl._estimators.fitting.checkpointing import (
 )
 from skmtl._estimators.fitting.distillation import attach_soft_labels, make_soft_labels
 from skmtl._estimators.fitting.label_weights import make_task_labels, reweight_labels
+from skmtl._estimators.fitting.member_splits import Split
+from skmtl._estimators.fitting.net_factory import choose_n_threads, explain_memory
 from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, predict_out_of_fold
 from skmtl._estimators.fitting.run import TrainingRun
-from skmtl._estimators.fitting.settings import (
-    FitSettings,
-    choose_n_threads,
-    explain_memory,
-    resolve_n_estimators,
-)
+from skmtl._estimators.fitting.settings import FitSettings
 from skmtl._estimators.fitting.splits import (
     make_validation_scorer,
     split_members,
@@ -148,69 +145,24 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         )
 
     def _fit_atomically(self, *data: Any, resume: bool, **options: Any) -> Self:
-        """Fit; where that fails, leave no half-fitted estimator behind."""
-        # Bad input changes nothing. Once training has started, a failure leaves the
-        # estimator unfitted, or as it was where it was to learn on.
+        """Fit; where that fails, leave no half-fitted estimator behind.
+
+        Bad input changes nothing. Once training has started, a failure leaves the
+        estimator unfitted, or as it was where it was to learn on.
+        """
         before = {k: v for k, v in vars(self).items() if is_fitted_attribute(k)}
         try:
             processes = resolve_processes(check_accelerator(self.accelerator))
             with processes.silence_others(), use_default_modes():
                 prepare = partial(self._prepare, *data, resume=resume, **options)
-                job = agree_between_processes(self, processes, prepare)
-                self._train(job, before, data, options)
+                run = agree_between_processes(self, processes, prepare)
+                self._train(run, before, data, options)
         except BaseException:
             for name in [k for k in vars(self) if is_fitted_attribute(k)]:
                 delattr(self, name)
             self.__dict__.update(before)
             raise
         return self
-
-    def _train(
-        self,
-        job: TrainingRun,
-        before: dict[str, Any],
-        data: tuple[Any, ...],
-        options: dict[str, Any],
-    ) -> None:
-        """Train; what was fitted before is forgotten once nothing is refused."""
-        checkpoints = make_checkpoints(self, job)
-        with use_seed(job.seed, job.plan.device) as turn:
-            with explain_memory():
-                net = job.build_net(self)
-            with use_n_threads(choose_n_threads(self, net)):
-                rows, checks = job.make_training_rows(net)
-                scores = job.make_validation_scores()
-                choice = job.make_epoch_choice(checks)
-                one = rows[0] if job.parts else rows
-                check_augmentation(net.augmentation, one)
-                if not job.resume:
-                    before.clear()
-                teacher = attach_soft_labels(self, job, net, rows, data, options)
-                if torch.get_num_threads() == 1 and uses_own_generator_only(
-                    net, scores
-                ):
-                    turn.end()  # others may fit beside it
-                if job.targets.blocks:
-                    net.train(
-                        rows,
-                        checks,
-                        1 if job.one_pass else self.max_iter,
-                        scores=scores,
-                        choice=choice,
-                        checkpoints=checkpoints,
-                        keep_best=self.on_interrupt == "keep",
-                    )
-                if job.targets.blocks and not job.one_pass:
-                    warn_of_collapse(net, one)
-                threshold = getattr(self, "threshold", None)
-                oof = predict_out_of_fold(
-                    net, job, rows, choice, self.calibrate, threshold
-                )
-        self._publish(net, job)
-        self._publish_oof(oof, job)
-        self.__dict__.pop("teacher_", None)
-        if teacher is not None:
-            self.teacher_ = teacher
 
     def _prepare(
         self,
@@ -226,13 +178,97 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         continues: bool = False,
     ) -> TrainingRun:
         """Check everything before any training starts."""
-        plan = FitSettings.from_estimator(self)
+        settings = FitSettings.from_estimator(self)
         start = copy.deepcopy(random_state)
         seed = int(random_state.randint(2**31 - 1))
-        encoder = plan.encoder
+        encoder = settings.encoder
         targets, data = self._read(X, y, sample_weight, resume, classes, encoder)
-        plan.sharing.for_tasks(targets.names, count_labels(data))  # raises early
-        plan = resolve_n_estimators(plan, self, data.X, len(data.rows), resume)
+        settings.sharing.for_tasks(targets.names, count_labels(data))  # raises early
+        settings = settings.resolve_n_estimators(
+            self.n_estimators,
+            data.X,
+            len(data.rows),
+            self.n_estimators_ if resume else None,
+        )
+        task_weight = self._read_task_weight(targets)
+        trained = targets.active & (task_weight > 0)
+        weighting = (
+            self.net_.weighting
+            if resume
+            else settings.weighting.for_labels(make_task_labels(data, targets))
+        )
+        data = reweight_labels(data, weighting, targets)
+        valid_data = self._read_validation(
+            valid, targets, encoder, data.X.shape[1:], trained
+        )
+        if valid_data is not None:
+            valid_data = reweight_labels(valid_data, weighting, targets)
+        splits = self._split(
+            settings, data, targets, valid_data, random_state, resume, one_pass
+        )
+        held_out = any(rows is not None for _, rows in splits)
+        ensemble = settings.n_estimators > 1
+        stops = held_out and (not ensemble or settings.early_stopping is not False)
+        out_of_fold = ensemble and held_out and settings.resampling is not None
+        if settings.threshold is not None and not out_of_fold:
+            raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
+        stops = stops or valid_data is not None
+        scorer, sklearn_callbacks = None, []
+        if not one_pass:
+            scorer = make_validation_scorer(
+                settings, targets, trained, valid_data, data, splits
+            )
+        callbacks = make_callbacks(
+            settings, len(data.rows), stops=stops, one_pass=one_pass
+        )
+        if not one_pass and settings.processes.is_main:
+            shown = X, y, sample_weight
+            sklearn_callbacks = make_sklearn_callbacks(self, shown, targets)
+        soft_labels = None
+        if settings.teacher is not None:
+            soft_labels = make_soft_labels(settings.teacher, X, targets)
+        return TrainingRun(
+            settings=settings,
+            weighting=weighting,
+            seed=seed,
+            start=start,
+            targets=targets,
+            data=data,
+            categories=self._categories,
+            task_weight=task_weight,
+            valid=valid_data,
+            splits=splits,
+            callbacks=sklearn_callbacks + callbacks,
+            fitted_net=self.net_ if resume else None,
+            one_pass=one_pass,
+            stops=stops,
+            out_of_fold=out_of_fold,
+            soft_labels=soft_labels,
+            scorer=scorer,
+            continues=continues,
+        )
+
+    def _split(
+        self,
+        settings: FitSettings,
+        data: TrainingData,
+        targets: Targets,
+        valid: TrainingData | None,
+        random_state: RandomState,
+        resume: bool,
+        one_pass: bool,
+    ) -> list[Split]:
+        """Choose the rows that each network trains on, and those held out of it."""
+        if settings.n_estimators > 1:
+            fitted = getattr(self, "_parts_of_fit", None) if resume else None
+            return split_members(
+                settings, data, targets, random_state, fitted=fitted, one_pass=one_pass
+            )
+        if valid is not None or one_pass:
+            return [(np.arange(len(data.rows)), None)]
+        return [split_validation(settings, data, random_state)]
+
+    def _read_task_weight(self, targets: Targets) -> NDArray[np.float64]:
         task_weight = divide_by_largest(
             check_task_weight(self.task_weight, targets.names)
         )
@@ -241,61 +277,51 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
                 "The 'task_weight' parameter leaves no task to train: give a positive "
                 "weight to a task that has more than one class."
             )
-        weighting = (
-            self.net_.weighting
-            if resume
-            else plan.weighting.for_labels(make_task_labels(data, targets))
-        )
-        data = reweight_labels(data, weighting, targets)
-        trained = targets.active & (task_weight > 0)
-        shape = data.X.shape[1:]
-        valid_data = self._read_validation(valid, targets, encoder, shape, trained)
-        if valid_data is not None:
-            valid_data = reweight_labels(valid_data, weighting, targets)
-        split, parts = None, None
-        if plan.n_estimators > 1:
-            fit = (self, plan, data, targets, random_state)
-            parts = split_members(*fit, resume=resume, one_pass=one_pass)
-        elif valid_data is None and not one_pass:
-            split = split_validation(self, data, random_state)
-        held = parts is not None and parts[0][1] is not None
-        stops = valid_data is not None or split is not None
-        stops = stops or (held and self.early_stopping is not False)
-        out_of_fold = held and self.resampling is not None
-        if getattr(self, "threshold", None) is not None and not out_of_fold:
-            raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
-        judge = None
-        if not one_pass:
-            judge = make_validation_scorer(
-                self, targets, trained, valid_data, data, split, parts
-            )
-        several, data_given = parts is not None, (X, y, sample_weight)
-        callbacks = make_callbacks(
-            self, plan, len(data.rows), data_given, targets, stops, one_pass, several
-        )
-        taught = (
-            None if plan.teacher is None else make_soft_labels(plan.teacher, X, targets)
-        )
-        return TrainingRun(
-            plan=plan,
-            weighting=weighting,
-            seed=seed,
-            targets=targets,
-            data=data,
-            task_weight=task_weight,
-            valid=valid_data,
-            split=split,
-            parts=parts,
-            callbacks=callbacks,
-            resume=resume,
-            one_pass=one_pass,
-            stops=stops,
-            out_of_fold=out_of_fold,
-            soft=taught,
-            start=start,
-            judge=judge,
-            continues=continues,
-        )
+        return task_weight
+
+    def _train(
+        self,
+        run: TrainingRun,
+        before: dict[str, Any],
+        data: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> None:
+        """Train; what was fitted before is forgotten once nothing is refused."""
+        settings = run.settings
+        checkpoints = make_checkpoints(self, run)
+        with use_seed(run.seed, settings.device) as turn:
+            with explain_memory():
+                net = run.build_net()
+            with use_n_threads(choose_n_threads(settings.n_threads, net)):
+                rows, valid_rows = run.make_training_rows(net)
+                scores = run.make_validation_scores()
+                choice = run.make_epoch_choice(valid_rows)
+                first = rows[0] if run.is_ensemble else rows
+                check_augmentation(net.augmentation, first)
+                if run.fitted_net is None:
+                    before.clear()
+                teacher = attach_soft_labels(self, run, net, rows, data, options)
+                own_generator = uses_own_generator_only(net, scores)
+                if torch.get_num_threads() == 1 and own_generator:
+                    turn.end()  # others may fit beside it
+                if run.targets.blocks:
+                    net.train(
+                        rows,
+                        valid_rows,
+                        1 if run.one_pass else settings.max_iter,
+                        scores=scores,
+                        choice=choice,
+                        checkpoints=checkpoints,
+                        keep_best=settings.on_interrupt == "keep",
+                    )
+                if run.targets.blocks and not run.one_pass:
+                    warn_of_collapse(net, first)
+                oof = predict_out_of_fold(net, run, rows, choice)
+        self._publish(net, run)
+        self._publish_oof(oof, run)
+        self.__dict__.pop("teacher_", None)
+        if teacher is not None:
+            self.teacher_ = teacher
 
     def _read(
         self,

@@ -38,25 +38,25 @@ class Published:
     _oof: OutOfFoldPredictions | None
     _label_counts: LabelCounts
 
-    def _publish(self, net: MultiTaskNet, job: TrainingRun) -> None:
+    def _publish(self, net: MultiTaskNet, run: TrainingRun) -> None:
         """Set the fitted attributes."""
-        net.strip(list(self.callbacks or []), keep_optimizer=job.one_pass)
-        targets = job.targets
-        open_precision = job.plan.precision == "auto"
+        net.strip(list(self.callbacks or []), keep_optimizer=run.one_pass)
+        targets = run.targets
+        open_precision = run.settings.precision == "auto"
         needs_float64 = "regression" in targets.kinds and open_precision
         if needs_float64 and net.device == "cpu":
             # Rounding of float32 would depend on which rows are predicted together.
             net.cast(torch.float64)
         self._describe(net, targets)
-        counts = LabelCounts.from_data(job.data, targets)
-        if job.one_pass and job.resume:
+        counts = LabelCounts.from_data(run.data, targets)
+        if run.one_pass and run.fitted_net is not None:
             counts = self._label_counts.add(counts)
         self._label_counts = counts
 
-    def _publish_oof(self, oof: OutOfFoldPredictions | None, job: TrainingRun) -> None:
+    def _publish_oof(self, oof: OutOfFoldPredictions | None, run: TrainingRun) -> None:
         """Keep what members say of the training rows that they have not seen."""
         self._oof = oof
-        self._parts_of_fit = None if oof is None else (len(job.data.rows), job.parts)
+        self._parts_of_fit = None if oof is None else (len(run.data.rows), run.splits)
         self.__dict__.pop("thresholds_", None)
         threshold = getattr(self, "threshold", None)
         if threshold is not None and oof is not None:

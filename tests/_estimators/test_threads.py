@@ -25,7 +25,7 @@ from torch import nn
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._estimators.fitting.settings import choose_n_threads
+from skmtl._estimators.fitting.net_factory import choose_n_threads
 from skmtl.encoder import CNN, ENCODER, MLP
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, AutoGrouped, LearnedBranching, TaskToken
@@ -458,10 +458,10 @@ def test_a_forked_process_fits_and_predicts_on_one_thread(tmp_path):
 
 
 def test_no_more_threads_are_used_than_there_are_cpus(monkeypatch):
-    monkeypatch.setattr("skmtl._estimators.fitting.settings.cpu_count", lambda: 3)
+    monkeypatch.setattr("skmtl._estimators.fitting.net_factory.cpu_count", lambda: 3)
     est = classifier(n_threads=1024, max_iter=1).fit(X, Y)
-    assert choose_n_threads(est, est.net_) == 3
-    assert choose_n_threads(est.set_params(n_threads=2), est.net_) == 2
+    assert choose_n_threads(est.n_threads, est.net_) == 3
+    assert choose_n_threads(2, est.net_) == 2
 
 
 # What is left behind

@@ -198,7 +198,7 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
         running.pop()
 
     monkeypatch.setattr(MultiTaskNet, "train", counting)
-    monkeypatch.setattr("skmtl._estimators.fitting.settings.ONE_THREAD_WORK", 0)
+    monkeypatch.setattr("skmtl._estimators.fitting.net_factory.ONE_THREAD_WORK", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits, load_linnerud
 from skorch.callbacks import Callback
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl._estimators.fitting.settings import FitSettings, choose_patience
+from skmtl._estimators.fitting.settings import FitSettings
 from skmtl.encoder import CNN, MLP
 from skmtl.sharing import SHARING
 from skmtl.training import MembersNet
@@ -144,9 +144,10 @@ def test_tables_of_many_rows_have_fewer_members(monkeypatch):
 )
 def test_open_patience_is_the_epochs_of_200_steps(n_rows, batch_size, epochs):
     est = MultiTaskClassifier(batch_size=batch_size, n_estimators=2)
-    plan = FitSettings.from_estimator(est)
-    assert choose_patience(est, plan, n_rows) == epochs
-    assert choose_patience(est.set_params(n_iter_no_change=3), plan, n_rows) == 3
+    settings = FitSettings.from_estimator(est)
+    assert settings.choose_patience(n_rows) == epochs
+    settings = FitSettings.from_estimator(est.set_params(n_iter_no_change=3))
+    assert settings.choose_patience(n_rows) == 3
 
 
 @pytest.mark.parametrize("encoder", [CNN((3,)), MLP((8, 8), "relu", 0, "layer", True)])

@@ -6,8 +6,7 @@ from typing import Any
 from skorch.callbacks import Callback, InputShapeSetter, WandbLogger
 
 from skmtl._data.targets import Targets
-from skmtl._estimators.fitting.settings import FitSettings, choose_patience
-from skmtl._estimators.fitting.splits import choose_validation_metric
+from skmtl._estimators.fitting.settings import FitSettings
 from skmtl.training import (
     MemberStopping,
     Progress,
@@ -21,41 +20,28 @@ HELD_OUT = ("valid_loss", "valid_score")
 
 
 def make_callbacks(
-    estimator: Any,
-    plan: FitSettings,
-    n_rows: int,
-    given: tuple[Any, Any, Any],
-    targets: Targets,
-    stops: bool,
-    one_pass: bool,
-    several: bool,
+    settings: FitSettings, n_rows: int, *, stops: bool, one_pass: bool
 ) -> list[Any]:
-    """Return the skorch callbacks of a fit."""
-    own = list(estimator.callbacks or [])
-    _check_callbacks(own)
-    _check_given(own, stops)
+    """Return the skorch callbacks of a fit, but for those of scikit-learn."""
+    given = list(settings.callbacks or [])
+    _check_callbacks(given)
+    _check_monitors(given, stops)
     if one_pass:
-        return own
+        return given
+    patience, tol = settings.choose_patience(n_rows), settings.tol
     callbacks: list[Any] = []
-    is_main = plan.processes.is_main
-    if is_main:
-        callbacks += _make_sklearn_callbacks(estimator, given, targets)
-    waited, tol = choose_patience(estimator, plan, n_rows), estimator.tol
-    if several:
-        callbacks.append(MemberStopping(waited, tol, stops))
+    if settings.n_estimators > 1:
+        callbacks.append(MemberStopping(patience, tol, stops))
     else:
-        scored = (
-            "valid_loss"
-            if choose_validation_metric(estimator) is None
-            else "valid_score"
-        )
-        monitor = scored if stops else "train_loss"
-        callbacks.append(Stopping(monitor, waited, tol, stops))
-    if estimator.stop_tasks:
-        callbacks.append(TaskStopping(waited, tol))
-    if estimator.verbose and is_main:
-        callbacks.append(Progress(estimator.max_iter))
-    return callbacks + own
+        scored = settings.judging_parameter is not None
+        held_out = "valid_score" if scored else "valid_loss"
+        monitor = held_out if stops else "train_loss"
+        callbacks.append(Stopping(monitor, patience, tol, stops))
+    if settings.stop_tasks:
+        callbacks.append(TaskStopping(patience, tol))
+    if settings.verbose and settings.processes.is_main:
+        callbacks.append(Progress(settings.max_iter))
+    return callbacks + given
 
 
 def _check_callbacks(callbacks: list[Any]) -> None:
@@ -72,7 +58,7 @@ def _check_callbacks(callbacks: list[Any]) -> None:
             )
 
 
-def _check_given(callbacks: list[Any], stops: bool) -> None:
+def _check_monitors(callbacks: list[Any], stops: bool) -> None:
     """Refuse callbacks of skorch that lack what they need."""
     for callback in callbacks:
         if isinstance(callback, tuple):  # a name, and the callback
@@ -97,23 +83,21 @@ def _check_given(callbacks: list[Any], stops: bool) -> None:
             )
 
 
-def _make_sklearn_callbacks(
-    estimator: Any, given: tuple[Any, Any, Any], targets: Targets
+def make_sklearn_callbacks(
+    estimator: Any, data: tuple[Any, Any, Any], targets: Targets
 ) -> list[Any]:
     """Return what shows a fit to scikit-learn's callbacks, where there are any."""
-    callbacks: list[Any] = []
-    if hasattr(estimator, "_skl_callbacks") or hasattr(
-        estimator, "_parent_callback_ctx"
-    ):
-        X, y, sample_weight = given
-        callbacks.append(
-            SklearnCallbacks(
-                estimator,
-                estimator._init_callback_context(max_subtasks=estimator.max_iter),
-                X,
-                y,
-                {} if sample_weight is None else {"sample_weight": sample_weight},
-                lambda net: estimator._attributes(net, targets),
-            )
+    names = ("_skl_callbacks", "_parent_callback_ctx")
+    if not any(hasattr(estimator, name) for name in names):
+        return []
+    X, y, sample_weight = data
+    return [
+        SklearnCallbacks(
+            estimator,
+            estimator._init_callback_context(max_subtasks=estimator.max_iter),
+            X,
+            y,
+            {} if sample_weight is None else {"sample_weight": sample_weight},
+            lambda net: estimator._attributes(net, targets),
         )
-    return callbacks
+    ]

@@ -46,10 +46,10 @@ def check_resume(resume: Any, checkpoint: Any) -> bool:
     return True
 
 
-def make_checkpoints(estimator: Any, job: TrainingRun) -> Checkpoints | None:
+def make_checkpoints(estimator: Any, run: TrainingRun) -> Checkpoints | None:
     """Return what writes and reads the checkpoints of a fit, or None."""
     folder = estimator.checkpoint
-    if folder is None or job.one_pass:
+    if folder is None or run.one_pass:
         return None
     if estimator.random_state is None:
         raise ValueError(
@@ -63,25 +63,25 @@ def make_checkpoints(estimator: Any, job: TrainingRun) -> Checkpoints | None:
         )
     return Checkpoints(
         folder,
-        compute_fingerprint(estimator, job),
+        compute_fingerprint(estimator, run),
         estimator.checkpoint_every,
-        job.continues,
+        run.continues,
     )
 
 
-def compute_fingerprint(estimator: Any, job: TrainingRun) -> str:
+def compute_fingerprint(estimator: Any, run: TrainingRun) -> str:
     """Return a hash of all that decides what a fit ends up with."""
     known = {
         "estimator": _name(type(estimator)),
         "parameters": _describe_settings(estimator, set()),
-        "seed": job.seed,
-        "device": job.plan.device.type,
-        "n_estimators": job.plan.n_estimators,
-        "tasks": [job.targets.names, job.targets.classes],
-        "data": _describe_data(job.data),
-        "validation": None if job.valid is None else _describe_data(job.valid),
-        "soft": job.soft,
-        "before": _describe_trained(estimator) if job.resume else None,
+        "seed": run.seed,
+        "device": run.settings.device.type,
+        "n_estimators": run.settings.n_estimators,
+        "tasks": [run.targets.names, run.targets.classes],
+        "data": _describe_data(run.data),
+        "validation": None if run.valid is None else _describe_data(run.valid),
+        "soft": run.soft_labels,
+        "before": _describe_trained(estimator) if run.fitted_net is not None else None,
     }
     return _hash(known)
 
@@ -94,15 +94,15 @@ def agree_between_processes(
         return prepare(check_random_state(estimator.random_state))
     random_state = _random_state(estimator.random_state, processes)
     try:
-        job = prepare(random_state)
+        run = prepare(random_state)
     except Exception as error:
         processes.all_gather_object((None, None, str(error)))
         raise
     known = {
-        "seed": job.seed,
+        "seed": run.seed,
         "parameters": _describe_settings(estimator, {"callbacks"}),
     }
-    found = processes.all_gather_object((_hash(_sketch_array(job)), _hash(known), None))
+    found = processes.all_gather_object((_hash(_sketch_array(run)), _hash(known), None))
     for rank, (_, _, refused) in enumerate(found):
         if refused is not None:
             raise ValueError(f"Process {rank} of {processes.n} has refused: {refused}")
@@ -115,7 +115,7 @@ def agree_between_processes(
                 f"which each takes its share. Got {len(set(marks))} different ones in "
                 f"{processes.n} processes."
             )
-    return job
+    return run
 
 
 def _random_state(given: Any, processes: Processes) -> RandomState:
@@ -127,9 +127,9 @@ def _random_state(given: Any, processes: Processes) -> RandomState:
     return own
 
 
-def _sketch_array(job: TrainingRun) -> list[Any]:
+def _sketch_array(run: TrainingRun) -> list[Any]:
     """Return what tells data apart without reading all inputs."""
-    parts = [job.data] if job.valid is None else [job.data, job.valid]
+    parts = [run.data] if run.valid is None else [run.data, run.valid]
     return [
         [
             data.X.shape,

@@ -22,38 +22,38 @@ from skmtl.weighting import Weighting
 
 def attach_soft_labels(
     estimator: Any,
-    job: TrainingRun,
+    run: TrainingRun,
     net: MultiTaskNet,
     rows: TrainingRows | list[TrainingRows],
     data: tuple[Any, ...],
     options: dict[str, Any],
 ) -> Any:
     """Give soft labels to the rows to train on, where the relation learns from some."""
-    if job.plan.soft_loss is None:
+    if run.settings.soft_loss is None:
         return None
-    teacher, soft = job.plan.teacher, job.soft
+    teacher, soft = run.settings.teacher, run.soft_labels
     if soft is None:
-        teacher = _fit_independent_teacher(estimator, job)
-        teacher._fit_atomically(*data, resume=job.resume, **options)
-        soft = _own_labels(teacher, job)
-    job.attach_soft_labels(rows, soft, net)
+        teacher = _fit_independent_teacher(estimator, run)
+        teacher._fit_atomically(*data, resume=run.fitted_net is not None, **options)
+        soft = _own_labels(teacher, run)
+    run.attach_soft_labels(rows, soft, net)
     return teacher
 
 
-def _fit_independent_teacher(estimator: Any, job: TrainingRun) -> Any:
+def _fit_independent_teacher(estimator: Any, run: TrainingRun) -> Any:
     """Return an estimator like another, but with nothing shared between tasks."""
     # It chooses the same rows for its members, or to hold out, so that no member learns
     # by its teacher what the labels are that it is to be judged by.
     settings: dict[str, Any] = {"sharing": "independent", "relation": None}
     settings["record_gradients"] = False
     if hasattr(estimator, "task_types"):
-        settings["task_types"] = list(job.targets.kinds)
-    if type(job.weighting).label_weights is Weighting.label_weights:
+        settings["task_types"] = list(run.targets.kinds)
+    if type(run.weighting).label_weights is Weighting.label_weights:
         settings["weighting"] = "equal"  # of which only matters what it does to labels
     if not isinstance(estimator.random_state, Integral):
-        settings["random_state"] = job.start
+        settings["random_state"] = run.start
     teacher = clone(estimator).set_params(**settings)
-    if job.resume:
+    if run.fitted_net is not None:
         now = teacher.get_params(deep=False)
         teacher = copy.copy(estimator.teacher_)
         vars(teacher).update(now)
@@ -61,10 +61,10 @@ def _fit_independent_teacher(estimator: Any, job: TrainingRun) -> Any:
     return teacher
 
 
-def _own_labels(teacher: Any, job: TrainingRun) -> Tensor:
+def _own_labels(teacher: Any, run: TrainingRun) -> Tensor:
     """Return the outputs of each network, (n_estimators, n_samples, n_outputs)."""
-    module, device = teacher.net_.module_, job.plan.device
-    source = InputSource(job.data.X, module.input_dtype, device, False, module.inputs)
+    module, device = teacher.net_.module_, run.settings.device
+    source = InputSource(run.data.X, module.input_dtype, device, False, module.inputs)
     return teacher.net_.compute_member_outputs(source)  # type: ignore[no-any-return]
 
 

@@ -13,7 +13,7 @@ from skmtl._data.stratification import make_stratified_folds
 from skmtl._data.training_data import has_label
 
 #: Positions of rows to train on and to hold out; None where none is.
-Part = tuple[RowIndex, RowIndex | None]
+Split = tuple[RowIndex, RowIndex | None]
 
 
 def make_crossfit_splits(
@@ -21,7 +21,7 @@ def make_crossfit_splits(
     names: Sequence[Any],
     n_estimators: int,
     random_state: RandomState,
-) -> list[Part]:
+) -> list[Split]:
     """Hold each row out of one member, or of several where members outnumber rows."""
     # labels lists of shape (n_rows,).
     n = len(labels[0])
@@ -47,14 +47,14 @@ def make_crossfit_splits(
 
 def make_bootstrap_splits(
     n_rows: int, n_estimators: int, random_state: RandomState
-) -> list[Part]:
+) -> list[Split]:
     """Draw rows with replacement for each member, and hold out those not drawn."""
-    parts: list[Part] = []
+    splits: list[Split] = []
     for _ in range(n_estimators):
         unseen = np.zeros(n_rows, dtype=bool)
         while not unseen.any():  # as few rows may all be drawn
             drawn = np.sort(random_state.randint(n_rows, size=n_rows))
             unseen[:] = True
             unseen[drawn] = False
-        parts.append((drawn.astype(choose_index_dtype(n_rows)), find_rows(unseen)))
-    return parts
+        splits.append((drawn.astype(choose_index_dtype(n_rows)), find_rows(unseen)))
+    return splits

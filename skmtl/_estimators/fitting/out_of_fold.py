@@ -99,20 +99,19 @@ class OutOfFoldPredictions:
 
 def predict_out_of_fold(
     net: Any,
-    job: TrainingRun,
+    run: TrainingRun,
     rows: Any,
     choice: EpochChoice | None,
-    calibrate: bool,
-    threshold: str | None,
 ) -> OutOfFoldPredictions | None:
     """Predict the rows held out of each member, and calibrate the net by them."""
-    if not job.out_of_fold or not isinstance(net, MembersNet):
+    if not run.out_of_fold or not isinstance(net, MembersNet):
         return None
     last = choice is None or not choice.n_epochs  # no held-out row chose an epoch
     if choice is None or last:
-        choice = EpochChoice(job.make_held_out_rows(rows) or [])
+        choice = EpochChoice(run.make_held_out_rows(rows) or [])
         net.predict_held_out(choice)
-    data, blocks = job.data, job.targets.blocks
+    data, blocks = run.data, run.targets.blocks
+    calibrate, threshold = run.settings.calibrate, run.settings.threshold
     outputs = choice.outputs(blocks)
     oof = OutOfFoldPredictions(outputs, data.labels, data.given_weight)
     overlap = choice.members.sum(axis=0).max() > 1  # as those of bootstrap
@@ -129,16 +128,16 @@ def predict_out_of_fold(
     known = np.flatnonzero(oof.known)
     if not blocks or not len(known) or not (calibrate or threshold):
         return oof
-    priors = _compute_group_priors(job, net.priors, choice)
+    priors = _compute_group_priors(run, net.priors, choice)
     squared = net.criterion__regression_loss == "squared_error"
-    fitted = _fit_groups(job, choice, priors, calibrate, squared, threshold)
+    fitted = _fit_groups(run, choice, priors, calibrate, squared, threshold)
     if threshold is not None:
         oof = replace(oof, thresholds=fitted.thresholds, group=choice.group)
     if not calibrate:
         return oof
     some = known[:: -(-len(known) // MANY_ROWS)]
     prior = torch.from_numpy(net.module__prior).unsqueeze(0)
-    a, b = _fit_slopes(job, some, outputs[torch.from_numpy(some)], prior, squared)
+    a, b = _fit_slopes(run, some, outputs[torch.from_numpy(some)], prior, squared)
     # A mean of members is less sure than each of them: half of the way is left to go.
     net.slopes = (a.sqrt(), b.sqrt())
     for start in range(0, len(outputs), MANY_ROWS):
@@ -162,14 +161,14 @@ def _predict_folds(
 
 
 def _fit_slopes(
-    job: TrainingRun,
+    run: TrainingRun,
     rows: NDArray[np.int64],
     outputs: Tensor,
     prior: Tensor,
     squared: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return the slopes that make predictions of some rows fit their labels best."""
-    data, blocks = job.data, job.targets.blocks
+    data, blocks = run.data, run.targets.blocks
     weight = None if data.weight is None else data.weight[rows]
     labels = [task[rows] for task in data.labels]
     targets = pack_targets(blocks, labels, weight, torch.float64, outputs.device)
@@ -186,7 +185,7 @@ class _Fitted:
 
 
 def _fit_groups(
-    job: TrainingRun,
+    run: TrainingRun,
     choice: EpochChoice,
     priors: Tensor,
     calibrate: bool,
@@ -194,9 +193,9 @@ def _fit_groups(
     threshold: str | None,
 ) -> _Fitted:
     """Fit slopes and thresholds of each group to predictions of the other groups."""
-    blocks, n_groups = job.targets.blocks, len(choice.epochs)
+    blocks, n_groups = run.targets.blocks, len(choice.epochs)
     a, b = torch.ones(2, n_groups, dtype=torch.float64)
-    thresholds = np.full((n_groups, job.targets.n_tasks), np.nan)
+    thresholds = np.full((n_groups, run.targets.n_tasks), np.nan)
     for epoch in np.unique(choice.epochs[choice.epochs > 0]).tolist():
         rows, outputs = choice.sample(epoch, blocks)
         known = ~outputs.isnan().any(dim=1).numpy()
@@ -208,40 +207,40 @@ def _fit_groups(
             same, Z = groups & (choice.part == part), outputs[torch.from_numpy(others)]
             if calibrate:
                 prior = priors[torch.from_numpy(choice.group[rows[others]]).long()]
-                slopes = _fit_slopes(job, rows[others], Z, prior, squared)
+                slopes = _fit_slopes(run, rows[others], Z, prior, squared)
                 a[torch.from_numpy(same)], b[torch.from_numpy(same)] = slopes
                 Z = apply_temperatures(Z.double(), slopes, blocks, prior)
             if threshold is not None:
-                thresholds[same] = _tune_thresholds(job, rows[others], Z, threshold)
+                thresholds[same] = _tune_thresholds(run, rows[others], Z, threshold)
     return _Fitted((a, b), thresholds)
 
 
 def _tune_thresholds(
-    job: TrainingRun, rows: NDArray[np.int64], outputs: Tensor, threshold: str
+    run: TrainingRun, rows: NDArray[np.int64], outputs: Tensor, threshold: str
 ) -> NDArray[np.float64]:
-    weight = job.data.given_weight
+    weight = run.data.given_weight
     weight = None if weight is None else weight[rows]
-    labels = [task[rows] for task in job.data.labels]
-    return tune_thresholds(job.targets, outputs, labels, weight, threshold)
+    labels = [task[rows] for task in run.data.labels]
+    return tune_thresholds(run.targets, outputs, labels, weight, threshold)
 
 
 def _compute_group_priors(
-    job: TrainingRun, priors: Sequence[Any], choice: EpochChoice
+    run: TrainingRun, priors: Sequence[Any], choice: EpochChoice
 ) -> Tensor:
     """Return outputs (n_groups, n_outputs) that know the other groups' labels only."""
-    blocks, members = job.targets.blocks, torch.from_numpy(choice.members.T).double()
+    blocks, members = run.targets.blocks, torch.from_numpy(choice.members.T).double()
     every = torch.from_numpy(np.stack(priors)).double()
     for block in blocks:
         if block.task_type == "regression":
-            every[:, block.start : block.stop] = _compute_label_means(job, block.tasks)
+            every[:, block.start : block.stop] = _compute_label_means(run, block.tasks)
     share = members / members.sum(dim=0).clamp(min=1)
     each = every.unsqueeze(1).expand(-1, members.shape[1], -1)
     return average_networks(each, blocks, share)
 
 
-def _compute_label_means(job: TrainingRun, tasks: Sequence[int]) -> Tensor:
+def _compute_label_means(run: TrainingRun, tasks: Sequence[int]) -> Tensor:
     """Return mean labels (n_estimators, len(tasks)) of what each network trains on."""
-    data, parts = job.data, job.parts or []
+    data, parts = run.data, run.splits
     means = torch.zeros(len(parts), len(tasks), dtype=torch.float64)
     for i, (train, _) in enumerate(parts):
         rows = data.rows[train]

@@ -19,14 +19,14 @@ from skmtl._data.training_data import (
     compute_prior_outputs,
     sum_row_weights,
 )
-from skmtl._estimators.fitting.member_splits import Part
-from skmtl._estimators.fitting.sampling import SamplingWeights, apply_sampling_weights
-from skmtl._estimators.fitting.settings import (
-    FitSettings,
+from skmtl._estimators.fitting.member_splits import Split
+from skmtl._estimators.fitting.net_factory import (
     choose_n_threads,
     make_net,
     make_resumed_net,
 )
+from skmtl._estimators.fitting.sampling import SamplingWeights, apply_sampling_weights
+from skmtl._estimators.fitting.settings import FitSettings
 from skmtl._estimators.fitting.validation_scorer import ValidationScorer
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable
@@ -45,45 +45,44 @@ from skmtl.training import (
 )
 from skmtl.weighting import Weighting
 
-#: Positions of rows to train on and to hold out.
-Split = tuple[RowIndex, RowIndex]
-
 
 @dataclass(frozen=True)
 class TrainingRun:
     """A fit whose parameters and data are checked."""
 
-    plan: FitSettings  # Strategies and device.
-    weighting: Weighting  # How tasks are balanced, after a look at the labels.
-    seed: int  # Seed of everything random in it.
-    targets: Targets  # The tasks.
-    data: TrainingData  # The training data.
+    settings: FitSettings
+    weighting: Weighting  # After its look at the labels.
+    seed: int  # Of everything random in the fit.
+    start: np.random.RandomState  # The source of random choices before the first.
+    targets: Targets
+    data: TrainingData
+    categories: CategoryEncoder | None  # Of columns of X.
     task_weight: NDArray[np.float64]  # (n_tasks,): Fixed weights of the tasks.
     valid: TrainingData | None  # A validation set.
-    split: Split | None  # Positions of rows to train on and to hold out.
-    parts: list[Part] | None  # The same for each member; None for a single network.
-    callbacks: list[Any]  # skorch callbacks.
-    resume: bool  # Whether to train a fitted net on.
-    one_pass: bool  # Whether to make one pass only.
-    stops: bool = False  # Whether members stop by the rows held out of them.
-    # Whether these rows differ, so that they make out-of-fold predictions.
-    out_of_fold: bool = False
-    # (1, n_samples, n_outputs): Soft labels by a teacher that the user has given.
-    soft: Tensor | None = None
-    # The source of random choices as it was before the first.
-    start: np.random.RandomState | None = None
-    # What decides on held-out rows; None where their mean loss does.
-    judge: ValidationScorer | None = None
-    continues: bool = False  # Whether to go on from a checkpoint, where there is one.
+    splits: list[Split]  # Rows to train on and to hold out, of each network.
+    callbacks: list[Any]
+    fitted_net: MultiTaskNet | None  # The net to train on.
+    one_pass: bool
+    stops: bool  # Whether networks are stopped by held-out rows.
+    out_of_fold: bool  # Whether these rows make out-of-fold predictions.
+    soft_labels: Tensor | None  # (1, n_samples, n_outputs): Those of a given teacher.
+    scorer: ValidationScorer | None  # None where the mean loss decides.
+    continues: bool  # Whether to go on from a checkpoint, where there is one.
 
-    def build_net(self, estimator: Any) -> MultiTaskNet:
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether several networks train."""
+        return self.settings.n_estimators > 1
+
+    def build_net(self) -> MultiTaskNet:
         """Return the net to train; draws from torch's random state."""
-        plan, data, weight = self.plan, self.data, self.task_weight
-        if self.resume:
-            return make_resumed_net(estimator, plan, data, weight, self.callbacks)
-        sharing = self._resolve_sharing(estimator)
-        plan = replace(plan, sharing=sharing, relation=self._resolve_relation())
-        inputs = self._make_training_inputs(estimator._categories)
+        settings, data, weight = self.settings, self.data, self.task_weight
+        if self.fitted_net is not None:
+            return make_resumed_net(
+                self.fitted_net, settings, data, weight, self.callbacks
+            )
+        sharing, relation = self._resolve_sharing(), self._resolve_relation()
+        settings = replace(settings, sharing=sharing, relation=relation)
         drawn = (
             data
             if self._row_odds is None
@@ -91,18 +90,17 @@ class TrainingRun:
         )
         prior = compute_prior_outputs(drawn, self.targets)
         priors = None
-        if self.parts is not None:
-            rows = [data.rows[train] for train, _ in self.parts]
+        if self.is_ensemble:
+            rows = [data.rows[train] for train, _ in self.splits]
             priors = [
                 compute_prior_outputs(select_rows(drawn, own), self.targets)
                 for own in rows
             ]
         return make_net(
-            estimator,
-            plan,
+            settings,
             self.weighting,
             data,
-            inputs,
+            self._make_training_inputs(),
             self.targets,
             prior,
             priors,
@@ -110,52 +108,61 @@ class TrainingRun:
             self.callbacks,
         )
 
-    def _resolve_sharing(self, estimator: Any) -> Sharing:
+    def _resolve_sharing(self) -> Sharing:
         """Return the sharing after its look at how tasks affect each other."""
-        sharing = self.plan.sharing
+        sharing = self.settings.sharing
         looks = sharing.scout_epochs and self.targets.n_tasks > 1
         if not looks or not self.targets.blocks:
             return sharing
         look = Lookahead()
-        settings: dict[str, Any] = {"sharing": Hard(), "relation": None}
-        settings |= {"augmentation": (), "n_estimators": 1}
-        settings["backend"] = None  # a few epochs are not worth it
-        # Looks are at whole batches: each process trains by itself.
-        plan = replace(self.plan, **settings, processes=SINGLE_PROCESS)
-        scout = replace(self, plan=plan, parts=None, valid=None, callbacks=[look])
-        with use_seed(self.seed, self.plan.device):  # what comes after starts anew
-            net = scout.build_net(estimator)
+        settings = replace(
+            self.settings,
+            sharing=Hard(),
+            relation=None,
+            augmentation=(),
+            n_estimators=1,
+            backend=None,  # a few epochs are not worth it
+            processes=SINGLE_PROCESS,  # looks are at whole batches
+        )
+        splits = self.splits
+        if self.is_ensemble:
+            splits = [(np.arange(len(self.data.rows)), None)]
+        scout = replace(
+            self, settings=settings, splits=splits, valid=None, callbacks=[look]
+        )
+        with use_seed(self.seed, self.settings.device):  # what comes after starts anew
+            net = scout.build_net()
             if not list(net.module_.shared_parameters()):  # no encoder
                 return sharing
-            with use_n_threads(choose_n_threads(estimator, net)):
+            with use_n_threads(choose_n_threads(settings.n_threads, net)):
                 net.train(scout.make_training_rows(net)[0], None, sharing.scout_epochs)
-        return sharing.for_affinity(self.plan.processes.broadcast_object(look.affinity))
+        return sharing.for_affinity(
+            self.settings.processes.broadcast_object(look.affinity)
+        )
 
     def _resolve_relation(self) -> Relation | None:
         """Return the relation after its look at the training labels."""
-        if self.plan.relation is None:
+        if self.settings.relation is None:
             return None
         names, classes = self.targets.names, self.targets.classes
         rows, weight = self._training_rows, self.data.given_weight
         labels = [task[rows] for task in self.data.labels]
         weight = None if weight is None else weight[rows]
         table = TaskTable(names, classes, labels, weight)
-        return self.plan.relation.for_tasks(table)
+        return self.settings.relation.for_tasks(table)
 
     @cached_property
     def _training_rows(self) -> RowIndex:
         rows = self.data.rows
-        if self.parts is not None:  # together, crossfitted members train on all rows
-            used = np.zeros(len(rows), dtype=bool)
-            for train, _ in self.parts:
-                used[train] = True
-            return rows if used.all() else rows[used]
-        return rows if self.split is None else np.sort(rows[self.split[0]])
+        used = np.zeros(len(rows), dtype=bool)
+        for train, _ in self.splits:  # together, crossfitted members train on all rows
+            used[train] = True
+        return rows if used.all() else rows[used]
 
     @cached_property
     def _odds(self) -> SamplingWeights | None:
         """How often rows are drawn; None where each epoch has every row once."""
-        sampling, targets = self.plan.sampling, self.targets
+        sampling, targets = self.settings.sampling, self.targets
         if sampling is None:
             return None
         trained = targets.active & (self.task_weight > 0)
@@ -167,10 +174,8 @@ class TrainingRun:
     def _row_odds(self) -> NDArray[np.float64] | None:
         return None if self._odds is None else self._odds.from_labels(self.data)
 
-    def _make_training_inputs(
-        self, categories: CategoryEncoder | None
-    ) -> TrainingInputs:
-        data, rows = self.data, self._training_rows
+    def _make_training_inputs(self) -> TrainingInputs:
+        data, rows, categories = self.data, self._training_rows, self.categories
         if isinstance(data.X, StreamedTable):
             rows = data.X.sort_by_file(rows)
         weight = sum_row_weights(data, rows)
@@ -188,12 +193,13 @@ class TrainingRun:
     def make_training_rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
         """Return the rows to train on and to validate on, as the net reads them."""
         rows, valid = self._pack_labels(self.data, net), None
-        if self.parts is not None:
+        if self.is_ensemble:
             return self._make_rows_of_members(net, rows)
+        train, held_out = self.splits[0]
         if self.valid is not None:
             valid = self._pack_labels(self.valid, net)
-        elif self.split is not None:
-            rows, valid = map(rows.select, self.split)
+        elif held_out is not None:
+            rows, valid = rows.select(train), rows.select(held_out)
         if self._odds is not None:
             self._draw(self._odds, rows, valid, net)
         return rows, valid
@@ -201,13 +207,12 @@ class TrainingRun:
     def _make_rows_of_members(
         self, net: MultiTaskNet, rows: TrainingRows
     ) -> tuple[list[TrainingRows], list[TrainingRows] | None]:
-        parts = self.parts or []
-        trains = [rows.select(train) for train, _ in parts]
+        trains = [rows.select(train) for train, _ in self.splits]
         valid: list[TrainingRows] | None = None
         if self.valid is not None:
-            valid = [self._pack_labels(self.valid, net)] * len(parts)
+            valid = [self._pack_labels(self.valid, net)] * len(trains)
         elif self.stops:
-            valid = [rows.select(held) for _, held in parts if held is not None]
+            valid = [rows.select(held) for _, held in self.splits if held is not None]
         if self._odds is not None:
             for i, own in enumerate(trains):  # what is held out has one set of labels
                 self._draw(self._odds, own, valid[0] if valid and not i else None, net)
@@ -223,7 +228,7 @@ class TrainingRun:
         weight = sum_row_weights(given, np.arange(n_samples))
         weight = np.ones(n_samples) if weight is None else divide_by_largest(weight)
         S, w = (
-            values.to(self.plan.device, net.dtype)
+            values.to(self.settings.device, net.dtype)
             for values in (soft, torch.from_numpy(weight).unsqueeze(1))
         )
         for i, own in enumerate(rows if isinstance(rows, list) else [rows]):
@@ -231,10 +236,10 @@ class TrainingRun:
 
     def make_validation_scores(self) -> ValidationScores | None:
         """Return what scores held-out rows of the net or its members."""
-        if self.judge is None:
+        if self.scorer is None:
             return None
-        n_networks = 1 if self.parts is None else len(self.parts)
-        return ValidationScores(self.judge, n_networks, self.targets.n_tasks)
+        n_networks = self.settings.n_estimators
+        return ValidationScores(self.scorer, n_networks, self.targets.n_tasks)
 
     def make_epoch_choice(self, checks: Any) -> EpochChoice | None:
         """Return what keeps predictions of rows by which members stop, if they do."""
@@ -246,7 +251,7 @@ class TrainingRun:
         if not self.out_of_fold:
             return None
         source, targets, of = rows[0].source, rows[0].targets, self.data.rows
-        held = [held for _, held in self.parts or [] if held is not None]
+        held = [held for _, held in self.splits if held is not None]
         return [TrainingRows(source, targets, of[positions]) for positions in held]
 
     def _draw(
@@ -263,18 +268,18 @@ class TrainingRun:
             return
         if self.valid is not None:
             of_rows = torch.from_numpy(odds.from_labels(self.valid))
-        factors = of_rows[:, None].to(self.plan.device, net.dtype)
+        factors = of_rows[:, None].to(self.settings.device, net.dtype)
         valid.targets = [
             (y, factors.expand_as(y) if w is None else w * factors)
             for y, w in valid.targets
         ]
 
     def _pack_labels(self, data: TrainingData, net: MultiTaskNet) -> TrainingRows:
-        device = self.plan.device
+        device = self.settings.device
         packed = pack_targets(
             self.targets.blocks, data.labels, data.weight, net.dtype, device
         )
-        stage = None if self.plan.augmentation else net.module_.inputs
+        stage = None if self.settings.augmentation else net.module_.inputs
         source = InputSource(data.X, net.module_.input_dtype, device, stage=stage)
         every = len(data.rows) == data.X.shape[0]
         return TrainingRows(source, packed, None if every else data.rows)

@@ -1,6 +1,6 @@
 """Which rows a fit holds out, and what decides on them."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import RandomState
@@ -10,74 +10,55 @@ from skmtl._data.stratification import split_holdout
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import TrainingData
 from skmtl._estimators.fitting.member_splits import (
-    Part,
+    Split,
     make_bootstrap_splits,
     make_crossfit_splits,
 )
-from skmtl._estimators.fitting.run import Split
 from skmtl._estimators.fitting.settings import FitSettings
 from skmtl._estimators.fitting.validation_scorer import ValidationScorer
 from skmtl.encoder._inputs import SMALL
 
 #: Labelled rows from which early_stopping="auto" holds some out.
 EARLY_STOPPING_ROWS = 500
-#: Parameters with which more than the mean loss decides, and what they are without.
-JUDGED = {
-    "validation_metric": "loss",
-    "validation_average": "macro",
-    "stop_tasks": False,
-}
-
-
-def choose_validation_metric(estimator: Any) -> str | None:
-    """Return a parameter with which more than the mean loss decides, or None."""
-    given = (name for name, v in JUDGED.items() if getattr(estimator, name) != v)
-    return next(given, None)
 
 
 def split_validation(
-    estimator: Any, data: TrainingData, random_state: RandomState
-) -> Split | None:
-    """Return positions of rows to train on and to hold out, or None."""
-    n_rows = len(data.rows)
-    few = n_rows < EARLY_STOPPING_ROWS and choose_validation_metric(estimator) is None
-    if not estimator.early_stopping or (estimator.early_stopping == "auto" and few):
-        return None
+    settings: FitSettings, data: TrainingData, random_state: RandomState
+) -> Split:
+    """Return positions of rows to train on and to hold out of a single network."""
+    n_rows, stops = len(data.rows), settings.early_stopping
+    few = n_rows < EARLY_STOPPING_ROWS and settings.judging_parameter is None
+    if not stops or (stops == "auto" and few):
+        return np.arange(n_rows), None
     _check_two(n_rows)
     labels = [task[data.rows] for task in data.labels]
-    return split_holdout(labels, estimator.validation_fraction, random_state)
+    return split_holdout(labels, settings.validation_fraction, random_state)
 
 
 def split_members(
-    estimator: Any,
-    plan: FitSettings,
+    settings: FitSettings,
     data: TrainingData,
     targets: Targets,
     random_state: RandomState,
     *,
-    resume: bool,
+    fitted: tuple[int, list[Split]] | None,
     one_pass: bool,
-) -> list[Part]:
+) -> list[Split]:
     """Return positions of rows to train on and to hold out for each member."""
-    n_rows, n_estimators = len(data.rows), plan.n_estimators
-    alike: Part = (np.arange(n_rows), None)
+    n_rows, n_estimators = len(data.rows), settings.n_estimators
     if one_pass:
-        return [alike] * n_estimators
-    if estimator.resampling is None:
-        return [split_validation(estimator, data, random_state) or alike] * n_estimators
-    before = getattr(estimator, "_parts_of_fit", None) if resume else None
-    if before is not None and before[0] == n_rows:
-        return before[1]  # type: ignore[no-any-return]
-    asked = (
-        estimator.early_stopping is True
-        or choose_validation_metric(estimator) is not None
-    )
-    if asked:
+        return [(np.arange(n_rows), None)] * n_estimators
+    if settings.resampling is None:
+        return [split_validation(settings, data, random_state)] * n_estimators
+    if fitted is not None and fitted[0] == n_rows:
+        return fitted[1]
+    stops = settings.early_stopping is True or settings.judging_parameter is not None
+    if stops:
         _check_two(n_rows)
-    if estimator.resampling == "bootstrap" and n_rows > 1:
+    if settings.resampling == "bootstrap" and n_rows > 1:
         return make_bootstrap_splits(n_rows, n_estimators, random_state)
-    if n_rows < SMALL and not asked:
-        return [alike] * n_estimators
+    if n_rows < SMALL and not stops:
+        return [(np.arange(n_rows), None)] * n_estimators
     labels = [task[data.rows] for task in data.labels]
     return make_crossfit_splits(labels, targets.names, n_estimators, random_state)
 
@@ -91,30 +72,28 @@ def _check_two(n_rows: int) -> None:
 
 
 def make_validation_scorer(
-    estimator: Any,
+    settings: FitSettings,
     targets: Targets,
     trained: NDArray[np.bool_],
     valid: TrainingData | None,
     data: TrainingData,
-    split: Split | None,
-    parts: list[Part] | None,
+    splits: Sequence[Split],
 ) -> ValidationScorer | None:
     """Return what decides on held-out rows, None where their mean loss does."""
     # trained of shape (n_tasks,).
-    asked = choose_validation_metric(estimator)
-    if asked is None or not trained.any():
+    parameter = settings.judging_parameter
+    if parameter is None or not trained.any():
         return None
-    held = [split] if split is not None else parts or []
-    rows = [data.rows[positions] for _, positions in held if positions is not None]
+    rows = [data.rows[held_out] for _, held_out in splits if held_out is not None]
     if valid is not None:
         rows = [valid.rows]
-    if not rows or estimator.early_stopping is False:
+    if not rows or settings.early_stopping is False:
         raise ValueError(
-            f"The '{asked}' parameter is for rows that are held out, but "
+            f"The '{parameter}' parameter is for rows that are held out, but "
             "early_stopping=False: set it to 'auto' or True, or leave "
-            f"'{asked}' out."
+            f"'{parameter}' out."
         )
-    judge = ValidationScorer.from_metric(estimator, targets, valid or data, trained)
-    for own in rows:
-        judge.check(own)
-    return judge
+    scorer = ValidationScorer.from_settings(settings, targets, valid or data, trained)
+    for held_out_rows in rows:
+        scorer.check(held_out_rows)
+    return scorer

@@ -15,6 +15,7 @@ from skmtl._data.labels import LabelColumn, LabelTable
 from skmtl._data.row_index import RowIndex
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import TrainingData, has_label
+from skmtl._estimators.fitting.settings import FitSettings
 from skmtl.metrics._core import HARMLESS, resolve_metrics
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._one_task import check_kind, score_task
@@ -34,11 +35,11 @@ class ValidationScorer:
     trained: NDArray[np.bool_]  # (n_tasks,): Tasks that learn.
 
     @classmethod
-    def from_metric(
-        cls, estimator: Any, targets: Targets, data: TrainingData, trained: Any
+    def from_settings(
+        cls, settings: FitSettings, targets: Targets, data: TrainingData, trained: Any
     ) -> Self:
-        """Resolve and check the parameters of an estimator."""
-        average = estimator.validation_average
+        """Resolve and check the parameters of validation."""
+        average = settings.validation_average
         if average not in ("macro", "min"):
             name = "The 'validation_average' parameter"
             average = resolve_task(average, targets.names, name)
@@ -48,8 +49,8 @@ class ValidationScorer:
                     "choose another, or 'macro'."
                 )
         metrics = None
-        if estimator.validation_metric != "loss":
-            metrics = _resolve_metrics(estimator.validation_metric, targets, data)
+        if settings.validation_metric != "loss":
+            metrics = _resolve_metrics(settings.validation_metric, targets, data)
         return cls(targets, metrics, average, data, trained)
 
     def scores(self, losses: Array, outputs: Tensor, rows: RowIndex) -> Array:

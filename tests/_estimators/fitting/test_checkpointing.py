@@ -285,9 +285,7 @@ def test_fits_in_turn_and_beside_others_go_on_from_each_other(first, tmp_path):
     est = classifier(checkpoint=tmp_path, augmentation="mixup")
     whole = clone(est).set_params(checkpoint=None).fit(X, Y)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "skmtl._estimators.fit.uses_own_generator_only", lambda *_: first
-        )
+        patch.setattr("skmtl._estimators.fit.uses_own_generator_only", lambda *_: first)
         patch.setattr(Checkpoints, "after_epoch", ending_after(5))
         with pytest.raises(Killed):
             clone(est).fit(X, Y)

@@ -154,10 +154,10 @@ def fit_with_changed_labels(monkeypatch, est, X, Y, rows):
         return trains, valid
 
     def judging(job):
-        if job.judge is None:
+        if job.scorer is None:
             return None
-        judge = replace(job.judge, data=change(job.data))
-        return ValidationScores(judge, len(job.parts), job.targets.n_tasks)
+        judge = replace(job.scorer, data=change(job.data))
+        return ValidationScores(judge, len(job.splits), job.targets.n_tasks)
 
     def out_of_fold(
         net, job, *args, original=skmtl._estimators.fit.predict_out_of_fold
