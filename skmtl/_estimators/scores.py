@@ -6,7 +6,7 @@ from torch import Tensor
 
 from skmtl._data.labels import LabelTable
 from skmtl._data.targets import Targets, to_float
-from skmtl.metrics._core import Evaluation, resolve_metrics
+from skmtl.metrics._evaluation import Evaluation, resolve_metrics
 
 #: How estimators score tasks, as scikit-learn's do.
 METRICS = {"classification": "accuracy", "regression": "r2"}

@@ -20,7 +20,7 @@ from skmtl.encoder._mlp import (
     integers,
     norm_and_activation,
 )
-from skmtl.encoder._stage import fit_images
+from skmtl.encoder._preprocessing import fit_images
 
 POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
 POSITIVE = Interval(Integral, 1, None, closed="left")

@@ -14,7 +14,7 @@ from skmtl._core.validation import Interval, RealNotInt, StrOptions
 from skmtl.encoder._base import Encoder
 from skmtl.encoder._inputs import TrainingInputs
 from skmtl.encoder._levels import MANY
-from skmtl.encoder._stage import SCALERS, TableStage, fit_table
+from skmtl.encoder._preprocessing import SCALERS, TableStage, fit_table
 
 #: Factor of embeddings of categories before training. Zero would leave linear models,
 #: whose heads start at zero, where they are.

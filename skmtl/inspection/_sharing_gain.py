@@ -20,8 +20,8 @@ from skmtl._data.targets import Targets
 from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.scores import METRICS
 from skmtl.inspection._check_estimator import check_multitask
-from skmtl.metrics._core import check_metrics, resolve_metrics
 from skmtl.metrics._delta_m import compute_relative_gains
+from skmtl.metrics._evaluation import check_metrics, resolve_metrics
 from skmtl.metrics._unwrap import unwrap_pipeline
 from skmtl.model_selection._candidates import INDEPENDENT
 from skmtl.model_selection._check_cv import (

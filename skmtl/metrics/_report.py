@@ -11,7 +11,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from skmtl._core.printable import escape_text
 from skmtl._core.validation import divide_by_largest, import_pandas, validate_params
 from skmtl._data.labels import TaskType
-from skmtl.metrics._core import Evaluation, infer_unknown_kinds, resolve_metrics
+from skmtl.metrics._evaluation import Evaluation, infer_unknown_kinds, resolve_metrics
 from skmtl.metrics._metric import Metric, as_metric
 from skmtl.metrics._predictions import Prediction
 from skmtl.metrics._responses import Responses

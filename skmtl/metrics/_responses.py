@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier, is_regressor
 
 from skmtl._data.labels import LabelTable, TaskType, read_labels
-from skmtl.metrics._core import Answer, Evaluation
+from skmtl.metrics._evaluation import Answer, Evaluation
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._predictions import Prediction, read_predictions
 from skmtl.metrics._unwrap import unwrap_estimator

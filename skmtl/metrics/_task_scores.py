@@ -15,7 +15,7 @@ from skmtl._data.labels import (
     read_labels,
 )
 from skmtl.metrics._average import AVERAGE, average_scores
-from skmtl.metrics._core import Evaluation, resolve_metrics, warn_undefined
+from skmtl.metrics._evaluation import Evaluation, resolve_metrics, warn_undefined
 from skmtl.metrics._predictions import read_predictions
 
 #: Constraint of the ``metric`` parameter.

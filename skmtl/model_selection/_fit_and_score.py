@@ -19,7 +19,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
 
 from skmtl._estimators.base import MultiTaskBase
-from skmtl.metrics._core import resolve_metrics
+from skmtl.metrics._evaluation import resolve_metrics
 from skmtl.metrics._responses import Responses
 from skmtl.metrics._unwrap import unwrap_estimator
 

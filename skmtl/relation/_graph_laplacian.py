@@ -11,7 +11,7 @@ from torch import Tensor
 from skmtl._core.validation import StrOptions
 from skmtl.relation._adjacency import ESTIMATES
 from skmtl.relation._base import GraphRelation, RelationModule
-from skmtl.relation._weights import (
+from skmtl.relation._penalty import (
     Penalty,
     PenaltyModule,
     WeightLayout,

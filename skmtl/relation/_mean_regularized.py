@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from skmtl.relation._base import RelationModule
-from skmtl.relation._weights import Penalty, PenaltyModule, WeightLayout
+from skmtl.relation._penalty import Penalty, PenaltyModule, WeightLayout
 
 
 class MeanRegularized(Penalty):

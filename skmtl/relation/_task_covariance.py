@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skmtl._core.validation import Interval
 from skmtl.relation._base import RelationModule
-from skmtl.relation._weights import (
+from skmtl.relation._penalty import (
     Penalty,
     PenaltyModule,
     WeightLayout,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skmtl._core.numerics import trace_norm
 from skmtl.relation._base import RelationModule
-from skmtl.relation._weights import Penalty, PenaltyModule
+from skmtl.relation._penalty import Penalty, PenaltyModule
 
 
 class TraceNorm(Penalty):

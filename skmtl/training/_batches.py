@@ -15,7 +15,7 @@ from skmtl._data.row_index import RowIndex, choose_index_dtype
 from skmtl._data.streamed_table import StreamedTable
 from skmtl._data.training_data import has_label
 from skmtl.encoder import InputStage
-from skmtl.training._processes import SINGLE_PROCESS, Processes
+from skmtl.training._distributed import SINGLE_PROCESS, Processes
 
 #: Largest exponent of weights whose sums and products any type holds.
 MAX_EXPONENT = 53

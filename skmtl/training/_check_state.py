@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from skmtl.training._callbacks import MemberStopping, Stopping
-from skmtl.training._judging import TaskStopping
-from skmtl.training._members_net import ELEMENTWISE, MembersNet
+from skmtl.training._ensemble_net import ELEMENTWISE, MembersNet
 from skmtl.training._net import MultiTaskNet
-from skmtl.training._state import get_callback_state
+from skmtl.training._task_stopping import TaskStopping
+from skmtl.training._training_state import get_callback_state
 
 #: Records of an epoch: one number, one per task, or one per pair of tasks.
 NUMBERS = {

@@ -14,7 +14,7 @@ from skmtl._core.atomic_file import remove_abandoned, replace_file
 from skmtl._core.validation import warn_user
 from skmtl.exceptions import CheckpointWarning
 from skmtl.training._check_state import check_state
-from skmtl.training._state import from_plain, get_training_state, restore
+from skmtl.training._training_state import from_plain, get_training_state, restore
 
 #: The form of the files; a reader refuses any other.
 FORMAT = 2

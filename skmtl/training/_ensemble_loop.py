@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skmtl._core.history import mean_of_known
-from skmtl.training._active import ActiveMembers
-from skmtl.training._compiled import compile_function
+from skmtl.training._active_members import ActiveMembers
+from skmtl.training._callback_data import ScoringRows, steps_by_batch
+from skmtl.training._compile import compile_function
 from skmtl.training._loop import TrainingLoop
+from skmtl.training._member_batches import HeldOutBatches, MemberBatches
 from skmtl.training._members import Members
-from skmtl.training._members_data import HeldOutBatches, MemberBatches
 from skmtl.training._module import ForwardPass
-from skmtl.training._refine import (
+from skmtl.training._temperature import (
     MANY_ROWS,
     Temperatures,
     apply_temperatures,
     fit_temperatures,
 )
-from skmtl.training._scoring import ScoringRows, steps_by_batch
 
 
 class EnsembleLoop(TrainingLoop):

@@ -11,7 +11,7 @@ from torch import Tensor
 from skmtl._data.output_kinds import OutputBlock
 from skmtl._data.row_index import RowIndex
 from skmtl.training._batches import TrainingRows
-from skmtl.training._refine import MANY_ROWS, average_networks
+from skmtl.training._temperature import MANY_ROWS, average_networks
 
 #: Parts into which groups are put to fit slopes and thresholds, at most.
 N_PARTS = 8

@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from skmtl.training._distributed import SINGLE_PROCESS, Processes
 from skmtl.training._module import ForwardPass, MultiTaskModule
-from skmtl.training._processes import SINGLE_PROCESS, Processes
 from skmtl.weighting import GradientCombiningModule
 
 #: Numbers in the seeds of one batched backward pass; more tasks than fit take turns.

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from skmtl.training._batches import Batch
 from skmtl.training._gradients import TaskGradients
-from skmtl.training._runtime import allow_reusable_graphs
+from skmtl.training._torch_state import allow_reusable_graphs
 
 #: Tasks that a look steps on. More of them take turns, so that a look costs no more.
 AT_ONCE = 8

@@ -14,21 +14,22 @@ from torch import Tensor
 
 from skmtl.exceptions import DivergenceError
 from skmtl.training._augmentation import augment_batch
-from skmtl.training._balance import TaskBalancer
 from skmtl.training._batches import Batch, Batches, BlockTarget
-from skmtl.training._callbacks import Progress, keep_best, was_stopped_by_callback
-from skmtl.training._compiled import compile_forward, use_compiler
-from skmtl.training._epoch_choice import EpochChoice
-from skmtl.training._judging import FrozenParameters, ValidationScores
-from skmtl.training._module import ForwardPass
-from skmtl.training._scoring import (
+from skmtl.training._callback_data import (
     LabelledBatch,
     ScoringRows,
     hears_batches,
     hears_gradients,
     reads_batches,
 )
-from skmtl.training._tally import EpochLosses
+from skmtl.training._callbacks import Progress, keep_best, was_stopped_by_callback
+from skmtl.training._compile import compile_forward, use_compiler
+from skmtl.training._epoch_choice import EpochChoice
+from skmtl.training._epoch_losses import EpochLosses
+from skmtl.training._module import ForwardPass
+from skmtl.training._task_balancing import TaskBalancer
+from skmtl.training._task_stopping import FrozenParameters
+from skmtl.training._validation_scores import ValidationScores
 
 #: Batches between two looks at the losses of an epoch that is under way.
 CHECK_EVERY = 128

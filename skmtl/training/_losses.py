@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from skmtl._data.output_kinds import OutputBlock
 from skmtl.relation._base import SoftLoss
 from skmtl.training._batches import BlockTarget
-from skmtl.training._processes import SINGLE_PROCESS, Processes
-from skmtl.training._selection import HardExampleSelection
+from skmtl.training._distributed import SINGLE_PROCESS, Processes
+from skmtl.training._hard_examples import HardExampleSelection
 
 
 class PackedLoss(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skmtl.encoder import Encoder, EncoderModule
 from skmtl.training._module import Heads, ModuleWithInputs, MultiTaskModule
-from skmtl.training._stack import StackedModules
+from skmtl.training._stacked_modules import StackedModules
 from skmtl.weighting import WeightingModule
 
 

@@ -16,7 +16,7 @@ from skmtl.encoder._sparse import DIM, SparseInputs
 from skmtl.relation import Relation, RelationModule
 from skmtl.sharing import MixtureModule, Sharing
 from skmtl.sharing._hard import HardModule
-from skmtl.training._runtime import use_default_modes
+from skmtl.training._torch_state import use_default_modes
 
 
 class ForwardPass(NamedTuple):

@@ -19,11 +19,11 @@ from skmtl._data.targets import Targets
 from skmtl.encoder._sparse import SparseInputs
 from skmtl.training._augmentation import Augmentation
 from skmtl.training._batches import Batch, Batches, InputSource, TrainingRows
+from skmtl.training._callback_data import ScoringRows, SelectedRows, score_all_tasks
+from skmtl.training._distributed import SINGLE_PROCESS, Processes
+from skmtl.training._hard_examples import HardExampleSelection
 from skmtl.training._history import TaskHistory
 from skmtl.training._loop import TrainingLoop
-from skmtl.training._processes import SINGLE_PROCESS, Processes
-from skmtl.training._scoring import ScoringRows, SelectedRows, score_all_tasks
-from skmtl.training._selection import HardExampleSelection
 
 #: How many times the learning rate weights of sparse columns have, and their ``eps``.
 SPARSE_STEPS = {"features": (10, 0.12), "linear": (100, 0.06)}

@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-import skmtl._estimators.fitting.settings
+import skmtl._estimators.fitting.accelerator
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import ENCODER, MLP
 from skmtl.metrics import task_scores

@@ -174,8 +174,8 @@ def test_parts_of_rows_and_single_rows_have_the_same_sets(monkeypatch):
     X, Y = make_tasks()
     est = MultiTaskClassifier(**SMALL).fit(X, Y)
     whole = est.predict_set(X, 0.8)
-    monkeypatch.setattr("skmtl.training._members_net.PREDICT_ROWS", 7)
-    monkeypatch.setattr("skmtl.training._members_net.MANY_NUMBERS", 0)
+    monkeypatch.setattr("skmtl.training._ensemble_net.PREDICT_ROWS", 7)
+    monkeypatch.setattr("skmtl.training._ensemble_net.MANY_NUMBERS", 0)
     for one, other in zip(whole, est.predict_set(X, 0.8), strict=True):
         assert_array_equal(one, other)
     for one, other in zip(whole, est.predict_set(X[5:6], 0.8), strict=True):

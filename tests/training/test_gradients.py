@@ -9,8 +9,8 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP, ModuleEncoder
 from skmtl.sharing import SHARING
 from skmtl.training import _gradients as gradients_module
-from skmtl.training._balance import TaskBalancer
 from skmtl.training._gradients import TaskGradients
+from skmtl.training._task_balancing import TaskBalancer
 from skmtl.weighting import (
     Equal,
     GradientCombiningModule,

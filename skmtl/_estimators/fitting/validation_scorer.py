@@ -16,7 +16,7 @@ from skmtl._data.row_index import RowIndex
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import TrainingData, has_label
 from skmtl._estimators.fitting.settings import FitSettings
-from skmtl.metrics._core import HARMLESS, resolve_metrics
+from skmtl.metrics._evaluation import HARMLESS, resolve_metrics
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._one_task import check_kind, score_task
 

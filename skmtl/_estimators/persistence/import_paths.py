@@ -9,8 +9,8 @@ import torch
 
 from skmtl.encoder import ENCODER, ModuleEncoder
 from skmtl.encoder._levels import CategoryCodes, OneHot
+from skmtl.encoder._preprocessing import QuantileToNormal, Standardization, TableStage
 from skmtl.encoder._sparse import SparseColumns
-from skmtl.encoder._stage import QuantileToNormal, Standardization, TableStage
 from skmtl.exceptions import ModelFileError
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING

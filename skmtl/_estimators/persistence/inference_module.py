@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from skmtl._data.targets import Targets
 from skmtl._estimators.persistence.onnx_quantile import OnnxNormal
 from skmtl.encoder import InputStage
-from skmtl.encoder._stage import QuantileToNormal, TableStage
+from skmtl.encoder._preprocessing import QuantileToNormal, TableStage
 from skmtl.training import (
     MembersNet,
     MultiTaskNet,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skmtl.encoder._stage import BOUND, LARGE, QuantileToNormal, Scaler
+from skmtl.encoder._preprocessing import BOUND, LARGE, QuantileToNormal, Scaler
 
 # Coefficients of [1]_, from the highest power down: of numerators, of denominators.
 CENTRAL = (

@@ -18,7 +18,7 @@ from skmtl._core.random_source import get_generator
 from skmtl.encoder import MLP
 from skmtl.training._batches import split_sizes
 from skmtl.training._losses import _mean
-from skmtl.training._runtime import SideStream, draw_initial_seed, use_seed
+from skmtl.training._torch_state import SideStream, draw_initial_seed, use_seed
 
 accelerate = pytest.importorskip("accelerate")
 

@@ -34,7 +34,7 @@ from skmtl.sharing import AutoGrouped
 from skmtl.training import Checkpoints
 from skmtl.training._checkpoint import read, write
 from skmtl.training._loop import TrainingLoop
-from skmtl.training._state import from_plain, to_plain
+from skmtl.training._training_state import from_plain, to_plain
 from skmtl.weighting import UPGrad
 
 RNG = np.random.default_rng(0)

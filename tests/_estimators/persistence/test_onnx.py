@@ -25,7 +25,7 @@ from skmtl._estimators.persistence.onnx_quantile import (
     compute_normal_quantile,
 )
 from skmtl.encoder import CNN, MLP, PeriodicEmbedding, PiecewiseLinearEmbedding
-from skmtl.encoder._stage import QuantileToNormal
+from skmtl.encoder._preprocessing import QuantileToNormal
 from skmtl.exceptions import ModelFileError
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING, TaskToken

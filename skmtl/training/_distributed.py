@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from skmtl.training._runtime import SideStream, draw_initial_seed
+from skmtl.training._torch_state import SideStream, draw_initial_seed
 
 
 class Processes:

@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 
 from skmtl._data.output_kinds import group_tasks
 from skmtl.training import PackedLoss, apply_temperatures, fit_temperatures
-from skmtl.training._refine import HIGHEST, LOWEST, average_networks
+from skmtl.training._temperature import HIGHEST, LOWEST, average_networks
 
 KINDS = ["classification"] * 3 + ["regression"] * 2
 BLOCKS = group_tasks(KINDS, [2, 3, 4, 0, 0])

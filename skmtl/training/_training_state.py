@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from skmtl.training._batches import Batches
-from skmtl.training._members_data import MemberBatches
-from skmtl.training._members_net import MembersNet
+from skmtl.training._callback_data import steps_by_batch
+from skmtl.training._ensemble_net import MembersNet
+from skmtl.training._member_batches import MemberBatches
 from skmtl.training._net import MultiTaskNet
-from skmtl.training._runtime import random_states, set_random_states
-from skmtl.training._scoring import steps_by_batch
+from skmtl.training._torch_state import random_states, set_random_states
 
 #: How numpy's arrays and numbers are marked among tensors.
 ARRAY, NUMBER = "numpy array", "numpy number"

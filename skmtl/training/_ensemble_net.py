@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skmtl.training._batches import InputSource, TrainingRows
-from skmtl.training._ensemble_loop import EnsembleLoop, StackedLoop, TurnsLoop
-from skmtl.training._epoch_choice import EpochChoice
-from skmtl.training._judging import TaskStopping
-from skmtl.training._members import Members, StackedWeighting, try_stacking
-from skmtl.training._members_data import HeldOutBatches, MemberBatches
-from skmtl.training._net import PREDICT_ROWS, MultiTaskNet
-from skmtl.training._processes import SINGLE_PROCESS, Processes
-from skmtl.training._refine import Temperatures, apply_temperatures, average_networks
-from skmtl.training._scoring import (
+from skmtl.training._callback_data import (
     ScoringRows,
     SelectedRows,
     hears_gradients,
     reads_batches,
+)
+from skmtl.training._distributed import SINGLE_PROCESS, Processes
+from skmtl.training._ensemble_loop import EnsembleLoop, StackedLoop, TurnsLoop
+from skmtl.training._epoch_choice import EpochChoice
+from skmtl.training._member_batches import HeldOutBatches, MemberBatches
+from skmtl.training._members import Members, StackedWeighting, try_stacking
+from skmtl.training._net import PREDICT_ROWS, MultiTaskNet
+from skmtl.training._task_stopping import TaskStopping
+from skmtl.training._temperature import (
+    Temperatures,
+    apply_temperatures,
+    average_networks,
 )
 from skmtl.weighting import GradientWeightingModule
 

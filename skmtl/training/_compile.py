@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
 from skmtl.training._module import ForwardPass, MultiTaskModule
-from skmtl.training._runtime import allow_reusable_graphs
+from skmtl.training._torch_state import allow_reusable_graphs
 
 
 @functools.cache

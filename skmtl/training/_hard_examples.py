@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skmtl._data.output_kinds import OutputBlock
-from skmtl.training._processes import SINGLE_PROCESS, Processes
+from skmtl.training._distributed import SINGLE_PROCESS, Processes
 
 
 @dataclass(frozen=True)

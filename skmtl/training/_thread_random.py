@@ -8,9 +8,9 @@ from torch import nn
 from skmtl._core.layers import Dropout, FunctionalModule
 from skmtl.training._augmentation import Function
 from skmtl.training._callbacks import SklearnCallbacks
-from skmtl.training._judging import ValidationScores
 from skmtl.training._lookahead import Lookahead
 from skmtl.training._net import MultiTaskNet
+from skmtl.training._validation_scores import ValidationScores
 
 #: Packages whose classes draw from no global state but torch's, if any.
 PACKAGES = ("skmtl", "torch", "torchjd")
@@ -38,7 +38,7 @@ def uses_own_generator_only(net: MultiTaskNet, scores: ValidationScores | None) 
         net.weighting,
         *(spec for spec in specs if spec is not None),
     ]
-    judged = scores is not None and scores.judge.metrics is not None
+    judged = scores is not None and scores.scorer.metrics is not None
     plain = net.device == "cpu" and net.backend is None
     return plain and not judged and all(map(_is_known, parts))
 

@@ -15,7 +15,7 @@ import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator
 from skmtl.encoder import MLP
 from skmtl.sharing import SHARING
-from skmtl.training._compiled import check_compiles
+from skmtl.training._compile import check_compiles
 from skmtl.weighting import UPGrad
 
 # Torch has one version in all tests.

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skmtl._core.validation import warn_user
+from skmtl.training._distributed import SINGLE_PROCESS, Processes
+from skmtl.training._epoch_losses import EpochGradients
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._module import ForwardPass, MultiTaskModule
-from skmtl.training._processes import SINGLE_PROCESS, Processes
-from skmtl.training._runtime import allow_reusable_graphs
-from skmtl.training._tally import EpochGradients
+from skmtl.training._torch_state import allow_reusable_graphs
 from skmtl.weighting import (
     GradientCombiningModule,
     GradientWeightingModule,
