@@ -20,11 +20,24 @@ from skmtl._core.validation import import_pandas
 from skmtl._data.labels import read_labels
 from skmtl._data.streamed_table import StreamedTable
 from skmtl._data.training_data import apply_sample_weight, check_not_transposed
-from skmtl._estimators.conformal import CrossConformal, check_coverage
+from skmtl._estimators.conformal import (
+    CrossConformal,
+    check_coverage,
+    predict_fold_sets,
+)
+from skmtl._estimators.fit import MultiTaskFit
 from skmtl._estimators.fitting.net_factory import choose_n_threads
 from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, OutOfFoldPredictions
 from skmtl._estimators.parameter_counts import count_parameters
-from skmtl._estimators.persistence import InferenceModule, PortableState, TaskOutput
+from skmtl._estimators.persistence import (
+    MARK,
+    InferenceModule,
+    TaskOutput,
+    is_pickling,
+    mark_pickling,
+    pack_portable_state,
+    unpack_portable_state,
+)
 from skmtl._estimators.report import report
 from skmtl._estimators.scores import task_scores
 from skmtl._estimators.task_view import (
@@ -39,7 +52,6 @@ from skmtl.sharing import SHARING
 from skmtl.training import (
     AUGMENTATION,
     InputSource,
-    average_networks,
     has_foreign_modules,
     use_default_dtype,
     use_default_modes,
@@ -59,7 +71,7 @@ REGISTRIES: dict[str, dict[str, Any]] = {
 }
 
 
-class MultiTaskBase(PortableState):
+class MultiTaskBase(MultiTaskFit):
     """Base class of the estimators; see `MultiTaskClassifier`."""
 
     if TYPE_CHECKING:  # scikit-learn has these without types
@@ -68,6 +80,21 @@ class MultiTaskBase(PortableState):
         def set_fit_request(self, **requests: bool | str | None) -> Self: ...
         def set_partial_fit_request(self, **requests: bool | str | None) -> Self: ...
         def set_score_request(self, **requests: bool | str | None) -> Self: ...
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        with mark_pickling():
+            return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> Any:
+        if is_pickling():  # processes are those of here and now
+            return {**super().__getstate__(), "accelerator": None}
+        return pack_portable_state(self)
+
+    def __setstate__(self, state: Any) -> None:
+        if MARK in state:
+            self.__dict__.update(unpack_portable_state(type(self), state))
+        else:
+            super().__setstate__(state)  # type: ignore[misc]
 
     def set_params(self, **params: Any) -> Self:
         """Set the parameters of this estimator and of its strategies.
@@ -356,39 +383,13 @@ class MultiTaskBase(PortableState):
             conformal = CrossConformal.fit(targets, oof.outputs, oof.labels, oof.weight)
             every = conformal.predict_regions(self._forward(X), coverage)
         else:
-            every = self._predict_cross_conformal_sets(X, coverage, oof)
+            with self._open_source(X) as (source, places):
+                net = self.net_
+                every = predict_fold_sets(net, targets, oof, source, coverage)
+            if places is not None:
+                every = [region[places] for region in every]
         regions = [r if yes else None for r, yes in zip(every, wanted, strict=True)]
         return regions[0] if targets.one_d else regions
-
-    def _predict_cross_conformal_sets(
-        self, X: Any, coverage: float, oof: Any
-    ) -> list[NDArray[Any]]:
-        """Return sets of classes, each fold's scores compared with its own networks."""
-        net, blocks = self.net_, self._targets.blocks
-
-        def calibrate(outputs: Tensor) -> Tensor:
-            calibrated: Tensor = net.calibrate_networks(outputs.double())
-            return calibrated
-
-        folds = oof.fold_networks
-        conformal = CrossConformal.fit(
-            self._targets,
-            calibrate(oof.fold_outputs),
-            oof.labels,
-            oof.weight,
-            oof.group,
-        )
-        parts = []
-        with self._open_source(X) as (source, places):
-            for mean, each in net.iterate_outputs(source):
-                of_folds = {
-                    k: calibrate(average_networks(each[networks], blocks))
-                    for k, networks in enumerate(folds)
-                    if networks.any()
-                }
-                parts.append(conformal.predict_regions(mean, coverage, of_folds))
-        regions = [np.concatenate(part) for part in zip(*parts, strict=True)]
-        return regions if places is None else [region[places] for region in regions]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the labels of all tasks.

@@ -18,7 +18,6 @@ from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.class_labels import (
     check_class_weight,
     check_declared_classes,
-    make_class_attributes,
     resolve_class_weight,
 )
 from skmtl._estimators.parameters import set_parameters
@@ -251,9 +250,6 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
 
     def _resolve_class_weight(self, number: int) -> Any:
         return resolve_class_weight(self.class_weight, number, self._targets)
-
-    def _publish_classes(self, targets: Targets) -> None:
-        make_class_attributes(self, targets)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

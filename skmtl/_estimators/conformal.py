@@ -13,6 +13,8 @@ from torch import Tensor
 from skmtl._core.validation import divide_by_largest
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import has_label
+from skmtl._estimators.fitting.out_of_fold import OutOfFoldPredictions
+from skmtl.training import InputSource, MembersNet, average_networks
 
 
 def check_coverage(coverage: Any) -> None:
@@ -171,6 +173,35 @@ class CrossConformal:
                 }
             )
         return every
+
+
+def predict_fold_sets(
+    net: MembersNet,
+    targets: Targets,
+    oof: OutOfFoldPredictions,
+    source: InputSource,
+    coverage: float,
+) -> list[NDArray[Any]]:
+    """Return sets of classes, each fold's scores compared with its own networks."""
+
+    def calibrate(outputs: Tensor) -> Tensor:
+        return net.calibrate_networks(outputs.double())
+
+    fold_outputs, fold_networks = oof.fold_outputs, oof.fold_networks
+    assert fold_outputs is not None  # the folds do not overlap
+    assert fold_networks is not None
+    conformal = CrossConformal.fit(
+        targets, calibrate(fold_outputs), oof.labels, oof.weight, oof.group
+    )
+    parts = []
+    for mean, each in net.iterate_outputs(source):
+        of_folds = {
+            k: calibrate(average_networks(each[networks], targets.blocks))
+            for k, networks in enumerate(fold_networks)
+            if networks.any()
+        }
+        parts.append(conformal.predict_regions(mean, coverage, of_folds))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _compute_nonconformity(

@@ -24,7 +24,6 @@ from skmtl._estimators.base import MultiTaskBase
 from skmtl._estimators.class_labels import (
     check_class_weight,
     check_declared_classes,
-    make_class_attributes,
     resolve_class_weight,
 )
 from skmtl._estimators.parameters import set_parameters
@@ -270,10 +269,6 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
 
     def _resolve_class_weight(self, number: int) -> Any:
         return resolve_class_weight(self.class_weight, number, self._targets)
-
-    def _publish_classes(self, targets: Targets) -> None:
-        make_class_attributes(self, targets)
-        self.task_types_ = list(targets.kinds)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -16,6 +16,7 @@ from skmtl._data.labels import LabelTable, read_labels
 from skmtl._data.targets import Targets, TaskType
 from skmtl._data.training_data import (
     ClassWeight,
+    LabelCounts,
     TrainingData,
     apply_sample_weight,
     check_not_transposed,
@@ -24,7 +25,11 @@ from skmtl._data.training_data import (
     encode_labels,
     warn_many_classes,
 )
-from skmtl._estimators.fitted_attributes import Published, is_fitted_attribute
+from skmtl._estimators.fitted_attributes import (
+    collect_fitted_attributes,
+    is_fitted_attribute,
+    set_fitted_attributes,
+)
 from skmtl._estimators.fitting.accelerator import check_accelerator, resolve_processes
 from skmtl._estimators.fitting.callbacks import make_callbacks, make_sklearn_callbacks
 from skmtl._estimators.fitting.checkpointing import (
@@ -36,7 +41,11 @@ from skmtl._estimators.fitting.distillation import attach_soft_labels, make_soft
 from skmtl._estimators.fitting.label_weights import make_task_labels, reweight_labels
 from skmtl._estimators.fitting.member_splits import Split
 from skmtl._estimators.fitting.net_factory import choose_n_threads, explain_memory
-from skmtl._estimators.fitting.out_of_fold import NEEDS_FOLDS, predict_out_of_fold
+from skmtl._estimators.fitting.out_of_fold import (
+    NEEDS_FOLDS,
+    OutOfFoldPredictions,
+    predict_out_of_fold,
+)
 from skmtl._estimators.fitting.run import TrainingRun
 from skmtl._estimators.fitting.settings import FitSettings
 from skmtl._estimators.fitting.splits import (
@@ -46,6 +55,7 @@ from skmtl._estimators.fitting.splits import (
 )
 from skmtl.encoder import Encoder
 from skmtl.training import (
+    MultiTaskNet,
     check_augmentation,
     use_default_modes,
     use_n_threads,
@@ -65,8 +75,29 @@ except ImportError:  # scikit-learn < 1.9 has no callbacks
 Validation = tuple[Any, Any, Any]
 
 
-class MultiTaskFit(Published, Validated, CallbackSupportMixin):
+class MultiTaskFit(Validated, CallbackSupportMixin):
     """The part of the estimators that fits; see `MultiTaskClassifier`."""
+
+    callbacks: list[Any] | None
+    # Types of what fit sets; there are no values before.
+    n_estimators_: int
+    n_tasks_: int
+    n_outputs_: int
+    task_names_: list[Any]
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    n_iter_: int
+    loss_: float
+    loss_curve_: list[float]
+    validation_scores_: list[float]
+    best_validation_score_: float
+    best_epochs_: NDArray[np.int64]
+    task_weights_: NDArray[np.float64]
+    net_: MultiTaskNet
+    teacher_: Any
+    _targets: Targets
+    _oof: OutOfFoldPredictions | None
+    _label_counts: LabelCounts
 
     _parameter_constraints: ClassVar[dict[str, Any]]
 
@@ -223,7 +254,9 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
         )
         if not one_pass and settings.processes.is_main:
             shown = X, y, sample_weight
-            sklearn_callbacks = make_sklearn_callbacks(self, shown, targets)
+            sklearn_callbacks = make_sklearn_callbacks(
+                self, shown, lambda net: collect_fitted_attributes(self, net, targets)
+            )
         soft_labels = None
         if settings.teacher is not None:
             soft_labels = make_soft_labels(settings.teacher, X, targets)
@@ -317,8 +350,7 @@ class MultiTaskFit(Published, Validated, CallbackSupportMixin):
                 if run.targets.blocks and not run.one_pass:
                     warn_of_collapse(net, first)
                 oof = predict_out_of_fold(net, run, rows, choice)
-        self._publish(net, run)
-        self._publish_oof(oof, run)
+        set_fitted_attributes(self, net, run, oof)
         self.__dict__.pop("teacher_", None)
         if teacher is not None:
             self.teacher_ = teacher

@@ -1,11 +1,11 @@
 """The callbacks of a fit: scikit-learn's, progress, stopping, the user's."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from skorch.callbacks import Callback, InputShapeSetter, WandbLogger
 
-from skmtl._data.targets import Targets
 from skmtl._estimators.fitting.settings import FitSettings
 from skmtl.training import (
     MemberStopping,
@@ -84,7 +84,9 @@ def _check_monitors(callbacks: list[Any], stops: bool) -> None:
 
 
 def make_sklearn_callbacks(
-    estimator: Any, data: tuple[Any, Any, Any], targets: Targets
+    estimator: Any,
+    data: tuple[Any, Any, Any],
+    collect: Callable[[Any], dict[str, Any]],
 ) -> list[Any]:
     """Return what shows a fit to scikit-learn's callbacks, where there are any."""
     names = ("_skl_callbacks", "_parent_callback_ctx")
@@ -98,6 +100,6 @@ def make_sklearn_callbacks(
             X,
             y,
             {} if sample_weight is None else {"sample_weight": sample_weight},
-            lambda net: estimator._attributes(net, targets),
+            collect,
         )
     ]

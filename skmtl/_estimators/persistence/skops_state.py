@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from skmtl._core.printable import get_first_line
-from skmtl._estimators.fit import MultiTaskFit
 from skmtl._estimators.persistence.allocation_limit import check_json
 from skmtl._estimators.persistence.codecs import Reader, Writer, find_paths
 from skmtl._estimators.persistence.estimator_codec import check_predicts
@@ -29,65 +28,60 @@ _ASKING = threading.local()
 MARK = "skmtl_document"
 
 
-class PortableState(MultiTaskFit):
-    """Gives skops a state without torch, and pickle and copy the one that there is."""
-
-    # skops asks for `__getstate__`, as pickle does, but not by `__reduce_ex__`. The
-    # state that it gets holds the same as a file of `skmtl.save`. Classes and functions
-    # of the user are in it by themselves, so that skops asks whether they are trusted.
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        with _asking():
-            return super().__reduce_ex__(protocol)
-
-    def __getstate__(self) -> Any:
-        if getattr(_ASKING, "now", False):
-            # Processes are those of here and now.
-            return {**super().__getstate__(), "accelerator": None}
-        writer = Writer()
-        with use_default_modes():
-            document = writer.pack(self, type(self).__name__)
-        return {
-            MARK: json.dumps(document),
-            "tensors": {name: t.numpy() for name, t in writer.tensors.items()},
-            "own": [
-                follow_import_path(path) for path in sorted(set(find_paths(document)))
-            ],
-        }
-
-    def __setstate__(self, state: Any) -> None:
-        if MARK not in state:
-            super().__setstate__(state)
-            return
-        try:
-            tensors = {
-                name: torch.from_numpy(np.array(array, order="C"))
-                for name, array in state["tensors"].items()
-            }
-            check_json(state[MARK].encode())
-            if any(isinstance(entry, str) for entry in state["own"]):
-                raise TypeError("its code is named by strings, which skops passes")
-            document, trust = json.loads(state[MARK]), Trust(state["own"])
-            with use_default_modes():
-                estimator = Reader(tensors, trust).unpack(document)
-                if estimator.__sklearn_is_fitted__():
-                    check_predicts(estimator)
-        except Exception as error:
-            raise ModelFileError(
-                f"This is no state of a {type(self).__name__} that this version of "
-                f"skmtl can build: {get_first_line(error) or type(error).__name__}."
-            ) from error
-        self.__dict__.update(vars(estimator))
+# skops asks for `__getstate__`, as pickle does, but not by `__reduce_ex__`. The state
+# that it gets holds the same as a file of `skmtl.save`. Classes and functions of the
+# user are in it by themselves, so that skops asks whether they are trusted.
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
-    before = getattr(_ASKING, "now", False)
+def mark_pickling() -> Iterator[None]:
+    """Let `is_pickling` tell that pickle or copy asks for a state."""
+    before = is_pickling()
     _ASKING.now = True
     try:
         yield
     finally:
         _ASKING.now = before
+
+
+def is_pickling() -> bool:
+    """Return whether pickle or copy is asking for a state in this thread."""
+    return bool(getattr(_ASKING, "now", False))
+
+
+def pack_portable_state(estimator: Any) -> dict[str, Any]:
+    """Return a state of text, arrays and the user's own code."""
+    writer = Writer()
+    with use_default_modes():
+        document = writer.pack(estimator, type(estimator).__name__)
+    return {
+        MARK: json.dumps(document),
+        "tensors": {name: t.numpy() for name, t in writer.tensors.items()},
+        "own": [follow_import_path(path) for path in sorted(set(find_paths(document)))],
+    }
+
+
+def unpack_portable_state(cls: type, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of an estimator of a class."""
+    try:
+        tensors = {
+            name: torch.from_numpy(np.array(array, order="C"))
+            for name, array in state["tensors"].items()
+        }
+        check_json(state[MARK].encode())
+        if any(isinstance(entry, str) for entry in state["own"]):
+            raise TypeError("its code is named by strings, which skops passes")
+        document, trust = json.loads(state[MARK]), Trust(state["own"])
+        with use_default_modes():
+            estimator = Reader(tensors, trust).unpack(document)
+            if estimator.__sklearn_is_fitted__():
+                check_predicts(estimator)
+    except Exception as error:
+        raise ModelFileError(
+            f"This is no state of a {cls.__name__} that this version of "
+            f"skmtl can build: {get_first_line(error) or type(error).__name__}."
+        ) from error
+    return vars(estimator)
 
 
 def get_trusted_types() -> list[str]:
