@@ -1,5 +1,6 @@
 """Settings and data that all tests share."""
 
+import functools
 import os
 from collections import Counter
 
@@ -41,6 +42,18 @@ def plain_network(request, monkeypatch):
         monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
         monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
         monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
+
+
+@pytest.fixture(scope="session")
+def onnx_operators():
+    """Let torch read its table of ONNX operators once, as each export does anew."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = functools.cache(ONNXRegistry.from_torchlib)
+    with pytest.MonkeyPatch.context() as patch:
+        cached = classmethod(lambda cls, opset_version: read(opset_version))
+        patch.setattr(ONNXRegistry, "from_torchlib", cached)
+        yield
 
 
 @pytest.fixture(scope="session")
