@@ -24,6 +24,15 @@ N_FEATURES = 4
 IMAGE_SHAPE = (2, 6, 6)
 
 
+def plain_mlp(hidden_layer_sizes, **settings):
+    """Return an encoder without dropout, which would hide what is the same.
+
+    It embeds no numbers either, which would hide what is small.
+    """
+    settings = {"dropout": 0.0, "numeric_embedding": None} | settings
+    return MLP(hidden_layer_sizes, **settings)
+
+
 class Network(nn.Module):
     """A user's network: parameters of two kinds, a buffer, no statistics."""
 

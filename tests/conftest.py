@@ -30,18 +30,22 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def plain_network(request, monkeypatch):
-    """Let the default be one plain network, but for tests marked "defaults".
-
-    Most tests are of what happens in a network: eight of them would tell no more,
-    dropout would hide what is the same, and embeddings of numbers what is small.
-    """
-    cpu = torch.device("cpu")  # only tests/test_cuda.py is about another device
+def default_device(monkeypatch):
+    """Let the default device be the CPU: only tests/test_cuda.py is about others."""
+    cpu = torch.device("cpu")
     monkeypatch.setattr("skmtl._core.validation.choose_default_device", lambda: cpu)
-    if request.node.get_closest_marker("defaults") is None:
-        monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
-        monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
-        monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
+
+
+@pytest.fixture
+def plain_network(monkeypatch):
+    """Let the default be one network without dropout and embeddings of numbers.
+
+    New tests run the shipped default, or say what they need, with `plain_mlp` of
+    tests/_networks.py and ``n_estimators=1``.
+    """
+    monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
+    monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
+    monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
 
 
 @pytest.fixture(scope="session")

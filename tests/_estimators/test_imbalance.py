@@ -18,6 +18,8 @@ from skmtl._data.training_data import TrainingData
 from skmtl._estimators.fitting.sampling import SamplingWeights
 from skmtl.encoder import MLP
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 N = 200
 RNG = np.random.default_rng(0)
 X, RARE = make_classification(
@@ -28,6 +30,7 @@ Y = np.column_stack([RARE, THREE]).astype(float)
 Y[RNG.random(N) < 0.8, 1] = np.nan  # tasks of different sizes
 SETTINGS = {
     "encoder": MLP((16,)),
+    "n_estimators": 1,
     "max_iter": 6,
     "learning_rate_init": 0.02,
     "n_iter_no_change": np.inf,
@@ -221,6 +224,7 @@ def _rows(est):
 
 @kinds
 @tools
+@pytest.mark.sampled(2)
 def test_tools_change_what_is_learned_and_a_seed_repeats_it(kind, tool):
     cls, y = ESTIMATORS[kind]
     plain = cls(**SETTINGS).fit(X, y)
@@ -236,6 +240,7 @@ def test_tools_change_what_is_learned_and_a_seed_repeats_it(kind, tool):
 
 @tools
 @pytest.mark.parametrize("batch_size", [32, 1000])
+@pytest.mark.sampled(3)
 def test_inputs_in_files_and_sparse_ones_give_the_same(tool, batch_size, tmp_path):
     mapped = np.memmap(tmp_path / "X.bin", X.dtype, "w+", shape=X.shape)
     mapped[:] = X
@@ -278,6 +283,7 @@ def test_passes_may_bring_few_rows_each(tool):
 
 @tools
 @pytest.mark.parametrize("augmentation", ["noise", "mixup"])
+@pytest.mark.sampled(5)
 def test_tools_work_on_augmented_batches(tool, augmentation):
     est = classifier(**TOOLS[tool], augmentation=augmentation).fit(X, Y)
     assert np.isfinite(est.loss_curve_).all()

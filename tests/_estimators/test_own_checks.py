@@ -8,6 +8,8 @@ from skmtl.sharing import SHARING, Additive, TaskToken
 from tests._checks import CHECKS, OF_LABELS
 from tests._pairs import pairs
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 ESTIMATORS = [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
 SHARINGS = {
     **{name: name for name in SHARING if name != "hard"},

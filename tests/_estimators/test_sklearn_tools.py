@@ -51,6 +51,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, Additive, Hard, Independent
+from tests._networks import plain_mlp
 
 mpl.use("Agg")
 
@@ -63,7 +64,7 @@ def _figures_are_closed():
 
 N, N_FEATURES = 90, 4
 SETTINGS = {
-    "encoder": MLP((8,)),
+    "encoder": plain_mlp((8,)),
     "learning_rate_init": 1e-2,
     "n_estimators": 1,
     "max_iter": 3,

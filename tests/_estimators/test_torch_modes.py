@@ -14,6 +14,8 @@ import skmtl
 from skmtl import MultiTaskClassifier
 from skmtl.encoder import CNN, MLP
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
 Y = np.column_stack([X[:, 0] > 0, X[:, 1] + X[:, 2] > 0]).astype(int)
@@ -77,6 +79,7 @@ def answers_of(est, X):
         ("pcgrad", "inference_mode"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_modes_of_torch_change_nothing(name, mode, tmp_path):
     settings = {"encoder": MLP((6,)), "max_iter": 2, "n_threads": 1}
     est = MultiTaskClassifier(**settings | ESTIMATORS[name], random_state=0)

@@ -14,6 +14,8 @@ from skmtl.model_selection import (
 )
 from skmtl.model_selection._folding import check_multitask_cv
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 KINDS = {"a": "regression"}
 
 

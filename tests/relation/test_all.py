@@ -27,6 +27,8 @@ from tests._networks import (
 from tests._pairs import pairs
 from tests.sharing.test_all import DRAWING, SPECS
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 
 class Mixing(Relation):
     """A user's relation: tasks read each other's features, heads stay alike."""

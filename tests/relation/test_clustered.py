@@ -19,6 +19,8 @@ from tests.relation._helpers import (
     penalty,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 
 def updated(relation, W):
     """Return the penalty after an epoch."""

@@ -27,6 +27,8 @@ from skmtl.training._batches import pack_targets
 from skmtl.weighting import WEIGHTING
 from tests._networks import SAME_STEPS, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 KINDS = ["classification", "regression", *["classification"] * 3]
 N_CLASSES = [2, 0, 3, 4, 2]
 BLOCKS = group_tasks(KINDS, N_CLASSES)

@@ -13,6 +13,8 @@ from skmtl.weighting import WEIGHTING
 from tests._networks import SAME_STEPS, randomised, table, whole_network
 from tests.relation import test_all as contract
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T, WIDTH = 4, 3
 GRAPH = np.array([[0, 2, 0, 1], [2, 0, 3, 0], [0, 3, 0, 0], [1, 0, 0, 0.0]])
 NAMES = ["a", "b", "c"]
@@ -450,6 +452,7 @@ def test_members_of_every_kind_train_at_once(monkeypatch, relation):
     "weighting", ["uncertainty", "dwa", "upgrad", "pcgrad", "mgda"]
 )
 @pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+@pytest.mark.sampled(3)
 def test_every_kind_combines_with_weightings(relation, weighting, sharing):
     est = fitted(relation, sharing=sharing, weighting=WEIGHTING[weighting]())
     assert np.isfinite(est.loss_curve_).all()

@@ -14,6 +14,8 @@ from skmtl.weighting import WEIGHTING
 from tests._networks import SAME_STEPS, table, whole_network
 from tests.relation import test_all as contract
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 ACTIVATIONS = sorted(LabelGraph._parameter_constraints["activation"][0].options)
 
 

@@ -19,6 +19,8 @@ from tests.relation._helpers import (
     penalty,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 TINY = 1e-12
 
 

@@ -18,6 +18,8 @@ from skmtl.relation import (
 from tests._networks import SAME_STEPS, table
 from tests.relation._helpers import built, grouped_tasks, heads, penalty
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 PENALTIES = [
     Clustered(),
     GraphLaplacian(),

@@ -22,6 +22,8 @@ from tests._networks import (
 from tests.sharing import test_all as contract
 from tests.sharing._helpers import IMAGE_SHAPE, Convolutions, Frozen
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 
 

@@ -8,6 +8,8 @@ from skmtl.encoder import MLP
 from skmtl.sharing import AdaTT
 from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 ENCODER = MLP((8, 6), activation="tanh")
 

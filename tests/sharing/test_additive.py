@@ -9,6 +9,8 @@ from skmtl.encoder import MLP
 from skmtl.sharing import Additive, Hard, Independent
 from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 MLPS = [MLP((8, 6)), MLP(6, activation="tanh"), MLP((8, 6), norm="layer")]
 mlps = pytest.mark.parametrize("encoder", MLPS, ids=str)

@@ -27,6 +27,8 @@ from tests._networks import (
 )
 from tests._pairs import pairs
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 
 
@@ -90,6 +92,7 @@ def test_spec_is_a_small_estimator(sharing):
     ENCODERS,
     list(itertools.product([1, 2, 5], [1, 2, 17])),
 )
+@pytest.mark.sampled(5)
 def test_features_have_one_row_per_sample_and_one_column_per_task(
     sharing, encoder, size
 ):
@@ -135,6 +138,7 @@ def test_samples_do_not_mix_when_evaluated(sharing, encoder):
 
 @sharings
 @encoders({**REPLICABLE, **RANDOM})
+@pytest.mark.sampled(5)
 def test_every_parameter_gets_a_gradient(sharing, encoder):
     if not list(encoder.build(shape_of(encoder)).parameters()):
         return  # experts that are all alike leave gates without a gradient
@@ -151,6 +155,7 @@ def test_every_parameter_gets_a_gradient(sharing, encoder):
 
 @sharings
 @encoders(MUTATING)
+@pytest.mark.sampled(2)
 def test_every_parameter_takes_part_under_batch_normalisation(sharing, encoder):
     # What a linear layer adds is taken away by the normalisation after it, so that the
     # gradient of its bias is zero but for rounding.
@@ -191,6 +196,7 @@ def test_shared_parameters_are_those_that_autograd_finds_to_be(sharing, encoder)
 
 @sharings
 @encoders(REPLICABLE)
+@pytest.mark.sampled(5)
 def test_shared_features_are_what_several_tasks_depend_on(sharing, encoder):
     module = built(sharing, encoder)
     X = inputs(8, encoder=encoder).requires_grad_()
@@ -209,6 +215,7 @@ def test_shared_features_are_what_several_tasks_depend_on(sharing, encoder):
 
 @sharings
 @encoders({**REPLICABLE, **RANDOM})
+@pytest.mark.sampled(5)
 def test_forward_changes_no_state(sharing, encoder):
     module = whole_network(sharing, encoder, seed=0).train()
     before = state_of(module)
@@ -220,6 +227,7 @@ def test_forward_changes_no_state(sharing, encoder):
 
 @sharings
 @encoders(MUTATING)
+@pytest.mark.sampled(2)
 def test_batch_normalisation_changes_its_statistics_and_so_is_exempt(sharing, encoder):
     module = whole_network(sharing, encoder, seed=0).train()
     before = state_of(module)

@@ -14,6 +14,8 @@ from skmtl.inspection import group_tasks, task_affinity
 from skmtl.sharing import AutoGrouped, Grouped
 from tests._networks import SAME_STEPS, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 GROUPS = [[0, 2], [1, 3]]
 SETTINGS = {**SAME_STEPS, "encoder": MLP((32, 32)), "max_iter": 3}
 

@@ -9,6 +9,8 @@ from skmtl.encoder import MLP
 from skmtl.sharing import CGC, Independent, MMoE
 from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 
 

@@ -20,6 +20,8 @@ from tests._networks import (
 )
 from tests.sharing import test_all as contract
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 # Outputs of whole_network's five tasks: two classes, a number, three, four, two.
 BLOCKS = group_tasks(
     ["classification", "regression", *["classification"] * 3], [2, 0, 3, 4, 2]
@@ -149,6 +151,7 @@ def test_links_and_weights_of_orders_get_gradients(sharing):
 
 @specs
 @pytest.mark.parametrize("encoder", REPLICABLE.values(), ids=REPLICABLE)
+@pytest.mark.sampled(3)
 def test_chains_can_be_replicated(sharing, encoder):
     contract.test_three_stacked_networks_train_as_three_separate_ones(sharing, encoder)
 

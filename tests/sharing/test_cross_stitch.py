@@ -20,6 +20,8 @@ from tests._networks import (
 from tests.sharing._helpers import IMAGE_SHAPE, Convolutions, Frozen
 from tests.sharing.test_all import assert_replicates, whole_network
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 
 

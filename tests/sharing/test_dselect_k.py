@@ -13,6 +13,8 @@ from skmtl.sharing import DSelectK
 from skmtl.sharing._experts import apply_smooth_step
 from tests._networks import N_FEATURES, inputs, randomised, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 
 

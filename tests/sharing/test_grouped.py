@@ -19,6 +19,8 @@ from tests._networks import (
 )
 from tests.sharing import test_all as contract
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 NAMES = ["a", "b", "c"]
 PARTS = {"pair": [[2, 0], [1]], "singletons": [[0], [1], [2]], "all": [[0, 1, 2]]}
@@ -76,6 +78,7 @@ def test_what_one_group_is_told_changes_no_other():
 
 @parts
 @encoders
+@pytest.mark.sampled(2)
 def test_groups_keep_the_contract(groups, encoder):
     sharing = Grouped(groups)
     contract.test_shared_parameters_are_those_that_autograd_finds_to_be(

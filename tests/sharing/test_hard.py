@@ -9,6 +9,8 @@ from skmtl.encoder import MLP
 from skmtl.sharing import Hard
 from tests._networks import ENCODERS, SAME_STEPS, Prepared, inputs, shape_of, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 def test_all_tasks_read_the_same_features_whatever_their_number(encoder):

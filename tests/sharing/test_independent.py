@@ -18,6 +18,8 @@ from tests._networks import (
     table,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 
 

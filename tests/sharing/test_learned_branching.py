@@ -20,6 +20,8 @@ from tests._networks import (
 )
 from tests.sharing import test_all as contract
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 MLPS = [MLP((8, 6)), MLP(6, activation="tanh"), MLP((8, 7, 6), norm="layer")]
 mlps = pytest.mark.parametrize("encoder", MLPS, ids=str)
@@ -131,6 +133,7 @@ def test_gradients_go_through_the_softmax(temperature):
 
 @pytest.mark.parametrize("encoder", REPLICABLE.values(), ids=REPLICABLE)
 @pytest.mark.parametrize("n_branches", [2, 3])
+@pytest.mark.sampled(2)
 def test_undecided_choices_keep_the_contract(encoder, n_branches):
     sharing = LearnedBranching(n_branches, scale=1.0)
     contract.test_shared_parameters_are_those_that_autograd_finds_to_be(

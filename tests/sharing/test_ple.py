@@ -10,6 +10,8 @@ from skmtl.encoder import Encoder as EncoderSpec
 from skmtl.sharing import CGC, PLE, Independent
 from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 DEEP = MLP((8, 7, 6, 5))
 

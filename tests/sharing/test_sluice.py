@@ -21,6 +21,8 @@ from tests._networks import (
 from tests.sharing import test_all as contract
 from tests.sharing._helpers import IMAGE_SHAPE, Convolutions
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 SKIPPING = MLP((7, 5, 5, 5))  # widths that two does not divide, three to read
 

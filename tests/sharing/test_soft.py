@@ -20,6 +20,8 @@ from tests._networks import (
 )
 from tests.sharing._helpers import Alike
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 TIES = ("l2", "trace_norm")
 ties = pytest.mark.parametrize("tie", TIES)

@@ -10,6 +10,8 @@ from skmtl.sharing import TaskToken
 from tests._networks import N_FEATURES, REPLICABLE, inputs, randomised, table
 from tests.sharing import test_all as contract
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 T = 3
 
 SPECS = {
@@ -119,7 +121,7 @@ def test_time_per_task_does_not_grow_with_their_number():
 
 def test_it_learns_with_the_default_settings():
     X, Y = table(n=300)
-    est = MultiTaskRegressor(TaskToken(), random_state=0, max_iter=100)
+    est = MultiTaskRegressor(TaskToken(), random_state=0, max_iter=50)
     assert est.fit(X[:200], Y[:200]).score(X[200:], Y[200:]) > 0.9
 
 

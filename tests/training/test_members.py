@@ -14,8 +14,6 @@ from skmtl.sharing import SHARING
 from skmtl.training import MembersNet
 from skmtl.weighting import WEIGHTING
 
-pytestmark = pytest.mark.defaults
-
 
 def digits(n=120, missing=0.2):
     X, digit = load_digits(return_X_y=True)

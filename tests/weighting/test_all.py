@@ -18,6 +18,8 @@ from skmtl.weighting import (
 from tests._networks import SAME_STEPS, check_spec, state_of, table
 from tests.weighting._helpers import normalised, some_losses, trained
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 #: Weightings that draw at random.
 DRAWING = {"graddrop", "gradvac", "pcgrad", "rlw"}
 DECIDED = [name for name in WEIGHTING if name not in DRAWING]
@@ -38,6 +40,7 @@ def test_spec_is_a_small_estimator(name):
 @weightings
 @pytest.mark.parametrize("present", [None, ABSENT], ids=["all", "one absent"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.sampled(3)
 def test_weights_are_finite_and_not_negative(name, present, dtype):
     module = WEIGHTING[name]().build(4).to(dtype)
     losses = LOSSES.to(dtype)

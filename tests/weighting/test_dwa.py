@@ -16,6 +16,8 @@ from tests.weighting._helpers import (
     trained,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 NAN = float("nan")
 ONES = torch.ones(3)
 

@@ -15,6 +15,8 @@ from tests.weighting._helpers import (
     trained,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 LOSSES = torch.tensor([0.5, 2.0, 7.0], dtype=torch.float64)
 
 

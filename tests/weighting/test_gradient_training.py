@@ -17,7 +17,10 @@ from skmtl.weighting import (
 )
 from tests._networks import SAME_STEPS, table
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 SPECS = {
     **{n: cls() for n, cls in WEIGHTING.items() if issubclass(cls, GradientWeighting)},
@@ -57,6 +60,7 @@ def check(est, X):
 @specs
 @pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
 @pytest.mark.parametrize("update_every", [1, 3])
+@pytest.mark.sampled(3)
 def test_labels_may_be_missing(spec, gradient_at, update_every):
     if (gradient_at, update_every) != ("representation", 1):
         spec = placed(spec, gradient_at=gradient_at, update_every=update_every)

@@ -11,6 +11,8 @@ from skmtl.weighting import GLS, LogSum
 from tests._networks import SAME_STEPS, table
 from tests.weighting._helpers import easy_and_noisy, gradient, normalised
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0], dtype=torch.float64)
 
 

@@ -1,6 +1,7 @@
 """Facts of random weights."""
 
 import numpy as np
+import pytest
 import torch
 from torchjd.scalarization import Random
 
@@ -9,6 +10,8 @@ from skmtl.encoder import MLP
 from skmtl.weighting import RLW
 from tests._networks import SAME_STEPS, table
 from tests.weighting._helpers import gradient
+
+pytestmark = pytest.mark.usefixtures("plain_network")
 
 LOSSES = torch.tensor([0.5, 2.0, 7.0])
 

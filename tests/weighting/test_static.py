@@ -14,6 +14,8 @@ from skmtl.weighting import Static, TaskLabels
 from tests._networks import SAME_STEPS, table
 from tests.weighting._helpers import gradient, normalised
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 TASKS = [TaskLabels(name, None, np.zeros(1), None) for name in ("a", "b", "c")]
 
 

@@ -10,6 +10,8 @@ from skmtl.weighting import STCH, LogSum
 from tests._networks import table
 from tests.weighting._helpers import easy_and_noisy, gradient, normalised
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 LOSSES = torch.tensor([0.5, 2.0, 1e-2, 7.0], dtype=torch.float64)
 FIRST = torch.tensor([1.0, 2.5, 3e-2, 9.0], dtype=torch.float64)
 

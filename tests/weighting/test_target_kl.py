@@ -11,6 +11,8 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator
 from skmtl.encoder import MLP
 from skmtl.weighting import TargetKL, TaskLabels
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 RARE = np.repeat([0, 1], [90, 10]).astype(np.int8)
 THREE = np.repeat([0, 1, 2], [50, 30, 20])
 VALUES = np.random.default_rng(0).normal(size=400)

@@ -16,6 +16,8 @@ from tests.weighting._helpers import (
     trained,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0], dtype=torch.float64)
 LOGITS = torch.tensor([0.3, -0.2, 1.0, 0.0], dtype=torch.float64)
 REGRESSION = TaskLabels("r", None, np.zeros(2), None, mean=5.0, scale=3.0)

@@ -37,7 +37,10 @@ from tests._estimators.persistence.test_save import SMALL, mixed_tasks, regressi
 from tests._networks import BatchNormed, Network
 
 # Exporting is the same whatever the versions of other packages.
-pytestmark = [pytest.mark.one_version, pytest.mark.usefixtures("onnx_operators")]
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network", "onnx_operators"),
+]
 
 
 def session_of(estimator, tmp_path, pipeline=None):
