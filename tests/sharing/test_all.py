@@ -8,7 +8,6 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from skmtl import MultiTaskClassifier
-from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, Sharing, SharingModule
 from tests._networks import (
     ENCODERS,
@@ -18,6 +17,7 @@ from tests._networks import (
     check_spec,
     inputs,
     one_by_one,
+    plain_mlp,
     randomised,
     shape_of,
     stacked,
@@ -26,8 +26,6 @@ from tests._networks import (
     whole_network,
 )
 from tests._pairs import pairs
-
-pytestmark = pytest.mark.usefixtures("plain_network")
 
 T = 3
 
@@ -107,7 +105,7 @@ def test_features_have_one_row_per_sample_and_one_column_per_task(
 @sharings
 @pytest.mark.parametrize("n_tasks", [1, 5])
 def test_modules_tell_whether_all_tasks_read_the_same(sharing, n_tasks):
-    module = built(sharing, MLP((8, 6)), n_tasks)
+    module = built(sharing, plain_mlp((8, 6)), n_tasks)
     features, _ = module(inputs(3))
     assert module.same_features == (features.ndim == 2)
 
@@ -316,8 +314,10 @@ class _Partnership(SharingModule):
 
 def test_a_user_written_strategy_works_unregistered():
     X, Z = table()
-    settings = {"encoder": MLP((16,)), "max_iter": 60, "random_state": 0}
-    est = MultiTaskClassifier(Partnership(), learning_rate_init=1e-2, **settings)
+    settings = {"encoder": plain_mlp((16,)), "max_iter": 60, "random_state": 0}
+    est = MultiTaskClassifier(
+        Partnership(), learning_rate_init=1e-2, **settings, n_estimators=1
+    )
     est.fit(X, Z > 0)
     assert est.score(X, Z > 0) > 0.9
     assert repr(est.sharing) == "Partnership()"
