@@ -1,6 +1,7 @@
 """Settings and data that all tests share."""
 
 import functools
+import gc
 import os
 from collections import Counter
 
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items):
             if cases[test] % k != first:
                 item.add_marker(pytest.mark.slow)
             cases[test] += 1
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector thousands of tests and modules that stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -80,9 +80,9 @@ def test_readme_commands_are_one_line_each_and_make_their_environment():
 
 @pytest.fixture
 def few_epochs(monkeypatch):
-    """Train a tenth of the default epochs where an example names no other number."""
+    """Train for few epochs where an example names no number of them."""
     for cls in (MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator):
-        monkeypatch.setitem(cls.__init__.__kwdefaults__, "max_iter", 10)
+        monkeypatch.setitem(cls.__init__.__kwdefaults__, "max_iter", 11)
 
 
 @pytest.mark.usefixtures("few_epochs")

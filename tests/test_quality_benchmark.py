@@ -48,7 +48,7 @@ def test_finished_and_failed_fits_are_kept(monkeypatch, tmp_path):
 
 def test_report_writes_tables_and_plots(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    options = ("--report", str(tmp_path), "--models", "LR", "MLP")
+    options = ("--report", str(tmp_path), "--models", "LR", "RF", "HGB", "MLP")
     run(
         monkeypatch,
         tmp_path / "kept.jsonl",

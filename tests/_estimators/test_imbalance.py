@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -238,9 +239,9 @@ def test_tools_change_what_is_learned_and_a_seed_repeats_it(kind, tool):
     assert abs(outputs(other) - outputs(est)).max() > 1e-3
 
 
-@tools
-@pytest.mark.parametrize("batch_size", [32, 1000])
-@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("tool", "batch_size"), list(zip(TOOLS, cycle([32, 1000]), strict=False))
+)
 def test_inputs_in_files_and_sparse_ones_give_the_same(tool, batch_size, tmp_path):
     mapped = np.memmap(tmp_path / "X.bin", X.dtype, "w+", shape=X.shape)
     mapped[:] = X
@@ -281,9 +282,9 @@ def test_passes_may_bring_few_rows_each(tool):
     assert np.isfinite(outputs(est)).all()
 
 
-@tools
-@pytest.mark.parametrize("augmentation", ["noise", "mixup"])
-@pytest.mark.sampled(5)
+@pytest.mark.parametrize(
+    ("tool", "augmentation"), list(zip(TOOLS, cycle(["noise", "mixup"]), strict=False))
+)
 def test_tools_work_on_augmented_batches(tool, augmentation):
     est = classifier(**TOOLS[tool], augmentation=augmentation).fit(X, Y)
     assert np.isfinite(est.loss_curve_).all()

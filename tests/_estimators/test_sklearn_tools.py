@@ -440,7 +440,7 @@ def weights(two_d):
 
 @pytest.mark.parametrize("two_d", [False, True], ids=["rows", "labels"])
 @pytest.mark.parametrize("name", ["classifier", "regressor, missing labels", "mixed"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_sample_weight_is_routed_to_fit_and_score(name, two_d):
     est, X, Y, cv = case(name)
     w = weights(two_d)

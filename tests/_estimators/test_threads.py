@@ -316,7 +316,6 @@ def hasty():
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("name", SHARED)
-@pytest.mark.sampled(2)
 def test_predictions_in_threads_change_nothing_that_is_shared(name, tmp_path):
     est = classifier(**SHARED[name], max_iter=1).fit(X, Y)
     answers = [est.predict, est.predict_proba, est.task_estimator(1).predict]

@@ -79,7 +79,6 @@ def answers_of(est, X):
         ("pcgrad", "inference_mode"),
     ],
 )
-@pytest.mark.sampled(2)
 def test_modes_of_torch_change_nothing(name, mode, tmp_path):
     settings = {"encoder": MLP((6,)), "max_iter": 2, "n_threads": 1}
     est = MultiTaskClassifier(**settings | ESTIMATORS[name], random_state=0)

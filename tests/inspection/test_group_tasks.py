@@ -166,7 +166,7 @@ def test_tasks_belong_together_where_only_one_helps_the_other(n_tasks, triangle)
 @pytest.mark.parametrize("n_groups", ["auto", 2])
 @pytest.mark.parametrize("exponent", [-900, 1023])
 @pytest.mark.parametrize("name", BLOCKS)
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 def test_the_scale_is_no_matter(name, exponent, n_groups):
     affinity = block_affinity(BLOCKS[name], noise=0.1)
     affinity /= 2 * np.abs(affinity).max()

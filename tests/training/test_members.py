@@ -74,7 +74,6 @@ STACKING = [
 
 @pytest.mark.one_version
 @pytest.mark.parametrize("weighting", STACKING)
-@pytest.mark.sampled(2)
 def test_weightings_by_losses_stack(monkeypatch, weighting):
     X, Y = digits()
     est = MultiTaskClassifier(weighting=weighting, **SETTINGS)

@@ -7,8 +7,6 @@ import torchjd.aggregation as other
 from skmtl.weighting import GradDrop
 from tests.weighting.test_gradients import gradients
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 T = 4
 
 

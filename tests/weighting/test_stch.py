@@ -10,8 +10,6 @@ from skmtl.weighting import STCH, LogSum
 from tests._networks import table
 from tests.weighting._helpers import easy_and_noisy, gradient, normalised
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 LOSSES = torch.tensor([0.5, 2.0, 1e-2, 7.0], dtype=torch.float64)
 FIRST = torch.tensor([1.0, 2.5, 3e-2, 9.0], dtype=torch.float64)
 
@@ -72,6 +70,6 @@ def test_training_keeps_the_losses_of_the_first_epoch():
 @pytest.mark.parametrize("mu", [0, -1.0, "low", None])
 def test_a_bad_mu_is_refused_before_training(mu):
     X, Z = table()
-    est = MultiTaskClassifier(weighting=STCH(mu))
+    est = MultiTaskClassifier(weighting=STCH(mu), n_estimators=1)
     with pytest.raises(ValueError, match="'mu' parameter of STCH"):
         est.fit(X, Z > 0)

@@ -16,8 +16,6 @@ from tests.weighting._helpers import (
     trained,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0], dtype=torch.float64)
 LOGITS = torch.tensor([0.3, -0.2, 1.0, 0.0], dtype=torch.float64)
 REGRESSION = TaskLabels("r", None, np.zeros(2), None, mean=5.0, scale=3.0)
@@ -138,6 +136,6 @@ def test_soft_weights_prefer_the_task_of_little_noise():
 @pytest.mark.parametrize("temperature", [0, -1.0, "high", None])
 def test_a_bad_temperature_is_refused_before_training(temperature):
     X, Z = table()
-    est = MultiTaskClassifier(weighting=UWSO(temperature))
+    est = MultiTaskClassifier(weighting=UWSO(temperature), n_estimators=1)
     with pytest.raises(ValueError, match="'temperature' parameter of UWSO"):
         est.fit(X, Z > 0)

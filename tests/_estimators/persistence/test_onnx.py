@@ -257,7 +257,7 @@ def as_inputs(X, est, dtype=np.float32):
 @pytest.mark.parametrize(
     ("encoder", "sharing", "n_estimators"),
     [
-        (MLP((6, 5), categories="embed"), "mmoe", 1),
+        (MLP((6,), categories="embed"), "mmoe", 1),
         (MLP((6,)), "hard", 3),
         (PeriodicEmbedding((6,), embedding_dim=2), "hard", 1),
     ],
