@@ -10,8 +10,6 @@ from skmtl.relation import GraphLaplacian, MeanRegularized, TaskTable
 from tests._networks import SAME_STEPS, table
 from tests.relation._helpers import LINEAR, D, grouped_tasks, heads, owners
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 CHAIN = [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
 
 

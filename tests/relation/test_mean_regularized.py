@@ -9,8 +9,6 @@ from skmtl.relation import MeanRegularized
 from tests._networks import table
 from tests.relation._helpers import LINEAR, D, heads, penalty
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 
 def test_two_tasks_are_half_a_squared_distance_apart():
     W = heads(2, D)

@@ -9,8 +9,6 @@ from skmtl.relation import TraceNorm
 from tests._networks import table
 from tests.relation._helpers import LINEAR, D, heads, penalty
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 
 def test_two_tasks_have_a_closed_form():
     W = heads(2, D)
