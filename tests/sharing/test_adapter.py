@@ -200,6 +200,7 @@ def test_opposite_tasks_learn_what_one_encoder_without_room_cannot():
     Y = np.abs(X)
     settings = {
         "encoder": plain_mlp((6, 2), activation="tanh"),
+        "n_estimators": 1,
         "learning_rate_init": 1e-2,
         "max_iter": 100,
         "early_stopping": False,

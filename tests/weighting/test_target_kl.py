@@ -199,6 +199,7 @@ Y = np.column_stack([X[:, 0] > 1.2, np.searchsorted([-1, 0.2], X[:, 1])]).astype
 Y[: N // 4, 1] = np.nan
 SETTINGS = {
     "encoder": plain_mlp((16,)),
+    "n_estimators": 1,
     "max_iter": 8,
     "learning_rate_init": 0.02,
     "random_state": 0,
