@@ -24,6 +24,15 @@ N_FEATURES = 4
 IMAGE_SHAPE = (2, 6, 6)
 
 
+def plain_mlp(hidden_layer_sizes, **settings):
+    """Return an encoder without dropout, which would hide what is the same.
+
+    It embeds no numbers either, which would hide what is small.
+    """
+    settings = {"dropout": 0.0, "numeric_embedding": None} | settings
+    return MLP(hidden_layer_sizes, **settings)
+
+
 class Network(nn.Module):
     """A user's network: parameters of two kinds, a buffer, no statistics."""
 
@@ -53,12 +62,12 @@ class BatchNormed(nn.Sequential):
 
 # What evaluates the same on one network and on three stacked ones.
 REPLICABLE = {
-    "mlp": MLP((8, 6)),
-    "one layer": MLP(6),
-    "linear": MLP(()),
-    "layer norm": MLP((8, 6), norm="layer"),
-    "tanh": MLP((8, 6), activation="tanh"),
-    "residual": MLP((8, 8), residual=True),
+    "mlp": plain_mlp((8, 6)),
+    "one layer": plain_mlp(6),
+    "linear": plain_mlp(()),
+    "layer norm": plain_mlp((8, 6), norm="layer"),
+    "tanh": plain_mlp((8, 6), activation="tanh"),
+    "residual": plain_mlp((8, 8), residual=True),
     "cnn": CNN((4, 5), hidden_layer_sizes=(5,)),
     "deep cnn": CNN(
         3,
@@ -70,18 +79,18 @@ REPLICABLE = {
         norm="layer",
     ),
     "module": ModuleEncoder(Network),
-    "periodic": PeriodicEmbedding((6,), embedding_dim=3, n_frequencies=2),
-    "piecewise": PiecewiseLinearEmbedding((6,), embedding_dim=3, n_bins=3),
+    "periodic": PeriodicEmbedding((6,), embedding_dim=3, n_frequencies=2, dropout=0.0),
+    "piecewise": PiecewiseLinearEmbedding((6,), embedding_dim=3, n_bins=3, dropout=0.0),
 }
 # Dropout draws at random, where stacked networks need not draw the same.
 RANDOM = {
-    "dropout": MLP((8, 6), dropout=0.3),
+    "dropout": plain_mlp((8, 6), dropout=0.3),
     "cnn with dropout": CNN((3,), dropout=0.3, hidden_layer_sizes=(5,)),
     "module with dropout": ModuleEncoder(WithoutArguments),
 }
 # Batch normalisation changes its own statistics and mixes samples while training.
 MUTATING = {
-    "batch norm": MLP((8, 6), norm="batch"),
+    "batch norm": plain_mlp((8, 6), norm="batch"),
     "cnn with batch norm": CNN((4, 5), hidden_layer_sizes=(5,), norm="batch"),
     "module with batch norm": ModuleEncoder(BatchNormed),
 }
@@ -161,6 +170,7 @@ SAME_STEPS = {
     "shuffle": False,
     "early_stopping": False,
     "n_iter_no_change": np.inf,
+    "n_estimators": 1,
     "precision": "float64",
     "random_state": 0,
 }

@@ -1,5 +1,7 @@
 """Settings and data that all tests share."""
 
+import functools
+import gc
 import os
 from collections import Counter
 
@@ -28,19 +30,41 @@ def pytest_collection_modifyitems(items):
             cases[test] += 1
 
 
-@pytest.fixture(autouse=True)
-def plain_network(request, monkeypatch):
-    """Let the default be one plain network, but for tests marked "defaults".
+def pytest_collection_finish():
+    """Spare the garbage collector thousands of tests and modules that stay."""
+    gc.collect()
+    gc.freeze()
 
-    Most tests are of what happens in a network: eight of them would tell no more,
-    dropout would hide what is the same, and embeddings of numbers what is small.
-    """
-    cpu = torch.device("cpu")  # only tests/test_cuda.py is about another device
+
+@pytest.fixture(autouse=True)
+def default_device(monkeypatch):
+    """Let the default device be the CPU: only tests/test_cuda.py is about others."""
+    cpu = torch.device("cpu")
     monkeypatch.setattr("skmtl._core.validation.choose_default_device", lambda: cpu)
-    if request.node.get_closest_marker("defaults") is None:
-        monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
-        monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
-        monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
+
+
+@pytest.fixture
+def plain_network(monkeypatch):
+    """Let the default be one network without dropout and embeddings of numbers.
+
+    New tests run the shipped default, or say what they need, with `plain_mlp` of
+    tests/_networks.py and ``n_estimators=1``.
+    """
+    monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
+    monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
+    monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
+
+
+@pytest.fixture(scope="session")
+def onnx_operators():
+    """Let torch read its table of ONNX operators once, as each export does anew."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = functools.cache(ONNXRegistry.from_torchlib)
+    with pytest.MonkeyPatch.context() as patch:
+        cached = classmethod(lambda cls, opset_version: read(opset_version))
+        patch.setattr(ONNXRegistry, "from_torchlib", cached)
+        yield
 
 
 @pytest.fixture(scope="session")

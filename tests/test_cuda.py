@@ -55,6 +55,7 @@ DRAWING = {"learned_branching", "graddrop", "rlw"}
 SINGLE = {"rtol": 1e-3, "atol": 1e-3}
 
 pytestmark = [
+    pytest.mark.usefixtures("plain_network"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
     # Of methods that solve small problems, and of members that take turns.
     pytest.mark.filterwarnings("ignore::UserWarning"),
@@ -174,16 +175,6 @@ def test_members_learn_what_they_learn_on_the_cpu(kind, resampling):
 def test_members_have_weightings_of_their_own_on_the_card(weighting):
     est = check_both(n_estimators=3, weighting=weighting)
     assert est.net_.stacked is (weighting != "pcgrad")
-
-
-@pytest.mark.defaults
-@kinds
-def test_the_default_model_learns_on_the_card(kind):
-    cls, y = TARGETS[kind]
-    est = cls(max_iter=3, random_state=0, device=DEVICE).fit(X, y)
-    assert est.n_estimators_ == 8
-    assert est.net_.stacked
-    check_device(est)
 
 
 # ----------------------------------------------------------------------- precision

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import skmtl
+from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import ENCODER
 from skmtl.relation import RELATION
 from skmtl.sharing import SHARING
@@ -77,6 +78,14 @@ def test_readme_commands_are_one_line_each_and_make_their_environment():
     assert tests.endswith("pytest")
 
 
+@pytest.fixture
+def few_epochs(monkeypatch):
+    """Train for few epochs where an example names no number of them."""
+    for cls in (MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator):
+        monkeypatch.setitem(cls.__init__.__kwdefaults__, "max_iter", 11)
+
+
+@pytest.mark.usefixtures("few_epochs")
 def test_readme_examples_run(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks[0].splitlines()) <= 15
@@ -147,6 +156,7 @@ def test_every_strategy_file_is_one_registered_strategy_of_that_name(family):
         assert cls.__module__ == f"skmtl.{family}._{name}"
 
 
+@pytest.mark.usefixtures("few_epochs", "plain_network")
 @pytest.mark.parametrize(
     "path",
     sorted((ROOT / "docs").glob("*.rst"))
@@ -184,7 +194,7 @@ def without(name, *args, **kwargs):
 builtins.__import__ = without
 import skmtl
 
-est = skmtl.MultiTaskClassifier(max_iter=1)
+est = skmtl.MultiTaskClassifier(n_estimators=1, max_iter=1)
 print(est.fit([[0.0], [1.0]], [[0, 1], [1, 0]]).predict([[0.0]]).shape)
 """
     run = subprocess.run(

@@ -19,8 +19,6 @@ import quality_report
 import quality_scores
 from quality_data import DataSet
 
-pytestmark = pytest.mark.defaults
-
 IRIS = load_iris()
 
 
@@ -56,7 +54,7 @@ def test_report_writes_tables_and_plots(monkeypatch, tmp_path, capsys):
         tmp_path / "kept.jsonl",
         *options,
         "--model",
-        "net=Estimator(max_iter=2)",
+        "net=Estimator(n_estimators=2, max_iter=2)",
     )
     assert "net against each other model" in capsys.readouterr().out
     assert '"iris", "' in (tmp_path / "results.inc").read_text()

@@ -17,7 +17,10 @@ from skmtl._core.layers import (
 )
 from tests._networks import randomised
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 K, N = 3, 7
 COPIES = [1, K]

@@ -15,6 +15,8 @@ from scipy import sparse
 from skmtl import MultiTaskEstimator
 from skmtl._data.labels import read_labels
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 TODAY = np.datetime64("2026-01-01")
 
 

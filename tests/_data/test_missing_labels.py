@@ -12,6 +12,8 @@ from sklearn.model_selection import KFold, cross_validate, train_test_split
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 Y = np.column_stack([SPECIES, X[:, 0] > 0])

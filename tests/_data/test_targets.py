@@ -18,6 +18,8 @@ from skmtl._data.output_kinds import group_tasks
 from skmtl._data.targets import Targets
 from skmtl.encoder import MLP
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 PLAIN = MLP((16,), dropout=0, numeric_embedding=None)
 SMALL = {"encoder": PLAIN, "n_estimators": 1, "random_state": 0}
 X, SPECIES = load_iris(return_X_y=True)

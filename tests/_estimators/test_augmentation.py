@@ -18,6 +18,8 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.training import AUGMENTATION, Mixup, MultiTaskModule, Noise, use_seed
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 Y = np.column_stack([SPECIES, X[:, 0] > 0])

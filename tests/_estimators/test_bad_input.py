@@ -20,6 +20,8 @@ from skmtl.sharing import SHARING, Additive, Hard
 from skmtl.training import MultiTaskNet
 from skmtl.weighting import WEIGHTING, Equal
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {"encoder": MLP((8,)), "max_iter": 2, "random_state": 0}
 X, SPECIES = load_iris(return_X_y=True)
 Y = np.column_stack([SPECIES, X[:, 0] > 5.8])
@@ -393,6 +395,7 @@ def test_x_of_the_wrong_form(cls, bad, message):
 @pytest.mark.parametrize("cls", DATA)
 @pytest.mark.parametrize("method", ["predict", "predict_frame", "score", "partial_fit"])
 @pytest.mark.parametrize("n_features", [3, 5])
+@pytest.mark.sampled(5)
 def test_another_number_of_features(cls, method, n_features):
     est = copy.deepcopy(FITTED[cls])
     args = (DATA[cls],) if method in ("score", "partial_fit") else ()
@@ -618,6 +621,7 @@ def test_weights_of_classes_and_rows_that_are_infinite_together():
         ),
     ],
 )
+@pytest.mark.sampled(2)
 def test_validation_sets_that_cannot_be(cls, fit, message):
     if isinstance(fit.get("y_val"), str):
         fit = {**fit, "y_val": DATA[cls]}

@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import CNN, MLP
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
 Y = np.column_stack([X[:, 0] > 0, X[:, 1].round().clip(-1, 1), np.ones(60)])

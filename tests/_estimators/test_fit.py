@@ -43,6 +43,8 @@ from skmtl.sharing import SHARING
 from skmtl.training import MultiTaskNet
 from tests._pairs import pairs
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 needs_callbacks = pytest.mark.skipif(
     parse_version(sklearn.__version__) < parse_version("1.9"),
     reason="callbacks came with scikit-learn 1.9",
@@ -382,6 +384,7 @@ def test_every_optimizer_learns(kind, optimizer, rate):
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "float64", "bf16"])
 @pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.sampled(3)
 def test_every_precision_learns_the_same(kind, precision):
     cls, y = ESTIMATORS[kind]
     est = cls(**SETTINGS | {"precision": precision, "max_iter": 30}).fit(X, y)
@@ -423,6 +426,7 @@ def mapped(array, folder):
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("batch_size", [32, "auto"])
+@pytest.mark.sampled(2)
 def test_x_in_every_container_gives_the_same_model(container, batch_size, tmp_path):
     data = CONTAINERS[container](tmp_path)
     est = classifier(batch_size=batch_size).fit(data, Y)

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from skmtl._data.training_data import TrainingData
 from skmtl._estimators.fitting.sampling import SamplingWeights
 from skmtl.encoder import MLP
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 N = 200
 RNG = np.random.default_rng(0)
 X, RARE = make_classification(
@@ -28,6 +31,7 @@ Y = np.column_stack([RARE, THREE]).astype(float)
 Y[RNG.random(N) < 0.8, 1] = np.nan  # tasks of different sizes
 SETTINGS = {
     "encoder": MLP((16,)),
+    "n_estimators": 1,
     "max_iter": 6,
     "learning_rate_init": 0.02,
     "n_iter_no_change": np.inf,
@@ -221,6 +225,7 @@ def _rows(est):
 
 @kinds
 @tools
+@pytest.mark.sampled(2)
 def test_tools_change_what_is_learned_and_a_seed_repeats_it(kind, tool):
     cls, y = ESTIMATORS[kind]
     plain = cls(**SETTINGS).fit(X, y)
@@ -234,8 +239,9 @@ def test_tools_change_what_is_learned_and_a_seed_repeats_it(kind, tool):
     assert abs(outputs(other) - outputs(est)).max() > 1e-3
 
 
-@tools
-@pytest.mark.parametrize("batch_size", [32, 1000])
+@pytest.mark.parametrize(
+    ("tool", "batch_size"), list(zip(TOOLS, cycle([32, 1000]), strict=False))
+)
 def test_inputs_in_files_and_sparse_ones_give_the_same(tool, batch_size, tmp_path):
     mapped = np.memmap(tmp_path / "X.bin", X.dtype, "w+", shape=X.shape)
     mapped[:] = X
@@ -276,8 +282,9 @@ def test_passes_may_bring_few_rows_each(tool):
     assert np.isfinite(outputs(est)).all()
 
 
-@tools
-@pytest.mark.parametrize("augmentation", ["noise", "mixup"])
+@pytest.mark.parametrize(
+    ("tool", "augmentation"), list(zip(TOOLS, cycle(["noise", "mixup"]), strict=False))
+)
 def test_tools_work_on_augmented_batches(tool, augmentation):
     est = classifier(**TOOLS[tool], augmentation=augmentation).fit(X, Y)
     assert np.isfinite(est.loss_curve_).all()

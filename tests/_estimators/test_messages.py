@@ -24,6 +24,8 @@ from skmtl.model_selection import (
 from skmtl.relation import GraphLaplacian, LabelGraph, TaskGraph
 from skmtl.sharing import AutoGrouped
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 X, SPECIES = load_iris(return_X_y=True)
 X, SPECIES = X[::5], SPECIES[::5]
 Y = np.column_stack([SPECIES, X[:, 0] > 5.8])

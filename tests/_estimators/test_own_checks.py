@@ -8,6 +8,8 @@ from skmtl.sharing import SHARING, Additive, TaskToken
 from tests._checks import CHECKS, OF_LABELS
 from tests._pairs import pairs
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 ESTIMATORS = [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
 SHARINGS = {
     **{name: name for name in SHARING if name != "hard"},
@@ -26,7 +28,7 @@ def estimator(cls, sharing, **settings):
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("cls", ESTIMATORS)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 def test_estimator_passes_our_check(cls, check):
     check(estimator(cls, "hard"))
 
@@ -38,7 +40,7 @@ def test_estimator_passes_our_check(cls, check):
     [check for check in CHECKS if check not in OF_LABELS],
     ESTIMATORS,
 )
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(11)
 def test_every_sharing_passes_our_check(sharing, check, cls):
     slowly = isinstance(sharing, TaskToken) and check.__name__ in EXACT
     rate = 1e-3 if slowly else 2e-2

@@ -23,6 +23,8 @@ from tests._networks import (
     table,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 X, Y = table(n=20)
 T = 3
 # What MLP((8, 6)) has of weights and biases, and one number read off it by each task.

@@ -1,5 +1,6 @@
 """scikit-learn's own tools on several targets, with and without missing labels."""
 
+import functools
 import warnings
 
 import joblib
@@ -50,6 +51,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, Additive, Hard, Independent
+from tests._networks import plain_mlp
 
 mpl.use("Agg")
 
@@ -62,9 +64,10 @@ def _figures_are_closed():
 
 N, N_FEATURES = 90, 4
 SETTINGS = {
-    "encoder": MLP((8,)),
+    "encoder": plain_mlp((8,)),
     "learning_rate_init": 1e-2,
-    "max_iter": 4,
+    "n_estimators": 1,
+    "max_iter": 3,
     "random_state": 0,
 }
 
@@ -254,7 +257,7 @@ def test_halving_search_over_epochs():
         {"sharing": FEW},
         cv=cv,
         resource="max_iter",
-        max_resources=9,
+        max_resources=3,
         random_state=0,
     )
     assert_good(search.fit(X, Y))
@@ -281,12 +284,11 @@ def _mean_score(est, X, y):
     return est.score(X, y)
 
 
-@pytest.mark.defaults  # which other processes have
+# Of processes, whose start is slow, test_clusters.py has a search by default.
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, 1)
 def test_two_jobs_find_what_one_does(backend):
     est, X, Y, cv = case("classifier, missing labels")
-    est.set_params(n_estimators=1)
     search = GridSearchCV(est, {"sharing": FEW}, cv=cv).fit(X, Y)
     folds = cross_validate(est, X, Y, cv=cv, return_estimator=True)
     with joblib.parallel_backend(backend, n_jobs=2):
@@ -339,6 +341,7 @@ def test_a_search_with_integer_cv_on_labels_with_gaps_is_refused_by_scikit_learn
 
 
 @every_case
+@pytest.mark.sampled(2)
 def test_cross_validate(name):
     est, X, Y, cv = case(name)
     results = cross_validate(
@@ -356,6 +359,7 @@ def _rows(table, rows):
 
 
 @every_case
+@pytest.mark.sampled(2, 1)
 def test_cross_val_predict(name):
     est, X, Y, cv = case(name)
     predicted = cross_val_predict(est, X, Y, cv=cv)
@@ -377,6 +381,7 @@ def test_cross_val_predict_of_probabilities(name, method):
 
 
 @every_case
+@pytest.mark.sampled(4)
 def test_learning_curve_display(name):
     est, X, Y, cv = case(name)
     display = LearningCurveDisplay.from_estimator(
@@ -400,6 +405,7 @@ def test_validation_curve(name):
 
 
 @every_case
+@pytest.mark.sampled(2, 1)
 def test_permutation_importance(name):
     est, X, Y, _ = case(name)
     result = permutation_importance(est.fit(X, Y), X, Y, n_repeats=2, random_state=0)
@@ -434,6 +440,7 @@ def weights(two_d):
 
 @pytest.mark.parametrize("two_d", [False, True], ids=["rows", "labels"])
 @pytest.mark.parametrize("name", ["classifier", "regressor, missing labels", "mixed"])
+@pytest.mark.sampled(3)
 def test_sample_weight_is_routed_to_fit_and_score(name, two_d):
     est, X, Y, cv = case(name)
     w = weights(two_d)
@@ -482,6 +489,7 @@ def test_sample_weight_that_was_not_asked_for_is_refused():
 
 
 @every_case
+@pytest.mark.sampled(2)
 def test_pipeline_scales_the_validation_set(name):
     est, X, Y, _ = case(name)
     X = 100 * X + 7
@@ -509,6 +517,7 @@ def test_pipeline_scales_the_validation_set(name):
 # ------------------------------------------------------------------------- one task
 
 
+@functools.cache
 def fitted_on_words():
     """Return a classifier of three tasks with words for labels, and its data."""
     est, X, Y, _ = case("classifier, words")
@@ -534,6 +543,7 @@ def test_a_view_of_a_task_is_an_estimator_of_its_kind():
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.sampled(2)
 def test_a_view_fits_the_task_alone(name):
     est, X, Y, _ = case(name)
     Y = pd.DataFrame(np.asarray(Y), columns=["two", "three", "four"])
@@ -671,7 +681,7 @@ def test_nested_grids_take_strategies_by_name():
         {"sharing": ["additive"], "sharing__strength": [0.0, 1.0]},
         {"encoder__dropout": [0.1], "encoder": ["mlp"]},
     ]
-    est = MultiTaskClassifier(max_iter=2, random_state=0)
+    est = MultiTaskClassifier(n_estimators=1, max_iter=2, random_state=0)
     search = GridSearchCV(est, grid, cv=2, refit=False).fit(X, Y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     est.set_params(sharing="additive", sharing__strength=0.5)

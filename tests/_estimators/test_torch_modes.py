@@ -14,6 +14,8 @@ import skmtl
 from skmtl import MultiTaskClassifier
 from skmtl.encoder import CNN, MLP
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
 Y = np.column_stack([X[:, 0] > 0, X[:, 1] + X[:, 2] > 0]).astype(int)

@@ -119,7 +119,6 @@ WARNING = {
 }
 
 
-@pytest.mark.defaults
 @pytest.mark.parametrize("trigger", WARNING, ids=lambda f: f.__name__)
 def test_warnings_point_at_the_user_s_line(trigger):
     with warnings.catch_warnings(record=True) as caught:

@@ -14,6 +14,8 @@ from skmtl.encoder import MLP
 from skmtl.metrics import task_scores
 from skmtl.metrics._metric import metric_names, named_metric
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 Y = np.column_stack([SPECIES, X[:, 0] > 0])

@@ -13,6 +13,8 @@ from skmtl.datasets._functions import N_UNITS, Functions
 from skmtl.encoder import MLP
 from skmtl.inspection import group_tasks, label_dependence
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 GENERATORS = [make_multitask_regression, make_multitask_classification]
 both = pytest.mark.parametrize("make", GENERATORS)
 

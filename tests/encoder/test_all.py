@@ -16,7 +16,10 @@ from tests._networks import (
     state_of,
 )
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 
@@ -40,6 +43,7 @@ def test_default_spec_is_a_small_estimator_that_builds(name):
 @encoders
 @pytest.mark.parametrize("n_copies", [1, 2, 5])
 @pytest.mark.parametrize("n", [1, 2, 17])
+@pytest.mark.sampled(4)
 def test_features_have_one_row_per_copy_and_sample(encoder, n_copies, n):
     module = built(encoder, n_copies).eval()
     assert isinstance(module, EncoderModule)

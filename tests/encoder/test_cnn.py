@@ -14,6 +14,8 @@ from skmtl.encoder import CNN, MLP, TrainingInputs
 from skmtl.sharing import SHARING
 from tests._networks import randomised
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SHAPE = (2, 7, 9)
 DIGITS = load_digits()
 IMAGES = DIGITS.images[:, None] / 16
@@ -268,6 +270,7 @@ def test_images_can_stay_on_disk(tmp_path):
     ids=str,
 )
 @every_sharing
+@pytest.mark.sampled(7)
 def test_wrong_settings_get_one_sentence_before_training(sharing, bad, message):
     est = MultiTaskClassifier(sharing, encoder=bad)
     with pytest.raises(ValueError, match=message) as caught:

@@ -34,6 +34,8 @@ from skmtl.datasets import open_table
 from skmtl.encoder import ENCODER, MLP, Encoder, EncoderModule, TrainingInputs
 from skmtl.encoder import _inputs as module
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {"learning_rate_init": 1e-2, "max_iter": 30, "random_state": 0}
 SCALES = ["standard", "robust", "quantile"]
 scales = pytest.mark.parametrize("scale", SCALES)
@@ -182,6 +184,7 @@ def test_a_period_of_the_rows_is_no_period_of_the_sample(monkeypatch):
 @scales
 @pytest.mark.parametrize("value", [0.0, 0.1, -7e5, 1e30])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.sampled(5)
 def test_constant_columns_stay_small(scale, value, dtype):
     X, _ = raw(101)
     X[:, 1] = value
@@ -209,6 +212,7 @@ HUGE_AND_TINY = [1e-310, 1e-200, 1e-40, 1e-20, 1e40, 1e160, 1e300]
 @scales
 @pytest.mark.parametrize("form", ["dense", "sparse", "streamed", "missing"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.sampled(5)
 def test_huge_and_tiny_numbers_are_scaled_as_others_are(scale, form, dtype):
     X = np.random.default_rng(0).normal(size=(60, len(HUGE_AND_TINY)))
     missing_inputs = None
@@ -284,6 +288,7 @@ def test_one_row_is_predicted_as_in_the_table(scale, dtype, precision):
 
 @scales
 @pytest.mark.parametrize("missing_inputs", [None, "impute"])
+@pytest.mark.sampled(2)
 def test_a_sparse_table_is_scaled_as_a_dense_one(scale, missing_inputs, monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(150, 6)) * (rng.uniform(size=(150, 6)) < 0.3)
@@ -540,6 +545,7 @@ def frame(n=200, seed=0, library="pandas"):
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 @pytest.mark.parametrize("sharing", ["hard", "independent"])
+@pytest.mark.sampled(3)
 def test_categories_are_learned(library, sharing):
     X, Y = frame(library=library)
     new, expected = frame(seed=1, library=library)
@@ -922,6 +928,7 @@ def purchases(n=1500, n_users=300, seed=0):
 
 @pytest.mark.parametrize("n_estimators", [1, 2])
 @pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+@pytest.mark.sampled(3)
 def test_many_categories_of_few_rows_are_learned(n_estimators, sharing):
     X, Y = purchases()
     settings = {"n_estimators": n_estimators, "sharing": sharing, "max_iter": 8}

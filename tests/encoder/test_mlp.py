@@ -10,7 +10,10 @@ from skmtl._core.activations import ACTIVATIONS
 from skmtl.encoder import MLP
 from tests._networks import N_FEATURES, inputs, randomised, state_of
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 
 def reference(widths, activation, norm, state, copy):

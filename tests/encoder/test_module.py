@@ -22,6 +22,8 @@ from tests._networks import (
     table,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 every_sharing = pytest.mark.parametrize("sharing", SHARING)
 
 
@@ -181,6 +183,7 @@ def no_module():
     ],
     ids=["tuple", "one row", "width", "no module", "instance", "other family"],
 )
+@pytest.mark.sampled(5)
 def test_wrong_modules_get_one_sentence(sharing, encoder, message):
     X, Y = labels()
     est = MultiTaskClassifier(sharing, encoder=encoder)

@@ -16,6 +16,8 @@ from skmtl.encoder import MLP, TrainingInputs
 from skmtl.encoder._pbld import PBLD
 from tests._networks import N_FEATURES, inputs, randomised
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {"learning_rate_init": 1e-2, "random_state": 0}
 
 
@@ -78,6 +80,7 @@ def table(n=300):
 
 @pytest.mark.parametrize("categories", ["one_hot", "embed"])
 @pytest.mark.parametrize("sharing", ["hard", "independent"])
+@pytest.mark.sampled(3)
 def test_only_continuous_columns_are_embedded(categories, sharing):
     X, Y = table()
     encoder = MLP((32,), categories=categories, numeric_embedding="pbld")

@@ -9,6 +9,8 @@ from skmtl import MultiTaskRegressor
 from skmtl.encoder import MLP, PeriodicEmbedding
 from tests._networks import N_FEATURES, inputs, randomised
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {"learning_rate_init": 1e-2, "max_iter": 200, "random_state": 0}
 
 

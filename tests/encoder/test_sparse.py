@@ -24,6 +24,8 @@ from skmtl.encoder._sparse import WIDE, SparseInputs
 from skmtl.encoder._sparse_product import sparse_product
 from skmtl.sharing import SHARING
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 QUICK = {"max_iter": 2, "random_state": 0, "n_threads": 1}
 
 
@@ -196,7 +198,7 @@ def test_files_and_pickles_hold_what_was_learned_of_words(tmp_path):
         assert_array_equal(again.predict_proba(X), expected)
 
 
-def test_an_onnx_file_takes_dense_rows(tmp_path):
+def test_an_onnx_file_takes_dense_rows(tmp_path, onnx_operators):
     runtime = pytest.importorskip("onnxruntime")
     X, Y = words(60)
     est = fitted(X, Y)

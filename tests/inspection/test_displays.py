@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl._core.history import TrainingHistory, mean_cosines
 from skmtl._drawing import HELPS, HURTS, shorten_names
+from skmtl.encoder import MLP
 from skmtl.inspection import (
     GateUsageDisplay,
     SharingGainDisplay,
@@ -27,6 +28,8 @@ from skmtl.inspection import (
     TrainingCurveDisplay,
     sharing_gain,
 )
+
+pytestmark = pytest.mark.usefixtures("plain_network")
 
 AFFINITY = np.array([[9, 0.1, 0.9], [0.2, 9, -0.15], [0.8, 0.0, 9]])
 FROM_ESTIMATOR = [TrainingCurveDisplay, TaskWeightDisplay, GateUsageDisplay]
@@ -60,7 +63,8 @@ def fitted(cls=MultiTaskRegressor, n_tasks=3, names=None, **params):
     Y = X @ rng.normal(size=(4, n_tasks)) + 0.1 * rng.normal(size=(60, n_tasks))
     Y = Y > 0 if cls is MultiTaskClassifier else Y
     Y = Y if names is None else pd.DataFrame(Y, columns=names)
-    settings = {"max_iter": 4, "random_state": 0} | params
+    small = {"encoder": MLP((8,)), "n_estimators": 1, "max_iter": 4}
+    settings = small | {"random_state": 0} | params
     return cls(**settings).fit(X, Y), X
 
 
@@ -457,7 +461,8 @@ def test_gates_take_what_predict_takes():
 def test_estimators_are_found_in_pipelines_and_searches():
     _, X = fitted()
     Y = X[:, :3]
-    est = MultiTaskRegressor("mmoe", max_iter=2, random_state=0)
+    small = {"encoder": MLP((8,)), "n_estimators": 1, "max_iter": 2}
+    est = MultiTaskRegressor("mmoe", random_state=0, **small)
     pipe = make_pipeline(StandardScaler(), est)
     search = GridSearchCV(pipe, {"multitaskregressor__alpha": [0.1]}, cv=2).fit(X, Y)
     last = search.best_estimator_[-1]

@@ -13,6 +13,8 @@ from skmtl.inspection import group_tasks
 from skmtl.sharing import Grouped
 from skmtl.sharing._task_grouping import N_EXACT, _log_partitions
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 
 def partitions(tasks):
     """Yield every partition of a list."""
@@ -67,6 +69,7 @@ def test_blocks_are_found(groups):
 
 @blocks
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.sampled(5)
 def test_blocks_are_found_under_noise(groups, seed):
     affinity = block_affinity(groups, noise=0.15, between=0.2, seed=seed)
     assert group_tasks(affinity) == groups
@@ -163,6 +166,7 @@ def test_tasks_belong_together_where_only_one_helps_the_other(n_tasks, triangle)
 @pytest.mark.parametrize("n_groups", ["auto", 2])
 @pytest.mark.parametrize("exponent", [-900, 1023])
 @pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.sampled(3)
 def test_the_scale_is_no_matter(name, exponent, n_groups):
     affinity = block_affinity(BLOCKS[name], noise=0.1)
     affinity /= 2 * np.abs(affinity).max()

@@ -22,6 +22,8 @@ from skmtl.sharing import Grouped
 from tests._networks import SAME_STEPS, Prepared, table
 from tests.relation.test_all import Mixing
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {**SAME_STEPS, "encoder": MLP((8,)), "max_iter": 5}
 
 

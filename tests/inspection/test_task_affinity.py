@@ -17,6 +17,8 @@ from skmtl.inspection import group_tasks, task_affinity
 from skmtl.training import Lookahead
 from tests._networks import SAME_STEPS, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 GROUPS = [[0, 2], [1, 3]]
 SETTINGS = {"encoder": MLP((8,)), **SAME_STEPS}
 
@@ -47,9 +49,7 @@ def test_steps_may_have_the_learning_rate():
     np.testing.assert_array_equal(found, look.affinity())
 
 
-@pytest.mark.parametrize(
-    ("own", "given", "n"), [(30, 20, 20), (5, 20, 5), (25, None, 25)]
-)
+@pytest.mark.parametrize(("own", "given", "n"), [(6, 4, 4), (3, 4, 3), (5, None, 5)])
 def test_the_training_has_as_many_epochs_as_asked_for(own, given, n):
     X, Z = table()
     epochs = []
@@ -106,16 +106,17 @@ def test_a_weighting_that_looks_at_gradients_records_them():
 
 @pytest.mark.parametrize("n_groups", [2, "auto"])
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.sampled(3)
 def test_true_groups_are_found(n_groups, seed):
     groups = [[0, 2, 4], [1, 3, 5]]
-    X, Y = make_multitask_classification(groups=groups, random_state=seed)
-    est = MultiTaskClassifier(encoder=MLP((64, 64)), random_state=seed)
+    X, Y = make_multitask_classification(400, groups=groups, random_state=seed)
+    est = MultiTaskClassifier(encoder=MLP((32, 32)), random_state=seed)
     assert group_tasks(task_affinity(est, X, Y), n_groups) == groups
 
 
 def test_groups_are_found_where_labels_are_missing():
     X, Y = make_multitask_regression(groups=GROUPS, missing=0.5, random_state=0)
-    est = MultiTaskRegressor(encoder=MLP((64, 64)), random_state=0)
+    est = MultiTaskRegressor(encoder=MLP((32, 32)), random_state=0)
     assert group_tasks(task_affinity(est, X, Y), 2) == GROUPS
 
 

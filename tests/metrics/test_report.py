@@ -16,6 +16,8 @@ from sklearn.tree import DecisionTreeClassifier
 from skmtl import MultiTaskEstimator
 from skmtl.metrics import delta_m, multitask_report, task_scores
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4))
 WORDS = np.array(["high", "low", "mid"])

@@ -37,6 +37,8 @@ from skmtl.metrics import (
     task_scores,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 N_TRAIN = 100
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(180, 5))
@@ -98,6 +100,7 @@ INDICATORS = {
 
 @pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", "f1_macro"])
 @pytest.mark.parametrize("name", [*LISTS, *INDICATORS])
+@pytest.mark.sampled(2)
 def test_scores_are_means_over_the_tasks_of_any_estimator(name, metric):
     X_train, X_test, Y_train, Y_test = halves(X, BINARY)
     est = clone({**LISTS, **INDICATORS}[name]).fit(X_train, Y_train)

@@ -159,6 +159,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "matthews_corrcoef"])
+@pytest.mark.sampled(2)
 def test_labels_in_any_form(form, metric):
     found = task_scores(FORMS[form](Y), FORMS[form](LABELS), metric)
     np.testing.assert_allclose(found, task_scores(Y, LABELS, metric))

@@ -15,6 +15,8 @@ from skmtl.model_selection import (
 )
 from skmtl.model_selection._check_cv import check_multitask_cv
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 KINDS = {"a": "regression"}
 
 

@@ -150,6 +150,7 @@ def sent(monkeypatch):
     ("tool", "n_times"),
     [(grid_search, 1), (comparison, 1), (predictions, 1), (weight_search, 2)],
 )
+@pytest.mark.sampled(2, 1)
 def test_data_is_sent_once_and_not_with_each_fit(tool, n_times, cluster, sent):
     """In each of the two rounds of a search that narrows down."""
     rng = np.random.default_rng(0)
@@ -214,6 +215,7 @@ def test_large_fits_in_threads_of_one_process_take_turns(monkeypatch):
 
 
 @pytest.mark.parametrize(("tool", "n_fits"), [(grid_search, 6), (comparison, 9)])
+@pytest.mark.sampled(2, 1)
 def test_a_search_goes_on_where_a_worker_is_killed(tool, n_fits, client, tmp_path):
     folder, data = tmp_path / "fits", many_rows()
     folder.mkdir()
@@ -257,7 +259,7 @@ def listening():
 def interrupt(backend, folder):
     """Run a search that a worker interrupts; return the processes of its fits."""
     folder.mkdir()
-    est = regressor(callbacks=[Interrupting(folder, os.getpid())], max_iter=20)
+    est = regressor(callbacks=[Interrupting(folder, os.getpid())], max_iter=10)
     search = GridSearchCV(est, {"alpha": np.linspace(0, 1, 20)}, cv=3, n_jobs=2)
     with pytest.raises(KeyboardInterrupt), parallel_config(backend):
         search.fit(X, Z)
@@ -274,7 +276,10 @@ def test_after_an_interruption_the_cluster_goes_on(tmp_path):
 
 
 @pytest.mark.usefixtures("listening")
-def test_an_interruption_leaves_no_processes(tmp_path):
+def test_two_processes_find_what_one_does_and_an_interruption_leaves_none(tmp_path):
+    expected = grid_search(X, Z)
+    with parallel_config("loky", n_jobs=2):
+        np.testing.assert_array_equal(grid_search(X, Z), expected)
     pids = interrupt("loky", tmp_path / "fits")
     assert os.getpid() not in pids
     end = time.monotonic() + 30

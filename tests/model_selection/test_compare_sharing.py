@@ -36,6 +36,8 @@ from skmtl.model_selection._ranks import critical_difference, mean_ranks
 from skmtl.sharing import MMoE
 from tests._networks import SAME_STEPS, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {**SAME_STEPS, "encoder": MLP((8,)), "max_iter": 3}
 
 

@@ -27,6 +27,8 @@ from skmtl.model_selection import (
     cross_val_predict,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
 CODES = np.column_stack([X[:, 0] > 0, np.digitize(X[:, 1], [-0.4, 0.4])]).astype(int)

@@ -20,6 +20,8 @@ from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection import TaskWeightSearchCV
 from tests._networks import SAME_STEPS, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {**SAME_STEPS, "encoder": MLP((4,)), "max_iter": 4}
 BEST = np.array([0.5, 2.0, 0.5])
 

@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from skmtl.encoder import MLP
-from tests._networks import SAME_STEPS
+from tests._networks import SAME_STEPS, plain_mlp
 
 D = 4
 
@@ -50,4 +49,8 @@ def grouped_tasks(n=100, group=(0, 1, 0, 1, 0, 1), n_features=8, seed=0):
 
 
 #: Linear models that learn their heads alone.
-LINEAR = {**SAME_STEPS, "encoder": MLP((), numeric_embedding=None), "max_iter": 60}
+LINEAR = {
+    **SAME_STEPS,
+    "encoder": plain_mlp((), numeric_embedding=None),
+    "max_iter": 60,
+}

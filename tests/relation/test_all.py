@@ -20,6 +20,7 @@ from tests._networks import (
     check_spec,
     inputs,
     one_by_one,
+    plain_mlp,
     stacked,
     table,
     whole_network,
@@ -136,7 +137,7 @@ def labels():
 
 def fitted(relation, sharing="hard", **settings):
     X, Y = labels()
-    settings = {**SAME_STEPS, "encoder": MLP((16,)), **settings}
+    settings = {**SAME_STEPS, "encoder": plain_mlp((16,)), **settings}
     return MultiTaskClassifier(sharing, relation=relation, **settings).fit(X, Y)
 
 
@@ -188,10 +189,11 @@ def test_training_works_with_every_sharing_and_estimator(relation, sharing, cls)
     est = cls(
         sharing,
         relation=relation,
-        encoder=MLP((16,)),
+        encoder=plain_mlp((16,)),
         learning_rate_init=rate,
         max_iter=epochs,
         random_state=0,
+        n_estimators=1,
     ).fit(X, Y)
     assert est.score(X, Y) > 0.8
     np.testing.assert_allclose(est.predict(X[:1]), est.predict(X)[:1])
@@ -251,7 +253,7 @@ def test_a_relation_sees_every_task_s_features_and_heads(sharing):
 @pytest.mark.sampled(3)
 def test_stacked_members_train_as_members_in_turns(monkeypatch, relation, sharing):
     X, Y = labels()
-    settings = {"encoder": MLP((8,)), "n_estimators": 3, "precision": "float64"}
+    settings = {"encoder": plain_mlp((8,)), "n_estimators": 3, "precision": "float64"}
     settings |= {"max_iter": 12, "n_iter_no_change": 2, "learning_rate_init": 0.05}
     est = MultiTaskClassifier(sharing, relation=relation, random_state=0, **settings)
     stacked = clone(est).fit(X, Y)
@@ -273,7 +275,11 @@ def test_a_relation_sees_labels_and_epochs():
     Y = pd.DataFrame(Y, columns=["a", "b", "c"]).astype(float)
     Y.loc[:9, "b"] = np.nan
     est = MultiTaskClassifier(
-        relation=Following(), encoder=MLP((8,)), max_iter=5, random_state=0
+        relation=Following(),
+        encoder=plain_mlp((8,)),
+        max_iter=5,
+        random_state=0,
+        n_estimators=1,
     ).fit(X, Y)
     relation = est.module_.relation
     assert relation.n_seen.tolist() == [len(X), len(X) - 10, len(X)]
@@ -312,7 +318,9 @@ def test_what_no_relation_tells_is_no_attribute():
 
 def test_relations_compete_in_a_search():
     X, Y = labels()
-    est = MultiTaskClassifier(encoder=MLP((16,)), max_iter=3, random_state=0)
+    est = MultiTaskClassifier(
+        encoder=plain_mlp((16,)), max_iter=3, random_state=0, n_estimators=1
+    )
     grid = [
         {"relation": [None, Identity()]},
         {"relation": [Mixing()], "relation__strength": [0.0, 0.1]},

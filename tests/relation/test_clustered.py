@@ -126,4 +126,4 @@ def test_more_clusters_than_tasks_are_refused():
 def test_zero_is_refused(name):
     relation = Clustered(**{name: 0})
     with pytest.raises(ValueError, match=f"'{name}' parameter of Clustered"):
-        MultiTaskRegressor(relation=relation).fit(*table())
+        MultiTaskRegressor(relation=relation, n_estimators=1).fit(*table())

@@ -21,17 +21,16 @@ from skmtl._data.labels import read_labels
 from skmtl._data.output_kinds import group_tasks
 from skmtl._data.targets import Targets
 from skmtl._estimators.fitting.distillation import make_soft_labels
-from skmtl.encoder import MLP
 from skmtl.relation import Distillation
 from skmtl.training import Mixup, PackedLoss
 from skmtl.training._batches import pack_targets
 from skmtl.weighting import WEIGHTING
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 
 KINDS = ["classification", "regression", *["classification"] * 3]
 N_CLASSES = [2, 0, 3, 4, 2]
 BLOCKS = group_tasks(KINDS, N_CLASSES)
-SMALL = {"encoder": MLP((8,)), "max_iter": 3, "random_state": 0}
+SMALL = {"encoder": plain_mlp((8,)), "max_iter": 3, "random_state": 0}
 ONE = {**SMALL, "n_estimators": 1}
 
 
@@ -258,7 +257,7 @@ def test_values_are_standardised_as_the_targets():
         make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)),
         ClassifierChain(LogisticRegression()),
         MLPClassifier((3,), max_iter=5000, tol=1e-2, random_state=0),
-        MultiTaskClassifier(**SMALL),
+        MultiTaskClassifier(**SMALL, n_estimators=1),
         FrozenEstimator(MultiOutputClassifier(LogisticRegression())),
     ],
     ids=lambda teacher: type(teacher).__name__,
@@ -290,7 +289,7 @@ def test_one_task_has_a_teacher_too(y):
 def test_tasks_of_both_kinds_have_a_teacher():
     X, Z = table()
     Y = np.column_stack([Z[:, 0] > 0, Z[:, 1]])
-    teacher = MultiTaskEstimator(**SMALL).fit(X, Y)
+    teacher = MultiTaskEstimator(**SMALL, n_estimators=1).fit(X, Y)
     targets = targets_of(Y, ["classification", "regression"])
     (S,) = make_soft_labels(teacher, X, targets)
     np.testing.assert_allclose(targets.predict_proba(S)[0], teacher.predict_proba(X)[0])
@@ -302,8 +301,10 @@ def test_tasks_of_both_kinds_have_a_teacher():
 # ------------------------------------------------------------------------ training
 def test_no_strength_is_no_relation():
     X, Y = labels(missing=True)
-    plain = MultiTaskClassifier(**SMALL).fit(X, Y)
-    est = MultiTaskClassifier(relation=Distillation(strength=0), **SMALL).fit(X, Y)
+    plain = MultiTaskClassifier(**SMALL, n_estimators=1).fit(X, Y)
+    est = MultiTaskClassifier(
+        relation=Distillation(strength=0), **SMALL, n_estimators=1
+    ).fit(X, Y)
     for p, q in zip(est.predict_proba(X), plain.predict_proba(X), strict=True):
         np.testing.assert_array_equal(p, q)
     assert not hasattr(est, "teacher_")
@@ -311,7 +312,12 @@ def test_no_strength_is_no_relation():
 
 def test_a_perfect_teacher_is_a_second_set_of_labels():
     X, Y = labels()
-    settings = {**SAME_STEPS, "encoder": MLP((8,)), "optimizer": "sgd", "alpha": 0.0}
+    settings = {
+        **SAME_STEPS,
+        "encoder": plain_mlp((8,)),
+        "optimizer": "sgd",
+        "alpha": 0.0,
+    }
     plain = MultiTaskClassifier(**{**settings, "learning_rate_init": 0.06}).fit(X, Y)
     relation = Distillation(perfect(Y), temperature=1.0, strength=2.0)
     settings["learning_rate_init"] = 0.02
@@ -326,7 +332,11 @@ def test_a_strong_teacher_is_followed(n_estimators):
     X, Z = table()
     said = Z[:, [1, 2, 0]]
     settings = {"max_iter": 100, "learning_rate_init": 0.02, "n_iter_no_change": 100}
-    settings |= {"encoder": MLP((16,)), "random_state": 0, "n_estimators": n_estimators}
+    settings |= {
+        "encoder": plain_mlp((16,)),
+        "random_state": 0,
+        "n_estimators": n_estimators,
+    }
     settings |= {"early_stopping": False, "calibrate": False}  # by labels
     est = MultiTaskRegressor(
         relation=Distillation(Teacher(values=said), strength=1e3), **settings
@@ -342,7 +352,7 @@ def test_rows_without_a_label_are_learned_from_the_teacher():
     unknown = X[:, 0] > 0
     seen = Y.copy()
     seen[unknown, 1] = np.nan
-    settings = {"encoder": MLP((16,)), "max_iter": 60, "learning_rate_init": 0.01}
+    settings = {"encoder": plain_mlp((16,)), "max_iter": 60, "learning_rate_init": 0.01}
     est = MultiTaskClassifier(random_state=0, n_estimators=2, **settings)
     relation = Distillation(perfect(Y))
     taught = clone(est).set_params(relation=relation).fit(X, seen)
@@ -359,7 +369,7 @@ def test_weights_are_repetitions(n_estimators):
     weight = np.arange(len(X)) % 3
     rows = np.repeat(np.arange(len(X)), weight)
     teacher = MultiOutputClassifier(LogisticRegression()).fit(X, labels()[1])
-    settings = {**SAME_STEPS, "encoder": MLP((8,)), "batch_size": 1000}
+    settings = {**SAME_STEPS, "encoder": plain_mlp((8,)), "batch_size": 1000}
     settings |= {"n_estimators": n_estimators, "resampling": None}
     est = MultiTaskClassifier(relation=Distillation(teacher), **settings)
     weighted = clone(est).fit(X, Y, sample_weight=weight)
@@ -373,7 +383,9 @@ def test_weights_are_repetitions(n_estimators):
 def test_weights_may_be_huge_or_tiny(sizes):
     X, Y = labels()
     weight = np.linspace(0, 1, len(X))
-    est = MultiTaskClassifier(relation="distillation", precision="float32", **SMALL)
+    est = MultiTaskClassifier(
+        relation="distillation", precision="float32", **SMALL, n_estimators=1
+    )
     expected, found = (clone(est).fit(X, Y, size * weight) for size in sizes)
     np.testing.assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-6)
 
@@ -427,10 +439,16 @@ def test_other_settings_combine(settings):
 def test_a_task_of_one_class_needs_no_teacher():
     X, Y = labels()
     Y[:, 1] = 0
-    est = MultiTaskClassifier(relation=Distillation(perfect(Y)), **SMALL).fit(X, Y)
+    est = MultiTaskClassifier(
+        relation=Distillation(perfect(Y)), **SMALL, n_estimators=1
+    ).fit(X, Y)
     assert (est.predict(X)[:, 1] == 0).all()
     Y[:] = 0
-    assert MultiTaskClassifier(relation="distillation", **SMALL).fit(X, Y).score(X, Y)
+    assert (
+        MultiTaskClassifier(relation="distillation", **SMALL, n_estimators=1)
+        .fit(X, Y)
+        .score(X, Y)
+    )
     est.fit(X, Y)
 
 
@@ -438,7 +456,9 @@ def test_a_task_of_one_class_needs_no_teacher():
 @pytest.mark.parametrize("n_estimators", [1, 3])
 def test_the_own_teacher_shares_nothing(n_estimators):
     X, Y = labels(missing=True)
-    est = MultiTaskClassifier("mmoe", weighting="upgrad", relation="distillation")
+    est = MultiTaskClassifier(
+        "mmoe", weighting="upgrad", relation="distillation", n_estimators=1
+    )
     est.set_params(**{**SMALL, "n_estimators": n_estimators}).fit(X, Y)
     alone = clone(est).set_params(sharing="independent", relation=None)
     alone.set_params(weighting="equal").fit(X, Y)
@@ -451,7 +471,9 @@ def test_the_own_teacher_shares_nothing(n_estimators):
 
 def test_the_own_teacher_weighs_labels_as_the_weighting_does():
     X, Y = labels()
-    est = MultiTaskClassifier(weighting="target_kl", relation="distillation", **SMALL)
+    est = MultiTaskClassifier(
+        weighting="target_kl", relation="distillation", **SMALL, n_estimators=1
+    )
     assert est.fit(X, Y).teacher_.weighting == "target_kl"
 
 
@@ -508,7 +530,7 @@ def test_training_on_trains_the_teacher_on(n_estimators):
 
 def test_partial_fit_starts_with_a_teacher():
     X, Y = labels()
-    est = MultiTaskClassifier(relation=Distillation(), **SMALL)
+    est = MultiTaskClassifier(relation=Distillation(), **SMALL, n_estimators=1)
     classes = [np.unique(y) for y in Y.T]
     for rows in (slice(0, 20), slice(20, 60)):
         est.partial_fit(X[rows], Y[rows], classes)
@@ -517,7 +539,9 @@ def test_partial_fit_starts_with_a_teacher():
 
 def test_a_fit_that_fails_keeps_the_teacher_before():
     X, Z = table()
-    est = MultiTaskRegressor(relation=Distillation(), warm_start=True, **SMALL)
+    est = MultiTaskRegressor(
+        relation=Distillation(), warm_start=True, **SMALL, n_estimators=1
+    )
     teacher = est.fit(X, Z).teacher_
     with pytest.raises(ValueError, match="infinity"):
         est.fit(np.where(X > 1, np.inf, X), Z)
@@ -530,7 +554,7 @@ def test_a_given_teacher_stays_fitted_in_a_search(frozen):
     X, Y = labels()
     forest = RandomForestClassifier(5, random_state=0).fit(X, Y)
     teacher = FrozenEstimator(forest) if frozen else forest
-    est = MultiTaskClassifier(relation=Distillation(teacher), **SMALL)
+    est = MultiTaskClassifier(relation=Distillation(teacher), **SMALL, n_estimators=1)
     assert clone(est).relation.teacher is teacher
     assert clone(est).relation is not est.relation
     grid = {"relation__strength": [0.0, 1.0], "relation__temperature": [1.0, 4.0]}
@@ -542,7 +566,7 @@ def test_a_given_teacher_stays_fitted_in_a_search(frozen):
 
 def test_a_search_trains_the_own_teacher_in_each_fold():
     X, Y = labels()
-    est = MultiTaskClassifier(relation="distillation", **SMALL)
+    est = MultiTaskClassifier(relation="distillation", **SMALL, n_estimators=1)
     grid = {"relation__strength": [0.5, 1.0]}
     search = GridSearchCV(est, grid, cv=KFold(2)).fit(X, Y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -553,8 +577,10 @@ def test_a_given_teacher_changes_the_student():
     X, Z = table()
     forest = RandomForestRegressor(5, random_state=0).fit(X, Z)
     before = copy.deepcopy(forest).predict(X)
-    plain = MultiTaskRegressor(**SMALL).fit(X, Z)
-    est = MultiTaskRegressor(relation=Distillation(forest), **SMALL).fit(X, Z)
+    plain = MultiTaskRegressor(**SMALL, n_estimators=1).fit(X, Z)
+    est = MultiTaskRegressor(
+        relation=Distillation(forest), **SMALL, n_estimators=1
+    ).fit(X, Z)
     assert np.abs(est.predict(X) - plain.predict(X)).max() > 1e-3
     np.testing.assert_array_equal(forest.predict(X), before)
     twin = pickle.loads(pickle.dumps(est))
@@ -565,8 +591,10 @@ def test_a_given_teacher_changes_the_student():
 def test_a_task_alone_has_no_teacher():
     X, Y = labels()
     teacher = MultiOutputClassifier(LogisticRegression()).fit(X, Y)
-    est = MultiTaskClassifier(relation=Distillation(teacher), **SMALL).fit(X, Y)
-    plain = MultiTaskClassifier(**SMALL).fit(X, Y[:, 2])
+    est = MultiTaskClassifier(
+        relation=Distillation(teacher), **SMALL, n_estimators=1
+    ).fit(X, Y)
+    plain = MultiTaskClassifier(**SMALL, n_estimators=1).fit(X, Y[:, 2])
     view = clone(est.task_estimator("task2")).fit(X, Y[:, 2])
     np.testing.assert_array_equal(view.predict_proba(X), plain.predict_proba(X))
 
@@ -584,12 +612,14 @@ def test_a_task_alone_has_no_teacher():
 def test_bad_settings(settings, match):
     X, Y = labels()
     with pytest.raises(ValueError, match=match):
-        MultiTaskClassifier(relation=Distillation(**settings), **SMALL).fit(X, Y)
+        MultiTaskClassifier(
+            relation=Distillation(**settings), **SMALL, n_estimators=1
+        ).fit(X, Y)
 
 
 def test_teachers_that_do_not_fit_are_refused_before_training():
     X, Y = labels()
-    est = MultiTaskClassifier(**SMALL).fit(X, Y)
+    est = MultiTaskClassifier(**SMALL, n_estimators=1).fit(X, Y)
     known = est.predict(X)
 
     def refused(teacher, match):
@@ -614,12 +644,14 @@ def test_teachers_that_do_not_fit_are_refused_before_training():
     unsure = perfect(Y)
     unsure.proba[2][0] = np.nan
     refused(unsure, "predictions for task 'task2' must be finite. Got nan")
-    refused(MultiTaskRegressor(**SMALL).fit(X, Y), "must have predict_proba")
+    refused(
+        MultiTaskRegressor(**SMALL, n_estimators=1).fit(X, Y), "must have predict_proba"
+    )
 
 
 def test_a_teacher_of_other_numbers_is_refused():
     X, Z = table()
-    est = MultiTaskRegressor(**SMALL)
+    est = MultiTaskRegressor(**SMALL, n_estimators=1)
     est.set_params(relation=Distillation(LinearRegression().fit(X, Z[:, 0])))
     with pytest.raises(
         ValueError, match=r"must predict the 3 tasks of y. Got 1: fit it"

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.relation import TaskGraph, TaskTable
 from skmtl.relation._label_dependence import measure_dependence
 from skmtl.weighting import WEIGHTING
-from tests._networks import SAME_STEPS, randomised, table, whole_network
+from tests._networks import SAME_STEPS, plain_mlp, randomised, table, whole_network
 from tests.relation import test_all as contract
 
 T, WIDTH = 4, 3
@@ -42,7 +41,7 @@ def over_heads(relation, n_classes=(2, 0, 3, 2, 3), sharing="hard"):
     """Return the graph of a network whose tasks share all but their heads."""
     kinds = ["classification" if k else "regression" for k in n_classes]
     sharing = contract.SHARING[sharing]()
-    return whole_network(sharing, MLP(6), 0, kinds, list(n_classes), relation)
+    return whole_network(sharing, plain_mlp(6), 0, kinds, list(n_classes), relation)
 
 
 def normalised(A, normalization, self_loops):
@@ -57,7 +56,7 @@ def normalised(A, normalization, self_loops):
 
 def fitted(relation, cls=MultiTaskRegressor, sharing="hard", y=None, **settings):
     X, Y = table()
-    settings = {**SAME_STEPS, "encoder": MLP((8,)), **settings}
+    settings = {**SAME_STEPS, "encoder": plain_mlp((8,)), **settings}
     return cls(sharing, relation=relation, **settings).fit(X, Y if y is None else y)
 
 
@@ -167,10 +166,12 @@ def test_a_network_with_the_same_features_for_all_has_its_graph_over_heads(shari
     if sharing == "learned_branching":
         spec.set_params(n_branches=1)
     for relation in (TaskGraph(), TaskGraph("learned"), TaskGraph("attention")):
-        module = whole_network(spec, MLP(6), 0, relation=relation)
+        module = whole_network(spec, plain_mlp(6), 0, relation=relation)
         assert module.sharing.same_features
         assert module.makes_heads
-        other = whole_network(contract.SHARING["mmoe"](), MLP(6), 0, relation=relation)
+        other = whole_network(
+            contract.SHARING["mmoe"](), plain_mlp(6), 0, relation=relation
+        )
         assert not other.makes_heads
 
 
@@ -407,7 +408,7 @@ def test_a_graph_keeps_its_parameters_when_it_has_seen_labels():
 )
 def test_bad_graphs_are_refused_before_training(settings, message):
     X, Y = table()
-    est = MultiTaskRegressor(relation=TaskGraph(**settings))
+    est = MultiTaskRegressor(relation=TaskGraph(**settings), n_estimators=1)
     with pytest.raises(ValueError, match=message):
         est.fit(X, pd.DataFrame(Y, columns=NAMES))
     assert not hasattr(est, "net_")
@@ -434,7 +435,7 @@ kinds = pytest.mark.parametrize("relation", KINDS, ids=str)
 @pytest.mark.parametrize("sharing", ["hard", "mmoe", "grouped", "independent"])
 def test_every_kind_keeps_the_contract(relation, sharing):
     contract.test_three_stacked_networks_train_as_three_separate_ones(
-        relation, contract.SPECS[sharing], MLP((8, 6))
+        relation, contract.SPECS[sharing], plain_mlp((8, 6))
     )
 
 
@@ -450,6 +451,7 @@ def test_members_of_every_kind_train_at_once(monkeypatch, relation):
     "weighting", ["uncertainty", "dwa", "upgrad", "pcgrad", "mgda"]
 )
 @pytest.mark.parametrize("sharing", ["hard", "mmoe"])
+@pytest.mark.sampled(3)
 def test_every_kind_combines_with_weightings(relation, weighting, sharing):
     est = fitted(relation, sharing=sharing, weighting=WEIGHTING[weighting]())
     assert np.isfinite(est.loss_curve_).all()

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.relation import LabelGraph, TaskGraph, TaskTable
 from skmtl.relation._label_dependence import measure_dependence
 from skmtl.sharing import Hard
 from skmtl.weighting import WEIGHTING
-from tests._networks import SAME_STEPS, table, whole_network
+from tests._networks import SAME_STEPS, plain_mlp, table, whole_network
 from tests.relation import test_all as contract
 
 ACTIVATIONS = sorted(LabelGraph._parameter_constraints["activation"][0].options)
@@ -19,12 +18,12 @@ ACTIVATIONS = sorted(LabelGraph._parameter_constraints["activation"][0].options)
 
 def network(relation, n_classes=(2, 0, 3, 2, 3)):
     kinds = ["classification" if k else "regression" for k in n_classes]
-    return whole_network(Hard(), MLP(6), 0, kinds, list(n_classes), relation)
+    return whole_network(Hard(), plain_mlp(6), 0, kinds, list(n_classes), relation)
 
 
 def fitted(relation, cls=MultiTaskRegressor, sharing="hard", y=None, **settings):
     X, Y = table()
-    settings = {**SAME_STEPS, "encoder": MLP((8,)), **settings}
+    settings = {**SAME_STEPS, "encoder": plain_mlp((8,)), **settings}
     return cls(sharing, relation=relation, **settings).fit(X, Y if y is None else y)
 
 

@@ -6,7 +6,6 @@ import torch
 from sklearn.base import clone
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.relation import (
     Clustered,
     GraphLaplacian,
@@ -15,7 +14,7 @@ from skmtl.relation import (
     TaskTable,
     TraceNorm,
 )
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 from tests.relation._helpers import built, grouped_tasks, heads, penalty
 
 PENALTIES = [
@@ -88,7 +87,7 @@ def test_strength_is_in_labels(relation):
 @penalties
 def test_strength_zero_is_no_relation(relation):
     X, Y = table()
-    settings = {**SAME_STEPS, "encoder": MLP((16,))}
+    settings = {**SAME_STEPS, "encoder": plain_mlp((16,))}
     plain = MultiTaskRegressor(**settings).fit(X, Y)
     none = changed(relation, strength=0)
     none = MultiTaskRegressor(relation=none, **settings).fit(X, Y)
@@ -132,7 +131,11 @@ def test_strength_means_the_same_for_any_number_of_tasks(relation):
 def test_bf16_trains(relation):
     X, Y = grouped_tasks(60)
     est = MultiTaskClassifier(
-        relation=relation, encoder=MLP((8,)), precision="bf16", max_iter=2
+        relation=relation,
+        encoder=plain_mlp((8,)),
+        precision="bf16",
+        max_iter=2,
+        n_estimators=1,
     ).fit(X, Y > 0)
     assert np.isfinite(est.loss_curve_).all()
 
@@ -142,7 +145,9 @@ def test_single_classes_and_single_tasks_train(relation):
     X, Y = table()
     fewer = {"n_clusters": 1} if isinstance(relation, Clustered) else {}
     relation = changed(relation, **fewer)
-    est = MultiTaskClassifier(relation=relation, encoder=MLP((8,)), max_iter=2)
+    est = MultiTaskClassifier(
+        relation=relation, encoder=plain_mlp((8,)), max_iter=2, n_estimators=1
+    )
     constant = np.column_stack([Y[:, 0] > 0, np.zeros(len(Y)), Y[:, 1] > 0])
     for y in (constant, constant[:, 0]):
         assert np.isfinite(est.fit(X, y).loss_curve_).all()
@@ -153,4 +158,6 @@ def test_a_negative_strength_is_refused(relation):
     X, Y = table()
     message = f"'strength' parameter of {type(relation).__name__}"
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(relation=changed(relation, strength=-1.0)).fit(X, Y)
+        MultiTaskRegressor(
+            relation=changed(relation, strength=-1.0), n_estimators=1
+        ).fit(X, Y)

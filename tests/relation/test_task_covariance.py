@@ -151,8 +151,8 @@ def test_tasks_of_one_group_covary_more():
 
 def test_members_are_averaged():
     X, Y = table()
-    settings = {**LINEAR, "max_iter": 5, "early_stopping": "auto"}
-    est = MultiTaskRegressor(relation="task_covariance", n_estimators=2, **settings)
+    settings = {"max_iter": 5, "early_stopping": "auto", "n_estimators": 2}
+    est = MultiTaskRegressor(relation="task_covariance", **{**LINEAR, **settings})
     est.fit(X, Y)
     own = [est.module_.member(i).relation.covariance for i in range(2)]
     assert not torch.allclose(*own)
@@ -164,4 +164,4 @@ def test_settings_out_of_range_are_refused(bad):
     (name,) = bad
     relation = TaskCovariance(**bad)
     with pytest.raises(ValueError, match=f"'{name}' parameter of TaskCovariance"):
-        MultiTaskRegressor(relation=relation).fit(*table())
+        MultiTaskRegressor(relation=relation, n_estimators=1).fit(*table())

@@ -10,6 +10,6 @@ COMMON = {
     "database": None,
     "suppress_health_check": list(HealthCheck),
 }
-settings.register_profile("quick", derandomize=True, max_examples=30, **COMMON)
+settings.register_profile("quick", derandomize=True, max_examples=12, **COMMON)
 settings.register_profile("long", max_examples=10_000, **COMMON)
 settings.load_profile("quick")

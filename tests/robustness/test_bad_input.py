@@ -20,7 +20,10 @@ from tests.robustness._properties import (
 from tests.robustness._settings import KINDS, estimators
 from tests.robustness._tables import tables
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 FLOATS = ["float64", "float32", "Fortran", "strided", "DataFrame"]
 

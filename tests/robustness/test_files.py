@@ -10,7 +10,10 @@ from skmtl import MultiTaskEstimator
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 X = np.random.default_rng(0).normal(size=(12, 2))
 Y = [[i % 2, 0.5 * i] for i in range(12)]

@@ -29,7 +29,10 @@ from tests.robustness._settings import (
 )
 from tests.robustness._tables import MOST_ROWS, tables
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, MOST_ROWS)

@@ -14,7 +14,10 @@ from tests.robustness._properties import assert_same, probabilities_of, tried
 from tests.robustness._settings import KINDS, estimators
 from tests.robustness._tables import tables
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 #: Settings that read nothing but labels that are present.
 NEUTRAL = [

@@ -12,7 +12,10 @@ from sklearn.metrics import get_scorer
 from skmtl.metrics import task_scores
 from tests.robustness._labels import FORMS, Labels, labels
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 OF_LABELS = ["accuracy", "balanced_accuracy", "f1_macro", "matthews_corrcoef"]
 OF_NUMBERS = ["r2", "neg_mean_absolute_error", "neg_median_absolute_error"]

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from tests.robustness._settings import estimators
 from tests.robustness.test_invariance import assert_alike, fits, predictions
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 
 @contextmanager

@@ -17,7 +17,10 @@ from skmtl.model_selection import (
 from tests.robustness._labels import labels
 from tests.robustness._settings import KINDS
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 RARE = "Some classes have fewer .* than there are .*, so that some .* lack them: .*"
 kinds = st.sampled_from([("classification",), ("regression",), (*KINDS.values(),)[2]])

@@ -17,7 +17,10 @@ from tests.robustness._properties import tried
 from tests.robustness._settings import KINDS, estimators
 from tests.robustness._tables import tables
 
-pytestmark = pytest.mark.one_version  # which take their time
+pytestmark = [
+    pytest.mark.one_version,  # which take their time
+    pytest.mark.usefixtures("plain_network"),
+]
 
 FRAMES = ["DataFrame", "nullable", "Arrow", "polars", "DataFrame of objects"]
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP, ModuleEncoder
+from skmtl.encoder import ModuleEncoder
 from skmtl.sharing import Adapter, Hard
 from tests._networks import (
     ENCODERS,
@@ -16,6 +16,7 @@ from tests._networks import (
     BatchNormed,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     table,
 )
@@ -68,7 +69,12 @@ class Tokens(nn.Module):
 
 
 MODULES = [ModuleEncoder(cls) for cls in (Plain, Branching, Tied, Tokens)]
-NETWORKS = [MLP((8, 6)), MLP((8, 6), norm="batch"), *MODULES, Convolutions()]
+NETWORKS = [
+    plain_mlp((8, 6)),
+    plain_mlp((8, 6), norm="batch"),
+    *MODULES,
+    Convolutions(),
+]
 
 
 def shape_of(encoder):
@@ -115,7 +121,7 @@ def test_tasks_start_as_one(encoder):
 )
 def test_without_what_sets_tasks_apart_it_is_hard_sharing(sharing, norm):
     X, Y = table()
-    settings = {**SAME_STEPS, "encoder": Prepared(MLP((16, 8), norm=norm))}
+    settings = {**SAME_STEPS, "encoder": Prepared(plain_mlp((16, 8), norm=norm))}
     hard = MultiTaskRegressor("hard", **settings).fit(X, Y)
     adapted = MultiTaskRegressor(sharing, **settings).fit(X, Y)
     np.testing.assert_allclose(adapted.loss_curve_, hard.loss_curve_)
@@ -123,7 +129,8 @@ def test_without_what_sets_tasks_apart_it_is_hard_sharing(sharing, norm):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "n_tasks"), [(MLP((8, 6)), 1), (MLP(()), T), (ENCODERS["module"], 1)]
+    ("encoder", "n_tasks"),
+    [(plain_mlp((8, 6)), 1), (plain_mlp(()), T), (ENCODERS["module"], 1)],
 )
 def test_where_nothing_can_be_adapted_it_is_hard_sharing(encoder, n_tasks):
     assert type(built(encoder, n_tasks=n_tasks)) is type(
@@ -134,8 +141,8 @@ def test_where_nothing_can_be_adapted_it_is_hard_sharing(encoder, n_tasks):
 @pytest.mark.parametrize(
     ("encoder", "sizes"),
     [
-        (MLP((8, 6)), [(8, 4), (6, 8)]),
-        (MLP((8, 6), norm="layer"), [(8, 4), (6, 8)]),
+        (plain_mlp((8, 6)), [(8, 4), (6, 8)]),
+        (plain_mlp((8, 6), norm="layer"), [(8, 4), (6, 8)]),
         (ModuleEncoder(Plain), [(6, 4), (5, 6)]),
         (ModuleEncoder(BatchNormed), [(6, 4)]),
         (ModuleEncoder(Tied), [(4, 4)]),
@@ -155,7 +162,7 @@ def test_number_of_parameters_is_what_the_formula_says(encoder, sizes, rank):
 
 
 @pytest.mark.parametrize(
-    "encoder", [MLP((8, 6), norm="batch"), ModuleEncoder(BatchNormed)], ids=str
+    "encoder", [plain_mlp((8, 6), norm="batch"), ModuleEncoder(BatchNormed)], ids=str
 )
 def test_each_task_has_its_own_batch_statistics(encoder):
     module = randomised(built(encoder), 0).train()
@@ -181,7 +188,7 @@ def test_networks_of_other_kinds_keep_the_contract(encoder):
 
 
 def test_many_tasks_are_adapted_at_once():
-    module = built(MLP((16, 8)), n_tasks=512)
+    module = built(plain_mlp((16, 8)), n_tasks=512)
     module(inputs(8))[0].sum().backward()
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
@@ -192,7 +199,8 @@ def test_opposite_tasks_learn_what_one_encoder_without_room_cannot():
     X = rng.normal(size=(300, 4))
     Y = np.abs(X)
     settings = {
-        "encoder": MLP((6, 2), activation="tanh"),
+        "encoder": plain_mlp((6, 2), activation="tanh"),
+        "n_estimators": 1,
         "learning_rate_init": 1e-2,
         "max_iter": 100,
         "early_stopping": False,
@@ -208,13 +216,13 @@ def test_opposite_tasks_learn_what_one_encoder_without_room_cannot():
 @pytest.mark.parametrize("rank", [-1, 1.5, "full"])
 def test_a_bad_rank_is_refused_before_training(rank):
     X, Z = table()
-    est = MultiTaskClassifier(Adapter(rank))
+    est = MultiTaskClassifier(Adapter(rank), n_estimators=1)
     with pytest.raises(ValueError, match="'rank' parameter of Adapter"):
         est.fit(X, Z > 0)
 
 
 def test_a_rank_above_a_layer_s_width_is_refused_before_training():
     X, Z = table()
-    est = MultiTaskClassifier(Adapter(7), encoder=MLP((8, 6)))
+    est = MultiTaskClassifier(Adapter(7), encoder=plain_mlp((8, 6)), n_estimators=1)
     with pytest.raises(ValueError, match=r"must be at most 6.*narrowest.* Got 7\."):
         est.fit(X, Z > 0)

@@ -4,12 +4,11 @@ import pytest
 import torch
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import AdaTT
-from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
+from tests._networks import N_FEATURES, Prepared, inputs, plain_mlp, randomised, table
 
 T = 3
-ENCODER = MLP((8, 6), activation="tanh")
+ENCODER = plain_mlp((8, 6), activation="tanh")
 
 
 def built(sharing, encoder=ENCODER, n_tasks=T):
@@ -50,7 +49,7 @@ def test_fusion_adds_own_experts_to_a_gate_over_all(n_experts, n_levels):
 
 def test_equal_gates_over_known_experts():
     """Two tasks whose experts return constants: own one plus the mean of both."""
-    module = built(AdaTT(), MLP(2), n_tasks=2)
+    module = built(AdaTT(), plain_mlp(2), n_tasks=2)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
@@ -69,7 +68,7 @@ def test_own_experts_start_with_equal_weights():
 def test_one_task_and_one_expert_is_its_network_twice():
     """The only expert is what the gate fuses and what is added to it."""
     X = inputs(9)
-    module = built(AdaTT(), Prepared(MLP(6)), n_tasks=1)
+    module = built(AdaTT(), Prepared(plain_mlp(6)), n_tasks=1)
     network = module.levels.encoder.single(X)
     torch.testing.assert_close(module(X)[0][:, 0], 2 * network)
     assert torch.equal(module.gates(X), torch.ones(9, 1, 1).double())
@@ -93,7 +92,9 @@ def test_with_one_task_nothing_is_shared():
 
 def test_it_learns_related_tasks():
     X, Y = table(n=200)
-    est = MultiTaskRegressor("adatt", encoder=MLP((16, 16)), random_state=0).fit(X, Y)
+    est = MultiTaskRegressor(
+        "adatt", encoder=plain_mlp((16, 16)), random_state=0, n_estimators=1
+    ).fit(X, Y)
     assert est.score(X, Y) > 0.95
     usage = est.net_.module_.gate_usage(X)
     assert usage.shape == (3, 3)
@@ -103,11 +104,13 @@ def test_it_learns_related_tasks():
 def test_more_levels_than_layers_are_refused_before_training():
     X, Y = table()
     with pytest.raises(ValueError, match=r"at most the number of layers .* Got 3"):
-        MultiTaskRegressor(AdaTT(n_levels=3), encoder=MLP((8, 6))).fit(X, Y)
+        MultiTaskRegressor(
+            AdaTT(n_levels=3), encoder=plain_mlp((8, 6)), n_estimators=1
+        ).fit(X, Y)
 
 
 @pytest.mark.parametrize("sharing", [AdaTT(0), AdaTT("two"), AdaTT(n_levels=0)])
 def test_bad_settings_are_refused(sharing):
     X, Y = table()
     with pytest.raises(ValueError, match=r"'n_(experts|levels)' parameter of AdaTT"):
-        MultiTaskRegressor(sharing).fit(X, Y)
+        MultiTaskRegressor(sharing, n_estimators=1).fit(X, Y)

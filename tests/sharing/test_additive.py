@@ -5,12 +5,15 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import Additive, Hard, Independent
-from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
+from tests._networks import N_FEATURES, Prepared, inputs, plain_mlp, randomised, table
 
 T = 3
-MLPS = [MLP((8, 6)), MLP(6, activation="tanh"), MLP((8, 6), norm="layer")]
+MLPS = [
+    plain_mlp((8, 6)),
+    plain_mlp(6, activation="tanh"),
+    plain_mlp((8, 6), norm="layer"),
+]
 mlps = pytest.mark.parametrize("encoder", MLPS, ids=str)
 
 
@@ -55,16 +58,16 @@ def test_without_the_shared_network_tasks_are_independent(encoder):
 
 
 def test_penalty_is_the_mean_square_norm_of_the_task_specific_weights():
-    module = Additive(strength=0.3).build(MLP((8, 6)), (N_FEATURES,), T).double()
+    module = Additive(strength=0.3).build(plain_mlp((8, 6)), (N_FEATURES,), T).double()
     randomised(module, 0)
     norms = sum(p.square().sum() for p in module.columns.parameters())
     torch.testing.assert_close(module.penalty(), 0.3 / T * norms)
 
 
-@pytest.mark.parametrize("encoder", [MLP((8, 6)), MLP(())], ids=str)
+@pytest.mark.parametrize("encoder", [plain_mlp((8, 6)), plain_mlp(())], ids=str)
 def test_there_is_no_penalty_where_nothing_is_to_be_penalised(encoder):
     assert built(encoder).penalty() is None
-    linear = Additive(strength=1.0).build(MLP(()), (N_FEATURES,), T)
+    linear = Additive(strength=1.0).build(plain_mlp(()), (N_FEATURES,), T)
     assert linear.penalty() is None
 
 
@@ -79,12 +82,13 @@ def test_task_specific_weights_vanish_as_strength_grows():
     for strength in (0.0, 0.01, 1.0, 100.0):
         est = MultiTaskRegressor(
             Additive(strength),
-            encoder=MLP((16,)),
+            encoder=plain_mlp((16,)),
             learning_rate_init=1e-2,
             max_iter=200,
             early_stopping=False,
             n_iter_no_change=np.inf,
             random_state=0,
+            n_estimators=1,
         ).fit(X, Y)
         norms.append(own_norm(est))
         with torch.no_grad():
@@ -99,9 +103,11 @@ def test_task_specific_weights_vanish_as_strength_grows():
 
 def test_penalty_is_no_part_of_the_reported_loss():
     X, Y = table()
-    settings = {"encoder": MLP((16,)), "max_iter": 1, "random_state": 0}
+    settings = {"encoder": plain_mlp((16,)), "max_iter": 1, "random_state": 0}
     losses = {
-        MultiTaskRegressor(Additive(strength), **settings).fit(X, Y).loss_
+        MultiTaskRegressor(Additive(strength), **settings, n_estimators=1)
+        .fit(X, Y)
+        .loss_
         for strength in (0.0, 100.0)
     }
     assert len(losses) == 1
@@ -110,6 +116,6 @@ def test_penalty_is_no_part_of_the_reported_loss():
 @pytest.mark.parametrize("strength", [-1, "much", None])
 def test_a_bad_strength_is_refused_before_training(strength):
     X, Z = table()
-    est = MultiTaskClassifier(Additive(strength))
+    est = MultiTaskClassifier(Additive(strength), n_estimators=1)
     with pytest.raises(ValueError, match="'strength' parameter of Additive"):
         est.fit(X, Z > 0)

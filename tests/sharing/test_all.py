@@ -8,7 +8,6 @@ import torch
 from sklearn.model_selection import GridSearchCV
 
 from skmtl import MultiTaskClassifier
-from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, Sharing, SharingModule
 from tests._networks import (
     ENCODERS,
@@ -18,6 +17,7 @@ from tests._networks import (
     check_spec,
     inputs,
     one_by_one,
+    plain_mlp,
     randomised,
     shape_of,
     stacked,
@@ -90,6 +90,7 @@ def test_spec_is_a_small_estimator(sharing):
     ENCODERS,
     list(itertools.product([1, 2, 5], [1, 2, 17])),
 )
+@pytest.mark.sampled(5)
 def test_features_have_one_row_per_sample_and_one_column_per_task(
     sharing, encoder, size
 ):
@@ -104,7 +105,7 @@ def test_features_have_one_row_per_sample_and_one_column_per_task(
 @sharings
 @pytest.mark.parametrize("n_tasks", [1, 5])
 def test_modules_tell_whether_all_tasks_read_the_same(sharing, n_tasks):
-    module = built(sharing, MLP((8, 6)), n_tasks)
+    module = built(sharing, plain_mlp((8, 6)), n_tasks)
     features, _ = module(inputs(3))
     assert module.same_features == (features.ndim == 2)
 
@@ -135,6 +136,7 @@ def test_samples_do_not_mix_when_evaluated(sharing, encoder):
 
 @sharings
 @encoders({**REPLICABLE, **RANDOM})
+@pytest.mark.sampled(5)
 def test_every_parameter_gets_a_gradient(sharing, encoder):
     if not list(encoder.build(shape_of(encoder)).parameters()):
         return  # experts that are all alike leave gates without a gradient
@@ -151,6 +153,7 @@ def test_every_parameter_gets_a_gradient(sharing, encoder):
 
 @sharings
 @encoders(MUTATING)
+@pytest.mark.sampled(2)
 def test_every_parameter_takes_part_under_batch_normalisation(sharing, encoder):
     # What a linear layer adds is taken away by the normalisation after it, so that the
     # gradient of its bias is zero but for rounding.
@@ -191,6 +194,7 @@ def test_shared_parameters_are_those_that_autograd_finds_to_be(sharing, encoder)
 
 @sharings
 @encoders(REPLICABLE)
+@pytest.mark.sampled(5)
 def test_shared_features_are_what_several_tasks_depend_on(sharing, encoder):
     module = built(sharing, encoder)
     X = inputs(8, encoder=encoder).requires_grad_()
@@ -209,6 +213,7 @@ def test_shared_features_are_what_several_tasks_depend_on(sharing, encoder):
 
 @sharings
 @encoders({**REPLICABLE, **RANDOM})
+@pytest.mark.sampled(5)
 def test_forward_changes_no_state(sharing, encoder):
     module = whole_network(sharing, encoder, seed=0).train()
     before = state_of(module)
@@ -220,6 +225,7 @@ def test_forward_changes_no_state(sharing, encoder):
 
 @sharings
 @encoders(MUTATING)
+@pytest.mark.sampled(2)
 def test_batch_normalisation_changes_its_statistics_and_so_is_exempt(sharing, encoder):
     module = whole_network(sharing, encoder, seed=0).train()
     before = state_of(module)
@@ -308,8 +314,10 @@ class _Partnership(SharingModule):
 
 def test_a_user_written_strategy_works_unregistered():
     X, Z = table()
-    settings = {"encoder": MLP((16,)), "max_iter": 60, "random_state": 0}
-    est = MultiTaskClassifier(Partnership(), learning_rate_init=1e-2, **settings)
+    settings = {"encoder": plain_mlp((16,)), "max_iter": 60, "random_state": 0}
+    est = MultiTaskClassifier(
+        Partnership(), learning_rate_init=1e-2, **settings, n_estimators=1
+    )
     est.fit(X, Z > 0)
     assert est.score(X, Z > 0) > 0.9
     assert repr(est.sharing) == "Partnership()"

@@ -5,15 +5,14 @@ import pytest
 import torch
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import CGC, Independent, MMoE
-from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
+from tests._networks import N_FEATURES, Prepared, inputs, plain_mlp, randomised, table
 
 T = 3
 
 
 def built(sharing, encoder=None, n_tasks=T):
-    encoder = MLP((8, 6)) if encoder is None else encoder
+    encoder = plain_mlp((8, 6)) if encoder is None else encoder
     return sharing.build(encoder, (N_FEATURES,), n_tasks).double()
 
 
@@ -39,7 +38,7 @@ def test_a_task_mixes_its_own_and_the_shared_experts(n_shared, n_own):
 
 def test_equal_gates_average_known_experts():
     """Two tasks, experts that return constants: the answer is their mean."""
-    module = built(CGC(n_shared=1, n_own=1), MLP(2), n_tasks=2)
+    module = built(CGC(n_shared=1, n_own=1), plain_mlp(2), n_tasks=2)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
@@ -53,8 +52,8 @@ def test_equal_gates_average_known_experts():
 
 def test_without_own_experts_it_is_mmoe():
     X = inputs(9)
-    cgc = built(CGC(n_shared=4, n_own=0), Prepared(MLP((8, 6))))
-    mmoe = built(MMoE(4), Prepared(MLP((8, 6))))
+    cgc = built(CGC(n_shared=4, n_own=0), Prepared(plain_mlp((8, 6))))
+    mmoe = built(MMoE(4), Prepared(plain_mlp((8, 6))))
     randomised(cgc.gate, 0), randomised(mmoe.gate, 0)
     for found, expected in zip(cgc(X), mmoe(X), strict=True):
         torch.testing.assert_close(found, expected)
@@ -65,8 +64,8 @@ def test_without_own_experts_it_is_mmoe():
 
 def test_one_own_expert_and_none_shared_is_a_network_per_task():
     X = inputs(9)
-    cgc = built(CGC(n_shared=0, n_own=1), Prepared(MLP((8, 6))))
-    independent = built(Independent(), Prepared(MLP((8, 6))))
+    cgc = built(CGC(n_shared=0, n_own=1), Prepared(plain_mlp((8, 6))))
+    independent = built(Independent(), Prepared(plain_mlp((8, 6))))
     torch.testing.assert_close(cgc(X)[0], independent(X)[0])
     assert torch.equal(cgc.gates(X), torch.eye(T).double().expand(9, T, T))
     assert cgc.find_collapsed(X) is None  # there is nothing to choose
@@ -83,11 +82,11 @@ def test_with_one_task_nothing_is_shared(sharing):
 
 def test_five_hundred_tasks_grow_linearly():
     sizes = [
-        sum(p.numel() for p in built(CGC(), MLP((16,)), n_tasks).parameters())
+        sum(p.numel() for p in built(CGC(), plain_mlp((16,)), n_tasks).parameters())
         for n_tasks in (128, 256, 512)
     ]
     assert sizes[2] - sizes[1] == 2 * (sizes[1] - sizes[0])
-    module = built(CGC(), MLP((16,)), 512)
+    module = built(CGC(), plain_mlp((16,)), 512)
     assert module(inputs(20))[0].shape == (20, 512, 16)
 
 
@@ -95,7 +94,9 @@ def test_a_task_whose_label_is_noise_does_not_spoil_the_other():
     """Own experts keep harm out: the related tasks still learn."""
     X, Z = table(n=200)
     Z[:, 0] = np.random.default_rng(0).normal(size=200)
-    est = MultiTaskRegressor("cgc", encoder=MLP((16,)), random_state=0)
+    est = MultiTaskRegressor(
+        "cgc", encoder=plain_mlp((16,)), random_state=0, n_estimators=1
+    )
     est.set_params(learning_rate_init=1e-2, max_iter=60).fit(X, Z)
     assert est.task_estimator(1).score(X, Z[:, 1]) > 0.95
 
@@ -111,4 +112,4 @@ def test_a_task_whose_label_is_noise_does_not_spoil_the_other():
 def test_bad_settings_are_refused(sharing, message):
     X, Y = table()
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(sharing).fit(X, Y)
+        MultiTaskRegressor(sharing, n_estimators=1).fit(X, Y)

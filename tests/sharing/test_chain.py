@@ -7,13 +7,13 @@ import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._data.output_kinds import group_tasks
-from skmtl.encoder import MLP
 from skmtl.sharing import Chain
 from tests._networks import (
     REPLICABLE,
     SAME_STEPS,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     table,
     whole_network,
@@ -39,7 +39,7 @@ specs = pytest.mark.parametrize("sharing", SPECS.values(), ids=SPECS)
 def links(sharing, seed=0):
     """Return the module that couples the outputs, with random links."""
     torch.manual_seed(seed)
-    module = sharing.build(MLP(4), (4,), 5).coupling(BLOCKS).double()
+    module = sharing.build(plain_mlp(4), (4,), 5).coupling(BLOCKS).double()
     return randomised(module, seed)
 
 
@@ -90,7 +90,7 @@ def test_an_ensemble_is_the_weighted_mean_of_its_chains():
 
 def test_two_tasks_with_a_known_answer():
     blocks = group_tasks(["classification"] * 2, [2, 2])
-    module = Chain().build(MLP(4), (4,), 2).coupling(blocks).double()
+    module = Chain().build(plain_mlp(4), (4,), 2).coupling(blocks).double()
     with torch.no_grad():
         module.links[0, 1, 0] = 3.0
         module.links[0, 0, 1] = 7.0  # from the later task to the earlier: no link
@@ -149,6 +149,7 @@ def test_links_and_weights_of_orders_get_gradients(sharing):
 
 @specs
 @pytest.mark.parametrize("encoder", REPLICABLE.values(), ids=REPLICABLE)
+@pytest.mark.sampled(3)
 def test_chains_can_be_replicated(sharing, encoder):
     contract.test_three_stacked_networks_train_as_three_separate_ones(sharing, encoder)
 
@@ -163,7 +164,7 @@ def test_renamed_classes_rename_the_predictions_of_all_tasks(order):
     renamed[:, 0] = 1 - Y[:, 0]
     renamed[:, 1] = np.array([2, 0, 1])[Y[:, 1].astype(int)]
     est = MultiTaskEstimator(
-        Chain(order), encoder=MLP((16,)), **{**SAME_STEPS, "max_iter": 60}
+        Chain(order), encoder=plain_mlp((16,)), **{**SAME_STEPS, "max_iter": 60}
     )
     before = est.fit(X, Y).predict(X)
     assert est.module_.coupling.links.abs().max() > 0.01
@@ -180,10 +181,12 @@ def test_a_chain_learns_what_needs_an_earlier_answer():
     a = X[:, 0] + X[:, 1] > 1
     b = X[:, 0] + X[:, 1] > -1
     Y = np.column_stack([a, b, ~a & b])
-    settings = {"encoder": MLP(()), "learning_rate_init": 0.05, "max_iter": 300}
+    settings = {"encoder": plain_mlp(()), "learning_rate_init": 0.05, "max_iter": 300}
     settings |= {"random_state": 0, "early_stopping": False}
     hard, chain = (
-        MultiTaskClassifier(sharing, **settings).fit(X, Y).task_estimator(2)
+        MultiTaskClassifier(sharing, **settings, n_estimators=1)
+        .fit(X, Y)
+        .task_estimator(2)
         for sharing in ("hard", "chain")
     )
     assert hard.score(X, Y[:, 2]) < 0.8
@@ -192,7 +195,9 @@ def test_a_chain_learns_what_needs_an_earlier_answer():
 
 def orders(sharing, Y, **settings):
     X, _ = table()
-    est = MultiTaskRegressor(sharing, max_iter=1, random_state=0, **settings)
+    est = MultiTaskRegressor(
+        sharing, max_iter=1, random_state=0, **settings, n_estimators=1
+    )
     coupling = est.fit(X, Y).module_.coupling
     return coupling.orders.tolist(), coupling.order_weights.tolist()
 
@@ -213,7 +218,7 @@ def test_the_order_is_readable():
 def test_nothing_is_linked_where_one_task_learns():
     X, Z = table()
     Y = np.column_stack([Z[:, 0] > 0, np.zeros(len(Z), bool)])
-    est = MultiTaskClassifier("chain", encoder=Prepared(MLP(8)), **SAME_STEPS)
+    est = MultiTaskClassifier("chain", encoder=Prepared(plain_mlp(8)), **SAME_STEPS)
     assert est.fit(X, Y).module_.coupling is None
     assert est.fit(X, Y[:, 0]).module_.coupling is None
 
@@ -229,6 +234,6 @@ def test_nothing_is_linked_where_one_task_learns():
 )
 def test_a_bad_order_is_refused_before_training(order, message):
     X, Z = table()
-    est = MultiTaskRegressor(Chain(order))
+    est = MultiTaskRegressor(Chain(order), n_estimators=1)
     with pytest.raises(ValueError, match=message):
         est.fit(X, pd.DataFrame(Z, columns=["a", "b", "c"]))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP, ModuleEncoder
+from skmtl.encoder import ModuleEncoder
 from skmtl.sharing import CrossStitch, Independent
 from tests._networks import (
     ENCODERS,
@@ -13,6 +13,7 @@ from tests._networks import (
     Network,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     shape_of,
     table,
@@ -24,7 +25,7 @@ T = 3
 
 
 def built(self_weight=0.9, encoder=None, n_tasks=T, shape=None):
-    encoder = encoder or Prepared(MLP((8, 6)))
+    encoder = encoder or Prepared(plain_mlp((8, 6)))
     shape = shape or shape_of(encoder)
     return CrossStitch(self_weight).build(encoder, shape, n_tasks).double()
 
@@ -41,7 +42,7 @@ def test_unmixed_features_are_those_of_independent_tasks(name, self_weight, n_ta
 
 def test_with_a_frozen_identity_tasks_train_as_independent_ones():
     X, Y = table()
-    settings = {**SAME_STEPS, "encoder": Prepared(MLP((16, 8)))}
+    settings = {**SAME_STEPS, "encoder": Prepared(plain_mlp((16, 8)))}
     independent = MultiTaskRegressor("independent", **settings).fit(X, Y)
     frozen = Frozen(CrossStitch(self_weight=1.0), frozen="deviations")
     mixed = MultiTaskRegressor(frozen, **settings).fit(X, Y)
@@ -77,7 +78,7 @@ def test_mixing_starts_near_the_identity_and_keeps_the_scale(n_tasks):
 
 
 def test_a_network_without_layers_is_mixed_once():
-    for encoder in (ModuleEncoder(Network), MLP(())):
+    for encoder in (ModuleEncoder(Network), plain_mlp(())):
         assert built(encoder=encoder).mixing().shape == (1, T, T)
 
 
@@ -98,7 +99,11 @@ def test_weight_decay_draws_mixing_to_its_start():
     distances = []
     for alpha in (0.0, 90.0):
         est = MultiTaskRegressor(
-            CrossStitch(), learning_rate_init=1e-2, alpha=alpha, random_state=0
+            CrossStitch(),
+            learning_rate_init=1e-2,
+            alpha=alpha,
+            random_state=0,
+            n_estimators=1,
         ).fit(X, Y)
         start = torch.full((T, T), 0.05).fill_diagonal_(0.9)
         distances.append(float((est.module_.sharing.mixing() - start).norm()))
@@ -109,6 +114,6 @@ def test_weight_decay_draws_mixing_to_its_start():
 @pytest.mark.parametrize("self_weight", [-0.1, 1.1, "own", None])
 def test_a_bad_self_weight_is_refused_before_training(self_weight):
     X, Z = table()
-    est = MultiTaskClassifier(CrossStitch(self_weight))
+    est = MultiTaskClassifier(CrossStitch(self_weight), n_estimators=1)
     with pytest.raises(ValueError, match="'self_weight' parameter of CrossStitch"):
         est.fit(X, Z > 0)

@@ -7,17 +7,16 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import DSelectK
 from skmtl.sharing._experts import apply_smooth_step
-from tests._networks import N_FEATURES, inputs, randomised, table
+from tests._networks import N_FEATURES, inputs, plain_mlp, randomised, table
 
 T = 3
 
 
 def built(sharing, encoder=None, n_tasks=T):
-    encoder = MLP((8, 6)) if encoder is None else encoder
+    encoder = plain_mlp((8, 6)) if encoder is None else encoder
     return sharing.build(encoder, (N_FEATURES,), n_tasks).double()
 
 
@@ -121,7 +120,9 @@ def test_two_hundred_steps_choose_at_most_k_experts(cls, n_experts, k):
     X, Y = table(n=100)
     Y = Y if cls is MultiTaskRegressor else (Y > 0).astype(int)
     settings = {"max_iter": 200, "n_iter_no_change": np.inf, "random_state": 0}
-    est = cls(DSelectK(n_experts, k), encoder=MLP((32,)), **settings)
+    est = cls(
+        DSelectK(n_experts, k), encoder=plain_mlp((32,)), **settings, n_estimators=1
+    )
     est.fit(X, Y)  # 200 steps
     usage = est.net_.module_.gate_usage(X)
     assert usage.shape == (3, n_experts)
@@ -136,7 +137,9 @@ def test_two_hundred_steps_choose_at_most_k_experts(cls, n_experts, k):
 def test_prediction_reads_at_most_k_experts_whatever_training_reached():
     X, Y = table()
     sharing = DSelectK(8, k=2, gamma=10.0, entropy=0.0)
-    est = MultiTaskRegressor(sharing, encoder=MLP((16,)), max_iter=2, random_state=0)
+    est = MultiTaskRegressor(
+        sharing, encoder=plain_mlp((16,)), max_iter=2, random_state=0, n_estimators=1
+    )
     est.fit(X, Y)
     assert (smooth_usage(est) > 1e-3).sum(dim=1).min() > 2
     assert ((est.net_.module_.gate_usage(X) > 0).sum(axis=1) <= 2).all()
@@ -151,11 +154,11 @@ def test_only_several_selectors_on_one_expert_are_a_collapse():
             return module
 
     X, Y = table()
-    settings = {"encoder": MLP((16,)), "max_iter": 3, "random_state": 0}
+    settings = {"encoder": plain_mlp((16,)), "max_iter": 3, "random_state": 0}
     with pytest.warns(GateCollapseWarning, match="gates of Alike .* for 'task0':") as w:
-        MultiTaskRegressor(Alike(), **settings).fit(X, Y)
+        MultiTaskRegressor(Alike(), **settings, n_estimators=1).fit(X, Y)
     assert len(w) == 1
-    MultiTaskRegressor(Alike(k=1), **settings).fit(X, Y)
+    MultiTaskRegressor(Alike(k=1), **settings, n_estimators=1).fit(X, Y)
 
 
 def test_with_one_task_nothing_is_shared():
@@ -165,7 +168,7 @@ def test_with_one_task_nothing_is_shared():
 
 
 def test_five_hundred_tasks_take_one_product():
-    module = built(DSelectK(), MLP((16,)), 512)
+    module = built(DSelectK(), plain_mlp((16,)), 512)
     assert module(inputs(50))[0].shape == (50, 512, 16)
     assert len(list(module.parameters())) == 4
 
@@ -183,4 +186,4 @@ def test_five_hundred_tasks_take_one_product():
 def test_bad_settings_are_refused(sharing, message):
     X, Y = table()
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(sharing).fit(X, Y)
+        MultiTaskRegressor(sharing, n_estimators=1).fit(X, Y)

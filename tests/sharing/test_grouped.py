@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import Grouped
 from tests._networks import (
     ENCODERS,
@@ -14,6 +13,7 @@ from tests._networks import (
     SAME_STEPS,
     Prepared,
     inputs,
+    plain_mlp,
     shape_of,
     table,
 )
@@ -29,7 +29,7 @@ encoders = pytest.mark.parametrize("encoder", REPLICABLE.values(), ids=REPLICABL
 
 def fitted(cls, sharing, y, **settings):
     X, _ = table()
-    encoder = Prepared(MLP((16, 8)))
+    encoder = Prepared(plain_mlp((16, 8)))
     return cls(sharing, encoder=encoder, batch_size=20, **SAME_STEPS, **settings).fit(
         X, y
     )
@@ -66,7 +66,11 @@ def test_tasks_of_a_group_read_one_encoder(name):
 
 def test_what_one_group_is_told_changes_no_other():
     X, Y = table()
-    settings = {**SAME_STEPS, "sharing": Grouped([[0, 2], [1]]), "encoder": MLP((16,))}
+    settings = {
+        **SAME_STEPS,
+        "sharing": Grouped([[0, 2], [1]]),
+        "encoder": plain_mlp((16,)),
+    }
     before = MultiTaskRegressor(**settings).fit(X, Y).predict(X)
     Y[:, 0] = Y[::-1, 0]
     after = MultiTaskRegressor(**settings).fit(X, Y).predict(X)
@@ -76,6 +80,7 @@ def test_what_one_group_is_told_changes_no_other():
 
 @parts
 @encoders
+@pytest.mark.sampled(2)
 def test_groups_keep_the_contract(groups, encoder):
     sharing = Grouped(groups)
     contract.test_shared_parameters_are_those_that_autograd_finds_to_be(
@@ -93,14 +98,16 @@ def test_groups_keep_the_contract(groups, encoder):
 def test_names_and_numbers_stand_for_tasks(groups):
     X, Z = table()
     frame = pd.DataFrame(Z, columns=NAMES)
-    est = MultiTaskRegressor(Grouped(groups), max_iter=1).fit(X, frame)
+    est = MultiTaskRegressor(Grouped(groups), max_iter=1, n_estimators=1).fit(X, frame)
     assert est.module_.sharing.group_of_task.tolist() == [0, 1, 0]
 
 
 def test_an_integer_is_a_name_before_it_is_a_number():
     X, Z = table()
     frame = pd.DataFrame(Z, columns=[2, 1, 10])
-    est = MultiTaskRegressor(Grouped([[2, 10], [1]]), max_iter=1).fit(X, frame)
+    est = MultiTaskRegressor(Grouped([[2, 10], [1]]), max_iter=1, n_estimators=1).fit(
+        X, frame
+    )
     assert est.module_.sharing.group_of_task.tolist() == [0, 1, 0]
 
 
@@ -121,6 +128,6 @@ def test_an_integer_is_a_name_before_it_is_a_number():
 )
 def test_bad_groups_are_refused_before_training(groups, message):
     X, Z = table()
-    est = MultiTaskRegressor(Grouped(groups))
+    est = MultiTaskRegressor(Grouped(groups), n_estimators=1)
     with pytest.raises(ValueError, match=message):
         est.fit(X, pd.DataFrame(Z, columns=NAMES))

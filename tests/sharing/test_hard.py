@@ -5,9 +5,16 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import Hard
-from tests._networks import ENCODERS, SAME_STEPS, Prepared, inputs, shape_of, table
+from tests._networks import (
+    ENCODERS,
+    SAME_STEPS,
+    Prepared,
+    inputs,
+    plain_mlp,
+    shape_of,
+    table,
+)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
@@ -28,7 +35,7 @@ def test_all_tasks_read_the_same_features_whatever_their_number(encoder):
 def test_one_task_has_nobody_to_share_with(cls, norm):
     X, Z = table(n_tasks=1)
     y = Z[:, 0] if cls is MultiTaskRegressor else np.digitize(Z[:, 0], [-1, 1])
-    encoder = Prepared(MLP((16, 8), norm=norm))
+    encoder = Prepared(plain_mlp((16, 8), norm=norm))
     hard, independent = (
         cls(sharing, encoder=encoder, batch_size=20, **SAME_STEPS).fit(X, y)
         for sharing in ("hard", "independent")
@@ -60,10 +67,11 @@ def score_of_rare_task(sharing, seed):
     Y[60:, 0] = np.nan
     est = MultiTaskRegressor(
         sharing,
-        encoder=MLP((32,)),
+        encoder=plain_mlp((32,)),
         learning_rate_init=1e-2,
         max_iter=40,
         early_stopping=False,
         random_state=0,
+        n_estimators=1,
     ).fit(X[train], Y[train])
     return est.task_estimator(0).score(X[test], y[test])

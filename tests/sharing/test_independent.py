@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP, ModuleEncoder
+from skmtl.encoder import ModuleEncoder
 from skmtl.sharing import Independent
 from tests._networks import (
     ENCODERS,
@@ -14,6 +14,7 @@ from tests._networks import (
     Network,
     Prepared,
     inputs,
+    plain_mlp,
     shape_of,
     table,
 )
@@ -51,7 +52,7 @@ def test_classifier_fits_as_separate_models_that_start_alike(norm, batch_size):
     X, Z = table()
     Y = np.column_stack([Z[:, 0] > 0, np.digitize(Z[:, 1], [-1, 1]), Z[:, 2] > 1])
     settings = {**SAME_STEPS, "sharing": "independent", "batch_size": batch_size}
-    encoder = MLP((16, 8), norm=norm)
+    encoder = plain_mlp((16, 8), norm=norm)
     est = MultiTaskClassifier(encoder=Prepared(encoder), **settings).fit(X, Y)
     for t in range(T):
         alone = MultiTaskClassifier(encoder=Prepared(encoder, first=t), **settings)
@@ -66,7 +67,7 @@ def test_regressor_with_missing_labels_fits_as_separate_models_that_start_alike(
     Y[np.random.default_rng(1).uniform(size=Y.shape) < 0.3] = np.nan
     # One batch: a model of one task skips the rows without its label.
     settings = {**SAME_STEPS, "sharing": "independent", "batch_size": 60}
-    encoder = MLP((16, 8))
+    encoder = plain_mlp((16, 8))
     est = MultiTaskRegressor(encoder=Prepared(encoder), **settings).fit(X, Y)
     for t in range(T):
         alone = MultiTaskRegressor(encoder=Prepared(encoder, first=t), **settings)
@@ -76,7 +77,7 @@ def test_regressor_with_missing_labels_fits_as_separate_models_that_start_alike(
 
 def test_what_one_task_is_told_changes_no_other():
     X, Y = table()
-    settings = {**SAME_STEPS, "sharing": "independent", "encoder": MLP((16,))}
+    settings = {**SAME_STEPS, "sharing": "independent", "encoder": plain_mlp((16,))}
     before = MultiTaskRegressor(**settings).fit(X, Y).predict(X)
     Y[:, 1] = Y[::-1, 1]
     after = MultiTaskRegressor(**settings).fit(X, Y).predict(X)

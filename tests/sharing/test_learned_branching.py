@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import Grouped, Hard, Independent, LearnedBranching
 from tests._networks import (
     ENCODERS,
@@ -14,6 +13,7 @@ from tests._networks import (
     SAME_STEPS,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     shape_of,
     table,
@@ -21,7 +21,11 @@ from tests._networks import (
 from tests.sharing import test_all as contract
 
 T = 3
-MLPS = [MLP((8, 6)), MLP(6, activation="tanh"), MLP((8, 7, 6), norm="layer")]
+MLPS = [
+    plain_mlp((8, 6)),
+    plain_mlp(6, activation="tanh"),
+    plain_mlp((8, 7, 6), norm="layer"),
+]
 mlps = pytest.mark.parametrize("encoder", MLPS, ids=str)
 
 
@@ -93,14 +97,14 @@ def test_certain_choices_make_groups(encoder, training, other, parents):
 
 @pytest.mark.parametrize("n_branches", [2, 4])
 def test_there_are_no_more_branches_than_tasks(n_branches):
-    module = LearnedBranching(n_branches).build(MLP((8, 6)), (N_FEATURES,), T)
+    module = LearnedBranching(n_branches).build(plain_mlp((8, 6)), (N_FEATURES,), T)
     assert module.branches.n_copies == min(n_branches, T)
     assert [len(parents) for parents in module.tree()] == [min(n_branches, T), T]
 
 
 def test_parents_are_drawn_as_their_logits_say_while_training():
     torch.manual_seed(0)
-    module = built(MLP(6), scale=2.0).train()
+    module = built(plain_mlp(6), scale=2.0).train()
     (choice,) = module.choices
     probabilities = torch.tensor([[0.2, 0.3, 0.5], [1.0, 1e-9, 1e-9], [0.1, 0.8, 0.1]])
     with torch.no_grad():
@@ -115,7 +119,7 @@ def test_parents_are_drawn_as_their_logits_say_while_training():
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_gradients_go_through_the_softmax(temperature):
     torch.manual_seed(0)
-    module = built(MLP(6), temperature=temperature, scale=3.0).train()
+    module = built(plain_mlp(6), temperature=temperature, scale=3.0).train()
     (choice,) = randomised(module, 0).choices
     torch.manual_seed(1)
     hard = module._choose_branches(choice)
@@ -131,6 +135,7 @@ def test_gradients_go_through_the_softmax(temperature):
 
 @pytest.mark.parametrize("encoder", REPLICABLE.values(), ids=REPLICABLE)
 @pytest.mark.parametrize("n_branches", [2, 3])
+@pytest.mark.sampled(2)
 def test_undecided_choices_keep_the_contract(encoder, n_branches):
     sharing = LearnedBranching(n_branches, scale=1.0)
     contract.test_shared_parameters_are_those_that_autograd_finds_to_be(
@@ -140,7 +145,9 @@ def test_undecided_choices_keep_the_contract(encoder, n_branches):
 
 
 def test_stacked_networks_draw_their_own_trees():
-    module = contract.whole_network(LearnedBranching(scale=0.1), MLP((8, 6)), 0).train()
+    module = contract.whole_network(
+        LearnedBranching(scale=0.1), plain_mlp((8, 6)), 0
+    ).train()
     parameters, buffers = torch.func.stack_module_state([module] * 5)
     X = inputs(9)
 
@@ -159,11 +166,12 @@ def test_a_fit_decides_and_learns():
     Y = np.column_stack([A, B, -A, 2 * B])
     est = MultiTaskRegressor(
         "learned_branching",
-        encoder=MLP((32,), scale=None),
+        encoder=plain_mlp((32,), scale=None),
         learning_rate_init=5e-3,
         early_stopping=False,
         max_iter=200,
         random_state=0,
+        n_estimators=1,
     ).fit(X[:400], Y[:400])
     module = est.module_.sharing
     (choice,) = module.choices
@@ -179,7 +187,7 @@ def test_a_fit_decides_and_learns():
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_one_branch_fits_as_hard_sharing(n_tasks):
     X, Y = table(n_tasks=n_tasks)
-    encoder = Prepared(MLP((16, 8)))
+    encoder = Prepared(plain_mlp((16, 8)))
     settings = {**SAME_STEPS, "encoder": encoder}
     n_branches = 1 if n_tasks > 1 else 4  # a single task needs no more than one
     branching = MultiTaskRegressor(LearnedBranching(n_branches), **settings).fit(X, Y)
@@ -197,4 +205,4 @@ def test_bad_settings_are_refused_before_training(settings):
     (name,) = settings
     message = f"'{name}' parameter of LearnedBranching must be"
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(LearnedBranching(**settings)).fit(X, Y)
+        MultiTaskRegressor(LearnedBranching(**settings), n_estimators=1).fit(X, Y)

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.exceptions import GateCollapseWarning
 from skmtl.sharing import Hard, MMoE
 from skmtl.sharing._mmoe import _MMoE
@@ -15,6 +14,7 @@ from tests._networks import (
     SAME_STEPS,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     shape_of,
     table,
@@ -37,7 +37,7 @@ def test_one_expert_is_hard_sharing(encoder):
 
 def test_one_expert_learns_what_hard_sharing_learns():
     X, Y = table()
-    encoder = Prepared(MLP((16, 8)))
+    encoder = Prepared(plain_mlp((16, 8)))
     fits = [
         MultiTaskRegressor(sharing, encoder=encoder, **SAME_STEPS).fit(X, Y)
         for sharing in (MMoE(1), "hard")
@@ -46,7 +46,7 @@ def test_one_expert_learns_what_hard_sharing_learns():
 
 
 def test_features_are_the_experts_mixed_by_a_softmax_gate_per_task():
-    module = MMoE(4).build(Prepared(MLP((8, 6))), (N_FEATURES,), T).double()
+    module = MMoE(4).build(Prepared(plain_mlp((8, 6))), (N_FEATURES,), T).double()
     randomised(module.gate, 1)
     X = inputs(9)
     experts = module.experts(X)
@@ -59,7 +59,7 @@ def test_features_are_the_experts_mixed_by_a_softmax_gate_per_task():
 
 
 def test_with_one_task_nothing_is_shared():
-    module = MMoE().build(MLP((8, 6)), (N_FEATURES,), 1)
+    module = MMoE().build(plain_mlp((8, 6)), (N_FEATURES,), 1)
     assert module(inputs(3, dtype=torch.float32))[1] is None
     assert not list(module.shared_parameters())
 
@@ -67,7 +67,9 @@ def test_with_one_task_nothing_is_shared():
 def test_tasks_of_two_kinds_read_different_experts():
     """Gates tell apart what hard sharing must mix, and usage shows it."""
     X, Z = table(n=200, n_tasks=4)
-    est = MultiTaskRegressor("mmoe", encoder=MLP((16,)), random_state=0).fit(X, Z)
+    est = MultiTaskRegressor(
+        "mmoe", encoder=plain_mlp((16,)), random_state=0, n_estimators=1
+    ).fit(X, Z)
     usage = est.net_.module_.gate_usage(X)
     assert usage.shape == (4, 4)
     np.testing.assert_allclose(usage.sum(axis=1), 1)
@@ -75,7 +77,7 @@ def test_tasks_of_two_kinds_read_different_experts():
 
 
 def test_five_hundred_tasks_take_one_product():
-    module = MMoE().build(MLP((16,)), (N_FEATURES,), 512)
+    module = MMoE().build(plain_mlp((16,)), (N_FEATURES,), 512)
     X = inputs(50, dtype=torch.float32)
     assert module(X)[0].shape == (50, 512, 16)
     assert len(list(module.parameters())) == 4
@@ -85,7 +87,7 @@ def test_five_hundred_tasks_take_one_product():
 def test_a_bad_number_of_experts_is_refused(n_experts):
     X, Y = table()
     with pytest.raises(ValueError, match="'n_experts' parameter of MMoE"):
-        MultiTaskRegressor(MMoE(n_experts)).fit(X, Y)
+        MultiTaskRegressor(MMoE(n_experts), n_estimators=1).fit(X, Y)
 
 
 # ------------------------------------------------------------------------- collapse
@@ -108,7 +110,9 @@ class Collapsing(MMoE):
 
 def collapsing(sharing, n_tasks=3, method="fit", **parameters):
     X, Z = table(n_tasks=n_tasks)
-    est = MultiTaskClassifier(sharing, max_iter=3, random_state=0, **parameters)
+    est = MultiTaskClassifier(
+        sharing, max_iter=3, random_state=0, **parameters, n_estimators=1
+    )
     Y = (Z > 0).astype(int)
     if method == "partial_fit":
         return est.partial_fit(X, Y, classes=[[0, 1]] * n_tasks)
@@ -178,6 +182,8 @@ def test_at_most_1024_rows_are_looked_at(monkeypatch):
 
     monkeypatch.setattr(_MMoE, "find_collapsed", watched)
     X, Y = table(n=3000)
-    MultiTaskRegressor("mmoe", encoder=MLP((4,)), max_iter=1).fit(X, Y)
+    MultiTaskRegressor("mmoe", encoder=plain_mlp((4,)), max_iter=1, n_estimators=1).fit(
+        X, Y
+    )
     (n,) = seen
     assert 512 <= n <= 1024

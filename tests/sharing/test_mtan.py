@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP, ModuleEncoder
+from skmtl.encoder import ModuleEncoder
 from skmtl.sharing import MTAN, Hard
 from tests._networks import (
     ENCODERS,
@@ -15,6 +15,7 @@ from tests._networks import (
     Network,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     shape_of,
     table,
@@ -56,7 +57,7 @@ def test_masks_of_one_are_hard_sharing(name):
 @pytest.mark.parametrize("norm", [None, "batch"])
 def test_with_frozen_masks_of_one_tasks_train_as_in_hard_sharing(norm):
     X, Y = table()
-    settings = {**SAME_STEPS, "encoder": Prepared(MLP((16, 8), norm=norm))}
+    settings = {**SAME_STEPS, "encoder": Prepared(plain_mlp((16, 8), norm=norm))}
     hard = MultiTaskRegressor("hard", **settings).fit(X, Y)
     masked = MultiTaskRegressor(Frozen(Opened(), frozen="attention"), **settings)
     masked.fit(X, Y)
@@ -86,7 +87,8 @@ def masked_by_hand(module, X, t):
 
 
 @pytest.mark.parametrize(
-    "encoder", [MLP((8, 6, 6)), MLP(()), ModuleEncoder(Network), Convolutions()]
+    "encoder",
+    [plain_mlp((8, 6, 6)), plain_mlp(()), ModuleEncoder(Network), Convolutions()],
 )
 def test_each_task_attends_as_the_formula_says(encoder):
     shape = IMAGE_SHAPE if isinstance(encoder, Convolutions) else (N_FEATURES,)
@@ -104,16 +106,16 @@ def test_each_task_attends_as_the_formula_says(encoder):
 
 @pytest.mark.parametrize("n_tasks", [1, T, 512])
 def test_masks_start_open_and_alike(n_tasks):
-    module = built(MLP((8, 6)), n_tasks)
+    module = built(plain_mlp((8, 6)), n_tasks)
     for mask, width in zip(module.masks(inputs(5)), (8, 6), strict=True):
         expected = torch.full((5, n_tasks, width), 2.0).double().sigmoid()
         torch.testing.assert_close(mask, expected)
 
 
 def test_reduction_narrows_the_masks_layers_down_to_one_unit():
-    module = built(MLP((8, 6)), reduction=4)
+    module = built(plain_mlp((8, 6)), reduction=4)
     assert [mask.inner.bias.shape for mask in module.attention] == [(T, 2), (T, 1)]
-    assert built(MLP(3), reduction=8).attention[0].inner.bias.shape == (T, 1)
+    assert built(plain_mlp(3), reduction=8).attention[0].inner.bias.shape == (T, 1)
 
 
 def test_images_keep_the_contract():
@@ -125,7 +127,7 @@ def test_images_keep_the_contract():
 
 
 def test_all_that_reaches_tasks_goes_through_the_shared_features():
-    module = randomised(built(MLP((8, 6, 6))), 0)
+    module = randomised(built(plain_mlp((8, 6, 6))), 0)
     features, shared = module(inputs(9))
     loss = features.sin().sum()
     (at_shared,) = torch.autograd.grad(loss, shared, retain_graph=True)
@@ -142,10 +144,11 @@ def test_masks_let_through_what_a_task_needs_where_it_needs_it():
     hard, masked = (
         MultiTaskRegressor(
             sharing,
-            encoder=MLP(()),
+            encoder=plain_mlp(()),
             learning_rate_init=0.1,
             max_iter=100,
             random_state=0,
+            n_estimators=1,
         )
         .fit(X, Y)
         .score(X, Y)
@@ -158,6 +161,6 @@ def test_masks_let_through_what_a_task_needs_where_it_needs_it():
 @pytest.mark.parametrize("reduction", [0, 1.5, "half"])
 def test_a_bad_reduction_is_refused_before_training(reduction):
     X, Z = table()
-    est = MultiTaskClassifier(MTAN(reduction))
+    est = MultiTaskClassifier(MTAN(reduction), n_estimators=1)
     with pytest.raises(ValueError, match="'reduction' parameter of MTAN"):
         est.fit(X, Z > 0)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP, EncoderModule
 from skmtl.encoder import Encoder as EncoderSpec
+from skmtl.encoder import EncoderModule
 from skmtl.sharing import CGC, PLE, Independent
-from tests._networks import N_FEATURES, Prepared, inputs, randomised, table
+from tests._networks import N_FEATURES, Prepared, inputs, plain_mlp, randomised, table
 
 T = 3
-DEEP = MLP((8, 7, 6, 5))
+DEEP = plain_mlp((8, 7, 6, 5))
 
 
 def built(sharing, encoder=DEEP, n_tasks=T):
@@ -67,7 +67,7 @@ def test_layers_are_cut_into_even_levels(n_levels, cuts):
 
 @pytest.mark.parametrize(("n_shared", "n_own"), [(2, 1), (1, 2)])
 def test_two_levels_mix_as_the_paper_says(n_shared, n_own):
-    encoder = MLP((8, 6), activation="tanh")
+    encoder = plain_mlp((8, 6), activation="tanh")
     module = randomised(built(PLE(n_shared, n_own), encoder, n_tasks=2), 0)
     X = inputs(9)
 
@@ -127,7 +127,9 @@ def test_one_own_expert_alone_is_a_network_per_task():
 @pytest.mark.parametrize("n_levels", [None, 1, 2, 3])
 @pytest.mark.parametrize(("n_shared", "n_own"), [(2, 1), (1, 1), (2, 0), (1, 0)])
 def test_shared_parameters_are_those_that_feed_other_tasks(n_shared, n_own, n_levels):
-    module = built(PLE(n_shared, n_own, n_levels), MLP((8, 7, 6, 5), activation="tanh"))
+    module = built(
+        PLE(n_shared, n_own, n_levels), plain_mlp((8, 7, 6, 5), activation="tanh")
+    )
     declared = {id(p) for p in module.shared_parameters()}
     names = {n for n, p in module.named_parameters() if id(p) in declared}
     used = dependence(module)
@@ -208,7 +210,9 @@ def test_a_user_s_network_is_one_level():
         return torch.nn.Sequential(torch.nn.Linear(n_features, 6), torch.nn.Tanh())
 
     X, Y = table()
-    est = MultiTaskRegressor("ple", encoder=network, max_iter=5, random_state=0)
+    est = MultiTaskRegressor(
+        "ple", encoder=network, max_iter=5, random_state=0, n_estimators=1
+    )
     assert len(est.fit(X, Y).net_.module_.sharing.gate) == 1
     usage = est.net_.module_.gate_usage(X)
     np.testing.assert_allclose(usage.sum(axis=1), 1)
@@ -216,7 +220,7 @@ def test_a_user_s_network_is_one_level():
 
 def test_more_levels_than_layers_are_refused_before_training():
     X, Y = table()
-    est = MultiTaskRegressor(PLE(n_levels=3), encoder=MLP((8, 6)))
+    est = MultiTaskRegressor(PLE(n_levels=3), encoder=plain_mlp((8, 6)), n_estimators=1)
     message = r"'n_levels' parameter must be at most .* encoder, 2\. Got 3: lower it"
     with pytest.raises(ValueError, match=message):
         est.fit(X, Y)
@@ -233,4 +237,4 @@ def test_more_levels_than_layers_are_refused_before_training():
 def test_bad_settings_are_refused(sharing, message):
     X, Y = table()
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(sharing).fit(X, Y)
+        MultiTaskRegressor(sharing, n_estimators=1).fit(X, Y)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP, ModuleEncoder
+from skmtl.encoder import ModuleEncoder
 from skmtl.sharing import CrossStitch, Independent, Sluice
 from tests._networks import (
     ENCODERS,
@@ -14,6 +14,7 @@ from tests._networks import (
     Network,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     shape_of,
     table,
@@ -22,7 +23,7 @@ from tests.sharing import test_all as contract
 from tests.sharing._helpers import IMAGE_SHAPE, Convolutions
 
 T = 3
-SKIPPING = MLP((7, 5, 5, 5))  # widths that two does not divide, three to read
+SKIPPING = plain_mlp((7, 5, 5, 5))  # widths that two does not divide, three to read
 
 
 def built(sharing, encoder=SKIPPING, n_tasks=T, shape=None):
@@ -57,7 +58,7 @@ def subspaces(H, n):
 
 
 def test_subspaces_mix_as_told():
-    module = randomised(built(Sluice(2), MLP(5), n_tasks=2), 0)
+    module = randomised(built(Sluice(2), plain_mlp(5), n_tasks=2), 0)
     X = inputs(9)
     parts = subspaces(module.columns(X), 2)  # of three and two features each
     W = module.weights(0)
@@ -90,7 +91,8 @@ def test_heads_read_layers_of_the_last_one_s_shape():
 
 
 @pytest.mark.parametrize(
-    "encoder", [MLP((8, 6)), ModuleEncoder(Network), MLP(()), Convolutions()]
+    "encoder",
+    [plain_mlp((8, 6)), ModuleEncoder(Network), plain_mlp(()), Convolutions()],
 )
 def test_there_are_no_skips_where_no_earlier_layer_can_be_read(encoder):
     shape = IMAGE_SHAPE if isinstance(encoder, Convolutions) else (N_FEATURES,)
@@ -120,7 +122,7 @@ def test_all_that_reaches_tasks_goes_through_the_shared_features():
 
 
 @pytest.mark.parametrize(
-    "encoder", [MLP(6), ModuleEncoder(Network), ModuleEncoder(BatchNormed)]
+    "encoder", [plain_mlp(6), ModuleEncoder(Network), ModuleEncoder(BatchNormed)]
 )
 @pytest.mark.parametrize("n_tasks", [1, T])
 def test_penalty_is_the_overlap_of_a_task_s_subspaces(encoder, n_tasks):
@@ -144,7 +146,7 @@ def test_penalty_is_the_overlap_of_a_task_s_subspaces(encoder, n_tasks):
     [
         (Sluice(2), SKIPPING),
         (Sluice(1, orthogonality=1.0), SKIPPING),
-        (Sluice(2, orthogonality=1.0), MLP(())),
+        (Sluice(2, orthogonality=1.0), plain_mlp(())),
     ],
 )
 def test_there_is_no_penalty_where_nothing_overlaps(spec, encoder):
@@ -157,12 +159,13 @@ def test_orthogonality_sets_subspaces_apart():
     for orthogonality in (0.0, 1.0):
         est = MultiTaskRegressor(
             Sluice(orthogonality=orthogonality),
-            encoder=MLP((8, 8)),
+            encoder=plain_mlp((8, 8)),
             learning_rate_init=1e-2,
             max_iter=300,
             early_stopping=False,
             n_iter_no_change=np.inf,
             random_state=0,
+            n_estimators=1,
         ).fit(X, Y)
         assert est.score(X, Y) > 0.9
         module = est.module_.sharing
@@ -172,7 +175,7 @@ def test_orthogonality_sets_subspaces_apart():
 
 
 def test_many_tasks_are_mixed_at_once():
-    module = built(Sluice(), MLP((4, 4)), n_tasks=512)
+    module = built(Sluice(), plain_mlp((4, 4)), n_tasks=512)
     module(inputs(8))[0].sum().backward()
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
@@ -189,13 +192,13 @@ def test_many_tasks_are_mixed_at_once():
 )
 def test_bad_settings_are_refused_before_training(parameters, name):
     X, Z = table()
-    est = MultiTaskClassifier(Sluice(**parameters))
+    est = MultiTaskClassifier(Sluice(**parameters), n_estimators=1)
     with pytest.raises(ValueError, match=f"'{name}' parameter of Sluice"):
         est.fit(X, Z > 0)
 
 
 def test_more_subspaces_than_features_are_refused_before_training():
     X, Z = table()
-    est = MultiTaskClassifier(Sluice(7), encoder=MLP((8, 6)))
+    est = MultiTaskClassifier(Sluice(7), encoder=plain_mlp((8, 6)), n_estimators=1)
     with pytest.raises(ValueError, match=r"must be at most 6.*narrowest.* Got 7\."):
         est.fit(X, Z > 0)

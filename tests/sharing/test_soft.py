@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP, ModuleEncoder
+from skmtl.encoder import ModuleEncoder
 from skmtl.sharing import Hard, Soft
 from tests._networks import (
     ENCODERS,
@@ -14,6 +14,7 @@ from tests._networks import (
     Network,
     Prepared,
     inputs,
+    plain_mlp,
     randomised,
     shape_of,
     table,
@@ -26,7 +27,7 @@ ties = pytest.mark.parametrize("tie", TIES)
 
 
 def built(tie="l2", strength=1.0, encoder=None, n_tasks=T):
-    encoder = encoder or MLP((8, 6))
+    encoder = encoder or plain_mlp((8, 6))
     return Soft(tie, strength).build(encoder, shape_of(encoder), n_tasks).double()
 
 
@@ -51,7 +52,7 @@ def test_tasks_start_from_the_same_weights(tie, encoder):
 
 
 def test_equal_networks_are_one_network():
-    encoder = Prepared(MLP((8, 6), norm="layer"))
+    encoder = Prepared(plain_mlp((8, 6), norm="layer"))
     X = inputs(5, encoder=encoder)
     expected, _ = Hard().build(encoder, shape_of(encoder), T).double()(X)
     features, _ = built(encoder=encoder)(X)
@@ -62,7 +63,7 @@ def test_equal_networks_are_one_network():
 @pytest.mark.parametrize("norm", [None, "batch"])
 def test_without_a_tie_tasks_are_independent(tie, norm):
     X, Y = table()
-    settings = {**SAME_STEPS, "encoder": Alike(MLP((16, 8), norm=norm))}
+    settings = {**SAME_STEPS, "encoder": Alike(plain_mlp((16, 8), norm=norm))}
     independent = MultiTaskRegressor("independent", **settings).fit(X, Y)
     soft = MultiTaskRegressor(Soft(tie, 0), **settings).fit(X, Y)
     np.testing.assert_allclose(soft.loss_curve_, independent.loss_curve_)
@@ -70,7 +71,7 @@ def test_without_a_tie_tasks_are_independent(tie, norm):
 
 
 @pytest.mark.parametrize(
-    "encoder", [MLP((8, 6)), ModuleEncoder(Network), ModuleEncoder(BatchNormed)]
+    "encoder", [plain_mlp((8, 6)), ModuleEncoder(Network), ModuleEncoder(BatchNormed)]
 )
 def test_l2_is_the_mean_squared_distance_from_the_mean_weights(encoder):
     module = randomised(built("l2", 0.3, encoder), 0)
@@ -97,7 +98,7 @@ def test_trace_norm_of_equal_networks_is_the_norm_of_one_times_a_root():
 
 
 def test_trace_norm_of_orthogonal_networks_is_the_sum_of_their_norms():
-    module = built("trace_norm", encoder=MLP(3))
+    module = built("trace_norm", encoder=plain_mlp(3))
     with torch.no_grad():
         module.columns.get_parameter("layers.0.0.bias").copy_(
             torch.diag(torch.tensor([3.0, 2.0, 1.0]))
@@ -110,7 +111,8 @@ def test_trace_norm_of_orthogonal_networks_is_the_sum_of_their_norms():
 
 @ties
 @pytest.mark.parametrize(
-    ("strength", "encoder", "n_tasks"), [(0, None, T), (1, MLP(()), T), (1, None, 1)]
+    ("strength", "encoder", "n_tasks"),
+    [(0, None, T), (1, plain_mlp(()), T), (1, None, 1)],
 )
 def test_there_is_no_penalty_where_nothing_is_to_be_tied(
     tie, strength, encoder, n_tasks
@@ -122,12 +124,13 @@ def fitted(tie, strength):
     X, Y = table(n=100)
     return MultiTaskRegressor(
         Soft(tie, strength),
-        encoder=MLP((16,)),
+        encoder=plain_mlp((16,)),
         learning_rate_init=1e-2,
         max_iter=200,
         early_stopping=False,
         n_iter_no_change=np.inf,
         random_state=0,
+        n_estimators=1,
     ).fit(X, Y)
 
 
@@ -151,7 +154,7 @@ def test_trace_norm_lowers_the_rank():
 
 
 def test_many_tasks_are_tied_at_once():
-    module = built("trace_norm", encoder=MLP((8,)), n_tasks=512)
+    module = built("trace_norm", encoder=plain_mlp((8,)), n_tasks=512)
     randomised(module, 0).penalty().backward()
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
@@ -162,6 +165,6 @@ def test_many_tasks_are_tied_at_once():
 )
 def test_bad_settings_are_refused_before_training(parameters, name):
     X, Z = table()
-    est = MultiTaskClassifier(Soft(**parameters))
+    est = MultiTaskClassifier(Soft(**parameters), n_estimators=1)
     with pytest.raises(ValueError, match=f"'{name}' parameter of Soft"):
         est.fit(X, Z > 0)

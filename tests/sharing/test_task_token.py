@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import TaskToken
-from tests._networks import N_FEATURES, REPLICABLE, inputs, randomised, table
+from tests._networks import N_FEATURES, REPLICABLE, inputs, plain_mlp, randomised, table
 from tests.sharing import test_all as contract
 
 T = 3
@@ -23,7 +22,7 @@ masks = pytest.mark.parametrize("masked", [True, False])
 
 
 def built(sharing, encoder=None, seed=0):
-    encoder = MLP((8, 6)) if encoder is None else encoder
+    encoder = plain_mlp((8, 6)) if encoder is None else encoder
     module = sharing.build(encoder, (N_FEATURES,), T).double()
     return randomised(module, seed)
 
@@ -76,7 +75,7 @@ def test_one_block_attends_as_a_transformer_with_a_mask_does(masked):
 
 
 def test_with_a_token_per_column_tokens_are_those_of_the_paper():
-    module = built(TaskToken(8, n_tokens=10), MLP(()))
+    module = built(TaskToken(8, n_tokens=10), plain_mlp(()))
     X = inputs(5)
     _, tokens = module(X)
     W, b = module.tokens.weight[:, :, 0], module.tokens.bias
@@ -89,7 +88,7 @@ def test_with_a_token_per_column_tokens_are_those_of_the_paper():
     [(6, 32, 6), (6, 6, 6), (6, 4, 3), (6, 1, 1), (7, 3, 3), (33, 32, 17)],
 )
 def test_features_are_cut_into_at_most_so_many_tokens(width, n_tokens, expected):
-    module = built(TaskToken(8, n_tokens=n_tokens), MLP(width))
+    module = built(TaskToken(8, n_tokens=n_tokens), plain_mlp(width))
     X = inputs(5)
     assert module(X)[1].shape == (5, expected, 8)
     # Neighbours share a token.
@@ -110,7 +109,7 @@ def test_dropout_is_for_training():
 
 
 def test_time_per_task_does_not_grow_with_their_number():
-    module = TaskToken(8).build(MLP(8), (N_FEATURES,), 1000)
+    module = TaskToken(8).build(plain_mlp(8), (N_FEATURES,), 1000)
     features, _ = module(inputs(4, dtype=torch.float32))
     features.square().sum().backward()
     assert features.shape == (4, 1000, 8)
@@ -119,7 +118,7 @@ def test_time_per_task_does_not_grow_with_their_number():
 
 def test_it_learns_with_the_default_settings():
     X, Y = table(n=300)
-    est = MultiTaskRegressor(TaskToken(), random_state=0, max_iter=100)
+    est = MultiTaskRegressor(TaskToken(), random_state=0, max_iter=50, n_estimators=1)
     assert est.fit(X[:200], Y[:200]).score(X[200:], Y[200:]) > 0.9
 
 
@@ -135,4 +134,4 @@ def test_it_learns_with_the_default_settings():
 def test_bad_settings_are_refused_before_training(settings, message):
     X, Y = table()
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(TaskToken(**settings)).fit(X, np.asarray(Y))
+        MultiTaskRegressor(TaskToken(**settings), n_estimators=1).fit(X, np.asarray(Y))

@@ -23,7 +23,10 @@ from skmtl.training import (
 from skmtl.training._augmentation import augment_batch
 from tests._networks import check_spec
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 every = pytest.mark.parametrize("name", AUGMENTATION)
 

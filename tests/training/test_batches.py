@@ -55,6 +55,7 @@ CONTAINERS = {
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("index", [None, np.arange(0, N, 3)])
 @pytest.mark.parametrize("batch_size", [8, N, 1000])
+@pytest.mark.sampled(7)
 def test_shuffled_batches_hold_every_row_once(
     container, dtype, resident, index, batch_size, tmp_path
 ):

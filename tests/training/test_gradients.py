@@ -19,7 +19,10 @@ from skmtl.weighting import (
 )
 from tests._networks import SAME_STEPS, inputs, table, whole_network
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 WEIGHTS = (0.5, 1.5, 0.25, 2.0, 0.75)
 #: Strategies in which tasks share parameters.

@@ -10,7 +10,10 @@ from torch.nn import functional as F
 from skmtl.training import HardExampleSelection, PackedLoss, pack_targets
 from tests.training.test_losses import CPU, LAYOUTS, N, draw
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
@@ -64,6 +67,7 @@ def one_by_one(blocks, outputs, labels, weight, hard_example_mining):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("by", ["loss", "margin"])
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5, 1.0])
+@pytest.mark.sampled(5)
 def test_losses_and_gradients_are_those_of_the_labels_kept(
     layout, missing, weighted, by, fraction
 ):

@@ -14,6 +14,8 @@ from skmtl.sharing import CGC, Grouped
 from skmtl.training import Lookahead
 from tests._networks import SAME_STEPS, table
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SETTINGS = {**SAME_STEPS, "encoder": MLP((8, 6)), "batch_size": 20, "max_iter": 4}
 T = 4
 

@@ -85,6 +85,7 @@ def gradient(losses, outputs):
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", REGRESSION_LOSSES)
+@pytest.mark.sampled(5)
 def test_losses_and_gradients_equal_those_of_single_tasks(
     layout, missing, weighted, loss
 ):

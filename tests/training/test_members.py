@@ -14,10 +14,8 @@ from skmtl.sharing import SHARING
 from skmtl.training import MembersNet
 from skmtl.weighting import WEIGHTING
 
-pytestmark = pytest.mark.defaults
 
-
-def digits(n=200, missing=0.2):
+def digits(n=120, missing=0.2):
     X, digit = load_digits(return_X_y=True)
     X, digit = X[:n] / 16, digit[:n]
     Y = np.column_stack([digit, digit % 2, digit > 4, digit // 3]).astype(float)
@@ -28,7 +26,7 @@ def digits(n=200, missing=0.2):
 SETTINGS = {
     "encoder": MLP((12, 10), dropout=0),
     "n_estimators": 3,
-    "max_iter": 4,
+    "max_iter": 3,
     "batch_size": 64,
     "precision": "float64",
     "random_state": 0,
@@ -86,7 +84,7 @@ def test_weightings_by_losses_stack(monkeypatch, weighting):
 
 @pytest.mark.parametrize("resampling", ["crossfit", "bootstrap", None])
 def test_schemes(monkeypatch, resampling):
-    X, Y = digits(600)
+    X, Y = digits()
     est = MultiTaskClassifier(resampling=resampling, **SETTINGS)
     stacked, other = clone(est).fit(X, Y), in_turns(monkeypatch, est, X, Y)
     if resampling is not None:
@@ -109,8 +107,8 @@ def test_schemes(monkeypatch, resampling):
 def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
     X, Y = digits()
     X = X.reshape(-1, 1, 8, 8) if "encoder" in settings else X
-    stops = {"n_estimators": 5, "max_iter": 60, "n_iter_no_change": 3, "batch_size": 32}
-    fast = {"learning_rate_init": 0.02}
+    stops = {"n_estimators": 4, "max_iter": 40, "n_iter_no_change": 1, "batch_size": 32}
+    fast = {"learning_rate_init": 0.05}
     stopped = []
 
     class Watch(Callback):
@@ -126,10 +124,10 @@ def test_those_that_have_stopped_leave_the_others_alone(monkeypatch, settings):
 
 
 def test_tables_of_many_rows_have_fewer_members(monkeypatch):
-    monkeypatch.setattr("skmtl._estimators.fitting.settings.MANY_ROWS", 200)
+    monkeypatch.setattr("skmtl._estimators.fitting.settings.MANY_ROWS", 120)
     X, Y = digits()
     est = MultiTaskClassifier(encoder=MLP((4,)), max_iter=1, random_state=0)
-    assert clone(est).fit(X[:199], Y[:199]).n_estimators_ == 8
+    assert clone(est).fit(X[:119], Y[:119]).n_estimators_ == 8
     est.fit(X, Y)
     assert est.n_estimators_ == 4
     # Whoever trains on keeps the members, whatever the number of rows.
@@ -169,7 +167,11 @@ def test_encoders_stack(monkeypatch, encoder):
         {"hard_example_mining": "loss"},
         {"record_gradients": True},
         {"encoder": MLP((8,), norm="batch")},
-        {"optimizer": torch.optim.LBFGS},
+        {
+            "optimizer": torch.optim.LBFGS,
+            "encoder": MLP((8,), dropout=0, numeric_embedding=None),
+            "batch_size": 120,
+        },
     ],
     ids=str,
 )
@@ -179,16 +181,16 @@ def test_what_cannot_be_stacked_trains_in_turns(settings):
     est = MultiTaskClassifier(**SETTINGS | settings).fit(X, Y)
     assert not est.net_.stacked
     assert est.score(X, Y) > 0.3
-    assert est.oof_prediction_[0].shape == (200, 10)
+    assert est.oof_prediction_[0].shape == (120, 10)
     again = est.set_params(warm_start=True).fit(X, Y)
-    assert again.n_iter_ == 8
+    assert again.n_iter_ == 6
 
 
 def test_out_of_fold_predictions_are_those_of_the_member_of_the_fold():
     X, Y = digits(missing=0)
-    est = MultiTaskClassifier(**SETTINGS | {"max_iter": 30}).fit(X, Y)
+    est = MultiTaskClassifier(**SETTINGS | {"max_iter": 5}).fit(X, Y)
     folds = [held for _, held in est._parts_of_fit[1]]
-    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(200))
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(120))
     raw = clone(est).set_params(calibrate=False, early_stopping=False).fit(X, Y)
     member = raw.module_.member(1).eval()
     with torch.no_grad():
@@ -213,7 +215,7 @@ def test_probabilities_not_logits_are_averaged():
 
 def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
     X, Y = digits(missing=0)
-    fold = np.arange(200) % 3
+    fold = np.arange(120) % 3
     parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
     monkeypatch.setattr(
         "skmtl._estimators.fitting.splits.make_crossfit_splits", lambda *args: parts
@@ -232,7 +234,7 @@ def test_labels_of_held_out_rows_do_not_touch_their_member(monkeypatch):
 def test_small_data(n_estimators, resampling):
     X, Y = load_linnerud(return_X_y=True)
     est = MultiTaskRegressor(
-        n_estimators=n_estimators, resampling=resampling, random_state=0
+        n_estimators=n_estimators, resampling=resampling, max_iter=5, random_state=0
     )
     est.fit(X, Y)
     assert est.predict(X).shape == (20, 3)
@@ -367,5 +369,5 @@ def test_members_that_take_turns_look_at_held_out_rows_without_dropout(monkeypat
     }
     est = MultiTaskClassifier(**settings, resampling="bootstrap").fit(X, Y)
     assert not est.net_.stacked
-    assert len(seen) == 4  # in each epoch
+    assert len(seen) == 3  # in each epoch
     assert all(seen)

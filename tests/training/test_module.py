@@ -10,7 +10,10 @@ from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, DSelectK, Grouped, LearnedBranching, MMoE
 from tests._networks import N_FEATURES, inputs, whole_network
 
-pytestmark = pytest.mark.one_version
+pytestmark = [
+    pytest.mark.one_version,
+    pytest.mark.usefixtures("plain_network"),
+]
 
 MIXTURES = {
     "mmoe": MMoE(n_experts=3),

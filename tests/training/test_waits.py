@@ -10,8 +10,10 @@ from skmtl.encoder import MLP
 from skmtl.weighting import WEIGHTING
 from skmtl.weighting._base import SolverModule
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(64, 4))
+X = RNG.normal(size=(32, 4))
 Y = np.column_stack([X[:, 0] > 0, np.digitize(X[:, 1], [-0.5, 0.5])]).astype(float)
 Y[RNG.uniform(size=Y.shape) < 0.2] = np.nan
 #: Operations whose result the CPU must see.
@@ -48,7 +50,7 @@ def test_what_reads_is_counted():
         return batch * float(batch.mean() < 10)
 
     more = n_reads(8, augmentation=reading) - n_reads(16, augmentation=reading)
-    assert more == 2 * (64 // 8 - 64 // 16)  # of two epochs
+    assert more == 2 * (32 // 8 - 32 // 16)  # of two epochs
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
-from tests._networks import SAME_STEPS
+from tests._networks import SAME_STEPS, plain_mlp
 
 
 def easy_and_noisy(weighting, noise=(0.1, 3.0), scale=(1.0, 1.0), **settings):
@@ -15,7 +14,7 @@ def easy_and_noisy(weighting, noise=(0.1, 3.0), scale=(1.0, 1.0), **settings):
     W = rng.normal(size=(4, 2))
     W /= np.linalg.norm(W, axis=0)
     Y = (X @ W + noise * rng.normal(size=(400, 2))) * scale
-    settings = {**SAME_STEPS, "encoder": MLP((8,)), "max_iter": 60, **settings}
+    settings = {**SAME_STEPS, "encoder": plain_mlp((8,)), "max_iter": 60, **settings}
     return MultiTaskRegressor(weighting=weighting, **settings).fit(X, Y), X, Y
 
 

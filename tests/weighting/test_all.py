@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.weighting import (
     WEIGHTING,
     GradientWeighting,
     Weighting,
     WeightingModule,
 )
-from tests._networks import SAME_STEPS, check_spec, state_of, table
+from tests._networks import SAME_STEPS, check_spec, plain_mlp, state_of, table
 from tests.weighting._helpers import normalised, some_losses, trained
 
 #: Weightings that draw at random.
@@ -38,6 +37,7 @@ def test_spec_is_a_small_estimator(name):
 @weightings
 @pytest.mark.parametrize("present", [None, ABSENT], ids=["all", "one absent"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.sampled(3)
 def test_weights_are_finite_and_not_negative(name, present, dtype):
     module = WEIGHTING[name]().build(4).to(dtype)
     losses = LOSSES.to(dtype)
@@ -135,7 +135,9 @@ def test_three_stacked_modules_give_what_three_separate_ones_do(name, present):
 def test_training_works_and_reports_weights_that_sum_to_the_tasks(name, cls):
     X, Y = table()
     Y = Y > 0 if cls is MultiTaskClassifier else Y
-    est = cls(weighting=name, encoder=MLP((16,)), random_state=0, **FAST).fit(X, Y)
+    est = cls(
+        weighting=name, encoder=plain_mlp((16,)), random_state=0, **FAST, n_estimators=1
+    ).fit(X, Y)
     assert est.score(X, Y) > 0.8
     assert est.task_weights_.shape == (3,)
     np.testing.assert_allclose(est.task_weights_.sum(), 3)
@@ -145,7 +147,7 @@ def test_training_works_and_reports_weights_that_sum_to_the_tasks(name, cls):
 def test_warm_start_goes_on_where_a_pickle_left_it(name):
     X, Y = table()
     Y[:, 1] *= np.linspace(0, 2, len(Y))  # a task unlike the others
-    plain = {"optimizer": torch.optim.SGD, "encoder": MLP((8,)), "batch_size": 20}
+    plain = {"optimizer": torch.optim.SGD, "encoder": plain_mlp((8,)), "batch_size": 20}
     settings = {**SAME_STEPS, **plain, "weighting": name}  # Adam would start anew
     whole = MultiTaskRegressor(**settings).fit(X, Y)
     half = MultiTaskRegressor(**{**settings, "max_iter": 5}, warm_start=True).fit(X, Y)
@@ -216,7 +218,7 @@ class _Constant(WeightingModule):
 def fitted(weighting, Y=None, **settings):
     X, complete = table()
     Y = complete if Y is None else Y
-    settings = {**SAME_STEPS, "batch_size": 20, "encoder": MLP((16,)), **settings}
+    settings = {**SAME_STEPS, "batch_size": 20, "encoder": plain_mlp((16,)), **settings}
     return MultiTaskRegressor(weighting=weighting, **settings).fit(X, Y)
 
 

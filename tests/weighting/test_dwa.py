@@ -85,6 +85,6 @@ def test_losses_of_single_batches_do_not_matter():
 @pytest.mark.parametrize("temperature", [0, -1.0, "high", None])
 def test_a_bad_temperature_is_refused_before_training(temperature):
     X, Z = table()
-    est = MultiTaskClassifier(weighting=DWA(temperature))
+    est = MultiTaskClassifier(weighting=DWA(temperature), n_estimators=1)
     with pytest.raises(ValueError, match="'temperature' parameter of DWA"):
         est.fit(X, Z > 0)

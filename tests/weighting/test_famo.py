@@ -72,6 +72,6 @@ def test_training_prefers_the_task_whose_loss_falls_least():
 )
 def test_bad_settings_are_refused_before_training(setting, value):
     X, Z = table()
-    est = MultiTaskClassifier(weighting=FAMO(**{setting: value}))
+    est = MultiTaskClassifier(weighting=FAMO(**{setting: value}), n_estimators=1)
     with pytest.raises(ValueError, match=f"'{setting}' parameter of FAMO"):
         est.fit(X, Z > 0)

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import r2_score
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.weighting import (
     WEIGHTING,
     GradientCombiningModule,
@@ -15,7 +14,7 @@ from skmtl.weighting import (
     GradientWeightingModule,
     PrimaryTask,
 )
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 
 pytestmark = pytest.mark.one_version
 
@@ -24,7 +23,7 @@ SPECS = {
     "cosine": PrimaryTask(mode="cosine"),
 }
 specs = pytest.mark.parametrize("spec", SPECS.values(), ids=list(SPECS))
-SETTINGS = {**SAME_STEPS, "batch_size": 20, "encoder": MLP((16,)), "max_iter": 6}
+SETTINGS = {**SAME_STEPS, "batch_size": 20, "encoder": plain_mlp((16,)), "max_iter": 6}
 
 
 def placed(spec, **settings):
@@ -57,6 +56,7 @@ def check(est, X):
 @specs
 @pytest.mark.parametrize("gradient_at", ["representation", "parameters"])
 @pytest.mark.parametrize("update_every", [1, 3])
+@pytest.mark.sampled(3)
 def test_labels_may_be_missing(spec, gradient_at, update_every):
     if (gradient_at, update_every) != ("representation", 1):
         spec = placed(spec, gradient_at=gradient_at, update_every=update_every)
@@ -135,7 +135,8 @@ def test_two_fits_are_the_same(spec):
 def test_the_first_task_which_may_be_primary_is_learned(spec):
     X, Y = table(200)
     settings = {"learning_rate_init": 1e-2, "max_iter": 60, "random_state": 0}
-    est = MultiTaskRegressor(weighting=spec, encoder=MLP((16,)), **settings)
+    settings["n_estimators"] = 1
+    est = MultiTaskRegressor(weighting=spec, encoder=plain_mlp((16,)), **settings)
     assert r2_score(Y[:, 0], est.fit(X, Y).predict(X)[:, 0]) > 0.9
 
 

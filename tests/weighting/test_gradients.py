@@ -435,6 +435,7 @@ HARD = {
 @specs
 @pytest.mark.parametrize("J", HARD.values(), ids=list(HARD))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.sampled(3)
 def test_hard_gradients_give_finite_weights(spec, J, dtype):
     J = J.to(dtype)
     spec = spec if len(J) > 2 else type(spec)()
@@ -475,6 +476,7 @@ def test_patterns_of_absent_tasks_give_finite_weights(spec):
 
 @solvers
 @pytest.mark.parametrize("fault", ["nan", "raises", "cancels", "is negative"])
+@pytest.mark.sampled(3)
 def test_a_solver_s_failure_gives_equal_weights_and_is_counted(
     spec, fault, monkeypatch
 ):

@@ -6,9 +6,8 @@ import torch
 from torchjd.scalarization import GeometricMean
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.weighting import GLS, LogSum
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 from tests.weighting._helpers import easy_and_noisy, gradient, normalised
 
 LOSSES = torch.tensor([0.5, 2.0, 1e-3, 7.0], dtype=torch.float64)
@@ -40,7 +39,7 @@ def test_training_weighs_tasks_by_their_inverse_losses():
 
 def test_sum_of_logarithms_and_geometric_mean_make_the_same_steps():
     X, Y = table()
-    settings = {"encoder": MLP((8,)), "batch_size": 20, **SAME_STEPS}
+    settings = {"encoder": plain_mlp((8,)), "batch_size": 20, **SAME_STEPS}
     log_sum, gls, equal = (
         MultiTaskRegressor(weighting=name, **settings).fit(X, Y).predict(X)
         for name in ("log_sum", "gls", "equal")

@@ -5,9 +5,8 @@ import torch
 from torchjd.scalarization import Random
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.weighting import RLW
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 from tests.weighting._helpers import gradient
 
 LOSSES = torch.tensor([0.5, 2.0, 7.0])
@@ -47,7 +46,7 @@ def test_stacked_modules_draw_their_own():
 
 def test_the_seed_of_the_estimator_decides():
     X, Y = table()
-    settings = {"encoder": MLP((8,)), **SAME_STEPS}
+    settings = {"encoder": plain_mlp((8,)), **SAME_STEPS}
     first, again, other = (
         MultiTaskRegressor(weighting="rlw", **{**settings, "random_state": seed})
         .fit(X, Y)

@@ -9,9 +9,8 @@ from sklearn.model_selection import GridSearchCV
 from torchjd.scalarization import Constant
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.weighting import Static, TaskLabels
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 from tests.weighting._helpers import gradient, normalised
 
 TASKS = [TaskLabels(name, None, np.zeros(1), None) for name in ("a", "b", "c")]
@@ -24,7 +23,9 @@ def built(weights):
 def fitted(Y=None, **settings):
     X, complete = table()
     Y = complete if Y is None else Y
-    return MultiTaskRegressor(encoder=MLP((8,)), **SAME_STEPS, **settings).fit(X, Y)
+    return MultiTaskRegressor(encoder=plain_mlp((8,)), **SAME_STEPS, **settings).fit(
+        X, Y
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_it_is_task_weight_and_multiplies_it():
 
 def test_weights_can_be_searched():
     X, Y = table()
-    est = MultiTaskRegressor(weighting=Static(), encoder=MLP((8,)), **SAME_STEPS)
+    est = MultiTaskRegressor(weighting=Static(), encoder=plain_mlp((8,)), **SAME_STEPS)
     grid = {"weighting__weights": [None, [1, 0, 0], np.array([1, 2, 3])]}
     search = GridSearchCV(est, grid, cv=2).fit(X, Y)
     scores = search.cv_results_["mean_test_score"]
@@ -92,6 +93,8 @@ def test_bad_weights_are_refused_before_training(weights, message):
 
 def test_a_task_alone_has_nothing_to_weigh():
     X, Y = table()
-    est = MultiTaskRegressor(weighting=Static([1, 2, 3]), max_iter=2).fit(X, Y)
+    est = MultiTaskRegressor(
+        weighting=Static([1, 2, 3]), max_iter=2, n_estimators=1
+    ).fit(X, Y)
     alone = clone(est.task_estimator(1)).fit(X, Y[:, 1])
     assert alone.predict(X).shape == (len(X),)

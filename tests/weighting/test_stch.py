@@ -70,6 +70,6 @@ def test_training_keeps_the_losses_of_the_first_epoch():
 @pytest.mark.parametrize("mu", [0, -1.0, "low", None])
 def test_a_bad_mu_is_refused_before_training(mu):
     X, Z = table()
-    est = MultiTaskClassifier(weighting=STCH(mu))
+    est = MultiTaskClassifier(weighting=STCH(mu), n_estimators=1)
     with pytest.raises(ValueError, match="'mu' parameter of STCH"):
         est.fit(X, Z > 0)

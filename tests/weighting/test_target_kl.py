@@ -8,8 +8,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator
-from skmtl.encoder import MLP
 from skmtl.weighting import TargetKL, TaskLabels
+from tests._networks import plain_mlp
 
 RARE = np.repeat([0, 1], [90, 10]).astype(np.int8)
 THREE = np.repeat([0, 1, 2], [50, 30, 20])
@@ -198,7 +198,8 @@ X = np.random.default_rng(1).normal(size=(N, 4))
 Y = np.column_stack([X[:, 0] > 1.2, np.searchsorted([-1, 0.2], X[:, 1])]).astype(float)
 Y[: N // 4, 1] = np.nan
 SETTINGS = {
-    "encoder": MLP((16,)),
+    "encoder": plain_mlp((16,)),
+    "n_estimators": 1,
     "max_iter": 8,
     "learning_rate_init": 0.02,
     "random_state": 0,
@@ -255,7 +256,7 @@ def test_training_goes_on_with_the_first_look_at_labels():
 
 def test_weights_that_are_infinite_with_those_of_labels_seen_before_are_refused():
     X, y = load_iris(return_X_y=True)
-    est = MultiTaskClassifier(weighting="target_kl", max_iter=1)
+    est = MultiTaskClassifier(weighting="target_kl", max_iter=1, n_estimators=1)
     est.partial_fit(X, y, classes=[0, 1, 2], sample_weight=np.where(y, 1, 1e-307))
     before = est.predict_proba(X)
     with pytest.raises(ValueError, match="'weighting' parameter times sample_weight"):
@@ -285,7 +286,9 @@ def test_a_task_alone_keeps_its_own_target(as_dict):
     Y = np.column_stack([X[:, 0] > 1, X[:, 1] > 0])
     own = {False: 0.3, True: 0.7}
     target = {"task0": own} if as_dict else [own, None]
-    est = MultiTaskClassifier(weighting=TargetKL(target), max_iter=2).fit(X, Y)
+    est = MultiTaskClassifier(
+        weighting=TargetKL(target), max_iter=2, n_estimators=1
+    ).fit(X, Y)
     alone = clone(est.task_estimator(0)).fit(X, Y[:, 0])
     found = alone.estimator.weighting
     assert found.target == [own]

@@ -136,6 +136,6 @@ def test_soft_weights_prefer_the_task_of_little_noise():
 @pytest.mark.parametrize("temperature", [0, -1.0, "high", None])
 def test_a_bad_temperature_is_refused_before_training(temperature):
     X, Z = table()
-    est = MultiTaskClassifier(weighting=UWSO(temperature))
+    est = MultiTaskClassifier(weighting=UWSO(temperature), n_estimators=1)
     with pytest.raises(ValueError, match="'temperature' parameter of UWSO"):
         est.fit(X, Z > 0)

@@ -24,7 +24,7 @@ Y = np.column_stack([X[:, 0] > 0, X[:, 1] + X[:, 2] > 0, X[:, 3] > 0.5]).astype(
 SETTINGS = {
     "encoder": MLP((6,), dropout=0.2),
     "batch_size": 16,
-    "max_iter": 30,
+    "max_iter": 12,
     "random_state": 0,
     "checkpoint_every": 1,
 }

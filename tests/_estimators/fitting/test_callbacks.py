@@ -51,6 +51,8 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 from skmtl.metrics import make_multitask_scorer
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 Y = pd.DataFrame({"species": SPECIES, "long": (X[:, 0] > 0).astype(int)})

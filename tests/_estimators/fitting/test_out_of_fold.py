@@ -18,8 +18,6 @@ from skmtl._estimators.fitting.run import TrainingRun
 from skmtl.encoder import MLP
 from skmtl.training import EpochChoice, InputSource, TrainingRows, ValidationScores
 
-pytestmark = pytest.mark.defaults
-
 BLOCKS = group_tasks(["regression"], [0])
 N = 12
 
@@ -202,7 +200,7 @@ def test_labels_do_not_change_predictions_of_their_own_rows(monkeypatch, case):
 
 NOISE = {
     "n_estimators": 3,
-    "max_iter": 25,
+    "max_iter": 12,
     "batch_size": 60,
     "learning_rate_init": 0.05,
 }

@@ -21,6 +21,8 @@ from skmtl.datasets import make_multitask_classification, make_multitask_regress
 from skmtl.encoder import MLP
 from skmtl.training import MembersNet
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 X, Y = make_multitask_classification(
     150, n_tasks=3, n_classes=[2, 3, 2], missing=0.2, noise=1.0, random_state=0
 )

@@ -33,6 +33,8 @@ from skmtl.weighting import WEIGHTING, Static, TargetKL
 from tests._estimators.persistence._alike import assert_alike
 from tests._networks import BatchNormed, Network
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 SMALL = {"encoder": MLP((6, 5)), "max_iter": 2, "random_state": 0}
 
 

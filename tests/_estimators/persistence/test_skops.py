@@ -30,6 +30,8 @@ from tests._estimators.persistence.test_save import (
     regression,
 )
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 
 def again(estimator, own=()):
     """Store an estimator and load it, trusting the types of skmtl and some more."""

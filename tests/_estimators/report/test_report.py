@@ -17,6 +17,8 @@ from skmtl.inspection import SharingGain
 from skmtl.relation import Relation, RelationModule
 from skmtl.weighting import Static
 
+pytestmark = pytest.mark.usefixtures("plain_network")
+
 NAMES = ["risk <b>&", "kind", "cost in $ per $"]
 BROWSER = next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])),
