@@ -194,7 +194,7 @@ def without(name, *args, **kwargs):
 builtins.__import__ = without
 import skmtl
 
-est = skmtl.MultiTaskClassifier(n_estimators=1, max_iter=1)
+est = skmtl.MultiTaskClassifier(weighting="upgrad", n_estimators=1, max_iter=1)
 print(est.fit([[0.0], [1.0]], [[0, 1], [1, 0]]).predict([[0.0]]).shape)
 """
     run = subprocess.run(

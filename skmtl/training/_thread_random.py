@@ -13,7 +13,7 @@ from skmtl.training._net import MultiTaskNet
 from skmtl.training._validation_scores import ValidationScores
 
 #: Packages whose classes draw from no global state but torch's, if any.
-PACKAGES = ("skmtl", "torch", "torchjd")
+PACKAGES = ("skmtl", "torch")
 #: Modules of torch that draw from its global state, beside those of dropout.
 DRAWING = (
     nn.FractionalMaxPool2d,

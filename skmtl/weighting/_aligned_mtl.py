@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
 
 from skmtl.weighting._base import (
@@ -49,14 +49,10 @@ class AlignedMTL(GradientWeighting):
 
 
 class _AlignedMTL(SolverModule):
-    def __init__(self) -> None:
-        super().__init__()
-        from torchjd.aggregation import AlignedMTLWeighting
-
-        self.weighting = AlignedMTLWeighting(scale_mode="rmse")
-
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
-        # It leaves out eigenvalues that are noise in the type it is given: gradients
-        # have no more digits than float32.
-        weights = self.weighting(torch.from_numpy(gramian).float())
-        return weights.double().numpy()  # type: ignore[no-any-return]
+        eigenvalues, vectors = np.linalg.eigh(gramian)
+        # Gradients have no more digits than float32: what is less is noise.
+        noise = len(gramian) * np.finfo(np.float32).eps * eigenvalues[-1]
+        V = vectors[:, eigenvalues > noise]
+        scale = 1 / np.sqrt(eigenvalues[eigenvalues > noise])
+        return V @ (scale * V.sum(axis=0))  # type: ignore[no-any-return]

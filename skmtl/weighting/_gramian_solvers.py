@@ -8,10 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -87,14 +85,12 @@ def minimize_norm(R: Array, bounds: Array) -> tuple[Array, float]:
     return u, 1 - bounds @ u
 
 
-def project_to_dual_cone(U: Tensor, gramian: Tensor) -> Tensor:
+def project_to_dual_cone(U: Array, gramian: Array) -> Array:
     """Return the combinations nearest to given ones that no gradient opposes."""
-    # Each row u becomes the v >= u with the least v.T @ G @ v; this is a projector as
-    # torchjd's weightings take it. Gradients are made of one length, else short ones
-    # would drown in rounding errors.
+    # Each row u becomes the v >= u with the least v.T @ G @ v. Gradients are made of
+    # one length, else short ones would drown in rounding errors.
     # U of shape (..., n_tasks), gramian of shape (n_tasks, n_tasks).
-    cosines, norms = normalize_gramian(gramian.numpy())
+    cosines, norms = normalize_gramian(gramian)
     R = factor_gramian(cosines)
-    V = np.atleast_2d(U.numpy() * norms)
-    V = np.stack([v + nnls(R, -R @ v)[0] for v in V]) / norms
-    return torch.from_numpy(V.reshape(U.shape))
+    V = np.stack([v + nnls(R, -R @ v)[0] for v in np.atleast_2d(U * norms)])
+    return (V / norms).reshape(U.shape)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
 
 from skmtl.weighting._base import (
@@ -50,12 +50,5 @@ class UPGrad(GradientWeighting):
 
 
 class _UPGrad(SolverModule):
-    def __init__(self) -> None:
-        super().__init__()
-        from torchjd.aggregation import UPGradWeighting
-
-        # It takes any callable as projector.
-        self.weighting = UPGradWeighting(projector=project_to_dual_cone)  # type: ignore[arg-type]
-
     def solve(self, gramian: NDArray[Any], tasks: NDArray[Any]) -> NDArray[Any]:
-        return self.weighting(torch.from_numpy(gramian)).numpy()  # type: ignore[no-any-return]
+        return project_to_dual_cone(np.eye(len(gramian)), gramian).sum(axis=0)  # type: ignore[no-any-return]
