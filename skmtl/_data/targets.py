@@ -1,4 +1,4 @@
-"""Per-task encoding of y: kinds, classes, codes, and the layout of the outputs."""
+"""Per-task encoding of y: types, classes, codes, and the layout of the outputs."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,9 +19,9 @@ UNSEEN = -2
 
 
 class Targets(WithoutCaches):
-    """What is known of the tasks: kinds, classes, scales and the way back."""
+    """What is known of the tasks: types, classes, scales and the way back."""
 
-    # kinds: Kind of each task.
+    # task_types: Type of each task.
     # names: Name of each task.
     # classes: Sorted classes of each classification task, None for regression.
     # mean (n_tasks,): What standardises each regression target.
@@ -32,11 +32,11 @@ class Targets(WithoutCaches):
     def __init__(
         self,
         columns: LabelTable,
-        kinds: Sequence[TaskType],
+        task_types: Sequence[TaskType],
         weight: NDArray[np.float64] | None = None,
         classes: Sequence[NDArray[Any] | None] | None = None,
     ) -> None:
-        self.kinds = list(kinds)
+        self.task_types = list(task_types)
         self.one_d = columns.one_d
         self.named = columns.names is not None
         self.names = columns.task_names
@@ -45,24 +45,26 @@ class Targets(WithoutCaches):
             if kind == "classification"
             else None
             for t, (column, kind, name) in enumerate(
-                zip(columns.columns, kinds, self.names, strict=True)
+                zip(columns.columns, task_types, self.names, strict=True)
             )
         ]
-        self.mean = np.zeros(len(kinds))
-        self.scale = np.ones(len(kinds))
-        for t, (column, kind) in enumerate(zip(columns.columns, kinds, strict=True)):
+        self.mean = np.zeros(len(task_types))
+        self.scale = np.ones(len(task_types))
+        for t, (column, kind) in enumerate(
+            zip(columns.columns, task_types, strict=True)
+        ):
             if kind == "regression":
                 w = None if weight is None else weight[column.present, t]
                 values = to_float(column, self.names[t])
                 check_labelled(values, self.names[t])
                 self.mean[t], self.scale[t] = _fit_standardization(values, w)
         self.dtype = self._choose_prediction_dtype()
-        self.blocks = group_tasks(kinds, self.n_classes)
+        self.blocks = group_tasks(task_types, self.n_classes)
 
     @property
     def n_tasks(self) -> int:
         """Number of tasks."""
-        return len(self.kinds)
+        return len(self.task_types)
 
     @property
     def n_classes(self) -> list[int]:
@@ -139,7 +141,8 @@ class Targets(WithoutCaches):
         """Return class probabilities of each task in float64, None for regression."""
         outputs, n = outputs.double(), len(outputs)
         proba: list[NDArray[Any] | None] = [
-            None if kind == "regression" else np.ones((n, 1)) for kind in self.kinds
+            None if kind == "regression" else np.ones((n, 1))
+            for kind in self.task_types
         ]
         for block in self.blocks:
             if block.task_type == "classification":
@@ -175,7 +178,7 @@ class Targets(WithoutCaches):
             if self.classes[0] is None:
                 return self.predict_values(outputs)[:, 0]
             return self.classes[0][codes[:, 0]]
-        regression = np.array([kind == "regression" for kind in self.kinds])
+        regression = np.array([kind == "regression" for kind in self.task_types])
         if regression.all():
             return self.predict_values(outputs)
         labels = self.class_table[np.arange(self.n_tasks), codes]

@@ -138,7 +138,7 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
         return None
     columns = read_labels(y, estimator.missing_label)
     if classes is None:
-        if "classification" in estimator._kinds(columns):
+        if "classification" in estimator._infer_task_types(columns):
             raise ValueError(
                 "classes must be passed on the first call to partial_fit: the labels "
                 "of all tasks, as a list of one array per task."
@@ -171,7 +171,7 @@ def _read_declared(estimator: Any, classes: Any, columns: LabelTable) -> list[An
     for entry, name in zip(entries, names, strict=True):
         if entry is not None:
             _check_declared(entry, name)
-    kinds = estimator._kinds(columns, entries)
+    kinds = estimator._infer_task_types(columns, entries)
     for entry, kind, name in zip(entries, kinds, names, strict=True):
         if (entry is None) != (kind == "regression"):
             need = "None" if kind == "regression" else "an array of labels"

@@ -242,7 +242,9 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)
 
-    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
+    def _infer_task_types(
+        self, columns: LabelTable, classes: Any = None
+    ) -> list[TaskType]:
         return ["classification"] * len(columns.columns)
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:

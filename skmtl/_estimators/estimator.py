@@ -256,7 +256,9 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)
 
-    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
+    def _infer_task_types(
+        self, columns: LabelTable, classes: Any = None
+    ) -> list[TaskType]:
         given = self.task_types
         if given is None and classes is not None:
             given = [TASK_TYPES[entry is None] for entry in classes]

@@ -380,7 +380,9 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
         targets = (
             self._targets
             if resume
-            else Targets(columns, self._kinds(columns, classes), weight, classes)
+            else Targets(
+                columns, self._infer_task_types(columns, classes), weight, classes
+            )
         )
         class_weight = self._class_weight(targets)
         data = encode_labels(X, columns, weight, targets, class_weight)
@@ -450,7 +452,9 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
-    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
+    def _infer_task_types(
+        self, columns: LabelTable, classes: Any = None
+    ) -> list[TaskType]:
         raise NotImplementedError
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:

@@ -24,7 +24,7 @@ def set_fitted_attributes(
     settings, targets = run.settings, run.targets
     net.strip(list(settings.callbacks or []), keep_optimizer=run.one_pass)
     open_precision = settings.precision == "auto"
-    needs_float64 = "regression" in targets.kinds and open_precision
+    needs_float64 = "regression" in targets.task_types and open_precision
     if needs_float64 and net.device == "cpu":
         # Rounding of float32 would depend on which rows are predicted together.
         net.cast(torch.float64)
@@ -70,7 +70,7 @@ def _describe_net(estimator: Any, net: MultiTaskNet, targets: Targets) -> None:
     if hasattr(estimator, "class_weight"):
         make_class_attributes(estimator, targets)
     if hasattr(estimator, "task_types"):
-        estimator.task_types_ = list(targets.kinds)
+        estimator.task_types_ = list(targets.task_types)
 
 
 def _describe_validation(estimator: Any, history: Any) -> None:

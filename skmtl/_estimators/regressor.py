@@ -170,5 +170,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
 
         def task_estimator(self, task: Any) -> TaskRegressor: ...
 
-    def _kinds(self, columns: LabelTable, classes: Any = None) -> list[TaskType]:
+    def _infer_task_types(
+        self, columns: LabelTable, classes: Any = None
+    ) -> list[TaskType]:
         return ["regression"] * len(columns.columns)

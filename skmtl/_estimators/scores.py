@@ -29,6 +29,6 @@ def task_scores(
         if classes is None and column.present.any():
             to_float(column, name)
     compared = Evaluation(
-        columns, lambda _: predicted, targets.kinds, targets.classes, weight
+        columns, lambda _: predicted, targets.task_types, targets.classes, weight
     )
-    return compared.scores(resolve_metrics(METRICS, columns, targets.kinds))
+    return compared.scores(resolve_metrics(METRICS, columns, targets.task_types))

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from skmtl._data.training_data import has_label
 from skmtl.relation._label_dependence import (
     ContingencyTables,
     compute_correlation,
     compute_mutual_information,
-    is_present,
     kl_divergence,
     positives,
 )
@@ -128,7 +128,7 @@ def shuffle_columns(
     columns = []
     for task in labels:
         column = task.copy()
-        present = is_present(column)
+        present = has_label(column)
         column[present] = rng.permutation(column[present])
         columns.append(column)
     return columns

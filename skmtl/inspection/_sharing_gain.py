@@ -256,7 +256,7 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
             f"'scoring' is a name. Got {scoring!r}, of which greater is better."
         )
     columns = read_labels(Y, last.missing_label)
-    kinds = last._kinds(columns)
+    kinds = last._infer_task_types(columns)
     check_metrics(resolve_metrics(scoring, columns, kinds), kinds, columns)
 
 
@@ -281,7 +281,7 @@ def _make_splits(
             f"{columns.n_samples}. Got {n_folds}."
         )
     # Not the folds of check_multitask_cv: results of a seed stay what they are.
-    labels = Targets(columns, last._kinds(columns)).encode(columns)
+    labels = Targets(columns, last._infer_task_types(columns)).encode(columns)
     for _ in range(n_repeats):
         fold = make_stratified_folds(labels, n_folds, random_state)
         for k in range(n_folds):

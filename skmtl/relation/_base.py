@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from skmtl._core.specs import Spec
 from skmtl._core.validation import Interval, StrOptions
 from skmtl._data.output_kinds import OutputBlock
+from skmtl._data.training_data import has_label
 from skmtl.relation._adjacency import check_weights, estimate_adjacency, read_adjacency
-from skmtl.relation._label_dependence import is_present, safe_divide
+from skmtl.relation._label_dependence import safe_divide
 
 #: What soft labels add to losses; see `Relation.soft_loss`.
 SoftLoss = Callable[[OutputBlock, Tensor, Tensor], Tensor]
@@ -53,7 +54,7 @@ class TaskTable:
     @property
     def n_labels(self) -> NDArray[np.float64]:
         """Number of labels of each task, or the sum of their weights."""
-        present = np.column_stack([is_present(labels) for labels in self.labels])
+        present = np.column_stack([has_label(labels) for labels in self.labels])
         weight = 1.0 if self.weight is None else self.weight
         n_labels: NDArray[np.float64] = (present * weight).sum(axis=0)
         return n_labels

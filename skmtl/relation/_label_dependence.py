@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import rel_entr
 
 from skmtl._core.validation import normalize_magnitude
+from skmtl._data.training_data import has_label
 
 #: Bins of equal size into which numeric labels are cut where classes are needed.
 N_BINS = 5
@@ -87,7 +88,7 @@ class ContingencyTables:
 def bin_labels(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
     """Return codes of bins that hold equally many numbers, -1 where NaN."""
     # values of shape (n_samples,); returns (n_samples,).
-    present = is_present(values)
+    present = has_label(values)
     if not present.any():
         return np.full(len(values), -1)
     edges = np.quantile(values[present], np.arange(1, n_bins) / n_bins)
@@ -107,11 +108,6 @@ def encode_one_hot(
         hot = np.zeros((len(levels[rows]), n_levels + 1), dtype=np.float32)
         np.put_along_axis(hot, levels[rows], 1, axis=1)
         yield rows, hot[:, :n_levels]
-
-
-def is_present(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which codes are not negative, or which numbers are not NaN."""
-    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
 def safe_divide(a: Array, b: Array) -> Array:
@@ -192,7 +188,7 @@ class _Numbers:
     def from_labels(cls, labels: Sequence[NDArray[Any]]) -> _Numbers:
         if not labels:
             return cls(np.zeros((0, 0)), np.zeros((0, 0)))
-        present = np.column_stack([is_present(z) for z in labels])
+        present = np.column_stack([has_label(z) for z in labels])
         values = np.where(present, np.column_stack(labels), 0)
         # The scale is no matter, but squares of what is far out would overflow.
         values = normalize_magnitude(values.astype(np.float64))
@@ -242,7 +238,7 @@ def measure_dependence(
     # labels lists of shape (n_samples,); returns value of shape (n_tasks, n_tasks),
     # n_rows of shape (n_tasks, n_tasks).
     if method == "correlation":
-        M = np.column_stack([is_present(z) for z in labels]).astype(np.float64)
+        M = np.column_stack([has_label(z) for z in labels]).astype(np.float64)
         value, n_rows = compute_correlation(labels, n_classes), M.T @ M
     else:
         joint = ContingencyTables.from_labels(labels, n_classes, n_bins)

@@ -135,7 +135,7 @@ def decode_labels(targets: Targets, packed: Sequence[BlockTarget]) -> NDArray[An
 def _join_batches(
     targets: Targets, codes: NDArray[np.int64], values: NDArray[np.float64]
 ) -> NDArray[Any]:
-    regression = np.array([kind == "regression" for kind in targets.kinds])
+    regression = np.array([kind == "regression" for kind in targets.task_types])
     if regression.all():
         return values
     labels = targets.class_table[np.arange(targets.n_tasks), codes]

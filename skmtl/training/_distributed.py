@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from skmtl.training._torch_state import SideStream, draw_initial_seed
 
@@ -130,8 +129,8 @@ class AccelerateProcesses(Processes):
 
     def all_reduce_many(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return sums over processes, in one go."""
-        flat = self.all_reduce(_flatten_dense_tensors(tensors))
-        return _unflatten_dense_tensors(flat, tensors)  # type: ignore[no-any-return]
+        flat = self.all_reduce(_join_vectors(tensors))
+        return _split_vector(flat, tensors)
 
     def sum_gradients(self, parameters: list[Tensor], alike: Iterable[Tensor]) -> None:
         """Add up gradients over processes, but for those that are alike in all."""
@@ -200,13 +199,13 @@ class AccelerateProcesses(Processes):
         """Give modules the state that they have in the main process."""
         for module in modules:
             for tensors in _group_by_type([*module.parameters(), *module.buffers()]):
-                flat = self._broadcast_from_main(_flatten_dense_tensors(tensors))
+                flat = self._broadcast_from_main(_join_vectors(tensors))
                 _fill(tensors, flat)
 
     def average_buffers(self, module: nn.Module) -> None:
         """Give buffers, such as statistics of batches, their mean over processes."""
         for tensors in _group_by_type(module.buffers()):
-            own = _flatten_dense_tensors(tensors)
+            own = _join_vectors(tensors)
             first = self._broadcast_from_main(
                 own.clone()
             )  # what is alike stays so to the last bit
@@ -279,6 +278,16 @@ def _group_by_type(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def _fill(tensors: list[Tensor], flat: Tensor) -> None:
-    for old, new in zip(tensors, _unflatten_dense_tensors(flat, tensors), strict=True):
+    for old, new in zip(tensors, _split_vector(flat, tensors), strict=True):
         if not torch.equal(old, new):
             old.copy_(new)
+
+
+def _join_vectors(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _split_vector(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Undo `_join_vectors`, on the same memory."""
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [p.view(t.shape) for p, t in zip(parts, tensors, strict=True)]

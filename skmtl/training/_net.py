@@ -309,7 +309,7 @@ class MultiTaskNet(NeuralNet):
     @property
     def task_types_(self) -> list[str]:
         """Kinds of the tasks."""
-        return list(self.targets.kinds)
+        return list(self.targets.task_types)
 
     def _compute_outputs(self, X: Any) -> Tensor:
         if isinstance(X, ScoringRows):

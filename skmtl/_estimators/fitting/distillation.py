@@ -47,7 +47,7 @@ def _fit_independent_teacher(estimator: Any, run: TrainingRun) -> Any:
     settings: dict[str, Any] = {"sharing": "independent", "relation": None}
     settings["record_gradients"] = False
     if hasattr(estimator, "task_types"):
-        settings["task_types"] = list(run.targets.kinds)
+        settings["task_types"] = list(run.targets.task_types)
     if type(run.weighting).label_weights is Weighting.label_weights:
         settings["weighting"] = "equal"  # of which only matters what it does to labels
     if not isinstance(estimator.random_state, Integral):

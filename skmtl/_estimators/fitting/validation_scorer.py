@@ -152,8 +152,8 @@ def _resolve_metrics(metric: Any, targets: Targets, data: TrainingData) -> list[
     ]
     table = LabelTable(columns, targets.names, targets.one_d, None, 1)
     try:
-        metrics = resolve_metrics(metric, table, targets.kinds)
-        tasks = zip(metrics, targets.kinds, known, targets.names, strict=True)
+        metrics = resolve_metrics(metric, table, targets.task_types)
+        tasks = zip(metrics, targets.task_types, known, targets.names, strict=True)
         for m, kind, labels, name in tasks:
             check_kind(m, kind, labels, name)
     except ValueError as error:

@@ -75,7 +75,7 @@ class InferenceModule(nn.Module):
     def _split_tasks(self, Z: Tensor) -> tuple[Tensor, ...]:
         """Split packed outputs, and give each task's their meaning."""
         # A task of one class has no output.
-        found = [Z.new_ones(Z.shape[0], 1) for _ in self.targets.kinds]
+        found = [Z.new_ones(Z.shape[0], 1) for _ in self.targets.task_types]
         for block in self.targets.blocks:
             Z_block = block.select(Z)
             if block.task_type == "classification":

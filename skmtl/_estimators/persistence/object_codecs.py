@@ -41,7 +41,7 @@ RECORDS: dict[str, type] = {
     "out_of_fold": OutOfFoldPredictions,
 }
 #: What makes tasks; the rest follows from it.
-OF_TARGETS = ("kinds", "names", "named", "one_d", "classes", "mean", "scale")
+OF_TARGETS = ("task_types", "names", "named", "one_d", "classes", "mean", "scale")
 
 
 def pack_all(writer: Writer, values: dict[str, Any], where: str) -> Node:
@@ -131,22 +131,22 @@ def _read_targets(reader: Reader, node: Node) -> Targets:
     vars(targets).update(
         {name: reader.unpack(node["attributes"][name]) for name in OF_TARGETS}
     )
-    n_tasks = len(targets.kinds)
+    n_tasks = len(targets.task_types)
     lengths = {len(getattr(targets, name)) for name in ("names", "classes")}
     shapes = {np.shape(targets.mean), np.shape(targets.scale)}
     if (
         lengths != {n_tasks}
         or shapes != {(n_tasks,)}
-        or set(targets.kinds) - set(TASK_TYPES)
+        or set(targets.task_types) - set(TASK_TYPES)
     ):
         raise ValueError("what it says of the tasks does not go together")
-    for kind, classes in zip(targets.kinds, targets.classes, strict=True):
+    for kind, classes in zip(targets.task_types, targets.classes, strict=True):
         if (classes is None) != (kind == "regression") or (
             classes is not None and classes.ndim != 1
         ):
             raise ValueError("what it says of the classes does not go together")
     targets.dtype = targets._choose_prediction_dtype()
-    targets.blocks = group_tasks(targets.kinds, targets.n_classes)
+    targets.blocks = group_tasks(targets.task_types, targets.n_classes)
     return targets
 
 

@@ -148,7 +148,7 @@ def _describe_tasks(estimator: Any) -> list[dict[str, Any]]:
         }
         for output, kind, classes, threshold in zip(
             make_output_names(targets.names),
-            targets.kinds,
+            targets.task_types,
             targets.classes,
             thresholds,
             strict=True,

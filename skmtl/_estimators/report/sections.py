@@ -64,7 +64,7 @@ def make_tasks_section(estimator: Any) -> Markup:
             balance = _describe_balance(classes.tolist(), of_classes / max(n_labels, 1))
         n_classes = None if classes is None else len(classes)
         missing = _format_percent(1 - n_labels / counts.n_rows)
-        name, kind = targets.names[t], targets.kinds[t]
+        name, kind = targets.names[t], targets.task_types[t]
         rows.append((name, kind, n_classes, n_labels, missing, balance))
     header = ["Task", "Kind", "Classes", "Labels", "Missing", "Balance"]
     return make_table(f"Labels of {counts.n_rows:,} training rows.", header, rows)
