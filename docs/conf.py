@@ -86,6 +86,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "download_all_examples": False,
     "min_reported_time": 1,
+    "parallel": True,
     "plot_gallery": True,
 }
 
