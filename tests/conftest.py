@@ -16,11 +16,22 @@ from sklearn.datasets import load_digits
 torch.set_num_threads(1)
 
 
+#: Folders whose tests are of torch's computations, and torch has one version in all.
+ONE_VERSION = (
+    "tests/relation/",
+    "tests/sharing/",
+    "tests/training/",
+    "tests/weighting/",
+)
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items):
     """Mark cases of sampled tests as slow, but for one in k, from a first one on."""
     cases = Counter()
     for item in items:
+        if item.nodeid.startswith(ONE_VERSION):
+            item.add_marker(pytest.mark.one_version)
         marker = item.get_closest_marker("sampled")
         if marker is not None:
             test = item.nodeid.partition("[")[0]

@@ -334,8 +334,8 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
                 if run.fitted_net is None:
                     before.clear()
                 teacher = attach_soft_labels(self, run, net, rows, data, options)
-                own_generator = uses_own_generator_only(net, scores)
-                if torch.get_num_threads() == 1 and own_generator:
+                one_thread = torch.get_num_threads() == 1
+                if one_thread and uses_own_generator_only(net, scores):
                     turn.end()  # others may fit beside it
                 if run.targets.blocks:
                     net.train(

@@ -50,7 +50,7 @@ def many_rows():
 def cluster():
     """Two worker processes of one thread on this machine, forked for speed."""
     start = {"distributed.worker.multiprocessing-method": "forkserver"}
-    settings = {"threads_per_worker": 1, "dashboard_address": None}
+    settings = {"threads_per_worker": 1, "dashboard_address": ":0"}  # a free port
     with dask.config.set(start), pytest.MonkeyPatch.context() as patch:
         distributed.utils.get_mp_context().set_forkserver_preload(IMPORTED)
         patch.delenv("OMP_NUM_THREADS", raising=False)  # Dask is to choose it
