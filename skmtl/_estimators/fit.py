@@ -39,7 +39,6 @@ from skmtl._estimators.fitting.checkpointing import (
 )
 from skmtl._estimators.fitting.distillation import attach_soft_labels, make_soft_labels
 from skmtl._estimators.fitting.label_weights import make_task_labels, reweight_labels
-from skmtl._estimators.fitting.member_splits import Split
 from skmtl._estimators.fitting.net_factory import choose_n_threads, explain_memory
 from skmtl._estimators.fitting.out_of_fold import (
     NEEDS_FOLDS,
@@ -48,11 +47,8 @@ from skmtl._estimators.fitting.out_of_fold import (
 )
 from skmtl._estimators.fitting.run import TrainingRun
 from skmtl._estimators.fitting.settings import FitSettings
-from skmtl._estimators.fitting.splits import (
-    make_validation_scorer,
-    split_members,
-    split_validation,
-)
+from skmtl._estimators.fitting.splits import split_rows
+from skmtl._estimators.fitting.validation_scorer import make_validation_scorer
 from skmtl.encoder import Encoder
 from skmtl.training import (
     MultiTaskNet,
@@ -234,8 +230,14 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
         )
         if valid_data is not None:
             valid_data = reweight_labels(valid_data, weighting, targets)
-        splits = self._split(
-            settings, data, targets, valid_data, random_state, resume, one_pass
+        splits = split_rows(
+            settings,
+            data,
+            targets,
+            random_state,
+            fitted=getattr(self, "_parts_of_fit", None) if resume else None,
+            one_pass=one_pass,
+            validated=valid_data is not None,
         )
         held_out = any(rows is not None for _, rows in splits)
         ensemble = settings.n_estimators > 1
@@ -280,26 +282,6 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
             scorer=scorer,
             continues=continues,
         )
-
-    def _split(
-        self,
-        settings: FitSettings,
-        data: TrainingData,
-        targets: Targets,
-        valid: TrainingData | None,
-        random_state: RandomState,
-        resume: bool,
-        one_pass: bool,
-    ) -> list[Split]:
-        """Choose the rows that each network trains on, and those held out of it."""
-        if settings.n_estimators > 1:
-            fitted = getattr(self, "_parts_of_fit", None) if resume else None
-            return split_members(
-                settings, data, targets, random_state, fitted=fitted, one_pass=one_pass
-            )
-        if valid is not None or one_pass:
-            return [(np.arange(len(data.rows)), None)]
-        return [split_validation(settings, data, random_state)]
 
     def _read_task_weight(self, targets: Targets) -> NDArray[np.float64]:
         task_weight = divide_by_largest(

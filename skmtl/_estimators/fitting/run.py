@@ -19,7 +19,6 @@ from skmtl._data.training_data import (
     compute_prior_outputs,
     sum_row_weights,
 )
-from skmtl._estimators.fitting.member_splits import Split
 from skmtl._estimators.fitting.net_factory import (
     choose_n_threads,
     make_net,
@@ -27,6 +26,7 @@ from skmtl._estimators.fitting.net_factory import (
 )
 from skmtl._estimators.fitting.sampling import SamplingWeights, apply_sampling_weights
 from skmtl._estimators.fitting.settings import FitSettings
+from skmtl._estimators.fitting.splits import Split
 from skmtl._estimators.fitting.validation_scorer import ValidationScorer
 from skmtl.encoder import TrainingInputs
 from skmtl.relation import Relation, TaskTable

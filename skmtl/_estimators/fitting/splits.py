@@ -1,41 +1,27 @@
-"""Which rows a fit holds out, and what decides on them."""
+"""Which rows each network of a fit trains on, and which are held out of it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from skmtl._data.stratification import split_holdout
+from skmtl._core.validation import warn_user
+from skmtl._data.row_index import RowIndex, choose_index_dtype, find_rows
+from skmtl._data.stratification import make_stratified_folds, split_holdout
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import TrainingData
-from skmtl._estimators.fitting.member_splits import (
-    Split,
-    make_bootstrap_splits,
-    make_crossfit_splits,
-)
+from skmtl._data.training_data import TrainingData, has_label
 from skmtl._estimators.fitting.settings import FitSettings
-from skmtl._estimators.fitting.validation_scorer import ValidationScorer
 from skmtl.encoder._inputs import SMALL
 
+#: Positions of rows to train on and to hold out; None where none is.
+Split = tuple[RowIndex, RowIndex | None]
 #: Labelled rows from which early_stopping="auto" holds some out.
 EARLY_STOPPING_ROWS = 500
 
 
-def split_validation(
-    settings: FitSettings, data: TrainingData, random_state: RandomState
-) -> Split:
-    """Return positions of rows to train on and to hold out of a single network."""
-    n_rows, stops = len(data.rows), settings.early_stopping
-    few = n_rows < EARLY_STOPPING_ROWS and settings.judging_parameter is None
-    if not stops or (stops == "auto" and few):
-        return np.arange(n_rows), None
-    _check_two(n_rows)
-    labels = [task[data.rows] for task in data.labels]
-    return split_holdout(labels, settings.validation_fraction, random_state)
-
-
-def split_members(
+def split_rows(
     settings: FitSettings,
     data: TrainingData,
     targets: Targets,
@@ -43,12 +29,15 @@ def split_members(
     *,
     fitted: tuple[int, list[Split]] | None,
     one_pass: bool,
+    validated: bool,
 ) -> list[Split]:
-    """Return positions of rows to train on and to hold out for each member."""
+    """Choose the rows that each network trains on, and those held out of it."""
+    # A fit that trains on has the splits before where it has as many rows; nothing is
+    # held out in one pass, nor of a single network beside a validation set.
     n_rows, n_estimators = len(data.rows), settings.n_estimators
-    if one_pass:
-        return [(np.arange(n_rows), None)] * n_estimators
-    if settings.resampling is None:
+    if one_pass or (n_estimators == 1 and validated):
+        return [_use_all(n_rows)] * n_estimators
+    if n_estimators == 1 or settings.resampling is None:
         return [split_validation(settings, data, random_state)] * n_estimators
     if fitted is not None and fitted[0] == n_rows:
         return fitted[1]
@@ -58,9 +47,26 @@ def split_members(
     if settings.resampling == "bootstrap" and n_rows > 1:
         return make_bootstrap_splits(n_rows, n_estimators, random_state)
     if n_rows < SMALL and not stops:
-        return [(np.arange(n_rows), None)] * n_estimators
+        return [_use_all(n_rows)] * n_estimators
     labels = [task[data.rows] for task in data.labels]
     return make_crossfit_splits(labels, targets.names, n_estimators, random_state)
+
+
+def split_validation(
+    settings: FitSettings, data: TrainingData, random_state: RandomState
+) -> Split:
+    """Return positions of rows to train on and to hold out of a single network."""
+    n_rows, stops = len(data.rows), settings.early_stopping
+    few = n_rows < EARLY_STOPPING_ROWS and settings.judging_parameter is None
+    if not stops or (stops == "auto" and few):
+        return _use_all(n_rows)
+    _check_two(n_rows)
+    labels = [task[data.rows] for task in data.labels]
+    return split_holdout(labels, settings.validation_fraction, random_state)
+
+
+def _use_all(n_rows: int) -> Split:
+    return np.arange(n_rows, dtype=choose_index_dtype(n_rows)), None
 
 
 def _check_two(n_rows: int) -> None:
@@ -71,29 +77,45 @@ def _check_two(n_rows: int) -> None:
         )
 
 
-def make_validation_scorer(
-    settings: FitSettings,
-    targets: Targets,
-    trained: NDArray[np.bool_],
-    valid: TrainingData | None,
-    data: TrainingData,
-    splits: Sequence[Split],
-) -> ValidationScorer | None:
-    """Return what decides on held-out rows, None where their mean loss does."""
-    # trained of shape (n_tasks,).
-    parameter = settings.judging_parameter
-    if parameter is None or not trained.any():
-        return None
-    rows = [data.rows[held_out] for _, held_out in splits if held_out is not None]
-    if valid is not None:
-        rows = [valid.rows]
-    if not rows or settings.early_stopping is False:
-        raise ValueError(
-            f"The '{parameter}' parameter is for rows that are held out, but "
-            "early_stopping=False: set it to 'auto' or True, or leave "
-            f"'{parameter}' out."
+def make_crossfit_splits(
+    labels: Sequence[NDArray[Any]],
+    names: Sequence[Any],
+    n_estimators: int,
+    random_state: RandomState,
+) -> list[Split]:
+    """Hold each row out of one member, or of several where members outnumber rows."""
+    # labels lists of shape (n_rows,).
+    n = len(labels[0])
+    n_folds = min(n_estimators, n)
+    counts = np.array([has_label(task).sum() for task in labels])
+    if n_folds < n_estimators:
+        warn_user(
+            f"n_estimators={n_estimators} is more than the {n} labelled rows: members "
+            "share folds of one row; use fewer.",
         )
-    scorer = ValidationScorer.from_settings(settings, targets, valid or data, trained)
-    for held_out_rows in rows:
-        scorer.check(held_out_rows)
-    return scorer
+    elif counts.min() < n_folds:
+        t = int(counts.argmin())
+        warn_user(
+            f"Task {names[t]!r} has {counts[t]} labelled rows, fewer than the "
+            f"{n_folds} folds: members without one of them stop by the other tasks.",
+        )
+    fold = make_stratified_folds(labels, n_folds, random_state)
+    return [
+        (find_rows(fold != i % n_folds), find_rows(fold == i % n_folds))
+        for i in range(n_estimators)
+    ]
+
+
+def make_bootstrap_splits(
+    n_rows: int, n_estimators: int, random_state: RandomState
+) -> list[Split]:
+    """Draw rows with replacement for each member, and hold out those not drawn."""
+    splits: list[Split] = []
+    for _ in range(n_estimators):
+        unseen = np.zeros(n_rows, dtype=bool)
+        while not unseen.any():  # as few rows may all be drawn
+            drawn = np.sort(random_state.randint(n_rows, size=n_rows))
+            unseen[:] = True
+            unseen[drawn] = False
+        splits.append((drawn.astype(choose_index_dtype(n_rows)), find_rows(unseen)))
+    return splits

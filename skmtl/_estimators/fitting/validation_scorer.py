@@ -1,6 +1,7 @@
 """What held-out rows say of an epoch, in the measure that the user names."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from skmtl._data.row_index import RowIndex
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import TrainingData, has_label
 from skmtl._estimators.fitting.settings import FitSettings
+from skmtl._estimators.fitting.splits import Split
 from skmtl.metrics._evaluation import HARMLESS, resolve_metrics
 from skmtl.metrics._metric import Metric
 from skmtl.metrics._one_task import check_kind, score_task
@@ -121,6 +123,34 @@ class ValidationScorer:
         if classes is None:
             return labels * self.targets.scale[t] + self.targets.mean[t]
         return classes[labels]
+
+
+def make_validation_scorer(
+    settings: FitSettings,
+    targets: Targets,
+    trained: NDArray[np.bool_],
+    valid: TrainingData | None,
+    data: TrainingData,
+    splits: Sequence[Split],
+) -> ValidationScorer | None:
+    """Return what decides on held-out rows, None where their mean loss does."""
+    # trained of shape (n_tasks,).
+    parameter = settings.judging_parameter
+    if parameter is None or not trained.any():
+        return None
+    rows = [data.rows[held_out] for _, held_out in splits if held_out is not None]
+    if valid is not None:
+        rows = [valid.rows]
+    if not rows or settings.early_stopping is False:
+        raise ValueError(
+            f"The '{parameter}' parameter is for rows that are held out, but "
+            "early_stopping=False: set it to 'auto' or True, or leave "
+            f"'{parameter}' out."
+        )
+    scorer = ValidationScorer.from_settings(settings, targets, valid or data, trained)
+    for held_out_rows in rows:
+        scorer.check(held_out_rows)
+    return scorer
 
 
 class _DecodedOutputs:
