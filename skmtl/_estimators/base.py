@@ -381,14 +381,18 @@ class MultiTaskBase(MultiTaskFit):
             raise ValueError(f"{caller} needs {NEEDS_FOLDS}.")
         if numeric or oof.fold_outputs is None:
             conformal = CrossConformal.fit(targets, oof.outputs, oof.labels, oof.weight)
-            every = conformal.predict_regions(self._forward(X), coverage)
+            regions_of_tasks = conformal.predict_regions(self._forward(X), coverage)
         else:
             with self._open_source(X) as (source, places):
                 net = self.net_
-                every = predict_fold_sets(net, targets, oof, source, coverage)
+                regions_of_tasks = predict_fold_sets(
+                    net, targets, oof, source, coverage
+                )
             if places is not None:
-                every = [region[places] for region in every]
-        regions = [r if yes else None for r, yes in zip(every, wanted, strict=True)]
+                regions_of_tasks = [region[places] for region in regions_of_tasks]
+        regions = [
+            r if yes else None for r, yes in zip(regions_of_tasks, wanted, strict=True)
+        ]
         return regions[0] if targets.one_d else regions
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -451,8 +455,8 @@ class MultiTaskBase(MultiTaskFit):
         view = (
             TaskRegressor if self._targets.classes[number] is None else TaskClassifier
         )
-        alone = make_single_task_settings(self, number)
-        return view(alone, self.task_names_[number])._bound(self, number)
+        estimator = make_single_task_settings(self, number)
+        return view(estimator, self.task_names_[number])._bound(self, number)
 
     def prediction_module(self, task: Any = 0) -> nn.Module:
         """Return a `torch.nn.Module` that predicts one task as this estimator does.

@@ -228,11 +228,11 @@ def _is_nested(classes: Any) -> bool:
 def _check_unchanged(targets: Targets, classes: Any) -> None:
     if isinstance(classes, dict):
         classes = _read_declared_entries(classes, targets.names, targets.one_d)
-    given = classes if _is_nested(classes) else [classes]
-    same = len(given) == targets.n_tasks and all(
+    entries = classes if _is_nested(classes) else [classes]
+    same = len(entries) == targets.n_tasks and all(
         (new is None and old is None)
         or (new is not None and old is not None and np.array_equal(np.unique(new), old))
-        for new, old in zip(given, targets.classes, strict=True)
+        for new, old in zip(entries, targets.classes, strict=True)
     )
     if not same:
         raise ValueError(

@@ -114,11 +114,11 @@ class CrossConformal:
         predicted = ~outputs.isnan().any(dim=1).numpy()
         for t, score in enumerate(_compute_nonconformity(targets, outputs, labels)):
             w = np.ones(len(score)) if weight is None else weight[:, t]
-            kept = predicted & has_label(labels[t]) & (w > 0)
-            order = np.argsort(score[kept])
-            scores.append(score[kept][order])
-            levels.append(_compute_levels(divide_by_largest(w[kept][order])))
-            folds.append(fold[kept][order])
+            mask = predicted & has_label(labels[t]) & (w > 0)
+            order = np.argsort(score[mask])
+            scores.append(score[mask][order])
+            levels.append(_compute_levels(divide_by_largest(w[mask][order])))
+            folds.append(fold[mask][order])
         return cls(targets, scores, levels, folds)
 
     def quantile(self, task: int, coverage: float) -> float:
@@ -160,19 +160,19 @@ class CrossConformal:
     @cached_property
     def _fold_levels(self) -> list[dict[int, Levels]]:
         """Sorted scores of each task's folds, and the share of weight before each."""
-        every = []
+        levels_of_tasks = []
         for scores, levels, fold in zip(
             self.scores, self.levels, self.folds, strict=True
         ):
             weight = np.diff(levels, prepend=0.0)
-            own = {int(k): fold == k for k in np.unique(fold)}
-            every.append(
+            fold_masks = {int(k): fold == k for k in np.unique(fold)}
+            levels_of_tasks.append(
                 {
                     k: (scores[rows], np.concatenate([[0.0], weight[rows].cumsum()]))
-                    for k, rows in own.items()
+                    for k, rows in fold_masks.items()
                 }
             )
-        return every
+        return levels_of_tasks
 
 
 def predict_fold_sets(

@@ -259,11 +259,11 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
     def _infer_task_types(
         self, columns: LabelTable, classes: Any = None
     ) -> list[TaskType]:
-        given = self.task_types
-        if given is None and classes is not None:
-            given = [TASK_TYPES[entry is None] for entry in classes]
-        kinds = infer_task_types(columns, given)
-        warn_unclear_task_types(columns, given)
+        task_types = self.task_types
+        if task_types is None and classes is not None:
+            task_types = [TASK_TYPES[entry is None] for entry in classes]
+        kinds = infer_task_types(columns, task_types)
+        warn_unclear_task_types(columns, task_types)
         return kinds
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:

@@ -85,8 +85,8 @@ def _describe_validation(estimator: Any, history: Any) -> None:
     of_tasks = sign * np.array([epoch[name] for epoch in scored], dtype=float)
     best = np.where(np.isnan(of_tasks), -np.inf, of_tasks).argmax(axis=0)
     numbers = [i for i, epoch in enumerate(history, start=1) if judged in epoch]
-    known = ~np.isnan(of_tasks).all(axis=0)
-    estimator.best_epochs_ = np.where(known, np.array(numbers)[best], 0)
+    scored_tasks = ~np.isnan(of_tasks).all(axis=0)
+    estimator.best_epochs_ = np.where(scored_tasks, np.array(numbers)[best], 0)
 
 
 def is_fitted_attribute(name: str) -> bool:

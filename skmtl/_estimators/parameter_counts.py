@@ -16,20 +16,20 @@ def count_parameters(net: MultiTaskNet) -> dict[str, tuple[int, int, int, int]]:
     module, n_estimators = net.module_, 1
     if isinstance(module, Members):
         n_estimators, module = module.n_estimators, module.member(0)
-    alone = _count_encoder(net)
+    n_single = _count_encoder(net)
     shared, per_task, separate = Counter[str](), Counter[str](), Counter[str]()
     common = set(module.shared_parameters())
-    rows = dict.fromkeys(f"layer {i + 1}" for i in range(len(alone.steps())))
+    rows = dict.fromkeys(f"layer {i + 1}" for i in range(len(n_single.steps())))
     for parameter, row in _make_rows(module):
         rows[row] = None
         counts = shared if parameter in common else per_task
         counts[row] += parameter.numel()
-    for parameter, row in _find_layers(alone):
+    for parameter, row in _find_layers(n_single):
         separate[row] += module.n_tasks * parameter.numel()
     if module.sparse is not None:
         separate["sparse"] = sum(p.numel() for p in module.sparse.parameters())
         separate["sparse"] += shared["sparse"] * (module.n_tasks - 1)
-    separate["heads"] = module.heads.n_outputs * (alone.width + 1)
+    separate["heads"] = module.heads.n_outputs * (n_single.width + 1)
     table = {
         row: (shared[row], per_task[row], shared[row] + per_task[row], separate[row])
         for row in dict.fromkeys([*rows, *separate])

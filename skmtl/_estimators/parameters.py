@@ -503,10 +503,10 @@ history_ : skorch.history.History
 
 def set_parameters(cls: C) -> C:
     """Document the parameters of an estimator, and set their constraints."""
-    known = {name: p for group in GROUPS.values() for name, p in group.items()}
+    parameters = {name: p for group in GROUPS.values() for name, p in group.items()}
     names = list(inspect.signature(cls).parameters)
     entries = [
-        f"{name} : {known[name].type}\n{indent(known[name].text, '    ')}"
+        f"{name} : {parameters[name].type}\n{indent(parameters[name].text, '    ')}"
         for name in names
     ]
     groups = [
@@ -519,6 +519,6 @@ def set_parameters(cls: C) -> C:
         "parameters": "\n".join(entries),
         "attributes": ATTRIBUTES,
     }
-    constraints = {name: known[name].constraint for name in names}
+    constraints = {name: parameters[name].constraint for name in names}
     cls._parameter_constraints = constraints  # type: ignore[attr-defined]
     return cls

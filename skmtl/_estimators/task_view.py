@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def make_single_task_settings(estimator: Any, number: int) -> Any:
     """Return an unfitted copy of an estimator with the settings of one task."""
     weighting = estimator.net_.given_weighting
-    alone = weighting.alone(number, estimator.task_names_[number])
+    task_weighting = weighting.alone(number, estimator.task_names_[number])
     settings: dict[str, Any] = {
         "task_weight": None,
         "relation": None,
-        "weighting": "equal" if alone is None else alone,
+        "weighting": "equal" if task_weighting is None else task_weighting,
     }
     if hasattr(estimator, "class_weight"):
         settings["class_weight"] = estimator._resolve_class_weight(number)

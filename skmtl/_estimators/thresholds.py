@@ -94,11 +94,11 @@ def tune_thresholds(
     for tasks, proba in _second_class(targets, outputs):
         for t, p in zip(tasks, proba.T, strict=True):
             w = np.ones(len(p)) if weight is None else weight[:, t]
-            kept = (labels[t] >= 0) & ~np.isnan(p) & (w > 0)
-            codes = labels[t][kept]
+            rows = (labels[t] >= 0) & ~np.isnan(p) & (w > 0)
+            codes = labels[t][rows]
             if len(np.unique(codes)) == 2:
-                own = divide_by_largest(w[kept])
-                thresholds[t] = _find_best_threshold(codes, p[kept], own, score)
+                weights = divide_by_largest(w[rows])
+                thresholds[t] = _find_best_threshold(codes, p[rows], weights, score)
     return thresholds
 
 
@@ -173,8 +173,8 @@ def _count_confusions(
     n_below = np.searchsorted(cuts, p)  # a row is positive at these cuts
     columns = []
     for code in (0, 1):
-        own = codes == code
-        counts = np.bincount(n_below[own], weight[own], len(cuts) + 1)
+        of_class = codes == code
+        counts = np.bincount(n_below[of_class], weight[of_class], len(cuts) + 1)
         negative = counts.cumsum()
         columns += [negative[:-1], negative[-1] - negative[:-1]]
     return np.stack(columns, axis=1)  # (n_cuts, 4)

@@ -60,8 +60,8 @@ class ActiveMembers:
         self.n_estimators, self.members = n, members.first(n)
         if isinstance(weighting, StackedWeighting):
             self.weighting = weighting.first(n)
-        kept = torch.from_numpy(index[:n])
-        _train_instead(optimizer, before, self.modules, kept)
+        members_index = torch.from_numpy(index[:n])
+        _train_instead(optimizer, before, self.modules, members_index)
 
     def restore(self) -> None:
         """Put all members back to where they were at first."""
@@ -81,7 +81,7 @@ def _train_instead(
     optimizer: torch.optim.Optimizer,
     before: Iterable[torch.nn.Module],
     after: Iterable[torch.nn.Module],
-    kept: Tensor,
+    members: Tensor,
 ) -> None:
     """Let an optimizer train parts of its parameters, with their state."""
     for old_module, new_module in zip(before, after, strict=True):
@@ -94,5 +94,5 @@ def _train_instead(
                 state = optimizer.state.pop(old)
                 for name, value in state.items():  # a number of steps has no axis
                     if torch.is_tensor(value) and value.ndim:
-                        state[name] = value[kept]
+                        state[name] = value[members]
                 optimizer.state[new] = state

@@ -267,17 +267,17 @@ class Function(Augmentation):
 
     def check(self, X: Tensor) -> None:
         try:
-            found = self.inputs(X)
+            outputs = self.inputs(X)
         except Exception as error:
             raise ValueError(
                 f"The callable given as 'augmentation' cannot take a batch of shape "
                 f"{tuple(X.shape)}: {str(error).splitlines()[0]}"
             ) from error
-        if _get_form(found) != _get_form(X):
+        if _get_form(outputs) != _get_form(X):
             raise ValueError(
                 "The callable given as 'augmentation' must return a batch of the form "
                 f"that it takes, {_get_form(X)}. {self.function!r} returned "
-                f"{_get_form(found)}."
+                f"{_get_form(outputs)}."
             )
 
 

@@ -139,8 +139,8 @@ class TrainingRows(torch.utils.data.Dataset[Batch]):
     def select(self, rows: RowIndex) -> "TrainingRows":
         """Return some of these rows, given by their positions."""
         index = torch.from_numpy(rows)
-        kept = index if self.index is None else self.index[index]
-        return TrainingRows(self.source, self.targets, kept.numpy())
+        samples = index if self.index is None else self.index[index]
+        return TrainingRows(self.source, self.targets, samples.numpy())
 
     def __len__(self) -> int:
         return self.source.n_samples if self.index is None else len(self.index)

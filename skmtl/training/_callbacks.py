@@ -93,9 +93,9 @@ class MemberStopping(Callback):
         better = (losses < self.best_losses_) & trains
         self.best_losses_ = np.where(better, losses, self.best_losses_)
         loop.stopped |= self.waited_ >= self.patience
-        kept = better if self.restore else loop.stopped & trains
+        saved = better if self.restore else loop.stopped & trains
         states = loop.active.states()
-        for i in np.flatnonzero(kept).tolist():
+        for i in np.flatnonzero(saved).tolist():
             self.states_[i] = {name: v.clone() for name, v in states[i].items()}
         if loop.stopped.all():
             net.stop_training_ = True
@@ -111,8 +111,8 @@ class MemberStopping(Callback):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Bring back the states that count."""
         states = net.loop_.active.states()
-        for i, kept in self.states_.items():
-            for name, value in kept.items():
+        for i, best_state in self.states_.items():
+            for name, value in best_state.items():
                 states[i][name].copy_(value)
         self.states_ = {}
 
@@ -164,8 +164,8 @@ class Progress(Callback):
         for name, better in (("valid_score", max), ("valid_loss", min)):
             if name in epoch and "best" not in shown:
                 value = epoch[name]
-                known = [v for v in (value, self.best_) if not np.isnan(v)]
-                self.best_ = better(known, default=np.nan)
+                values = [v for v in (value, self.best_) if not np.isnan(v)]
+                self.best_ = better(values, default=np.nan)
                 shown |= {name: f"{value:.4f}", "best": f"{self.best_:.4f}"}
         self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update(self.n_done_ - self.bar_.n)
@@ -270,8 +270,8 @@ def keep_best(net: Any) -> bool:
     stopping = [
         c for _, c in net.callbacks_ if isinstance(c, Stopping | MemberStopping)
     ]
-    known = any(callback.knows_best(net) for callback in stopping)
-    if not net.loop_.keep_best or not known or net.processes.n > 1:
+    has_best = any(callback.knows_best(net) for callback in stopping)
+    if not net.loop_.keep_best or not has_best or net.processes.n > 1:
         return False
     epoch = len(net.history)
     if "valid_loss" not in net.history[-1]:

@@ -97,8 +97,10 @@ def _match_entry(
     example.requires_grad_()
     example.grad = torch.zeros_like(example)
     cls: Any = type(optimizer)
-    known = inspect.signature(cls).parameters  # defaults hold more, for some classes
-    settings = {k: v for k, v in optimizer.defaults.items() if k in known}
+    parameters = inspect.signature(
+        cls
+    ).parameters  # defaults hold more, for some classes
+    settings = {k: v for k, v in optimizer.defaults.items() if k in parameters}
     try:
         other = cls([example], **settings)
         other.step()
@@ -133,29 +135,36 @@ def _check_random(states: Any) -> None:
 
 
 def _check_net(net: MultiTaskNet, state: Any) -> None:
-    n_tasks, active, loop, own = len(net.task_weight), None, net.loop_, state["loop"]
+    n_tasks, active, loop, loop_state = (
+        len(net.task_weight),
+        None,
+        net.loop_,
+        state["loop"],
+    )
     assert loop is not None  # while it trains
-    _require(type(own["stop_training"]) is bool, "whether it stops")
-    _require(all(map(_is_float, own["lowest"].values())), "its lowest losses")
-    _require(own["weights"].shape[-1] == n_tasks, "its weights")
-    stopped = own["stopped_outputs"]
+    _require(type(loop_state["stop_training"]) is bool, "whether it stops")
+    _require(all(map(_is_float, loop_state["lowest"].values())), "its lowest losses")
+    _require(loop_state["weights"].shape[-1] == n_tasks, "its weights")
+    stopped = loop_state["stopped_outputs"]
     _require(stopped is None or stopped.dtype == torch.bool, "its tasks that stop")
-    _check_balancer(own["balancer"], n_tasks)
+    _check_balancer(loop_state["balancer"], n_tasks)
     for epoch in state["history"]:
         _check_epoch(epoch, n_tasks)
     if loop.scores is not None:
-        for name, value in own["scores"].items():
+        for name, value in loop_state["scores"].items():
             _require(_is_like(value, getattr(loop.scores, name)), f"its {name}")
     if isinstance(net, MembersNet):
-        active = _check_networks(net, own)
+        active = _check_networks(net, loop_state)
         if not net.stacked:
-            for worker, known in zip(net._workers, state["workers"], strict=True):
-                _check_net(worker, known)
+            for worker, worker_state in zip(
+                net._workers, state["workers"], strict=True
+            ):
+                _check_net(worker, worker_state)
             return
     _check_tensors(net.module_.state_dict(), state["module"])
     _check_tensors(net.weighting_.state_dict(), state["weighting"])
     check_optimizer_state(net.optimizer_, state["optimizer"], active)
-    for number, index, values in own.get("frozen", ()):
+    for number, index, values in loop_state.get("frozen", ()):
         parameter = list(net.module_.parameters())[number]
         fits = parameter[index].shape == values.shape and index.dtype == torch.int64
         _require(fits and values.dtype == parameter.dtype, "its stopped tasks")

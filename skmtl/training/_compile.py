@@ -19,11 +19,11 @@ from skmtl.training._torch_state import allow_reusable_graphs
 @functools.cache
 def check_compiles(backend: str, device_type: str) -> None:
     """Refuse a backend of torch.compile that cannot compile here, by trying it."""
-    known = torch.compiler.list_backends(exclude_tags=())  # type: ignore[no-untyped-call]
-    if backend not in known:
+    backends = torch.compiler.list_backends(exclude_tags=())  # type: ignore[no-untyped-call]
+    if backend not in backends:
         raise ValueError(
             "The 'compile' parameter must be a bool or a backend of torch.compile, one "
-            f"of {known}. Got {backend!r} instead."
+            f"of {backends}. Got {backend!r} instead."
         )
     try:
         with warnings.catch_warnings():
@@ -53,11 +53,11 @@ def compile_function(
     # Torch keeps what it compiles with the code of the function that is called, and
     # gives up where there is much of it: a copy of the code is forgotten with the copy.
     code = function.__code__.replace()
-    own = torch.compile(FunctionType(code, function.__globals__), backend=backend)
+    compiled = torch.compile(FunctionType(code, function.__globals__), backend=backend)
 
     def call(*arguments: Any) -> Any:
         torch._dynamo.maybe_mark_dynamic(arguments[-1], rows)
-        return own(*arguments)
+        return compiled(*arguments)
 
     return call
 
@@ -95,8 +95,8 @@ class PartitionedBackend:
         if not any(part.values()):
             return self.compile(module, inputs)  # type: ignore[no-any-return]
         whole = split_module(module, None, part.__getitem__)  # type: ignore[arg-type]
-        for name, own in list(whole.named_children()):
-            setattr(whole, name, _Compiled(own, self.compile))
+        for name, child in list(whole.named_children()):
+            setattr(whole, name, _Compiled(child, self.compile))
         return whole
 
 

@@ -111,11 +111,15 @@ class AccelerateProcesses(Processes):
         self, losses: Tensor, counts: Tensor | None, n_rows: int
     ) -> tuple[Tensor, Tensor | None]:
         """Return means over the labels of all processes."""
-        known = losses.detach()
-        own = torch.full_like(known, n_rows) if counts is None else counts
-        sums, counts = self.all_reduce(torch.stack([known * own, own]))
+        local_losses = losses.detach()
+        local_counts = (
+            torch.full_like(local_losses, n_rows) if counts is None else counts
+        )
+        sums, counts = self.all_reduce(
+            torch.stack([local_losses * local_counts, local_counts])
+        )
         counted = counts.where(counts > 0, 1.0)
-        return _Whole.apply(losses * (own / counted), sums / counted), counts
+        return _Whole.apply(losses * (local_counts / counted), sums / counted), counts
 
     def divide_by_processes(self, term: Tensor | None) -> Tensor | None:
         """Return what is the same in all processes, so that its gradients add up."""
@@ -136,12 +140,14 @@ class AccelerateProcesses(Processes):
         """Add up gradients over processes, but for those that are alike in all."""
         trained = [p for p in parameters if p.requires_grad]
         once = set() if self.is_main else set(alike)
-        own = [
+        gradients = [
             torch.zeros_like(p) if p.grad is None or p in once else p.grad
             for p in trained
         ]
         has = [p.grad is not None for p in trained]
-        *totals, reached = self.all_reduce_many([*own, own[0].new_tensor(has)])
+        *totals, reached = self.all_reduce_many(
+            [*gradients, gradients[0].new_tensor(has)]
+        )
         if not all(has):  # what one process does not reach, another may
             has = (reached > 0).tolist()
         for parameter, total, any_has in zip(trained, totals, has, strict=True):
@@ -156,12 +162,14 @@ class AccelerateProcesses(Processes):
     ) -> Tensor:
         """Return own rows of what a function makes of the rows of all processes."""
         sizes = self._sizes(tensors[0].shape[dim])
-        found = function(*(self._join_shards(tensor, sizes, dim) for tensor in tensors))
-        return found.narrow(0, sum(sizes[: self.rank]), sizes[self.rank])
+        outputs = function(
+            *(self._join_shards(tensor, sizes, dim) for tensor in tensors)
+        )
+        return outputs.narrow(0, sum(sizes[: self.rank]), sizes[self.rank])
 
     def _sizes(self, n_rows: int) -> list[int]:
-        own = torch.tensor([n_rows], device=self.device)
-        return self._accelerator.gather(own).tolist()  # type: ignore[no-any-return]
+        n_local = torch.tensor([n_rows], device=self.device)
+        return self._accelerator.gather(n_local).tolist()  # type: ignore[no-any-return]
 
     def _join_shards(self, tensor: Tensor, sizes: list[int], dim: int) -> Tensor:
         rows, most = tensor.detach().movedim(dim, 0), max(sizes)
@@ -205,11 +213,11 @@ class AccelerateProcesses(Processes):
     def average_buffers(self, module: nn.Module) -> None:
         """Give buffers, such as statistics of batches, their mean over processes."""
         for tensors in _group_by_type(module.buffers()):
-            own = _join_vectors(tensors)
+            local = _join_vectors(tensors)
             first = self._broadcast_from_main(
-                own.clone()
+                local.clone()
             )  # what is alike stays so to the last bit
-            mean = first + self.all_reduce(own - first) / self.n
+            mean = first + self.all_reduce(local - first) / self.n
             _fill(tensors, mean.where(first.isfinite(), first))
 
     def _broadcast_from_main(self, flat: Tensor) -> Tensor:

@@ -111,10 +111,10 @@ class EnsembleLoop(TrainingLoop):
     ) -> None:
         """Record the losses of those that train, beside the last ones of the others."""
         shape = self.net.n_estimators, losses.shape[1]
-        every = self.losses_by_network.setdefault(prefix, np.empty(shape))
-        every[self.active.numbers[self._trains]] = losses[self._trains]
-        self.network_losses = _average_tasks(every, self.net.task_weight > 0)
-        means = mean_of_known(every, axis=0)
+        network_losses = self.losses_by_network.setdefault(prefix, np.empty(shape))
+        network_losses[self.active.numbers[self._trains]] = losses[self._trains]
+        self.network_losses = _average_tasks(network_losses, self.net.task_weight > 0)
+        means = mean_of_known(network_losses, axis=0)
         super()._record(prefix, means, float(self.network_losses.mean()))
 
     def _check_finite(self, losses: NDArray[np.float64]) -> None:
@@ -324,6 +324,6 @@ def _average_tasks(
     losses: NDArray[np.float64], counted: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return each network's mean loss over tasks that have labels and count."""
-    known = counted & ~np.isnan(losses)
-    total = np.where(known, losses, 0).sum(axis=1)
-    return total / np.maximum(known.sum(axis=1), 1)  # type: ignore[no-any-return]
+    counts = counted & ~np.isnan(losses)
+    total = np.where(counts, losses, 0).sum(axis=1)
+    return total / np.maximum(counts.sum(axis=1), 1)  # type: ignore[no-any-return]

@@ -208,8 +208,8 @@ class MembersNet(MultiTaskNet):
 
     def compute_member_outputs(self, source: InputSource) -> Tensor:
         """Return the outputs of each member, of shape (n_estimators, n, n_outputs)."""
-        every = HeldOutBatches([TrainingRows(source, [])] * self.n_estimators)
-        return self.compute_held_out_outputs(every, self.module_.each())
+        batches = HeldOutBatches([TrainingRows(source, [])] * self.n_estimators)
+        return self.compute_held_out_outputs(batches, self.module_.each())
 
     def _predict_outputs(self, X: Tensor) -> Tensor:
         return average_networks(self._run_networks(X), self.criterion_.blocks)

@@ -46,7 +46,9 @@ class EpochChoice:
         self._others = others / np.maximum(others.sum(axis=1, keepdims=True), 1)
         self._voiced = others.any(axis=1) & self.members.any(axis=1)
         step = -(-sum(map(len, self.rows)) // MANY_ROWS)
-        self._sampled = [np.flatnonzero(own % step == 0) for own in self.rows]
+        self._sampled = [
+            np.flatnonzero(network_rows % step == 0) for network_rows in self.rows
+        ]
         self.n_epochs = 0
         self.best = np.full(n_groups, np.inf)
         self.epochs = np.zeros(n_groups, dtype=np.int64)
@@ -79,17 +81,17 @@ class EpochChoice:
 
     def _take(self, i: int, Z: Tensor, better: NDArray[np.bool_]) -> None:
         """Keep what a network predicts for groups whose epoch is the present one."""
-        mine, kept = better[self.members[:, i]], self.predictions[i]
-        if not mine.any():
+        in_groups, prediction = better[self.members[:, i]], self.predictions[i]
+        if not in_groups.any():
             return
-        if kept is None:
-            kept = self.predictions[i] = torch.full_like(Z, torch.nan)
-        if mine.all():
-            kept.copy_(Z)
+        if prediction is None:
+            prediction = self.predictions[i] = torch.full_like(Z, torch.nan)
+        if in_groups.all():
+            prediction.copy_(Z)
             return
         index = np.flatnonzero(better[self.group[self.rows[i]]])
         place = torch.from_numpy(index).to(Z.device)
-        kept.index_copy_(0, place, Z.index_select(0, place))
+        prediction.index_copy_(0, place, Z.index_select(0, place))
 
     def outputs(self, blocks: Sequence[OutputBlock]) -> Tensor:
         """Return the predictions at the chosen epochs, and forget them."""
@@ -105,9 +107,9 @@ class EpochChoice:
     ) -> tuple[NDArray[np.int64], Tensor]:
         """Return the predictions of an epoch for a sample of all held-out rows."""
         # Returns rows of shape (n_sampled,), outputs of shape (n_sampled, n_outputs).
-        own = [r[s] for r, s in zip(self.rows, self._sampled, strict=True)]
-        rows = np.unique(np.concatenate(own)).astype(np.int64)
-        places = [np.searchsorted(rows, r) for r in own]
+        sampled_rows = [r[s] for r, s in zip(self.rows, self._sampled, strict=True)]
+        rows = np.unique(np.concatenate(sampled_rows)).astype(np.int64)
+        places = [np.searchsorted(rows, r) for r in sampled_rows]
         return rows, average_rows(self.samples[epoch], places, len(rows), blocks)
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,7 +124,7 @@ class EpochChoice:
         if not (counted and same and epochs.shape == self.epochs.shape):
             return False
         chosen = set(epochs[epochs > 0].tolist())
-        sizes = [len(own) for own in self._sampled]
+        sizes = [len(sampled) for sampled in self._sampled]
         samples = [state["latest"], *state["samples"].values()]
         return (
             epochs.min() >= 0
@@ -152,14 +154,14 @@ def group_rows(
     """Group samples by the sets of rows that they belong to."""
     # Returns group of shape (n_samples,), members of shape (n_groups, n_sets).
     group = np.zeros(n_samples, dtype=np.int32)
-    for own in rows:
+    for network_rows in rows:
         group *= 2
-        group[own] += 1
+        group[network_rows] += 1
         occurs = np.bincount(group) > 0
         group = (occurs.cumsum(dtype=np.int32) - 1)[group]
     members = np.zeros((int(group.max()) + 1, len(rows)), dtype=bool)
-    for i, own in enumerate(rows):
-        members[group[own], i] = True
+    for i, network_rows in enumerate(rows):
+        members[group[network_rows], i] = True
     return group, members
 
 
@@ -193,11 +195,11 @@ def _average(
     like: Tensor,
     blocks: Sequence[OutputBlock],
 ) -> Tensor:
-    every = like.new_zeros(len(pairs), *like.shape)
-    share = like.new_zeros(every.shape[:2])
+    network_outputs = like.new_zeros(len(pairs), *like.shape)
+    share = like.new_zeros(network_outputs.shape[:2])
     for i, (Z, r) in enumerate(pairs):
         index = np.flatnonzero((r >= part.start) & (r < part.stop))
         place = torch.from_numpy(r[index] - part.start).long()
-        every[i, place] = Z[torch.from_numpy(index).to(Z.device)].cpu()
+        network_outputs[i, place] = Z[torch.from_numpy(index).to(Z.device)].cpu()
         share[i, place] = 1.0
-    return average_networks(every, blocks, share / share.sum(dim=0))
+    return average_networks(network_outputs, blocks, share / share.sum(dim=0))

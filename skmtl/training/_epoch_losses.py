@@ -40,16 +40,18 @@ class EpochLosses:
             if not np.isfinite(self.sum.sum()):
                 self.sum[~np.isfinite(self.sum)] = np.inf
             self.losses, self.counts = [], []
-        known = self.counted & (self.count > 0)
+        labelled = self.counted & (self.count > 0)
         return np.divide(
-            self.sum, self.count, out=np.full(known.shape, np.nan), where=known
+            self.sum, self.count, out=np.full(labelled.shape, np.nan), where=labelled
         )
 
     def mean(self) -> float:
         """Return the mean over tasks that have labels and count."""
-        known = self.counted & (self.count > 0)
+        labelled = self.counted & (self.count > 0)
         return (
-            float((self.sum[known] / self.count[known]).mean()) if known.any() else 0.0
+            float((self.sum[labelled] / self.count[labelled]).mean())
+            if labelled.any()
+            else 0.0
         )
 
 

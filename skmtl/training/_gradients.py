@@ -102,9 +102,9 @@ class TaskGradients:
         """Return tasks' gradients at some tensors, for each a row per task."""
         owner = self.module.heads.task_of_output
         parts = []
-        for some in tasks.split(max(1, SEED_NUMBERS // max(1, D.numel()))):
-            own = some[:, None, None] == owner  # (some tasks, 1, n_outputs)
-            parts.append(self._rows(outputs, inputs, D * own))
+        for task_chunk in tasks.split(max(1, SEED_NUMBERS // max(1, D.numel()))):
+            mask = task_chunk[:, None, None] == owner  # (some tasks, 1, n_outputs)
+            parts.append(self._rows(outputs, inputs, D * mask))
         if len(parts) == 1:
             return list(parts[0])
         return [torch.cat(rows) for rows in zip(*parts, strict=True)]

@@ -34,8 +34,8 @@ class HardExampleSelection:
         # n_block_tasks), w of shape (n, n_block_tasks), loss of shape (n,
         # n_block_tasks); returns (n, n_block_tasks).
         y = y.long() if block.n_classes else y  # a type that is sent
-        kept = partial(self._make_block_mask, block)
-        return processes.apply_to_all(kept, Z, y, w, loss)
+        make_block_mask = partial(self._make_block_mask, block)
+        return processes.apply_to_all(make_block_mask, Z, y, w, loss)
 
     def _make_block_mask(
         self, block: OutputBlock, Z: Tensor, y: Tensor, w: Tensor, loss: Tensor
@@ -48,10 +48,10 @@ class HardExampleSelection:
         lacking = weight < weight[-1] * (self.fraction - 1e-5)
         bound = hardest.gather(0, lacking.sum(dim=0, keepdim=True))
         # What is not a number is kept, to be noticed.
-        kept = ~(hardness < _as_hard(bound))
+        mask = ~(hardness < _as_hard(bound))
         if not block.n_classes:
-            return kept
-        return kept | _find_hardest(hardness, y, block.n_classes)
+            return mask
+        return mask | _find_hardest(hardness, y, block.n_classes)
 
 
 def _find_hardest(hardness: Tensor, y: Tensor, n_classes: int) -> Tensor:

@@ -81,9 +81,9 @@ class Lookahead(Callback):
         steps = self._step_sizes(net, losses[tasks], jacobian)
         after = self._losses_after(net, batch, jacobian, steps)
         present = self._trains if counts is None else self._trains & (counts > 0)
-        known = torch.outer((steps > 0) & present[tasks], present)
-        self._before[tasks] += losses.where(known, 0)
-        self._after[tasks] += after.where(known, 0)
+        pairs = torch.outer((steps > 0) & present[tasks], present)
+        self._before[tasks] += losses.where(pairs, 0)
+        self._after[tasks] += after.where(pairs, 0)
         self._next = (self._next + len(tasks)) % len(losses)
         self.n_looks_ += 1
 
@@ -121,7 +121,7 @@ class Lookahead(Callback):
                 except (RuntimeError, UserWarning):  # what torch.vmap does not know
                     self._batched = False
             each = zip(steps, *jacobian, strict=True)
-            return torch.stack([losses(*own) for own in each])
+            return torch.stack([losses(*arguments) for arguments in each])
 
     def affinity(self) -> NDArray[np.float64]:
         """Return the share of each task's loss that steps on each task take away."""

@@ -59,10 +59,10 @@ class PackedLoss(nn.Module):
         complete = hard_example_mining is None and all(w is None for _, w in hard)
         for S, w in soft:
             soft_terms = self._compute_soft(outputs, S, w)  # type: ignore[arg-type]
-            taught, n_taught = processes.all_reduce_losses(
+            soft_losses, n_taught = processes.all_reduce_losses(
                 *soft_terms, outputs.shape[-2]
             )
-            losses = losses + taught
+            losses = losses + soft_losses
             counts = counts if complete else counts + n_taught  # type: ignore[operator]
         return losses, counts
 
@@ -99,8 +99,8 @@ class PackedLoss(nn.Module):
         counts: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             Z, S_i = self._unpack(i, outputs), self._unpack(i, S)
-            taught = self.soft_loss(block, Z, S_i)  # type: ignore[misc]
-            parts.append(_mean(taught, w))
+            soft_losses = self.soft_loss(block, Z, S_i)  # type: ignore[misc]
+            parts.append(_mean(soft_losses, w))
             counts.append(w.sum(dim=-2).expand_as(parts[-1]))
         return self._sum_by_task(parts, outputs), self._sum_by_task(counts, outputs)
 

@@ -79,12 +79,12 @@ class HeldOutBatches:
     def __init__(self, rows: Sequence[TrainingRows]) -> None:
         self.parts = rows
         self.rows = rows[0]
-        own = [r.get_sample_index() for r in rows]
-        n = max(map(len, own))
+        sample_index = [r.get_sample_index() for r in rows]
+        n = max(map(len, sample_index))
         # Shorter ones repeat their first row, which does not count.
-        padded = [torch.cat([o, o[:1].expand(n - len(o))]) for o in own]
+        padded = [torch.cat([o, o[:1].expand(n - len(o))]) for o in sample_index]
         self.index = torch.stack(padded)  # (members, n)
-        lengths = torch.tensor([len(o) for o in own])
+        lengths = torch.tensor([len(o) for o in sample_index])
         self.mask = torch.arange(n) < lengths[:, None]
 
     @cached_property

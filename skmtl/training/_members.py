@@ -45,16 +45,16 @@ class Members(ModuleWithInputs):
         """Return encoders of all members as one module on the stacked parameters."""
         alone: Any = self.together.sharing.encoder
         joined = encoder.build(self.together.encoded_shape, self.n_estimators)
-        own = dict(alone.named_parameters())
+        parameters = dict(alone.named_parameters())
         shapes = {name: p.shape for name, p in joined.named_parameters()}
-        if shapes.keys() != own.keys():
+        if shapes.keys() != parameters.keys():
             return None
         # Encoders of several copies lack the axis that one of a single copy may have.
-        squeezed = [name for name, p in own.items() if p.shape != shapes[name]]
-        if any(own[name].squeeze(1).shape != shapes[name] for name in squeezed):
+        squeezed = [name for name, p in parameters.items() if p.shape != shapes[name]]
+        if any(parameters[name].squeeze(1).shape != shapes[name] for name in squeezed):
             return None
         self.stack.squeeze(f"sharing.encoder.{name}" for name in squeezed)  # type: ignore[union-attr]
-        for name, parameter in own.items():
+        for name, parameter in parameters.items():
             path, _, last = name.rpartition(".")
             setattr(joined.get_submodule(path), last, parameter)
         return joined
@@ -147,8 +147,8 @@ class Members(ModuleWithInputs):
 
     def relation_matrix(self) -> Tensor | None:
         """Return what relations know of pairs of tasks, the mean over networks."""
-        found = [self.member(i).relation_matrix() for i in range(self.n_estimators)]
-        return None if found[0] is None else torch.stack(found).mean(dim=0)  # type: ignore[arg-type]
+        matrices = [self.member(i).relation_matrix() for i in range(self.n_estimators)]
+        return None if matrices[0] is None else torch.stack(matrices).mean(dim=0)  # type: ignore[arg-type]
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return views of the state of every network."""
@@ -246,8 +246,10 @@ def _try_vmap(
         expected = torch.stack([m.eval()(x) for m, x in zip(trial, X, strict=True)])
         members = Members([m.train() for m in trial], stacked=True, encoder=encoder)
         members.double().each()(X).sum().backward()
-        found = members.eval().each()(X)
+        outputs = members.eval().each()(X)
         seen_by_all = members(X[0])[0]
     except (IndexError, RuntimeError, TypeError, ValueError):
         return False  # what vmap or a layer cannot do has no type of its own
-    return torch.allclose(found, expected) and torch.allclose(seen_by_all, expected[0])
+    return torch.allclose(outputs, expected) and torch.allclose(
+        seen_by_all, expected[0]
+    )

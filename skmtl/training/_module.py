@@ -137,8 +137,8 @@ class MultiTaskModule(ModuleWithInputs):
     @property
     def hard_shared(self) -> bool:
         """Whether tasks share everything but their heads."""
-        alone = self.coupling is None and not self._relates("forward")
-        return type(self.sharing) is HardModule and alone
+        unrelated = self.coupling is None and not self._relates("forward")
+        return type(self.sharing) is HardModule and unrelated
 
     @property
     def makes_heads(self) -> bool:
@@ -153,8 +153,11 @@ class MultiTaskModule(ModuleWithInputs):
 
     def _relates(self, method: str) -> bool:
         """Whether there is a relation that does something in a method."""
-        own = getattr(type(self.relation), method, None)
-        return own is not getattr(RelationModule, method) and self.relation is not None
+        override = getattr(type(self.relation), method, None)
+        return (
+            override is not getattr(RelationModule, method)
+            and self.relation is not None
+        )
 
     def head_weight(self) -> Tensor:
         """Return the weights of the heads, of shape (n_outputs, width)."""
@@ -279,8 +282,8 @@ class Heads(nn.Module):
         order = torch.tensor([task for block in blocks for task in block.tasks])
         self.register_buffer("order", order.long(), persistent=False)
         for i, block in enumerate(blocks):
-            every = block.tasks == tuple(range(n_tasks))
-            tasks = None if every else torch.tensor(block.tasks)
+            all_tasks = block.tasks == tuple(range(n_tasks))
+            tasks = None if all_tasks else torch.tensor(block.tasks)
             columns = torch.from_numpy(block.padded_columns) if block.ragged else None
             self.register_buffer(f"tasks_{i}", tasks, persistent=False)
             self.register_buffer(f"columns_{i}", columns, persistent=False)

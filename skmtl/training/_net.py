@@ -116,19 +116,19 @@ class MultiTaskNet(NeuralNet):
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> Any:
         """Build the optimizer; learned task weights don't decay."""
         _, kwargs = self.get_params_for_optimizer("optimizer", [])
-        known = inspect.signature(self.optimizer).parameters
+        settings = inspect.signature(self.optimizer).parameters
         learned, groups = list(self.weighting_.parameters()), []
-        if "betas" in known and "eps" in known:
-            groups = self._sparse_groups(kwargs["lr"], "weight_decay" in known)
+        if "betas" in settings and "eps" in settings:
+            groups = self._sparse_groups(kwargs["lr"], "weight_decay" in settings)
         apart = {p for group in groups for p in group["params"]}
         parameters = [p for p in self.module_.parameters() if p not in apart]
-        if "weight_decay" in known:
+        if "weight_decay" in settings:
             kwargs["weight_decay"] = self.weight_decay
             groups += [{"params": learned, "weight_decay": 0.0}] if learned else []
         else:
             parameters += learned
-        every = [{"params": parameters}, *groups] if groups else parameters
-        self.optimizer_ = self.optimizer(every, **kwargs)
+        param_groups = [{"params": parameters}, *groups] if groups else parameters
+        self.optimizer_ = self.optimizer(param_groups, **kwargs)
         return self
 
     def _sparse_groups(self, lr: float, decays: bool) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ class MultiTaskNet(NeuralNet):
         self.callbacks_: list[tuple[str, Any]] = [
             (name, callback)
             for name, callback in self.callbacks_
-            if any(callback is own for own in callbacks)
+            if any(callback is user_callback for user_callback in callbacks)
         ]
         if not keep_optimizer:
             self.optimizer_ = None

@@ -80,15 +80,15 @@ class StackedModules(nn.Module):
             name: p.unsqueeze(1) if name in self._squeezed else p
             for name, p in self._called.named_parameters()
         }
-        own = self._own_buffers()
-        common = {n: b for n, b in self._called.named_buffers() if n not in own}
+        buffers = self._own_buffers()
+        common = {n: b for n, b in self._called.named_buffers() if n not in buffers}
 
-        def one(parameters: Any, own: Any, *arguments: Any) -> Any:
-            tensors = (parameters, own, common)
+        def one(parameters: Any, buffers: Any, *arguments: Any) -> Any:
+            tensors = (parameters, buffers, common)
             return functional_call(skeleton, tensors, (method, *arguments))
 
-        every = torch.vmap(one, in_dims=(0, 0, *in_dims), randomness="different")
-        return partial(every, parameters, own)
+        vmapped = torch.vmap(one, in_dims=(0, 0, *in_dims), randomness="different")
+        return partial(vmapped, parameters, buffers)
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return views of the parameters and own buffers of every module."""
@@ -128,8 +128,8 @@ class StackedModules(nn.Module):
         return memo | {id(b): part(name, b) for name, b in buffers.items()}
 
     def _own_buffers(self) -> dict[str, Tensor]:
-        own = {f"module.{name}" for name in self._own}
-        return {n: b for n, b in self._called.named_buffers() if n in own}
+        names = {f"module.{name}" for name in self._own}
+        return {n: b for n, b in self._called.named_buffers() if n in names}
 
 
 class _Called(nn.Module):

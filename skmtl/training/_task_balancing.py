@@ -163,9 +163,9 @@ class TaskBalancer:
         self, losses: Tensor, counts: Tensor | None, penalty: Tensor | None
     ) -> Tensor:
         weights = self.weights(losses, counts)
-        own = self._own_loss(losses, counts)
-        extra = [term for term in (penalty, own) if term is not None]
-        if weights.requires_grad and own is None:
+        weighting_loss = self._own_loss(losses, counts)
+        extra = [term for term in (penalty, weighting_loss) if term is not None]
+        if weights.requires_grad and weighting_loss is None:
             sum(extra, (weights * losses).sum()).backward()
         elif extra:
             weights = weights.detach().expand_as(losses)
@@ -188,7 +188,7 @@ class TaskBalancer:
         (D,) = torch.autograd.grad(
             losses.sum(), trace.outputs, retain_graph=not balances
         )
-        known, jacobian = losses.detach(), None
+        detached_losses, jacobian = losses.detach(), None
         if self._n_steps % self.update_every == 0:
             active = self.active if present is None else present
             if active is not None:
@@ -196,19 +196,21 @@ class TaskBalancer:
             gramian, jacobian = gradients.compute_gramian(trace, D)
             self._seen.add(gramian)
             if isinstance(weighting, GradientWeightingModule):
-                self._raw = weighting.from_gramian(gramian, known, present).detach()
+                self._raw = weighting.from_gramian(
+                    gramian, detached_losses, present
+                ).detach()
         self._n_steps += 1
         if not isinstance(weighting, GradientWeightingModule):
             return self._weigh_by_losses(losses, counts, penalty)
         weights = self._rescale(self._replace_non_finite(self._raw, present), present)
-        even = self._rescale(torch.ones_like(known), present)
+        even = self._rescale(torch.ones_like(detached_losses), present)
         if isinstance(weighting, GradientCombiningModule):
             gradients.backward_combined(trace, D, penalty, even, weighting, present)
         else:
             gradients.backward(trace, D, penalty, weights, even, jacobian)
-        own = self._own_loss(losses, counts)
-        if own is not None:
-            own.backward()
+        weighting_loss = self._own_loss(losses, counts)
+        if weighting_loss is not None:
+            weighting_loss.backward()
         return weights
 
     def after_step(self, before: Tensor, after: Tensor, counts: Tensor | None) -> None:

@@ -55,7 +55,7 @@ class FrozenParameters:
         processes: Processes = SINGLE_PROCESS,
     ) -> None:
         trained = [p for p in parameters if p.requires_grad]
-        theirs, others = (
+        reached, others = (
             [
                 n > 0
                 for n in processes.all_reduce_many(
@@ -64,11 +64,11 @@ class FrozenParameters:
             ]
             for columns in (of_stopped, ~of_stopped)
         )
-        alone = [own & ~used for own, used in zip(theirs, others, strict=True)]
+        exclusive = [mask & ~used for mask, used in zip(reached, others, strict=True)]
         self.kept = [
-            (p, own.nonzero()[:, 0], p.detach()[own].clone())
-            for p, own in zip(trained, alone, strict=True)
-            if own.any()
+            (p, mask.nonzero()[:, 0], p.detach()[mask].clone())
+            for p, mask in zip(trained, exclusive, strict=True)
+            if mask.any()
         ]
 
     def state(self, parameters: Sequence[Tensor]) -> list[tuple[int, Tensor, Tensor]]:

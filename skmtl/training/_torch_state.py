@@ -215,9 +215,9 @@ class SideStream:
 
 def random_states(device: torch.device) -> dict[str, Any]:
     """Return the random states that training draws from."""
-    own = get_generator()
-    if own is not None:
-        return {"torch": own.get_state()}
+    generator = get_generator()
+    if generator is not None:
+        return {"torch": generator.get_state()}
     states = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -230,9 +230,9 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 def set_random_states(states: dict[str, Any], device: torch.device) -> None:
     """Set the random states that training draws from."""
-    own = get_generator()
-    if own is not None:
-        own.set_state(states["torch"])
+    generator = get_generator()
+    if generator is not None:
+        generator.set_state(states["torch"])
         return
     torch.set_rng_state(states["torch"])
     if "numpy" in states:  # else the other fit drew from a generator of its own

@@ -41,10 +41,10 @@ def restore(
     for name, callback in net.callbacks_:
         if name in state["callbacks"]:  # a progress bar may be new
             _restore(callback, state["callbacks"][name])
-    for generator, known in zip(
+    for generator, generator_state in zip(
         _get_generators(batches), state["batches"], strict=True
     ):
-        generator.set_state(known)
+        generator.set_state(generator_state)
     set_random_states(state["random"], torch.device(net.device))
 
 
@@ -113,9 +113,9 @@ def _restore(callback: Any, state: dict[str, Any]) -> None:
         callback.load_state_dict(state["state_dict"])
         return
     for name, value in state.items():
-        own: Any = getattr(callback, name, None)
-        if _has_state(own):
-            own.load_state_dict(value)
+        attribute: Any = getattr(callback, name, None)
+        if _has_state(attribute):
+            attribute.load_state_dict(value)
         else:
             setattr(callback, name, value)
 

@@ -54,8 +54,8 @@ class ValidationScores:
         """Score those that train; return what to record."""
         # losses of shape (n_training, n_tasks), outputs lists of shape (n_rows,
         # n_outputs).
-        for i, L, Z, own in zip(numbers, losses, outputs, rows, strict=True):
-            index = own.get_sample_index().cpu().numpy()
+        for i, L, Z, network_rows in zip(numbers, losses, outputs, rows, strict=True):
+            index = network_rows.get_sample_index().cpu().numpy()
             self.scores[i] = self.scorer.scores(L, Z[: len(index)], index)
             self.worth[i] = self.scorer.worth(self.scores[i])
         means = mean_of_known(self.scores, axis=0)

@@ -74,17 +74,25 @@ def resolve_device(device: Any, accelerator: Any) -> torch.device:
     """Return where to compute."""
     if accelerator is None:
         return check_device(device)
-    own: torch.device = accelerator.device
-    own = torch.device("cpu") if own.type == "cpu" else own  # Accelerate numbers it
+    accelerator_device: torch.device = accelerator.device
+    accelerator_device = (
+        torch.device("cpu") if accelerator_device.type == "cpu" else accelerator_device
+    )  # Accelerate numbers it
     found = (
-        own if isinstance(device, str) and device == "auto" else check_device(device)
+        accelerator_device
+        if isinstance(device, str) and device == "auto"
+        else check_device(device)
     )
-    if found.type != own.type or found.index not in (None, own.index):
+    if found.type != accelerator_device.type or found.index not in (
+        None,
+        accelerator_device.index,
+    ):
         raise ValueError(
             "The 'device' parameter must be 'auto' with an accelerator, which decides "
-            f"the device of each process, here {str(own)!r}. Got {device!r} instead."
+            f"the device of each process, here {str(accelerator_device)!r}. Got "
+            f"{device!r} instead."
         )
-    return own
+    return accelerator_device
 
 
 def resolve_precision(precision: str, accelerator: Any) -> str:

@@ -23,11 +23,11 @@ def make_callbacks(
     settings: FitSettings, n_rows: int, *, stops: bool, one_pass: bool
 ) -> list[Any]:
     """Return the skorch callbacks of a fit, but for those of scikit-learn."""
-    given = list(settings.callbacks or [])
-    _check_callbacks(given)
-    _check_monitors(given, stops)
+    user_callbacks = list(settings.callbacks or [])
+    _check_callbacks(user_callbacks)
+    _check_monitors(user_callbacks, stops)
     if one_pass:
-        return given
+        return user_callbacks
     patience, tol = settings.choose_patience(n_rows), settings.tol
     callbacks: list[Any] = []
     if settings.n_estimators > 1:
@@ -41,7 +41,7 @@ def make_callbacks(
         callbacks.append(TaskStopping(patience, tol))
     if settings.verbose and settings.processes.is_main:
         callbacks.append(Progress(settings.max_iter))
-    return callbacks + given
+    return callbacks + user_callbacks
 
 
 def _check_callbacks(callbacks: list[Any]) -> None:

@@ -71,7 +71,7 @@ def make_checkpoints(estimator: Any, run: TrainingRun) -> Checkpoints | None:
 
 def compute_fingerprint(estimator: Any, run: TrainingRun) -> str:
     """Return a hash of all that decides what a fit ends up with."""
-    known = {
+    parts = {
         "estimator": _name(type(estimator)),
         "parameters": _describe_settings(estimator, set()),
         "seed": run.seed,
@@ -83,7 +83,7 @@ def compute_fingerprint(estimator: Any, run: TrainingRun) -> str:
         "soft": run.soft_labels,
         "before": _describe_trained(estimator) if run.fitted_net is not None else None,
     }
-    return _hash(known)
+    return _hash(parts)
 
 
 def agree_between_processes(
@@ -98,16 +98,18 @@ def agree_between_processes(
     except Exception as error:
         processes.all_gather_object((None, None, str(error)))
         raise
-    known = {
+    settings = {
         "seed": run.seed,
         "parameters": _describe_settings(estimator, {"callbacks"}),
     }
-    found = processes.all_gather_object((_hash(_sketch_array(run)), _hash(known), None))
-    for rank, (_, _, refused) in enumerate(found):
+    fingerprints = processes.all_gather_object(
+        (_hash(_sketch_array(run)), _hash(settings), None)
+    )
+    for rank, (_, _, refused) in enumerate(fingerprints):
         if refused is not None:
             raise ValueError(f"Process {rank} of {processes.n} has refused: {refused}")
     for what, marks in zip(
-        ("data", "settings"), zip(*found, strict=True), strict=False
+        ("data", "settings"), zip(*fingerprints, strict=True), strict=False
     ):
         if len(set(marks)) > 1:
             raise ValueError(
@@ -118,13 +120,15 @@ def agree_between_processes(
     return run
 
 
-def _random_state(given: Any, processes: Processes) -> RandomState:
+def _random_state(random_state: Any, processes: Processes) -> RandomState:
     """Return the source of random choices that the main process has."""
-    own = check_random_state(given)
-    if own is check_random_state(None):  # the global one stays that of each process
-        return RandomState(processes.broadcast_object(lambda: own.randint(2**31 - 1)))
-    own.set_state(processes.broadcast_object(own.get_state))
-    return own
+    source = check_random_state(random_state)
+    if source is check_random_state(None):  # the global one stays that of each process
+        return RandomState(
+            processes.broadcast_object(lambda: source.randint(2**31 - 1))
+        )
+    source.set_state(processes.broadcast_object(source.get_state))
+    return source
 
 
 def _sketch_array(run: TrainingRun) -> list[Any]:
@@ -151,8 +155,8 @@ def _describe_settings(estimator: Any, without: set[str]) -> dict[str, Any]:
     return {k: v for k, v in parameters.items() if k not in IGNORED | without}
 
 
-def _hash(known: Any) -> str:
-    return str(joblib.hash(make_canonical(known), "sha1", coerce_mmap=True))[:20]
+def _hash(value: Any) -> str:
+    return str(joblib.hash(make_canonical(value), "sha1", coerce_mmap=True))[:20]
 
 
 def _describe_data(data: TrainingData) -> list[Any]:

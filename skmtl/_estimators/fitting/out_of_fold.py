@@ -59,8 +59,8 @@ class OutOfFoldPredictions:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Which rows have a prediction."""
-        known: NDArray[np.bool_] = ~self.outputs.isnan().any(dim=1).numpy()
-        return known
+        predicted: NDArray[np.bool_] = ~self.outputs.isnan().any(dim=1).numpy()
+        return predicted
 
     def predictions(self, targets: Targets) -> list[NDArray[Any]]:
         """Return probabilities and values of each task, NaN where there is none."""
@@ -87,9 +87,9 @@ class OutOfFoldPredictions:
             thresholds = self.thresholds[self.group]
             codes = predict_codes(targets, self.outputs, thresholds)
         values = (values - targets.mean) / targets.scale
-        scores, known = np.full(targets.n_tasks, np.nan), self.known
+        scores, predicted = np.full(targets.n_tasks, np.nan), self.known
         for t, labels in enumerate(self.labels):
-            rows = known & has_label(labels)
+            rows = predicted & has_label(labels)
             if targets.classes[t] is not None and rows.any():
                 scores[t] = np.mean(codes[rows, t] == labels[rows])
             elif targets.classes[t] is None and rows.sum() > 1:
@@ -125,8 +125,8 @@ def predict_out_of_fold(
             else _predict_folds(net, choice, blocks),
             fold_networks=choice.members,
         )
-    known = np.flatnonzero(oof.known)
-    if not blocks or not len(known) or not (calibrate or threshold):
+    predicted = np.flatnonzero(oof.known)
+    if not blocks or not len(predicted) or not (calibrate or threshold):
         return oof
     priors = _compute_group_priors(run, net.priors, choice)
     squared = net.criterion__regression_loss == "squared_error"
@@ -135,9 +135,9 @@ def predict_out_of_fold(
         oof = replace(oof, thresholds=fitted.thresholds, group=choice.group)
     if not calibrate:
         return oof
-    some = known[:: -(-len(known) // MANY_ROWS)]
+    sample = predicted[:: -(-len(predicted) // MANY_ROWS)]
     prior = torch.from_numpy(net.module__prior).unsqueeze(0)
-    a, b = _fit_slopes(run, some, outputs[torch.from_numpy(some)], prior, squared)
+    a, b = _fit_slopes(run, sample, outputs[torch.from_numpy(sample)], prior, squared)
     # A mean of members is less sure than each of them: half of the way is left to go.
     net.slopes = (a.sqrt(), b.sqrt())
     for start in range(0, len(outputs), MANY_ROWS):
@@ -198,10 +198,10 @@ def _fit_groups(
     thresholds = np.full((n_groups, run.targets.n_tasks), np.nan)
     for epoch in np.unique(choice.epochs[choice.epochs > 0]).tolist():
         rows, outputs = choice.sample(epoch, blocks)
-        known = ~outputs.isnan().any(dim=1).numpy()
+        predicted = ~outputs.isnan().any(dim=1).numpy()
         groups, row_parts = choice.epochs == epoch, choice.part[choice.group[rows]]
         for part in np.unique(choice.part[groups]).tolist():
-            others = np.flatnonzero(known & (row_parts != part))
+            others = np.flatnonzero(predicted & (row_parts != part))
             if not len(others):
                 continue
             same, Z = groups & (choice.part == part), outputs[torch.from_numpy(others)]
@@ -229,12 +229,14 @@ def _compute_group_priors(
 ) -> Tensor:
     """Return outputs (n_groups, n_outputs) that know the other groups' labels only."""
     blocks, members = run.targets.blocks, torch.from_numpy(choice.members.T).double()
-    every = torch.from_numpy(np.stack(priors)).double()
+    network_priors = torch.from_numpy(np.stack(priors)).double()
     for block in blocks:
         if block.task_type == "regression":
-            every[:, block.start : block.stop] = _compute_label_means(run, block.tasks)
+            network_priors[:, block.start : block.stop] = _compute_label_means(
+                run, block.tasks
+            )
     share = members / members.sum(dim=0).clamp(min=1)
-    each = every.unsqueeze(1).expand(-1, members.shape[1], -1)
+    each = network_priors.unsqueeze(1).expand(-1, members.shape[1], -1)
     return average_networks(each, blocks, share)
 
 

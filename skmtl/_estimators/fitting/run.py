@@ -93,8 +93,8 @@ class TrainingRun:
         if self.is_ensemble:
             rows = [data.rows[train] for train, _ in self.splits]
             priors = [
-                compute_prior_outputs(select_rows(drawn, own), self.targets)
-                for own in rows
+                compute_prior_outputs(select_rows(drawn, member_rows), self.targets)
+                for member_rows in rows
             ]
         return make_net(
             settings,
@@ -212,10 +212,18 @@ class TrainingRun:
         if self.valid is not None:
             valid = [self._pack_labels(self.valid, net)] * len(trains)
         elif self.stops:
-            valid = [rows.select(held) for _, held in self.splits if held is not None]
+            valid = [
+                rows.select(held_out)
+                for _, held_out in self.splits
+                if held_out is not None
+            ]
         if self._odds is not None:
-            for i, own in enumerate(trains):  # what is held out has one set of labels
-                self._draw(self._odds, own, valid[0] if valid and not i else None, net)
+            for i, member_rows in enumerate(
+                trains
+            ):  # what is held out has one set of labels
+                self._draw(
+                    self._odds, member_rows, valid[0] if valid and not i else None, net
+                )
         return trains, valid or None
 
     def attach_soft_labels(
@@ -223,16 +231,16 @@ class TrainingRun:
     ) -> None:
         """Give soft labels to the rows to train on."""
         # soft of shape (n_teachers, n_samples, n_outputs).
-        given = replace(self.data, weight=self.data.given_weight)
+        data = replace(self.data, weight=self.data.given_weight)
         n_samples = soft.shape[1]
-        weight = sum_row_weights(given, np.arange(n_samples))
+        weight = sum_row_weights(data, np.arange(n_samples))
         weight = np.ones(n_samples) if weight is None else divide_by_largest(weight)
         S, w = (
             values.to(self.settings.device, net.dtype)
             for values in (soft, torch.from_numpy(weight).unsqueeze(1))
         )
-        for i, own in enumerate(rows if isinstance(rows, list) else [rows]):
-            own.soft, own.teacher = (S, w), i % len(S)
+        for i, network_rows in enumerate(rows if isinstance(rows, list) else [rows]):
+            network_rows.soft, network_rows.teacher = (S, w), i % len(S)
 
     def make_validation_scores(self) -> ValidationScores | None:
         """Return what scores held-out rows of the net or its members."""
@@ -251,8 +259,8 @@ class TrainingRun:
         if not self.out_of_fold:
             return None
         source, targets, of = rows[0].source, rows[0].targets, self.data.rows
-        held = [held for _, held in self.splits if held is not None]
-        return [TrainingRows(source, targets, of[positions]) for positions in held]
+        held_out = [held_out for _, held_out in self.splits if held_out is not None]
+        return [TrainingRows(source, targets, of[positions]) for positions in held_out]
 
     def _draw(
         self,
@@ -281,8 +289,8 @@ class TrainingRun:
         )
         stage = None if self.settings.augmentation else net.module_.inputs
         source = InputSource(data.X, net.module_.input_dtype, device, stage=stage)
-        every = len(data.rows) == data.X.shape[0]
-        return TrainingRows(source, packed, None if every else data.rows)
+        all_labelled = len(data.rows) == data.X.shape[0]
+        return TrainingRows(source, packed, None if all_labelled else data.rows)
 
 
 def select_rows(data: TrainingData, rows: RowIndex) -> TrainingData:

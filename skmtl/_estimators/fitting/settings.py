@@ -146,9 +146,9 @@ class FitSettings:
             "backend": _resolve_backend(estimator.compile, device),
             "n_estimators": 1 if n_estimators == "auto" else n_estimators,
         }
-        given = estimator.get_params(deep=False)
-        names = {field.name for field in fields(cls)} & given.keys()
-        return cls(**{**{name: given[name] for name in names}, **resolved})
+        params = estimator.get_params(deep=False)
+        names = {field.name for field in fields(cls)} & params.keys()
+        return cls(**{**{name: params[name] for name in names}, **resolved})
 
     def resolve_n_estimators(
         self, n_estimators: int | str, X: Any, n_rows: int, fitted: int | None
@@ -181,8 +181,8 @@ class FitSettings:
     @property
     def judging_parameter(self) -> str | None:
         """A parameter with which more than the mean loss decides, or None."""
-        given = (name for name, value in JUDGED.items() if getattr(self, name) != value)
-        return next(given, None)
+        names = (name for name, value in JUDGED.items() if getattr(self, name) != value)
+        return next(names, None)
 
     def choose_batch_size(self, n_rows: int) -> int:
         """Return a power of two that makes twelve batches, as far as bounds allow."""

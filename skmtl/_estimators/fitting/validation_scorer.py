@@ -62,7 +62,7 @@ class ValidationScorer:
         if self.metrics is None:
             return np.where(self.trained, -losses, np.nan)
         outputs, scores = outputs.cpu(), np.full(len(losses), np.nan)
-        said = _DecodedOutputs(self.targets, outputs)
+        decoder = _DecodedOutputs(self.targets, outputs)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", HARMLESS)
             warnings.simplefilter("ignore", UndefinedMetricWarning)  # they are NaN
@@ -71,7 +71,7 @@ class ValidationScorer:
                 present = has_label(labels)
                 if present.any():
                     metric = self.metrics[t]
-                    predicted = said.decode(metric, t)[present]
+                    predicted = decoder.decode(metric, t)[present]
                     true, of = labels[present], rows[present]
                     scores[t] = self._score(metric, t, true, predicted, of)
         return scores
@@ -96,10 +96,10 @@ class ValidationScorer:
         # scores of shape (n_tasks,).
         if isinstance(self.average, int):
             return float(scores[self.average])
-        known = scores[~np.isnan(scores)]
-        if not len(known):
+        defined = scores[~np.isnan(scores)]
+        if not len(defined):
             return np.nan
-        return float(known.min() if self.average == "min" else known.mean())
+        return float(defined.min() if self.average == "min" else defined.mean())
 
     def check(self, rows: RowIndex) -> None:
         """Refuse held-out rows that tell nothing of what counts."""
@@ -176,14 +176,16 @@ class _DecodedOutputs:
 
 def _resolve_metrics(metric: Any, targets: Targets, data: TrainingData) -> list[Metric]:
     """Return the metric of each task, from a name, function or dict."""
-    known = [np.zeros(1) if c is None else c for c in targets.classes]
+    label_values = [np.zeros(1) if c is None else c for c in targets.classes]
     columns = [
-        LabelColumn(values, np.ones(len(values), dtype=bool)) for values in known
+        LabelColumn(values, np.ones(len(values), dtype=bool)) for values in label_values
     ]
     table = LabelTable(columns, targets.names, targets.one_d, None, 1)
     try:
         metrics = resolve_metrics(metric, table, targets.task_types)
-        tasks = zip(metrics, targets.task_types, known, targets.names, strict=True)
+        tasks = zip(
+            metrics, targets.task_types, label_values, targets.names, strict=True
+        )
         for m, kind, labels, name in tasks:
             check_kind(m, kind, labels, name)
     except ValueError as error:

@@ -62,8 +62,10 @@ def _pack_estimator(writer: Writer, value: Any, where: str) -> Node:
         "net": None,
     }
     if fitted:
-        known = value._targets, value.augmentation
-        node["net"] = pack_net(writer, value.net_, f"{where}.net", *known)
+        targets_and_augmentation = value._targets, value.augmentation
+        node["net"] = pack_net(
+            writer, value.net_, f"{where}.net", *targets_and_augmentation
+        )
     writer.shared[id(value)] = len(writer.shared)
     return node
 
@@ -94,8 +96,8 @@ def _read_estimator(reader: Reader, node: Node) -> Any:
 def _read_fitted(reader: Reader, estimator: Any, node: Node) -> None:
     learned = unpack_all(reader, node["learned"])
     for name in learned:
-        own = getattr(type(estimator), name, None)
-        if not is_fitted_attribute(name) or isinstance(own, property):
+        descriptor = getattr(type(estimator), name, None)
+        if not is_fitted_attribute(name) or isinstance(descriptor, property):
             raise ValueError(f"{name!r} is no fitted attribute")
     for name, types in TYPES.items():
         if not isinstance(learned[name], types):

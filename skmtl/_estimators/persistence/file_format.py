@@ -113,10 +113,10 @@ def _check_version(metadata: dict[str, str], path: Path) -> None:
 
 def _find_digest(head: bytes) -> tuple[Any, str]:
     """Return where the checksum stands in a file, and what it is."""
-    found = list(DIGEST.finditer(head))
-    if len(found) != 1:
+    digests = list(DIGEST.finditer(head))
+    if len(digests) != 1:
         return None, ""
-    return found[0].start(1), found[0].group(1).decode()
+    return digests[0].start(1), digests[0].group(1).decode()
 
 
 def _compute_digest(file: BinaryIO, place: int) -> str:

@@ -75,10 +75,10 @@ class Trust:
     def get(self, path: str, kind: type = object) -> Any:
         """Return what a path leads to, an instance of a type."""
         entry = self.objects[path]
-        found = follow_import_path(path) if isinstance(entry, str) else entry
-        if not isinstance(found, kind):
+        value = follow_import_path(path) if isinstance(entry, str) else entry
+        if not isinstance(value, kind):
             raise ModelFileError(f"{path} is no {kind.__name__}")
-        return found
+        return value
 
     def get_class(self, node: dict[str, Any], base: type) -> type:
         """Return the class that a node names, a subclass of another."""
@@ -99,17 +99,17 @@ def name_class(cls: type) -> dict[str, str]:
     return {"path": get_import_path(cls)}
 
 
-def get_import_path(found: Any) -> str:
+def get_import_path(value: Any) -> str:
     """Return the import path of a class or a function."""
-    module, name = (getattr(found, a, None) for a in ("__module__", "__qualname__"))
+    module, name = (getattr(value, a, None) for a in ("__module__", "__qualname__"))
     path = f"{module}.{name}"
     try:
-        if follow_import_path(path) is found:
+        if follow_import_path(path) is value:
             return path
     except (ImportError, AttributeError, ValueError):
         pass
     raise ModelFileError(
-        f"{found!r} cannot be stored or trusted, as there is no import path to it: "
+        f"{value!r} cannot be stored or trusted, as there is no import path to it: "
         "define it by name at the top of a module."
     )
 
@@ -119,10 +119,10 @@ def follow_import_path(path: str) -> Any:
     names = path.split(".")
     for n in range(len(names) - 1, 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(names[:n]))
+            value: Any = importlib.import_module(".".join(names[:n]))
         except ModuleNotFoundError:
             continue
         for name in names[n:]:
-            found = getattr(found, name)
-        return found
+            value = getattr(value, name)
+        return value
     raise ImportError(f"there is no module of the path {path}")

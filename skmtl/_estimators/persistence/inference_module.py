@@ -75,17 +75,19 @@ class InferenceModule(nn.Module):
     def _split_tasks(self, Z: Tensor) -> tuple[Tensor, ...]:
         """Split packed outputs, and give each task's their meaning."""
         # A task of one class has no output.
-        found = [Z.new_ones(Z.shape[0], 1) for _ in self.targets.task_types]
+        predictions = [Z.new_ones(Z.shape[0], 1) for _ in self.targets.task_types]
         for block in self.targets.blocks:
             Z_block = block.select(Z)
             if block.task_type == "classification":
                 proba = block.predict_proba(Z_block)  # (tasks, n, size)
                 for j, t in enumerate(block.tasks):
-                    found[t] = proba[j, :, : self.targets.n_classes[t]]
+                    predictions[t] = proba[j, :, : self.targets.n_classes[t]]
             else:
                 for j, t in enumerate(block.tasks):
-                    found[t] = Z_block[:, j].double() * self.scale[t] + self.mean[t]
-        return tuple(found)
+                    predictions[t] = (
+                        Z_block[:, j].double() * self.scale[t] + self.mean[t]
+                    )
+        return tuple(predictions)
 
 
 class TaskOutput(nn.Module):
@@ -98,5 +100,5 @@ class TaskOutput(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Map inputs to probabilities of the task's classes, or to its value."""
-        found = self.served(X)[self.number]
-        return found if found.ndim == 2 else found.unsqueeze(1)
+        prediction = self.served(X)[self.number]
+        return prediction if prediction.ndim == 2 else prediction.unsqueeze(1)

@@ -64,8 +64,8 @@ def pack_net(
     if isinstance(net, MembersNet):
         arrangement = [net.stacked, net.module_.encoder is not None]
         members = {"priors": list(net.priors), "slopes": net.slopes}
-    known = members, arrangement, targets, augmentation
-    _check_builds(net, settings, known, where)
+    build_arguments = members, arrangement, targets, augmentation
+    _check_builds(net, settings, build_arguments, where)
     node = {
         "settings": pack_all(writer, settings, where),
         "module": _pack_state(writer, net.module_, f"{where}.module"),
@@ -78,18 +78,21 @@ def pack_net(
             "arrangement": arrangement,
             "known": pack_all(writer, members, f"{where}.members"),  # type: ignore[arg-type]
             "alone": [
-                _pack_trained(writer, own, f"{where}.members.{i}")
-                for i, own in enumerate(net._workers)
+                _pack_trained(writer, worker, f"{where}.members.{i}")
+                for i, worker in enumerate(net._workers)
             ],
         }
     return node
 
 
 def _check_builds(
-    net: MultiTaskNet, settings: dict[str, Any], known: tuple[Any, ...], where: str
+    net: MultiTaskNet,
+    settings: dict[str, Any],
+    build_arguments: tuple[Any, ...],
+    where: str,
 ) -> None:
     """Raise an error where the settings build other networks, before it is written."""
-    built = _build(settings, *known)
+    built = _build(settings, *build_arguments)
     built.cast(net.dtype)
     for name in ("module_", "weighting_"):
         why = _find_difference(
@@ -118,17 +121,17 @@ def _pack_state(writer: Writer, module: nn.Module, where: str) -> Node:
 def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) -> Any:
     """Build a net, and bring back its state."""
     settings = unpack_all(reader, node["settings"])
-    members, known, arrangement = node["members"], None, None
+    members, ensemble, arrangement = node["members"], None, None
     if members is not None:
-        known = unpack_all(reader, members["known"])
+        ensemble = unpack_all(reader, members["known"])
         arrangement = members["arrangement"]
     # A row of zeros is going to be predicted.
     reader.budget.charge(8 * math.prod(settings["module__input_shape"]))
     with ChargeTensors(reader.budget.charge):
-        net = _build(settings, known, arrangement, targets, augmentation)
+        net = _build(settings, ensemble, arrangement, targets, augmentation)
     _restore(reader, net, node)
-    if known is not None:
-        net.slopes = known["slopes"]
+    if ensemble is not None:
+        net.slopes = ensemble["slopes"]
     return net
 
 
@@ -169,8 +172,8 @@ def _build(
         net.arrangement = tuple(map(bool, arrangement))
     with use_seed(0, torch.device("cpu")):
         net.initialize()
-    for own in (net, *getattr(net, "_workers", [])):
-        vars(own).pop("arrangement", None)
+    for one in (net, *getattr(net, "_workers", [])):
+        vars(one).pop("arrangement", None)
     return net
 
 
@@ -179,13 +182,13 @@ def _restore(reader: Reader, net: Any, node: Node) -> None:
     net.cast(trained["dtype"])
     _fill(net.module_, node["module"], reader.tensors)
     _fill(net.weighting_, node["weighting"], reader.tensors)
-    alone = [] if node["members"] is None else node["members"]["alone"]
+    worker_nodes = [] if node["members"] is None else node["members"]["alone"]
     workers = getattr(net, "_workers", [])
-    of_workers = [unpack_all(reader, own["trained"]) for own in alone]
+    of_workers = [unpack_all(reader, worker["trained"]) for worker in worker_nodes]
     net.strip([], keep_optimizer=True)
     _continue(net, trained, train=not workers)
-    for own, known in zip(workers, of_workers, strict=True):
-        _continue(own, known, train=True)
+    for worker, state in zip(workers, of_workers, strict=True):
+        _continue(worker, state, train=True)
     if workers:
         net.optimizer_ = workers[0].optimizer_
 
@@ -204,12 +207,12 @@ def _continue(net: Any, trained: dict[str, Any], train: bool) -> None:
 
 def _fill(module: nn.Module, names: dict[str, str], tensors: dict[str, Tensor]) -> None:
     """Copy a state into a module that has been built like the one it was of."""
-    own = get_random_state(module)
-    why = _find_difference({name: tensors[key] for name, key in names.items()}, own)
+    places = get_random_state(module)
+    why = _find_difference({name: tensors[key] for name, key in names.items()}, places)
     if why is not None:
         raise ValueError(why)
     with torch.no_grad():
-        for name, place in own.items():
+        for name, place in places.items():
             place.copy_(tensors[names[name]])
 
 

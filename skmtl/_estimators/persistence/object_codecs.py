@@ -75,21 +75,21 @@ def _read_spec(reader: Reader, node: Node) -> Spec:
     return spec  # type: ignore[no-any-return]
 
 
-def _set(found: Any, attributes: dict[str, Any]) -> None:
+def _set(instance: Any, attributes: dict[str, Any]) -> None:
     """Set attributes, none of which stands for a method or a property."""
     for name, value in attributes.items():
-        own = getattr(type(found), name, None)
-        if callable(own) or isinstance(own, property):
-            raise ValueError(f"{name!r} is no attribute of {type(found).__name__}")
-        setattr(found, name, value)
+        descriptor = getattr(type(instance), name, None)
+        if callable(descriptor) or isinstance(descriptor, property):
+            raise ValueError(f"{name!r} is no attribute of {type(instance).__name__}")
+        setattr(instance, name, value)
 
 
 # ----------------------------------------------------------- modules without training
 def _pack_module(writer: Writer, value: nn.Module, where: str) -> Node:
-    own = {k: v for k, v in vars(value).items() if k not in OF_MODULES}
+    attributes = {k: v for k, v in vars(value).items() if k not in OF_MODULES}
     return {
         **name_class(type(value)),
-        "attributes": pack_all(writer, own, where),
+        "attributes": pack_all(writer, attributes, where),
         "buffers": pack_all(writer, dict(value._buffers), where),
         "parts": {
             name: writer.pack(part, f"{where}.{name}")
@@ -112,9 +112,9 @@ def _read_module(reader: Reader, node: Node) -> nn.Module:
 
 # ------------------------------------------------------------------ tasks and labels
 def _pack_record(writer: Writer, value: Any, where: str) -> Node:
-    own = {field.name: getattr(value, field.name) for field in fields(value)}
+    attributes = {field.name: getattr(value, field.name) for field in fields(value)}
     (name,) = (name for name, cls in RECORDS.items() if cls is type(value))
-    return {"class": name, "fields": pack_all(writer, own, where)}
+    return {"class": name, "fields": pack_all(writer, attributes, where)}
 
 
 def _read_record(reader: Reader, node: Node) -> Any:
@@ -122,8 +122,8 @@ def _read_record(reader: Reader, node: Node) -> Any:
 
 
 def _pack_targets(writer: Writer, value: Targets, where: str) -> Node:
-    own = {name: getattr(value, name) for name in OF_TARGETS}
-    return {"attributes": pack_all(writer, own, where)}
+    attributes = {name: getattr(value, name) for name in OF_TARGETS}
+    return {"attributes": pack_all(writer, attributes, where)}
 
 
 def _read_targets(reader: Reader, node: Node) -> Targets:
@@ -168,13 +168,13 @@ def _read_categories(reader: Reader, node: Node) -> CategoryEncoder:
 
 def _read_fitted_encoder(reader: Reader, labels: list[NDArray[Any]]) -> OrdinalEncoder:
     """Return what an encoder is once it has seen all labels of each column."""
-    reader.budget.charge(sum(own.nbytes for own in labels))  # it copies them
+    reader.budget.charge(sum(column.nbytes for column in labels))  # it copies them
     encoder = OrdinalEncoder(
         categories=labels, handle_unknown="use_encoded_value", unknown_value=-1
     )
     # A row: a table of all labels would have as many rows as the longest column.
     first = np.empty((1, len(labels)), dtype=object)
-    first[0] = [own[0] for own in labels]
+    first[0] = [column[0] for column in labels]
     return encoder.fit(first).set_params(categories="auto")
 
 
@@ -209,10 +209,10 @@ def _name(value: Any) -> Node:
 def _read_callable(reader: Reader, node: Node) -> Any:
     if "class" in node:
         return get_known_classes()[node["class"]]
-    found = reader.trust.get(node["path"])
-    if not callable(found):
+    function = reader.trust.get(node["path"])
+    if not callable(function):
         raise TypeError(f"{node['path']} cannot be called")
-    return found
+    return function
 
 
 CODECS |= {

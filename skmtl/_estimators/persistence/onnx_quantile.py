@@ -89,12 +89,12 @@ class OnnxNormal(Scaler):
     def _n_below(self, D: Tensor) -> Tensor:
         """Return how many quantiles are not above each number, by bisection."""
         n = self.quantiles.shape[1]
-        found = torch.zeros_like(D, dtype=torch.int64)
+        count = torch.zeros_like(D, dtype=torch.int64)
         for bit in reversed(range(n.bit_length())):
-            more = found + 2**bit
+            more = count + 2**bit
             value = self.quantiles.gather(1, (more - 1).clamp(max=n - 1))
-            found = torch.where((more <= n) & (value <= D), more, found)
-        return found
+            count = torch.where((more <= n) & (value <= D), more, count)
+        return count
 
 
 def compute_normal_quantile(p: Tensor) -> Tensor:

@@ -107,5 +107,5 @@ def get_trusted_types() -> list[str]:
         for name, cls in get_known_classes().items()
         if not name.startswith(("nn/", "optim/", "stage/"))
     ]
-    found = [*strategies, TaskClassifier, TaskRegressor]
-    return sorted(f"{cls.__module__}.{cls.__name__}" for cls in found)
+    classes = [*strategies, TaskClassifier, TaskRegressor]
+    return sorted(f"{cls.__module__}.{cls.__name__}" for cls in classes)

@@ -35,7 +35,7 @@ STYLE = {
 def draw_picture(
     draw: Callable[[Any], Any],
     size: tuple[float, float],
-    told: str,
+    description: str,
     *,
     fill: bool = False,
 ) -> Markup:
@@ -44,7 +44,7 @@ def draw_picture(
     from matplotlib.figure import Figure
 
     style: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
-    style |= {**STYLE, "svg.hashsalt": told}
+    style |= {**STYLE, "svg.hashsalt": description}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # The browser has letters that matplotlib's own type lacks.
         warnings.filterwarnings("ignore", r"Glyph .* missing from")
@@ -52,15 +52,15 @@ def draw_picture(
         draw(figure.add_axes((0, 0, 1, 1)) if fill else figure.add_subplot())
         buffer = StringIO()
         figure.savefig(buffer, format="svg", dpi=150)
-    return _inline_svg(buffer.getvalue(), told)
+    return _inline_svg(buffer.getvalue(), description)
 
 
-def _inline_svg(svg: str, told: str) -> Markup:
+def _inline_svg(svg: str, description: str) -> Markup:
     """Return the picture without what only a file of its own needs."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"(?s)<metadata>.*?</metadata>|<style.*?</style>", "", svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in all pictures of a page
     for color, name in COLORS.items():
         svg = svg.replace(f": {color}", f": var({name})")
-    start = f'<svg role="img" aria-label="{escape(told)}"'
+    start = f'<svg role="img" aria-label="{escape(description)}"'
     return Markup(svg.replace("<svg", start, 1))

@@ -40,13 +40,15 @@ Array = NDArray[np.float64]
 
 def make_settings_section(estimator: Any) -> Markup:
     """Return the strategies, and the parameters that are not left at their defaults."""
-    given = estimator.get_params(deep=False)
+    params = estimator.get_params(deep=False)
     usual = type(estimator)().get_params(deep=False)
     always = ["sharing", "encoder", "weighting", "relation"]
-    changed = [k for k in given if repr(given[k]) != repr(usual[k]) and k not in always]
-    rows = [(name, repr(given[name])) for name in always + changed]
-    told = "Strategies, and parameters that are not at their defaults."
-    return make_table(told, ["Parameter", "Value"], rows)
+    changed = [
+        k for k in params if repr(params[k]) != repr(usual[k]) and k not in always
+    ]
+    rows = [(name, repr(params[name])) for name in always + changed]
+    description = "Strategies, and parameters that are not at their defaults."
+    return make_table(description, ["Parameter", "Value"], rows)
 
 
 def make_tasks_section(estimator: Any) -> Markup:
@@ -77,8 +79,8 @@ def _describe_balance(classes: list[Any], shares: Array) -> Markup:
     if len(words) <= N_SHARES:
         return join_markup(make_bar(shares.tolist()), escape_html(", ".join(words)))
     order = np.argsort(-shares, kind="stable")
-    told = f"from {words[order[0]]} to {words[order[-1]]}"
-    return join_markup(make_bar(shares[order].tolist()), escape_html(told))
+    description = f"from {words[order[0]]} to {words[order[-1]]}"
+    return join_markup(make_bar(shares[order].tolist()), escape_html(description))
 
 
 def _format_percent(share: float) -> str:
@@ -94,8 +96,8 @@ def make_scores_section(estimator: Any, X: Any, y: Any) -> Markup:
     counts = None
     if X is not None:
         columns["Data given"] = estimator._score_tasks(X, y)
-        given = read_labels(y, estimator.missing_label).match_names(targets.names)
-        counts = given.get_mask().sum(axis=0)
+        labels = read_labels(y, estimator.missing_label).match_names(targets.names)
+        counts = labels.get_mask().sum(axis=0)
     if len(columns) == 1:
         return make_paragraph(
             "There are none: call report_html with X and y that training has not seen, "
@@ -110,11 +112,11 @@ def make_scores_section(estimator: Any, X: Any, y: Any) -> Markup:
         table_columns.append(counts)
         mean.append(int(counts.sum()))
     rows = [*zip(*table_columns, strict=True), mean]
-    told = (
+    description = (
         "Without inputs: the share of the commonest class in training, or 0, the R² of "
         "the mean. Out of fold: training rows, by members that have not seen them."
     )
-    return make_table(told, ["Task", "Score", *columns], rows)
+    return make_table(description, ["Task", "Score", *columns], rows)
 
 
 def _score_baseline(estimator: Any) -> Array:
@@ -135,13 +137,13 @@ def make_training_section(estimator: Any, records: TrainingHistory) -> Markup:
     """Return the losses by epoch."""
     names, best = estimator.task_names_, records.best_epoch
     n_epochs = len(records.train_losses)
-    told = f"Losses of {len(names)} tasks over {n_epochs} epochs"
+    description = f"Losses of {len(names)} tasks over {n_epochs} epochs"
     drawn = draw_picture(
         lambda ax: draw_losses(
             ax, records.train_losses, records.valid_losses, names, best
         ),
         choose_losses_size(len(names)),
-        told,
+        description,
     )
     members = estimator.n_estimators_
     of_members = f", means over {members} members" if members > 1 else ""
@@ -150,7 +152,7 @@ def make_training_section(estimator: Any, records: TrainingHistory) -> Markup:
         columns[f"Validation, epoch {best}"] = records.valid_losses[best - 1]
     rows = zip(names, *columns.values(), strict=True)
     numbers = make_table(f"Losses{of_members}.", ["Task", *columns], rows)
-    return join_markup(make_figure(drawn, f"{told}{of_members}."), numbers)
+    return join_markup(make_figure(drawn, f"{description}{of_members}."), numbers)
 
 
 def make_weights_section(estimator: Any, records: TrainingHistory) -> Markup:
@@ -158,40 +160,43 @@ def make_weights_section(estimator: Any, records: TrainingHistory) -> Markup:
     names = estimator.task_names_
     means = mean_cosines(records.cosines)
     cosines = means if np.isfinite(means).any() else None
-    told = f"Weights of {len(names)} tasks over {len(means)} epochs"
+    description = f"Weights of {len(names)} tasks over {len(means)} epochs"
     columns = {"Weight, last epoch": records.weights[-1]}
     if cosines is not None:
-        told += ", and the mean cosine of each task's gradient with those of the others"
+        description += (
+            ", and the mean cosine of each task's gradient with those of the others"
+        )
         columns["Mean cosine, last epoch"] = cosines[-1]
     drawn = draw_picture(
         lambda ax: draw_weights(ax, records.weights, cosines, shorten_names(names)),
         choose_weights_size(len(names), len(columns)),
-        told,
+        description,
     )
     rows = zip(names, *columns.values(), strict=True)
     caption = "The weights of the tasks in a step sum to their number."
     return join_markup(
-        make_figure(drawn, f"{told}."), make_table(caption, ["Task", *columns], rows)
+        make_figure(drawn, f"{description}."),
+        make_table(caption, ["Task", *columns], rows),
     )
 
 
 def make_relations_section(estimator: Any, records: TrainingHistory) -> Markup:
     """Return what the relation and the gradients tell of pairs of tasks."""
     parts = []
-    found = estimator.module_.relation_matrix()
-    if found is not None:
-        matrix = found.double().cpu().numpy()
+    relation = estimator.module_.relation_matrix()
+    if relation is not None:
+        matrix = relation.double().cpu().numpy()
         parts.append(
             _make_matrix(matrix, estimator.task_names_, "Relation between tasks")
         )
     mean = mean_of_known(records.cosines, axis=0)
     if np.isfinite(mean).any():
-        told = "Cosines of the tasks' gradients, means over the epochs"
-        parts.append(_make_matrix(mean, estimator.task_names_, told))
+        description = "Cosines of the tasks' gradients, means over the epochs"
+        parts.append(_make_matrix(mean, estimator.task_names_, description))
     return join_markup(*parts)
 
 
-def _make_matrix(matrix: Array, names: list[Any], told: str) -> Markup:
+def _make_matrix(matrix: Array, names: list[Any], description: str) -> Markup:
     """Return a matrix between tasks as a picture, and its largest values."""
     (order,) = order_tasks(matrix)
     shown, short = (
@@ -201,28 +206,28 @@ def _make_matrix(matrix: Array, names: list[Any], told: str) -> Markup:
     drawn = draw_picture(
         lambda ax: draw_affinity(ax, shown, short, [], "value"),
         choose_affinity_size(len(names)),
-        told,
+        description,
     )
     symmetric = np.allclose(matrix, matrix.T, equal_nan=True)
     pairs = choose_pairs(np.triu(matrix) if symmetric else matrix, N_PAIRS)
     rows = [(names[i], names[j], float(matrix[i, j])) for i, j in pairs]
     header = ["Task", "With", "Value"] if symmetric else ["Row", "Column", "Value"]
-    caption = f"{told}: the {len(rows)} largest values."
+    caption = f"{description}: the {len(rows)} largest values."
     return join_markup(
-        make_figure(drawn, f"{told}."), make_table(caption, header, rows)
+        make_figure(drawn, f"{description}."), make_table(caption, header, rows)
     )
 
 
 def gains(estimator: Any, gain: Any) -> Markup:
     """Return what sharing is worth to each task."""
     names = estimator.task_names_
-    told = f"Gains of {len(names)} tasks from sharing, with confidence intervals"
+    description = f"Gains of {len(names)} tasks from sharing, with confidence intervals"
     drawn = draw_picture(
         lambda ax: draw_gains(
             ax, gain.gain, gain.interval, gain.hurts, names, gain.delta_m
         ),
         choose_gains_size(len(names)),
-        told,
+        description,
     )
     word = np.where(gain.hurts, "hurts", np.where(gain.helps, "helps", "unclear"))
     means = mean_of_known(gain.scores, 0), mean_of_known(gain.independent_scores, 0)
@@ -238,7 +243,9 @@ def gains(estimator: Any, gain: Any) -> Markup:
     numbers = make_table(
         "Mean scores over splits, and their differences.", header, rows
     )
-    return join_markup(make_figure(drawn, f"{told}."), make_paragraph(words), numbers)
+    return join_markup(
+        make_figure(drawn, f"{description}."), make_paragraph(words), numbers
+    )
 
 
 def _signed_percent(share: float) -> str:
