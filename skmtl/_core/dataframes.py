@@ -33,8 +33,8 @@ def read_frame(table: Any, name: str) -> Any:
     if not isinstance(frame, nw.DataFrame | nw.Series):
         return table
     like_pandas = frame.implementation.is_pandas_like()
-    kept = frame.implementation.is_pandas() or not like_pandas
-    return frame.to_native() if kept else frame.to_pandas()
+    is_supported = frame.implementation.is_pandas() or not like_pandas
+    return frame.to_native() if is_supported else frame.to_pandas()
 
 
 def wrap_frame(table: Any) -> Any:

@@ -50,9 +50,9 @@ def mean_cosines(cosines: Array) -> Array:
 
 def mean_of_known(values: Array, axis: int) -> Array:
     """Return means over the values that are not NaN, without a warning."""
-    known = ~np.isnan(values)
-    n_known = np.asarray(known.sum(axis=axis))
-    total = np.where(known, values, 0.0).sum(axis=axis)
+    defined = ~np.isnan(values)
+    n_known = np.asarray(defined.sum(axis=axis))
+    total = np.where(defined, values, 0.0).sum(axis=axis)
     means = np.full(n_known.shape, np.nan)
     return np.divide(total, n_known, out=means, where=n_known > 0)
 

@@ -249,8 +249,8 @@ class Dropout(nn.Dropout):
             drawn = drawn.view(torch.uint8)
         except RuntimeError:
             return super().forward(H)
-        kept = (drawn[:n].view(H.shape) >= self.threshold).to(H.dtype)
-        return H * kept.mul_(256 / (256 - self.threshold))
+        mask = (drawn[:n].view(H.shape) >= self.threshold).to(H.dtype)
+        return H * mask.mul_(256 / (256 - self.threshold))
 
 
 class TokenBlock(nn.Module):
@@ -310,11 +310,15 @@ class TokenBlock(nn.Module):
         # Tokens of tasks may come as (1, n_tasks, width), the same for all samples.
         Q, K, V = self._heads(tokens)  # (n, heads, tokens, width / heads)
         Q_t, K_t, V_t = self._heads(tasks)  # (n, heads, tasks, width / heads)
-        own = (K_t * Q_t).sum(dim=3).unsqueeze(2) if self.masked else K_t @ Q_t.mT
+        self_scores = (
+            (K_t * Q_t).sum(dim=3).unsqueeze(2) if self.masked else K_t @ Q_t.mT
+        )
         # A softmax is fast where tasks, not what they read, lie side by side.
-        A = torch.cat([K @ Q_t.mT, own.expand(K.shape[0], -1, -1, -1)], dim=2)
-        A, own = A.softmax(dim=2).split([K.shape[2], own.shape[2]], dim=2)
-        read = own.mT * V_t if self.masked else own.mT @ V_t
+        A = torch.cat([K @ Q_t.mT, self_scores.expand(K.shape[0], -1, -1, -1)], dim=2)
+        A, self_scores = A.softmax(dim=2).split(
+            [K.shape[2], self_scores.shape[2]], dim=2
+        )
+        read = self_scores.mT * V_t if self.masked else self_scores.mT @ V_t
         tasks = self._add(tasks, A.mT @ V + read)
         if self.last:
             return tokens, tasks
@@ -366,12 +370,14 @@ class FunctionalModule(nn.Module):
 
     def hold(self, buffers: dict[str, Tensor]) -> None:
         """Hold other buffers, given by the names that the module gives them."""
-        for name, held in self._names.items():
-            self.register_buffer(held, buffers[name])
+        for name, attribute in self._names.items():
+            self.register_buffer(attribute, buffers[name])
 
     def held_buffers(self) -> dict[str, Tensor]:
         """Return the buffers by the names that the module gives them."""
-        return {name: getattr(self, held) for name, held in self._names.items()}
+        return {
+            name: getattr(self, attribute) for name, attribute in self._names.items()
+        }
 
     def evaluate(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], X: Tensor

@@ -18,10 +18,10 @@ from sklearn.utils.metaestimators import available_if as _available_if
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def suggest(given: Any, names: Iterable[Any]) -> str:
+def suggest(value: Any, names: Iterable[Any]) -> str:
     """Return " Did you mean ...?" for what is close to one of the names, else ""."""
     by_text = {str(name): name for name in names}
-    close = get_close_matches(str(given), by_text, 1)
+    close = get_close_matches(str(value), by_text, 1)
     return f" Did you mean {by_text[close[0]]!r}?" if close else ""
 
 
@@ -99,8 +99,8 @@ def validate_params(constraints: dict[str, Any], **options: Any) -> Callable[[F]
             try:
                 return checked(*args, **kwargs)
             except InvalidParameterError as error:
-                given = signature(function).bind_partial(*args, **kwargs).arguments
-                raise _add_suggestions(error, constraints, given) from None
+                arguments = signature(function).bind_partial(*args, **kwargs).arguments
+                raise _add_suggestions(error, constraints, arguments) from None
 
         return call  # type: ignore[return-value]
 

@@ -71,15 +71,15 @@ def check_device(device: Any) -> torch.device:
     if isinstance(device, str) and device == "auto":
         return choose_default_device()
     try:
-        found = torch.device(device)
-        torch.empty(1, device=found).cpu()
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
             f"The 'device' parameter must be 'auto' or a torch device that this "
             f"machine has, such as 'cpu'. Got {device!r}: "
             f"{str(error).splitlines()[0].split('. ')[0]}"
         ) from error
-    return found
+    return resolved
 
 
 #: What encoders take, by the number of dimensions; how else to give it to them.
@@ -250,9 +250,9 @@ def resolve_tasks(
     numbers = [resolve_task(task, names, parameter) for task in tasks]
     counts = np.bincount(numbers, minlength=len(names))
     faults = [
-        f"{verb} {[names[t] for t in np.flatnonzero(found)]}"
-        for verb, found in (("misses", counts == 0), ("repeats", counts > 1))
-        if found.any()
+        f"{verb} {[names[t] for t in np.flatnonzero(mask)]}"
+        for verb, mask in (("misses", counts == 0), ("repeats", counts > 1))
+        if mask.any()
     ]
     if faults:
         raise ValueError(
@@ -282,10 +282,10 @@ def match_tasks(
     """Return which column of a table holds each task."""
     if given is None or names is None or list(given) == list(names):
         return None
-    for known in (names, range(len(names))):
-        if len(given) == len(known) and set(given) == set(known):
+    for candidate_names in (names, range(len(names))):
+        if len(given) == len(candidate_names) and set(given) == set(candidate_names):
             column = {name: i for i, name in enumerate(given)}
-            return [column[name] for name in known]
+            return [column[name] for name in candidate_names]
     if list(names) == make_default_names(len(names)):
         return None
     raise ValueError(_describe_other_tasks(given, names, table, part))
@@ -304,9 +304,9 @@ def _describe_other_tasks(
     missing = [name for name in names if name not in set(given)]
     hint = suggest(unknown[0], missing) if unknown else ""
     faults = [
-        f"{word} {_show_names(some)}"
-        for word, some in (("has no task", missing), ("has", unknown))
-        if some
+        f"{word} {_show_names(task_names)}"
+        for word, task_names in (("has no task", missing), ("has", unknown))
+        if task_names
     ] or [f"repeats some of {_show_names(given)}"]
     return (
         f"{table} must have one {part} for each task, named as the tasks are, in any "

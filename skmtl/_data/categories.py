@@ -50,16 +50,18 @@ class CategoryEncoder:
     def count_categories(self, n_features: int) -> tuple[int, ...]:
         """Return the number of categories of each column, zero for numbers."""
         sizes = np.zeros(n_features, dtype=np.int64)
-        known = self.encoder.categories_
-        sizes[self.columns] = [sum(label == label for label in k) for k in known]
+        category_lists = self.encoder.categories_
+        sizes[self.columns] = [
+            sum(label == label for label in k) for k in category_lists
+        ]
         return tuple(sizes.tolist())
 
     def get_categories(self) -> dict[int, list[Any]]:
         """Return the categories of each column of categories, without missing ones."""
-        known = [
+        category_lists = [
             [label for label in k if label == label] for k in self.encoder.categories_
         ]
-        return dict(zip(self.columns, known, strict=True))
+        return dict(zip(self.columns, category_lists, strict=True))
 
     def transform(self, X: Any) -> Any:
         """Return a table with codes in place of categories."""
@@ -93,11 +95,11 @@ class CategoryEncoder:
 def encode_categories(X: Any, categories: CategoryEncoder | None) -> Any:
     """Encode a table as numbers: codes for categories, floats for objects."""
     # A column without a value, whatever its type, is one of missing numbers.
-    known = set() if categories is None else set(categories.columns)
+    fitted_columns = set() if categories is None else set(categories.columns)
     objects = {
         i: _read_floats(series)
         for i, series in enumerate(split_frame(X))
-        if i not in known
+        if i not in fitted_columns
         and not _is_numeric(series)
         and (_infer_column_type(series) == "numbers" or _has_numbers(series))
     }

@@ -60,10 +60,10 @@ def validate_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> An
         check_column_types(table, estimator._categories, names)
     if isinstance(X, StreamedTable):  # its numbers are checked when they are read
         validate_data(estimator, table, reset=reset, skip_check_array=True)
-        known = np.asarray(
+        values = np.asarray(
             encode_categories(table, estimator._categories), dtype=np.float64
         )
-        return X.with_codes({j: known[:, j] for j in X.levels}, encoder.allow_nan)
+        return X.with_codes({j: values[:, j] for j in X.levels}, encoder.allow_nan)
     try:
         return validate_data(
             estimator,

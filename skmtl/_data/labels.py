@@ -104,22 +104,22 @@ def read_labels(y: Any, missing_label: Any = np.nan) -> LabelTable:
 def infer_task_types(columns: LabelTable, task_types: Any) -> list[TaskType]:
     """Return the kind of each task: as given, else as its labels show."""
     names = columns.task_names
-    given = {} if task_types is None else task_types
-    if not isinstance(given, dict):
-        if len(given) != len(names):
+    declared = {} if task_types is None else task_types
+    if not isinstance(declared, dict):
+        if len(declared) != len(names):
             raise ValueError(
                 f"The 'task_types' parameter must have one entry per task, "
-                f"{len(names)}. Got {len(given)}."
+                f"{len(names)}. Got {len(declared)}."
             )
-        given = dict(zip(names, given, strict=True))
-    for name, kind in given.items():
+        declared = dict(zip(names, declared, strict=True))
+    for name, kind in declared.items():
         if name not in names or kind not in TASK_TYPES:
             raise ValueError(
                 f"The 'task_types' parameter must give one of {TASK_TYPES} for names "
                 f"among {names}. Got {name!r}: {kind!r}."
             )
     return [
-        given.get(name) or guess_task_type(column)[0]
+        declared.get(name) or guess_task_type(column)[0]
         for name, column in zip(names, columns.columns, strict=True)
     ]
 
@@ -134,15 +134,15 @@ def guess_task_type(column: LabelColumn) -> tuple[TaskType, bool]:
     two = values.max() <= values.min() + 1
     if two or column.categorical or np.isinf(values).any():
         return "classification", True
-    found, counts = np.unique(values, return_counts=True)
-    span = int(found[-1]) - int(found[0]) + 1
-    numbered = bool(found[0] in (0, 1) and span == len(found) and counts.min() > 1)
+    levels, counts = np.unique(values, return_counts=True)
+    span = int(levels[-1]) - int(levels[0]) + 1
+    numbered = bool(levels[0] in (0, 1) and span == len(levels) and counts.min() > 1)
     typical = float(np.median(counts))
-    if len(found) <= MOST_CODES:
-        return "classification", numbered or len(found) <= 3 or typical > 2
-    if numbered and len(found) <= MOST_CLASSES:
+    if len(levels) <= MOST_CODES:
+        return "classification", numbered or len(levels) <= 3 or typical > 2
+    if numbered and len(levels) <= MOST_CLASSES:
         return "classification", True
-    many = len(found) > MOST_CLASSES
+    many = len(levels) > MOST_CLASSES
     return "regression", many and not numbered and typical < ENOUGH_LABELS
 
 

@@ -61,8 +61,10 @@ class BlockReader:
         self._open: OrderedDict[int, tuple[int, Iterator[NDArray[Any]]]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_lock", "_kept", "_open")
-        return {name: value for name, value in vars(self).items() if name not in own}
+        transient = ("_lock", "_kept", "_open")
+        return {
+            name: value for name, value in vars(self).items() if name not in transient
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -74,8 +76,8 @@ class BlockReader:
         of_row = self.find_blocks(rows)
         with self._lock:
             for block in np.unique(of_row):
-                here = np.flatnonzero(of_row == block)
-                out[here] = self._get_block(block)[rows[here] - self.starts[block]]
+                places = np.flatnonzero(of_row == block)
+                out[places] = self._get_block(block)[rows[places] - self.starts[block]]
         return out
 
     def find_blocks(self, rows: RowIndex) -> NDArray[np.int64]:
@@ -85,8 +87,8 @@ class BlockReader:
     def order(self, permutation: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the blocks, those of several pieces mixed, pieces in a given order."""
         lanes = [
-            chain.from_iterable(range(*self.first[p : p + 2]) for p in own)
-            for own in (permutation[lane::LANES] for lane in range(LANES))
+            chain.from_iterable(range(*self.first[p : p + 2]) for p in lane_blocks)
+            for lane_blocks in (permutation[lane::LANES] for lane in range(LANES))
         ]
         mixed = chain.from_iterable(zip_longest(*lanes))
         return np.array([block for block in mixed if block is not None], np.int64)
@@ -199,8 +201,8 @@ class StreamedTable:
         rows = positions if self.rows is None else self.rows[positions]
         X = self.blocks.take(rows)
         for column, codes in self.codes.items():
-            known = ~np.isnan(X[:, column])
-            X[known, column] = codes[X[known, column].astype(np.int64)]
+            present = ~np.isnan(X[:, column])
+            X[present, column] = codes[X[present, column].astype(np.int64)]
         if not np.isfinite(X.sum()):
             self._check(X)
         return X
@@ -225,8 +227,8 @@ class StreamedTable:
         parts = []
         for start in range(0, len(order), BLOCKS):
             window = order[start : start + BLOCKS]
-            own = [positions[bounds[b] : bounds[b + 1]] for b in window]
-            rows = np.concatenate(own)
+            window_rows = [positions[bounds[b] : bounds[b + 1]] for b in window]
+            rows = np.concatenate(window_rows)
             parts.append(rows[torch.randperm(len(rows), generator=generator).numpy()])
         return np.concatenate(parts)
 

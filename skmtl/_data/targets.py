@@ -197,11 +197,11 @@ class Targets(WithoutCaches):
         ]
 
     def _choose_prediction_dtype(self) -> np.dtype[Any]:
-        own = [c.dtype for c in self.classes if c is not None]
-        own += [np.dtype(float)] * (len(own) < self.n_tasks)
-        kinds = {dtype.kind for dtype in own}
+        dtypes = [c.dtype for c in self.classes if c is not None]
+        dtypes += [np.dtype(float)] * (len(dtypes) < self.n_tasks)
+        kinds = {dtype.kind for dtype in dtypes}
         if len(kinds) == 1 or kinds <= set("iuf"):
-            return np.result_type(*own)
+            return np.result_type(*dtypes)
         return np.dtype(object)
 
 
@@ -241,9 +241,9 @@ def _find_unique(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < 4096:
         low = values.min()
         wide = values if values.dtype.kind == "u" else values.astype(np.int64)
-        seen = np.flatnonzero(np.bincount((wide - low).astype(np.int64)))
+        occurring = np.flatnonzero(np.bincount((wide - low).astype(np.int64)))
         # In the type of the labels, where overflows of the two steps cancel.
-        return seen.astype(values.dtype) + low
+        return occurring.astype(values.dtype) + low
     return np.unique(values)
 
 

@@ -68,20 +68,20 @@ def apply_sample_weight(
     # Returns weight of shape (n_samples, n_tasks).
     check_consistent_length(X, columns.columns[0].present)
     names = columns.task_names
-    given = check_sample_weight(sample_weight, columns.n_samples, names, name)
-    if given is None:
+    weight_table = check_sample_weight(sample_weight, columns.n_samples, names, name)
+    if weight_table is None:
         return columns, None
-    weight = np.broadcast_to(given, (columns.n_samples, len(names)))
+    weight = np.broadcast_to(weight_table, (columns.n_samples, len(names)))
     if not weight.all():
-        kept = [
+        columns_left = [
             column.restrict(weight[:, t] > 0)
             for t, column in enumerate(columns.columns)
         ]
-        columns = columns.with_columns(kept)
+        columns = columns.with_columns(columns_left)
     n_labels = columns.get_mask()
-    if given.shape[1] == 1:
+    if weight_table.shape[1] == 1:
         n_labels = n_labels.sum(axis=1, keepdims=True)
-    return columns, np.broadcast_to(count_rows(given, n_labels), weight.shape)
+    return columns, np.broadcast_to(count_rows(weight_table, n_labels), weight.shape)
 
 
 def check_not_transposed(columns: LabelTable, n_samples: int) -> None:
@@ -104,7 +104,7 @@ def encode_labels(
 ) -> TrainingData:
     """Encode labels, fold class weights into label weights, find the labelled rows."""
     # weight of shape (n_samples, n_tasks).
-    labels, given = targets.encode(columns), weight
+    labels, given_weight = targets.encode(columns), weight
     rows = find_rows(columns.get_mask().any(axis=1))
     if class_weight is not None and any(entry is not None for entry in class_weight):
         weight = (
@@ -126,7 +126,7 @@ def encode_labels(
                     "class_weight",
                     targets.names[t],
                 )
-    return TrainingData(X, labels, weight, rows, given)
+    return TrainingData(X, labels, weight, rows, given_weight)
 
 
 def _expand_class_weight(

@@ -66,11 +66,11 @@ def _draw_lines(
 ) -> list[Any]:
     epochs = np.arange(1, len(values) + 1)
     ax.axhline(reference, color=choose_ink(ax), linewidth=0.8, alpha=0.5, zorder=1)
-    every = max(1, len(epochs) // 8)
+    step = max(1, len(epochs) // 8)
     lines = []
     for t, task in enumerate(values.T):
         style = {"color": LINES[t], "linestyle": DASHES[t % 4], "marker": MARKS[t]}
-        where = (t * every // len(names), every)  # marks of tasks hide each other less
+        where = (t * step // len(names), step)  # marks of tasks hide each other less
         lines += ax.plot(epochs, task, markersize=5, markevery=where, **style)
     legend = ax.legend(
         lines, names, loc="upper left", bbox_to_anchor=(1, 1), frameon=False

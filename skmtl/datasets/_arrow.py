@@ -185,19 +185,19 @@ class ArrowTable:
         from pyarrow import compute
 
         kinds = {name: value_type(self.schema.field(name).type) for name in names}
-        found = {name: pa.array([], kind) for name, kind in kinds.items()}
+        categories = {name: pa.array([], kind) for name, kind in kinds.items()}
         parts = self.parts(READ_ROWS) if names else ()
         for batch in (b for part in parts for b in part.batches(names, READ_ROWS)):
-            for name, known in found.items():
-                new = compute.unique(batch[name].cast(known.type)).drop_null()
-                both = compute.unique(pa.concat_arrays([known, new]))
+            for name, values in categories.items():
+                new = compute.unique(batch[name].cast(values.type)).drop_null()
+                both = compute.unique(pa.concat_arrays([values, new]))
                 if len(both) > MOST_LEVELS:
                     raise ValueError(
                         f"Column {name!r} of the table has more than {MOST_LEVELS} "
                         "categories: leave it out of 'features', or write numbers."
                     )
-                found[name] = both
-        return found
+                categories[name] = both
+        return categories
 
     def labels(self, targets: list[str]) -> Any:
         """Return columns of labels as a DataFrame, in types that know missing ones."""
@@ -252,18 +252,18 @@ def _regroup_batches(batches: Iterable[Any], size: int) -> Iterator[Any]:
     """Yield tables of some size made of record batches of any; the last may be less."""
     import pyarrow as pa
 
-    held: list[Any] = []
+    buffered: list[Any] = []
     n_rows = 0
     for batch in batches:
-        held.append(batch)
+        buffered.append(batch)
         n_rows += batch.num_rows
         while n_rows >= size:
-            table = pa.Table.from_batches(held)
+            table = pa.Table.from_batches(buffered)
             yield table.slice(0, size)
-            held = table.slice(size).to_batches()
+            buffered = table.slice(size).to_batches()
             n_rows -= size
     if n_rows:
-        yield pa.Table.from_batches(held)
+        yield pa.Table.from_batches(buffered)
 
 
 def make_parts(
@@ -286,20 +286,20 @@ def find_category_columns(schema: Any, names: list[str]) -> list[str]:
     """Return the columns that hold categories; refuse what holds no numbers either."""
     from pyarrow import types
 
-    found = []
+    columns = []
     numbers = types.is_integer, types.is_floating, types.is_boolean, types.is_decimal
     for name in names:
         kind = schema.field(name).type
         strings = types.is_string(kind) or types.is_large_string(kind)
         if strings or types.is_dictionary(kind):
-            found.append(name)
+            columns.append(name)
         elif not any(test(kind) for test in numbers):
             raise ValueError(
                 f"Column {name!r} of the table holds {kind}, but inputs must be "
                 "numbers, or strings for categories: write it as such, or leave it out "
                 "of 'features'."
             )
-    return found
+    return columns
 
 
 def value_type(kind: Any) -> Any:
@@ -313,5 +313,5 @@ def choose_dtype(schema: Any, names: list[str]) -> np.dtype[Any]:
 
     kinds = [schema.field(name).type for name in names]
     # Decimals have no numpy type of their own.
-    known = [np.float64 if types.is_decimal(k) else k.to_pandas_dtype() for k in kinds]
-    return np.result_type(np.float32, *known)  # type: ignore[no-any-return]
+    dtypes = [np.float64 if types.is_decimal(k) else k.to_pandas_dtype() for k in kinds]
+    return np.result_type(np.float32, *dtypes)  # type: ignore[no-any-return]

@@ -286,10 +286,10 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        found = self.known.get((module.replace("numpy._core", "numpy.core"), name))
-        if found is None:
+        value = self.known.get((module.replace("numpy._core", "numpy.core"), name))
+        if value is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return found
+        return value
 
 
 def _unpickle(content: bytes, name: str) -> dict[bytes, Any]:

@@ -89,17 +89,17 @@ def _group_of_task(groups: Any, n_tasks: int | None) -> NDArray[np.int64]:
             )
         return np.arange(n, dtype=np.int64) * n_groups // n
     nested = all(isinstance(group, SEQUENCES) for group in groups)
-    given = sum(map(len, groups)) if nested else len(groups)
-    n = given if n_tasks is None else n_tasks
-    if nested and given:
+    n_given = sum(map(len, groups)) if nested else len(groups)
+    n = n_given if n_tasks is None else n_tasks
+    if nested and n_given:
         numbers = resolve_tasks(_flat(groups), range(n), what)
         group = np.empty(n, dtype=np.int64)
         group[numbers] = np.repeat(np.arange(len(groups)), list(map(len, groups)))
         return group
-    if given != n or not given:
+    if n_given != n or not n_given:
         raise ValueError(
             f"{what} must be a number, one label per task or a list of lists of tasks. "
-            f"Got {given} labels{'' if n_tasks is None else f' for {n_tasks} tasks'}."
+            f"Got {n_given} labels{'' if n_tasks is None else f' for {n_tasks} tasks'}."
         )
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     return group

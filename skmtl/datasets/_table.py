@@ -90,9 +90,13 @@ def open_table(
     categories = find_category_columns(opened.schema, names)
     numbers = [name for name in names if name not in categories]
     dtype, window = choose_dtype(opened.schema, numbers), int(shuffle_window)
-    known = opened.levels(categories)
-    pieces = make_parts(opened, names, dtype, known, -(-window // BLOCKS))
-    levels = {names.index(name): own.to_pylist() for name, own in known.items() if own}
+    categories_by_name = opened.levels(categories)
+    pieces = make_parts(opened, names, dtype, categories_by_name, -(-window // BLOCKS))
+    levels = {
+        names.index(name): values.to_pylist()
+        for name, values in categories_by_name.items()
+        if values
+    }
     X = StreamedTable(BlockReader(pieces, len(names), dtype, window), names, levels)
     if not len(X):
         raise ValueError(f"The table has no row. Got {table!r}.")

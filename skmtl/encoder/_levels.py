@@ -69,10 +69,10 @@ def _n_distinct(block: Array) -> NDArray[np.int64]:
 
 def _whole_levels(values: Array, share: float) -> Array:
     """Return the frequent values of a column of integers, none of other numbers."""
-    found, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-    if (found != found.round()).any() or np.abs(found).max() > EXACT:
+    levels, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    if (levels != levels.round()).any() or np.abs(levels).max() > EXACT:
         return np.empty(0)
-    return found[counts >= share * len(values)]
+    return levels[counts >= share * len(values)]
 
 
 @dataclass(frozen=True)
@@ -139,17 +139,17 @@ class FrequentCategories:
 
     def one_hot(self) -> OneHot | None:
         """Return what makes zeros and ones; None where no category is to have them."""
-        some = np.flatnonzero(~self.embedded)
-        frequent = [self.frequent[i] for i in some]
+        columns = np.flatnonzero(~self.embedded)
+        frequent = [self.frequent[i] for i in columns]
         if not any(f[1:].any() for f in frequent):
             return None
-        return OneHot.from_codes(self.columns[some], frequent)
+        return OneHot.from_codes(self.columns[columns], frequent)
 
     def codes(self) -> CategoryCodes | None:
         """Return what numbers the categories of embedded columns; None without any."""
-        some = np.flatnonzero(self.embedded)
-        frequent = [self.frequent[i] for i in some]
-        return CategoryCodes(self.columns[some], frequent) if len(some) else None
+        columns = np.flatnonzero(self.embedded)
+        frequent = [self.frequent[i] for i in columns]
+        return CategoryCodes(self.columns[columns], frequent) if len(columns) else None
 
     def warn_of_lost(self, counts: list[Array], names: Mapping[int, Any]) -> None:
         """Warn of columns most of whose rows have rare categories."""
@@ -220,9 +220,11 @@ class CategoryCodes(nn.Module):
         self.sizes = tuple(1 + int(f[1:].sum()) for f in frequent)
         firsts = np.cumsum([0, *self.sizes[:-1]])
         numbers = []
-        for first, known in zip(firsts, frequent, strict=True):
-            known = np.concatenate([[False], known[1:]])
-            numbers.append(first + np.where(known, known.cumsum(), 0))
+        for first, frequent_levels in zip(firsts, frequent, strict=True):
+            frequent_levels = np.concatenate([[False], frequent_levels[1:]])
+            numbers.append(
+                first + np.where(frequent_levels, frequent_levels.cumsum(), 0)
+            )
         widths = np.array([len(f) for f in frequent])
         self.register_buffer("columns", torch.from_numpy(columns))
         self.register_buffer("starts", torch.from_numpy(widths.cumsum() - widths))

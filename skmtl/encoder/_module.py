@@ -51,8 +51,8 @@ class ModuleEncoder(Encoder):
 
     def _new(self, input_shape: tuple[int, ...]) -> nn.Module:
         parameters = inspect.signature(self.module).parameters
-        known = {"n_features": input_shape[0]} if "n_features" in parameters else {}
-        module = self.module(**known)
+        arguments = {"n_features": input_shape[0]} if "n_features" in parameters else {}
+        module = self.module(**arguments)
         if not isinstance(module, nn.Module):
             raise ValueError(
                 "The 'encoder' parameter must be an encoder's name, an Encoder, or a "
@@ -130,8 +130,8 @@ def _stackable(
             together = _Stacked(copy.deepcopy(modules), width)
             together.train()(X).sum().backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
-                expected, found = apart.eval()(X), together.eval()(X)
-            return torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+                expected, outputs = apart.eval()(X), together.eval()(X)
+            return torch.allclose(outputs, expected, rtol=1e-3, atol=1e-4)
     except Exception:  # noqa: BLE001 -- whatever it is, one by one it may work
         return False
 

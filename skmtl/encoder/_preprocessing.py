@@ -231,9 +231,9 @@ def fit_table(
         return _fit_columns(inputs, *settings)
     stage = _fit_columns(inputs.select_columns(sparse.rest.numpy()), *settings)
     if stage is None:
-        every = np.arange(sparse.n_rest)
+        columns = np.arange(sparse.n_rest)
         nothing = np.empty(0, dtype=np.int64)
-        stage = TableStage(None, every, True, 0, None, nothing, [], None, nothing)
+        stage = TableStage(None, columns, True, 0, None, nothing, [], None, nothing)
     stage.sparse = sparse
     return stage
 
@@ -315,8 +315,8 @@ def fit_images(inputs: TrainingInputs) -> Standardization:
         scaler.partial_fit(pixels, sample_weight=each)
     # A rounding error below zero is no variance.
     varies = scaler.scale_ == np.sqrt(np.maximum(scaler.var_, 0))
-    known: Any = (scaler.mean_, scaler.scale_, varies, exponents)
-    stage = _affine(*(values[:, None, None] for values in known))
+    statistics: Any = (scaler.mean_, scaler.scale_, varies, exponents)
+    stage = _affine(*(values[:, None, None] for values in statistics))
     stage.shape = inputs.shape
     return stage
 
@@ -330,8 +330,8 @@ def _standard(
             scaler.partial_fit(X, sample_weight=weight)
     # A rounding error below zero is no variance.
     varies = scaler.scale_ == np.sqrt(np.maximum(scaler.var_, 0))
-    known: Any = (scaler.mean_, scaler.scale_, varies, exponents)
-    return _affine(*(values[numeric] for values in known))
+    statistics: Any = (scaler.mean_, scaler.scale_, varies, exponents)
+    return _affine(*(values[numeric] for values in statistics))
 
 
 def _robust(

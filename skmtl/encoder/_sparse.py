@@ -74,9 +74,9 @@ class SparseColumns(nn.Module):
         X = sum_entries(X)
         n, r = X.shape[0], self.n_rest
         position = self.positions[X.indices]
-        some = (position >= 0) & (X.data != 0)
-        row = np.arange(n).repeat(np.diff(X.indptr))[some]
-        position, value = position[some], X.data[some]
+        kept_entries = (position >= 0) & (X.data != 0)
+        row = np.arange(n).repeat(np.diff(X.indptr))[kept_entries]
+        position, value = position[kept_entries], X.data[kept_entries]
         counts = np.bincount(row, minlength=n)
         m = max(1, int(counts.max(initial=0)))
         m += r + 2 * m == self.n_features
@@ -145,8 +145,8 @@ def fit_sparse(
     scale = np.sqrt(squares[columns] / counts[columns])
     weight = np.log(inputs.n / counts[columns])
     rest = np.flatnonzero(~sparse)
-    found = SparseColumns(columns, rest, scale, weight, inputs.shape[0])
-    largest = _largest_singular_value(inputs, found)
+    sparse_columns = SparseColumns(columns, rest, scale, weight, inputs.shape[0])
+    largest = _largest_singular_value(inputs, sparse_columns)
     weight = weight / largest
     return SparseColumns(columns, rest, scale, weight, inputs.shape[0])
 
@@ -166,11 +166,11 @@ def _sums(inputs: TrainingInputs) -> tuple[Array, Array, NDArray[np.bool_]]:
     missing = np.zeros(n_features, dtype=bool)
     for X, weight in inputs.chunks():
         largest = np.maximum(largest, largest_numbers(X))
-        some = X.data != 0
-        columns, values = X.indices[some], X.data[some].astype(np.float64)
+        nonzero = X.data != 0
+        columns, values = X.indices[nonzero], X.data[nonzero].astype(np.float64)
         w = None
         if weight is not None:
-            w = weight.repeat(np.diff(X.indptr))[some] * inputs.rows_per_weight
+            w = weight.repeat(np.diff(X.indptr))[nonzero] * inputs.rows_per_weight
         counts += np.bincount(columns, w, n_features)
         with np.errstate(over="ignore"):  # such a column is read dense
             square = np.square(values) if w is None else np.square(values) * w

@@ -68,8 +68,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # type: ignore[override]
         positions, values = ctx.saved_tensors
-        found = _apply(_Transposed, positions, values, ctx.n_columns, *gradients)
-        return None, None, *found
+        gradient = _apply(_Transposed, positions, values, ctx.n_columns, *gradients)
+        return None, None, *gradient
 
     @staticmethod
     def vmap(info: Any, dims: Dims, X: Tensor, V: Tensor, *weights: Tensor) -> Any:
@@ -94,8 +94,8 @@ class _Transposed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *weights: Tensor) -> Any:  # type: ignore[override]
-        found = _apply(_Product, *ctx.saved_tensors, *weights)
-        return None, None, None, *found
+        gradient = _apply(_Product, *ctx.saved_tensors, *weights)
+        return None, None, None, *gradient
 
     @staticmethod
     def vmap(
@@ -115,23 +115,23 @@ def _map_product(
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     """Do at once what `torch.vmap` asks for ``n`` times."""
     function: Any = _Product
-    given: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
     if n_columns is not None:
-        function, given = _Transposed, (n_columns,)
+        function, sizes = _Transposed, (n_columns,)
     out_dims = (0,) * len(factors)
     if dims[0] is None and dims[1] is None:  # the same rows: put factors side by side
         wide = [
             F_.movedim(dim, -2).flatten(-2) if dim is not None else F_.repeat(1, 1, n)
             for F_, dim in zip(factors, dims[2:], strict=True)
         ]
-        products = _apply(function, positions, values, *given, *wide)
+        products = _apply(function, positions, values, *sizes, *wide)
         parts = (P.reshape(*P.shape[:2], n, -1) for P in products)
         return tuple(P.movedim(2, 0) for P in parts), out_dims
     flat = [
         (T.movedim(dim, 0) if dim is not None else T.expand(n, *T.shape)).flatten(0, 1)
         for T, dim in zip((positions, values, *factors), dims, strict=True)
     ]
-    products = _apply(function, *flat[:2], *given, *flat[2:])
+    products = _apply(function, *flat[:2], *sizes, *flat[2:])
     return tuple(P.reshape(n, -1, *P.shape[1:]) for P in products), out_dims
 
 
@@ -148,10 +148,10 @@ class _Bags:
         whole = torch.int32 if size < 2**31 else torch.int64
         positions, self.values = positions.flatten(), values.flatten()
         if values.device.type == "cpu":  # elsewhere counting would wait for the device
-            some = values != 0
-            counts = some.sum(dim=2).flatten()
+            nonzero = values != 0
+            counts = nonzero.sum(dim=2).flatten()
             self.offsets = F.pad(counts.cumsum(0), (1, 0)).to(whole)
-            places = some.flatten().nonzero().squeeze(1)
+            places = nonzero.flatten().nonzero().squeeze(1)
             positions = positions.index_select(0, places)
             self.values = self.values.index_select(0, places)
             places = places.to(whole)

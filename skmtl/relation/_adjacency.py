@@ -60,11 +60,11 @@ def read_adjacency(adjacency: Any, names: Sequence[Any], parameter: str) -> Arra
             f"{parameter} must have a row and a column for each of the {len(names)} "
             f"tasks. Got shape {A.shape}."
         )
-    given = get_column_names(adjacency)
-    if given is None:
+    column_names = get_column_names(adjacency)
+    if column_names is None:
         return A
     # Rows of frames that do not name them, as those of polars, stand as columns do.
-    axes = (getattr(adjacency, "index", given), given)
+    axes = (getattr(adjacency, "index", column_names), column_names)
     rows, columns = (resolve_tasks(axis, names, parameter) for axis in axes)
     aligned = np.empty_like(A)
     aligned[np.ix_(rows, columns)] = A
@@ -138,8 +138,8 @@ def match_outputs(
     kinds: dict[Any, int] = {}
     kind = np.empty(len(tasks), dtype=np.int64)
     for i, t in enumerate(tasks):
-        own = None if classes is None or size[i] == 1 else classes[t]
-        key = int(size[i]) if own is None else tuple(own.tolist())
+        task_classes = None if classes is None or size[i] == 1 else classes[t]
+        key = int(size[i]) if task_classes is None else tuple(task_classes.tolist())
         kind[i] = kinds.setdefault(key, len(kinds))
     key = kind[task] * (place.max(initial=0) + 1) + place
     same: NDArray[np.bool_] = key[:, None] == key

@@ -314,8 +314,8 @@ class GraphRelation(Relation):
         ndarray of shape (n_nodes, n_nodes)
             The weights; those of neighbours by "cooccurrence" share what they get.
         """
-        own = 1.0
+        self_weight = 1.0
         if isinstance(self.source[0], str) and self.source[0] == "cooccurrence":
             A = self.neighbor_weight * safe_divide(A, A.sum(axis=1, keepdims=True))
-            own -= self.neighbor_weight
-        return A + own * np.eye(len(A)) if self.self_loops else A
+            self_weight -= self.neighbor_weight
+        return A + self_weight * np.eye(len(A)) if self.self_loops else A

@@ -135,9 +135,9 @@ class _Clustered(PenaltyModule):
         values, vectors = compute_spectrum(W, ROUNDING)
         shares = self._shares(values)
         penalised = self._get_penalized(shares)
-        known = values[-1] > 0  # heads that are still zero tell nothing
+        nonzero_heads = values[-1] > 0  # heads that are still zero tell nothing
         for old, new in ((self.together, shares), (self.apart, penalised)):
-            old.copy_(torch.where(known, (vectors * new) @ vectors.mT, old))
+            old.copy_(torch.where(nonzero_heads, (vectors * new) @ vectors.mT, old))
 
     def _shares(self, values: Tensor) -> Tensor:
         """Return the eigenvalues of M, which sum to the number of clusters."""

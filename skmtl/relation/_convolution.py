@@ -71,8 +71,8 @@ class GraphLayers(nn.Module):
         """Map nodes (..., n_nodes, width) along weights (..., n_nodes, n_nodes)."""
         for i, change in enumerate(self.changes):
             passed = A @ H
-            own = passed if self.propagate_weight else H
-            Z = own + own @ change
+            own_features = passed if self.propagate_weight else H
+            Z = own_features + own_features @ change
             if not self.propagate_weight:
                 Z = Z + passed
             if i < self.n_active:
@@ -207,8 +207,8 @@ class HeadGraph(_Graph):
 
     def _pass_messages(self, A: Tensor) -> Tensor:
         """Return what all layers do to nodes, of shape (n_nodes, n_nodes)."""
-        own = self.n_own * torch.eye(len(A), dtype=A.dtype, device=A.device)
-        passed: Tensor = torch.linalg.matrix_power(own + A, self.n_layers)
+        self_loops = self.n_own * torch.eye(len(A), dtype=A.dtype, device=A.device)
+        passed: Tensor = torch.linalg.matrix_power(self_loops + A, self.n_layers)
         return passed
 
     def head_weight(self, weight: Tensor, task_of_output: Tensor) -> Tensor:

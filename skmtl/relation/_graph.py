@@ -171,8 +171,8 @@ class TaskGraph(GraphRelation):
         """Build the layers."""
         A = torch.from_numpy(self.add_self_loops(self.known_weights(n_tasks)))
         owner = torch.arange(n_tasks) if self.owner_ is None else self.owner_
-        seen = torch.from_numpy(match_outputs(owner.numpy(), self.classes_))
-        weights = NodeWeights(self.kind, A, self.normalization, owner, seen, width)
+        connected = torch.from_numpy(match_outputs(owner.numpy(), self.classes_))
+        weights = NodeWeights(self.kind, A, self.normalization, owner, connected, width)
         args = self.n_layers, self.residual, self.propagate_weight
         if self.owner_ is not None:
             return HeadGraph(weights, *args)

@@ -127,9 +127,9 @@ class _TaskCovariance(PenaltyModule):
         roots, vectors = compute_spectrum(self.by_task(weight), self.ridge)
         shares = roots / roots.sum()
         penalised = self._get_penalized(shares)
-        known = roots[-1] > 0  # heads that are still zero tell nothing
+        nonzero_heads = roots[-1] > 0  # heads that are still zero tell nothing
         for old, new in ((self.covariance, shares), (self.penalised, penalised)):
-            old.copy_(torch.where(known, (vectors * new) @ vectors.mT, old))
+            old.copy_(torch.where(nonzero_heads, (vectors * new) @ vectors.mT, old))
 
     def _get_penalized(self, shares: Tensor) -> Tensor:
         """Return what eigenvalues of the covariance, from small to large, cost."""

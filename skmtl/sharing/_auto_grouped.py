@@ -81,9 +81,9 @@ class AutoGrouped(Sharing):
     def for_affinity(self, affinity: NDArray[np.float64]) -> Self:
         """Return the spec with the groups that tasks fall into."""
         n_groups = None if self.n_groups == "auto" else int(self.n_groups)
-        found: Self = clone(self)
-        found.groups_ = find_task_groups(np.nan_to_num(affinity), n_groups)
-        return found
+        grouped: Self = clone(self)
+        grouped.groups_ = find_task_groups(np.nan_to_num(affinity), n_groups)
+        return grouped
 
     def build(
         self, encoder: Encoder, input_shape: tuple[int, ...], n_tasks: int

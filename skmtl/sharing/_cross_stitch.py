@@ -81,15 +81,15 @@ class _CrossStitch(SharingModule):
         super().__init__()
         self.columns = columns
         self.width = columns.width
-        alone = n_units == 1  # with nobody to mix with
-        others = 0.0 if alone else (1 - self_weight) / (n_units - 1)
+        is_single = n_units == 1  # with nobody to mix with
+        others = 0.0 if is_single else (1 - self_weight) / (n_units - 1)
         start = torch.full((n_units, n_units), others)
-        start.fill_diagonal_(1.0 if alone else self_weight)
+        start.fill_diagonal_(1.0 if is_single else self_weight)
         self.register_buffer("start", start)
         # One parameter per step: those of the last are no two tasks'.
         self.deviations = nn.ParameterList(
             torch.zeros(n_units, n_units)
-            for _ in range(0 if alone else len(columns.shapes))
+            for _ in range(0 if is_single else len(columns.shapes))
         )
 
     def weights(self, i: int) -> Tensor:

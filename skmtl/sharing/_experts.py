@@ -94,15 +94,17 @@ def pool_positions(H: Tensor) -> Tensor:
     return H if H.ndim == 3 else H.flatten(3).mean(dim=-1)
 
 
-def mix_experts(G: Tensor, own: Tensor | None, shared: Tensor | None) -> Tensor:
+def mix_experts(
+    G: Tensor, task_experts: Tensor | None, shared: Tensor | None
+) -> Tensor:
     """Mix own experts of gates and experts that all gates see."""
     # G of shape (k, n, n_own + n_shared), own of shape (k * n_own, n, ...), shared of
     # shape (n, n_shared, ...); returns (k, n, ...).
     parts, n_own = [], 0
-    if own is not None:
-        n_own = len(own) // len(G)
-        own = own.view(len(G), n_own, *own.shape[1:])
-        parts.append(torch.einsum("kne,ken...->kn...", G[..., :n_own], own))
+    if task_experts is not None:
+        n_own = len(task_experts) // len(G)
+        task_experts = task_experts.view(len(G), n_own, *task_experts.shape[1:])
+        parts.append(torch.einsum("kne,ken...->kn...", G[..., :n_own], task_experts))
     if shared is not None:
         parts.append(torch.einsum("kne,ne...->kn...", G[..., n_own:], shared))
     return sum(parts[1:], parts[0])

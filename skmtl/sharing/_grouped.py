@@ -128,6 +128,6 @@ class _Grouped(MixtureModule):
         if not self.shares:
             return ()
         sizes = self.group_of_task.bincount(minlength=self.columns.n_copies)
-        held = self.columns.from_stacks(dict.fromkeys(self.columns.stacks(), sizes))
+        slices = self.columns.from_stacks(dict.fromkeys(self.columns.stacks(), sizes))
         parameters = self.columns.named_parameters()
-        return (p for name, p in parameters if (held[name] > 1).any())
+        return (p for name, p in parameters if (slices[name] > 1).any())

@@ -119,8 +119,8 @@ class _LearnedBranching(MixtureModule):
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
         # What a task reads is its own choice, in a row of the last step's choices.
-        own = f"choices.{len(self.choices) - 1}"
-        return (p for name, p in self.named_parameters() if name != own)
+        last_choice = f"choices.{len(self.choices) - 1}"
+        return (p for name, p in self.named_parameters() if name != last_choice)
 
     def tree(self) -> list[NDArray[np.int64]]:
         """Return the parent of each node of a step, the last being the tasks."""

@@ -123,15 +123,15 @@ class _PLE(SharingModule):
         H = H_s = X
         Z = Z_s = (self.own or self.shared).encoder.gate_inputs(X)  # type: ignore[union-attr]
         for level, gate in enumerate(self.gate):
-            own = shared = None
+            task_experts = shared = None
             if self.own is not None:
-                own = self.own(level, H)  # (tasks * n_own, n, ...)
+                task_experts = self.own(level, H)  # (tasks * n_own, n, ...)
             if self.shared is not None:
                 shared = self.shared(level, H_s).transpose(0, 1)  # (n, n_shared, ...)
             G = gate(Z)  # (tasks, n, n_own + n_shared)
-            H = mix_experts(G, own, shared)  # (tasks, n, ...)
+            H = mix_experts(G, task_experts, shared)  # (tasks, n, ...)
             if level < len(self.shared_gate):
-                H_s = mix_experts(self.shared_gate[level](Z_s), own, shared)
+                H_s = mix_experts(self.shared_gate[level](Z_s), task_experts, shared)
                 Z_s = pool_positions(H_s)
             Z = pool_positions(H)
         return H, shared, G
@@ -148,8 +148,8 @@ class _PLE(SharingModule):
     def gates(self, X: Tensor) -> Tensor:
         G = self._last_level(X)[2]
         eye = torch.eye(self.n_tasks).to(G)
-        own = torch.einsum("tne,ts->ntse", G[..., : self.n_own], eye).flatten(2)
-        return torch.cat([own, G[..., self.n_own :].transpose(0, 1)], dim=2)
+        task_gates = torch.einsum("tne,ts->ntse", G[..., : self.n_own], eye).flatten(2)
+        return torch.cat([task_gates, G[..., self.n_own :].transpose(0, 1)], dim=2)
 
     def find_collapsed(self, X: Tensor) -> Tensor | None:
         return on_one_expert(self._last_level(X)[2].transpose(0, 1))

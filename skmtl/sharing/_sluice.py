@@ -146,5 +146,5 @@ class _Sluice(_CrossStitch):
 
 def _measure_overlap(W: Tensor, n_subspaces: int) -> Tensor:
     """Return the sum over pairs of subspaces of their squared products."""
-    own = torch.arange(W.shape[1], device=W.device) % n_subspaces
-    return (W @ W.mT).square().where(own.unsqueeze(1) != own, 0).sum() / 2
+    subspace = torch.arange(W.shape[1], device=W.device) % n_subspaces
+    return (W @ W.mT).square().where(subspace.unsqueeze(1) != subspace, 0).sum() / 2

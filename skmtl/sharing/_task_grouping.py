@@ -127,15 +127,15 @@ def _find_best_partition(value: Array, n_groups: int | None) -> Groups:
         pick = total.argmax(axis=1)
         after[:, tasks], choice[:, tasks] = total[row, pick], groups[pick]
     n_tasks = len(value).bit_length() - 1
-    found = np.zeros(n_tasks, dtype=np.int64)
+    partition = np.zeros(n_tasks, dtype=np.int64)
     rest = len(value) - 1
     for number in range(n_tasks):
         group = choice[-1 if n_groups is None else -1 - number, rest]
-        found[(group >> np.arange(n_tasks) & 1).astype(bool)] = number
+        partition[(group >> np.arange(n_tasks) & 1).astype(bool)] = number
         rest ^= group
         if not rest:
             break
-    return found
+    return partition
 
 
 def _enumerate_subsets(tasks: int) -> NDArray[np.int64]:

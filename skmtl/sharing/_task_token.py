@@ -141,5 +141,5 @@ class _TaskToken(SharingModule):
         return self.norm(tasks), start
 
     def shared_parameters(self) -> Iterable[nn.Parameter]:
-        own = "tasks" if self.masked else None  # each row is of one task
-        return (p for name, p in self.named_parameters() if name != own)
+        task_token = "tasks" if self.masked else None  # each row is of one task
+        return (p for name, p in self.named_parameters() if name != task_token)

@@ -99,11 +99,13 @@ class _FAMO(WeightingModule):
         z = compute_present_softmax(self.logits, present)
         fall = (clamp_positive(before) / clamp_positive(after)).log()
         gradient = z * (fall - z @ fall) + self.weight_decay * self.logits
-        here = torch.ones_like(z) if present is None else present.to(z)
-        self.steps.add_(here)
-        self.mean.lerp_(gradient, (1 - BETA_1) * here)
-        self.square.lerp_(gradient.square(), (1 - BETA_2) * here)
+        present_tasks = torch.ones_like(z) if present is None else present.to(z)
+        self.steps.add_(present_tasks)
+        self.mean.lerp_(gradient, (1 - BETA_1) * present_tasks)
+        self.square.lerp_(gradient.square(), (1 - BETA_2) * present_tasks)
         steps = self.steps.clamp_min(1)
         mean = self.mean / (1 - BETA_1**steps)
         square = self.square / (1 - BETA_2**steps)
-        self.logits.sub_(self.learning_rate * here * mean / (square.sqrt() + EPSILON))
+        self.logits.sub_(
+            self.learning_rate * present_tasks * mean / (square.sqrt() + EPSILON)
+        )

@@ -65,5 +65,5 @@ class _GradDrop(GradientCombiningModule):
         falling = gradients.clamp(max=0).sum(dim=0)  # n, ...
         draw = torch.empty_like(rising).uniform_(generator=get_generator())
         draw = draw * (rising - falling)  # P below: rising's share
-        kept = torch.where(draw < rising, rising, falling)
-        return torch.lerp(kept, rising + falling, self.leak)
+        gradient = torch.where(draw < rising, rising, falling)
+        return torch.lerp(gradient, rising + falling, self.leak)

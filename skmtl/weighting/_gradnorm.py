@@ -84,19 +84,21 @@ class _GradNorm(GradientWeightingModule):
 
     def own_loss(self, losses: Tensor, present: Tensor | None) -> Tensor:
         # Norms may be those of an earlier step, in which other tasks were present.
-        seen = self.norms > 0 if present is None else present & (self.norms > 0)
-        lengths = _mean_one(self.logits.softmax(dim=0), seen)
-        lengths = lengths * _mean_one(self.norms, seen)
-        pace = _mean_one(torch.where(self.start > 0, losses / self.start, 1.0), seen)
-        mean = lengths.detach().sum() / seen.sum().clamp(min=1)
-        return (lengths - mean * pace**self.alpha).abs() @ seen.to(lengths)
+        has_gradient = self.norms > 0 if present is None else present & (self.norms > 0)
+        lengths = _mean_one(self.logits.softmax(dim=0), has_gradient)
+        lengths = lengths * _mean_one(self.norms, has_gradient)
+        pace = _mean_one(
+            torch.where(self.start > 0, losses / self.start, 1.0), has_gradient
+        )
+        mean = lengths.detach().sum() / has_gradient.sum().clamp(min=1)
+        return (lengths - mean * pace**self.alpha).abs() @ has_gradient.to(lengths)
 
     def after_epoch(self, losses: Tensor) -> None:
         self.start.copy_(torch.where(self.start.isnan(), losses, self.start))
 
 
-def _mean_one(values: Tensor, seen: Tensor) -> Tensor:
+def _mean_one(values: Tensor, mask: Tensor) -> Tensor:
     """Return values over their mean among the tasks seen, zero for the others."""
-    values = values * seen
+    values = values * mask
     tiny = torch.finfo(values.dtype).tiny
-    return values * (seen.sum() / values.sum().clamp(min=tiny))
+    return values * (mask.sum() / values.sum().clamp(min=tiny))

@@ -37,18 +37,18 @@ def solve_or_equal(
     tasks = np.flatnonzero(squares > SHORTEST**2 * squares.max())
     if len(tasks) < 2:
         return weights, False
-    own = gramian[np.ix_(tasks, tasks)] / squares[tasks].mean()
+    scaled = gramian[np.ix_(tasks, tasks)] / squares[tasks].mean()
     try:
         with np.errstate(all="ignore"):
-            found = solve(own, tasks)
-            total = found.sum()
+            solution = solve(scaled, tasks)
+            total = solution.sum()
             usable = (
-                total > MIN_RELATIVE_SUM * np.abs(found).sum()
+                total > MIN_RELATIVE_SUM * np.abs(solution).sum()
             )  # not where one is NaN
     except (ArithmeticError, RuntimeError, ValueError):
         return weights, True
     if usable:
-        weights[tasks] = found * (len(tasks) / total)
+        weights[tasks] = solution * (len(tasks) / total)
     return weights, not usable
 
 

@@ -119,8 +119,8 @@ def _read_distribution(task: Any, entry: Any, n_bins: int) -> NDArray[np.float64
                 f"{suggest(unknown[0], classes)} Its classes are {classes}."
             )
         entry = [entry.get(label, 0.0) for label in classes]
-    known = isinstance(entry, SEQUENCES) and len(entry) == n
-    if not known or not all(isinstance(p, Real) for p in entry):
+    fits = isinstance(entry, SEQUENCES) and len(entry) == n
+    if not fits or not all(isinstance(p, Real) for p in entry):
         form = "" if classes is None else "a dict {class: probability} or "
         unit = "bins" if classes is None else "classes"
         raise ValueError(

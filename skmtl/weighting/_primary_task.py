@@ -142,8 +142,10 @@ class _Cosine(GradientWeightingModule):
     ) -> Tensor:
         norms = gramian.diagonal().clamp(min=0).sqrt()
         tiny = torch.finfo(norms.dtype).tiny
-        own = norms[self.task]
-        cosines = gramian[self.task] / own.clamp(min=tiny) / norms.clamp(min=tiny)
+        primary_norm = norms[self.task]
+        cosines = (
+            gramian[self.task] / primary_norm.clamp(min=tiny) / norms.clamp(min=tiny)
+        )
         helps = cosines.clamp(0, 1)
         helps[self.task] = 1
-        return torch.where(own > 0, helps, torch.ones_like(helps)).to(losses)
+        return torch.where(primary_norm > 0, helps, torch.ones_like(helps)).to(losses)

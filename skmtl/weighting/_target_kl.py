@@ -120,11 +120,11 @@ class TargetKL(Weighting):
     def alone(self, number: int, name: Any) -> Weighting:
         """Return the spec with the target of one task."""
         if isinstance(self.target, Mapping):
-            own = self.target.get(name)
+            task_target = self.target.get(name)
         else:
-            own = None if self.target is None else self.target[number]
+            task_target = None if self.target is None else self.target[number]
         spec: TargetKL = clone(self)
-        spec.target = None if own is None else [own]
+        spec.target = None if task_target is None else [task_target]
         return spec
 
     def build(self, n_tasks: int) -> WeightingModule:
