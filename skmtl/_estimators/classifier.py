@@ -21,6 +21,7 @@ from skmtl._estimators.class_labels import (
     resolve_class_weight,
 )
 from skmtl._estimators.parameters import set_parameters
+from skmtl._estimators.prediction import ProbabilityPrediction
 from skmtl._estimators.task_view import TaskClassifier
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
@@ -29,7 +30,9 @@ from skmtl.weighting import Weighting
 
 
 @set_parameters
-class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
+class MultiTaskClassifier(
+    ProbabilityPrediction, MultiTaskBase, ClassifierMixin, BaseEstimator
+):
     """Neural network for several classification tasks that share what they learn.
 
     Tasks may differ in their number of classes, and labels may be missing. It is to
@@ -198,43 +201,6 @@ class MultiTaskClassifier(MultiTaskBase, ClassifierMixin, BaseEstimator):
     if TYPE_CHECKING:
 
         def task_estimator(self, task: Any) -> TaskClassifier: ...
-
-    def predict_proba(self, X: Any) -> Any:
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features) or \
-                (n_samples, channels, height, width)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or list of such arrays
-            One array of float64 per task; the array itself where y had one column.
-            Columns follow ``classes_``.
-        """
-        outputs = self._forward(X)
-        proba = self._targets.predict_proba(outputs)
-        return proba[0] if self._targets.one_d else proba
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """Predict the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features) or \
-                (n_samples, channels, height, width)
-            Inputs.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or list of such arrays
-            As `predict_proba`.
-        """
-        proba = self.predict_proba(X)
-        with np.errstate(divide="ignore"):
-            return np.log(proba) if self._targets.one_d else [np.log(p) for p in proba]
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None

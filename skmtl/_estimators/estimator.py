@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import nn
 
-from skmtl._core.options import available_if, fit_context
+from skmtl._core.options import fit_context
 from skmtl._data.labels import (
     TASK_TYPES,
     LabelTable,
@@ -27,21 +27,15 @@ from skmtl._estimators.class_labels import (
     resolve_class_weight,
 )
 from skmtl._estimators.parameters import set_parameters
+from skmtl._estimators.prediction import ProbabilityPrediction
 from skmtl.encoder import Encoder
 from skmtl.relation import Relation
 from skmtl.sharing import Sharing
 from skmtl.weighting import Weighting
 
 
-def _has_classes(estimator: Any) -> bool:
-    """Tell whether there are classes to give probabilities to, as far as is known."""
-    return not hasattr(estimator, "task_types_") or "classification" in (
-        estimator.task_types_
-    )
-
-
 @set_parameters
-class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
+class MultiTaskEstimator(ProbabilityPrediction, MultiTaskBase, BaseEstimator):
     """Neural network for tasks of both kinds: some classes, some numbers.
 
     %(groups)s
@@ -208,47 +202,6 @@ class MultiTaskEstimator(MultiTaskBase, BaseEstimator):
             If the data do not fit those of the first call; nothing changes then.
         """
         return self._partial_fit(X, y, sample_weight, classes)
-
-    @available_if(_has_classes)
-    def predict_proba(self, X: Any) -> Any:
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features) or \
-                (n_samples, channels, height, width)
-            Inputs.
-
-        Returns
-        -------
-        list of ndarray of shape (n_samples, n_classes) or such an array
-            One array of float64 per task, None for regression; the array itself where y
-            had one column.
-        """
-        outputs = self._forward(X)
-        proba = self._targets.predict_proba(outputs)
-        return proba[0] if self._targets.one_d else proba
-
-    @available_if(_has_classes)
-    def predict_log_proba(self, X: Any) -> Any:
-        """Predict the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features) or \
-                (n_samples, channels, height, width)
-            Inputs.
-
-        Returns
-        -------
-        list of ndarray of shape (n_samples, n_classes) or such an array
-            As `predict_proba`.
-        """
-        proba = self.predict_proba(X)
-        with np.errstate(divide="ignore"):
-            if self._targets.one_d:
-                return np.log(proba)
-            return [None if p is None else np.log(p) for p in proba]
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None

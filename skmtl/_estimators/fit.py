@@ -441,14 +441,3 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
 
     def _class_weight(self, targets: Targets) -> ClassWeight | None:
         return None
-
-    def _align_tasks(
-        self, columns: LabelTable, targets: Targets, table: str = "y"
-    ) -> LabelTable:
-        """Return labels in the order of the tasks of fit."""
-        if len(columns.columns) != targets.n_tasks:
-            raise ValueError(
-                f"{table} has {len(columns.columns)} tasks, but {type(self).__name__} "
-                f"was fitted on {targets.n_tasks}: {targets.names}."
-            )
-        return columns.match_names(targets.names, table)
