@@ -15,6 +15,7 @@ MODULES = (
     "",
     ".datasets",
     ".encoder",
+    ".ensemble",
     ".exceptions",
     ".inspection",
     ".metrics",

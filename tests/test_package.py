@@ -23,6 +23,7 @@ MODULES = [
     "skmtl",
     "skmtl.datasets",
     "skmtl.encoder",
+    "skmtl.ensemble",
     "skmtl.exceptions",
     "skmtl.inspection",
     "skmtl.metrics",
