@@ -1,8 +1,9 @@
-"""Layers of several copies, computed as one product, of transformers, and dropout."""
+"""Layers of several copies, computed as one product; activations and dropout."""
 
 from __future__ import annotations
 
 import math
+import threading
 from typing import Self
 
 import torch
@@ -11,7 +12,33 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from skmtl._core.module_copies import ModuleCopies, copy_structure
-from skmtl._core.random_source import get_generator
+
+_OF_THREAD = threading.local()
+
+
+def get_generator() -> torch.Generator | None:
+    """Return what to draw from on the CPU: every draw of training names it."""
+    if torch.compiler.is_dynamo_compiling():  # which knows no generators
+        return None
+    return getattr(_OF_THREAD, "generator", None)
+
+
+def use_generator(source: torch.Generator | None) -> None:
+    """Let the thread draw from a generator of its own, or from the global state."""
+    _OF_THREAD.generator = source
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "leaky_relu": nn.LeakyReLU,
+    "mish": nn.Mish,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
 
 
 class StackedLinear(nn.Module):

@@ -29,7 +29,7 @@ from skmtl._data.streamed_table import StreamedTable
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder
-from skmtl._core.image_shape import CHANNELS_LAST, has_channels_last
+from skmtl._core.validation import CHANNELS_LAST, has_channels_last
 
 #: Types of dates and times that arrays of objects may hold.
 DATES = (

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from skmtl._data.row_index import RowIndex, choose_index_dtype, find_rows
+from skmtl._data.training_data import RowIndex, choose_index_dtype, find_rows
 
 #: Parts of equal size into which numeric labels are cut.
 N_BINS = 4

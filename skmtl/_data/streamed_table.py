@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skmtl._data.row_index import RowIndex
+from skmtl._data.training_data import RowIndex
 
 #: Blocks that a window of rows is shuffled from.
 BLOCKS = 8

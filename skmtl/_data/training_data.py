@@ -1,11 +1,11 @@
-"""Labels and weights of a data set, encoded for training."""
+"""Inputs, encoded labels, weights and row numbers of the training data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
 from skmtl._core.validation import (
@@ -14,8 +14,21 @@ from skmtl._core.validation import (
     warn_user,
 )
 from skmtl._data.labels import LabelTable
-from skmtl._data.row_index import RowIndex, find_rows
 from skmtl._data.targets import Targets
+
+RowIndex = NDArray[np.integer[Any]]
+
+
+def choose_index_dtype(n: int) -> type[np.signedinteger[Any]]:
+    """Return the smallest type that torch takes for the numbers of rows."""
+    return np.int32 if n < 2**31 else np.int64
+
+
+def find_rows(chosen: ArrayLike) -> RowIndex:
+    """Return where a mask is true."""
+    # chosen of shape (n,).
+    return np.flatnonzero(chosen).astype(choose_index_dtype(np.size(chosen)))
+
 
 #: One entry per task: None, "balanced" or {class: weight}.
 ClassWeight = Sequence[Any]

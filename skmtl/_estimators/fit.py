@@ -1,13 +1,13 @@
 """fit shared by the estimators: validate, encode, build, train, publish."""
 
 import copy
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 
 from skmtl._core.options import Validated, fit_context
 from skmtl._core.validation import check_task_weight, divide_by_largest
@@ -30,7 +30,6 @@ from skmtl._estimators.fitted_attributes import (
     is_fitted_attribute,
     set_fitted_attributes,
 )
-from skmtl._estimators.fitting.accelerator import check_accelerator, resolve_processes
 from skmtl._estimators.fitting.callbacks import make_callbacks, make_sklearn_callbacks
 from skmtl._estimators.fitting.checkpointing import (
     agree_between_processes,
@@ -46,7 +45,11 @@ from skmtl._estimators.fitting.out_of_fold import (
     predict_out_of_fold,
 )
 from skmtl._estimators.fitting.run import TrainingRun
-from skmtl._estimators.fitting.settings import FitSettings
+from skmtl._estimators.fitting.settings import (
+    FitSettings,
+    check_accelerator,
+    resolve_processes,
+)
 from skmtl._estimators.fitting.splits import split_rows
 from skmtl._estimators.fitting.validation_scorer import make_validation_scorer
 from skmtl.encoder import Encoder
@@ -151,7 +154,9 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
         DivergenceError
             If a task's loss stops being finite; the estimator is then unfitted.
         """
-        continues = check_resume(resume, self.checkpoint)
+        continues = False
+        if resume is not False or self.checkpoint is not None:
+            continues = check_resume(resume, self.checkpoint)
         trains_on = self.warm_start and self.__sklearn_is_fitted__()
         valid = (X_val, y_val, sample_weight_val)
         data = (X, y, sample_weight, valid)
@@ -181,8 +186,14 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
         try:
             processes = resolve_processes(check_accelerator(self.accelerator))
             with processes.silence_others(), use_default_modes():
-                prepare = partial(self._prepare, *data, resume=resume, **options)
-                run = agree_between_processes(self, processes, prepare)
+
+                def prepare(random_state: RandomState) -> TrainingRun:
+                    return self._prepare(random_state, *data, resume=resume, **options)
+
+                if processes.n == 1:
+                    run = prepare(check_random_state(self.random_state))
+                else:
+                    run = agree_between_processes(self, processes, prepare)
                 self._train(run, before, data, options)
         except BaseException:
             for name in [k for k in vars(self) if is_fitted_attribute(k)]:
@@ -193,11 +204,11 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
 
     def _prepare(
         self,
+        random_state: RandomState,
         X: Any,
         y: Any,
         sample_weight: Any,
         valid: Validation,
-        random_state: RandomState,
         *,
         resume: bool,
         classes: Any = None,
@@ -247,7 +258,8 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
             raise ValueError(f"The 'threshold' parameter needs {NEEDS_FOLDS}.")
         stops = stops or valid_data is not None
         scorer, sklearn_callbacks = None, []
-        if not one_pass:
+        judged = settings.judging_parameter is not None and trained.any()
+        if judged and not one_pass:
             scorer = make_validation_scorer(
                 settings, targets, trained, valid_data, data, splits
             )
@@ -303,7 +315,9 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
     ) -> None:
         """Train; what was fitted before is forgotten once nothing is refused."""
         settings = run.settings
-        checkpoints = make_checkpoints(self, run)
+        checkpoints, teacher, oof = None, None, None
+        if self.checkpoint is not None and not run.one_pass:
+            checkpoints = make_checkpoints(self, run)
         with use_seed(run.seed, settings.device) as turn:
             with explain_memory():
                 net = run.build_net()
@@ -312,10 +326,12 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
                 scores = run.make_validation_scores()
                 choice = run.make_epoch_choice(valid_rows)
                 first = rows[0] if run.is_ensemble else rows
-                check_augmentation(net.augmentation, first)
+                if net.augmentation:
+                    check_augmentation(net.augmentation, first)
                 if run.fitted_net is None:
                     before.clear()
-                teacher = attach_soft_labels(self, run, net, rows, data, options)
+                if settings.soft_loss is not None:
+                    teacher = attach_soft_labels(self, run, net, rows, data, options)
                 one_thread = torch.get_num_threads() == 1
                 if one_thread and uses_own_generator_only(net, scores):
                     turn.end()  # others may fit beside it
@@ -331,7 +347,8 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
                     )
                 if run.targets.blocks and not run.one_pass:
                     warn_of_collapse(net, first)
-                oof = predict_out_of_fold(net, run, rows, choice)
+                if run.out_of_fold:
+                    oof = predict_out_of_fold(net, run, rows, choice)
         set_fitted_attributes(self, net, run, oof)
         self.__dict__.pop("teacher_", None)
         if teacher is not None:

@@ -13,7 +13,7 @@ import torch
 from skmtl._core.validation import Interval, Options, StrOptions
 from skmtl._data.output_kinds import REGRESSION_LOSSES
 from skmtl._estimators.class_labels import CLASS_WEIGHT
-from skmtl._estimators.fitting.sampling import SAMPLING
+from skmtl._estimators.fitting.label_weights import SAMPLING
 from skmtl._estimators.fitting.settings import DTYPES, OPTIMIZERS
 from skmtl._estimators.thresholds import SCORES
 from skmtl.encoder import ENCODER, Encoder

@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from skmtl._core.activations import ACTIVATIONS
-from skmtl._core.image_shape import CHANNELS_LAST, has_channels_last
-from skmtl._core.layers import StackedConv2d, merge_copies, split_copies
-from skmtl._core.validation import Interval, StrOptions
+from skmtl._core.layers import ACTIVATIONS, StackedConv2d, merge_copies, split_copies
+from skmtl._core.validation import (
+    CHANNELS_LAST,
+    Interval,
+    StrOptions,
+    has_channels_last,
+)
 from skmtl.encoder._base import Encoder, EncoderModule
 from skmtl.encoder._inputs import InputStage, TrainingInputs
 from skmtl.encoder._mlp import (

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
-from skmtl._data.row_index import RowIndex
 from skmtl._data.streamed_table import StreamedTable
+from skmtl._data.training_data import RowIndex
 
 Array: TypeAlias = NDArray[np.float64]
 

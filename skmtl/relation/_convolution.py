@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.layers import ACTIVATIONS
 from skmtl.relation._base import RelationModule
 
 #: Width of queries and keys.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.layers import ACTIVATIONS
 from skmtl._core.validation import Interval, StrOptions
 from skmtl.relation._adjacency import ESTIMATES, match_outputs
 from skmtl.relation._base import GraphRelation, RelationModule

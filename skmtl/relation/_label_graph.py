@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.layers import ACTIVATIONS
 from skmtl._core.validation import Interval, StrOptions
 from skmtl.relation._adjacency import match_outputs
 from skmtl.relation._base import GraphRelation, RelationModule, TaskTable

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl._core.validation import Interval
 from skmtl.sharing._base import MixtureModule, Sharing, SharingModule
 

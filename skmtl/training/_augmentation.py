@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl._core.specs import Spec, resolve_spec
 from skmtl._core.validation import Interval
 from skmtl.training._batches import Batch, BlockTarget, TrainingRows
@@ -314,8 +314,6 @@ def check_augmentation(
     augmentation: Sequence[Augmentation], rows: TrainingRows
 ) -> None:
     """Try augmentations on two rows of the training data, before training."""
-    if not augmentation:
-        return
     X, _ = rows[:2]
     for step in augmentation:
         step.check(X)

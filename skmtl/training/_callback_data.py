@@ -21,8 +21,8 @@ from skorch.callbacks import (
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from skmtl._data.row_index import find_rows
 from skmtl._data.targets import Targets
+from skmtl._data.training_data import find_rows
 from skmtl.metrics import make_multitask_scorer
 from skmtl.training._batches import BlockTarget, InputSource, TrainingRows
 

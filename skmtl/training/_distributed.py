@@ -245,7 +245,7 @@ class AccelerateProcesses(Processes):
 
 
 #: A training in one process.
-SINGLE_PROCESS = Processes()
+SINGLE_PROCESS: Processes = Processes()
 
 
 def _import_what_would_keep_the_group() -> None:

@@ -9,7 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl.training._batches import InputSource, TrainingRows
+from skmtl.training._batches import (
+    HeldOutBatches,
+    InputSource,
+    MemberBatches,
+    TrainingRows,
+)
 from skmtl.training._callback_data import (
     ScoringRows,
     SelectedRows,
@@ -19,7 +24,6 @@ from skmtl.training._callback_data import (
 from skmtl.training._distributed import SINGLE_PROCESS, Processes
 from skmtl.training._ensemble_loop import EnsembleLoop, StackedLoop, TurnsLoop
 from skmtl.training._epoch_choice import EpochChoice
-from skmtl.training._member_batches import HeldOutBatches, MemberBatches
 from skmtl.training._members import Members, StackedWeighting, try_stacking
 from skmtl.training._net import PREDICT_ROWS, MultiTaskNet
 from skmtl.training._task_stopping import TaskStopping

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skmtl._data.output_kinds import OutputBlock
-from skmtl._data.row_index import RowIndex
+from skmtl._data.training_data import RowIndex
 from skmtl.training._batches import TrainingRows
 from skmtl.training._temperature import MANY_ROWS, average_networks
 

@@ -25,7 +25,7 @@ from skmtl.training._callback_data import (
 from skmtl.training._callbacks import Progress, keep_best, was_stopped_by_callback
 from skmtl.training._compile import compile_forward, use_compiler
 from skmtl.training._epoch_choice import EpochChoice
-from skmtl.training._epoch_losses import EpochLosses
+from skmtl.training._losses import EpochLosses
 from skmtl.training._module import ForwardPass
 from skmtl.training._task_balancing import TaskBalancer
 from skmtl.training._task_stopping import FrozenParameters

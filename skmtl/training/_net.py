@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from skorch.utils import to_numpy, to_tensor
 from torch import Tensor
 
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl._data.targets import Targets
 from skmtl.encoder._sparse import SparseInputs
 from skmtl.training._augmentation import Augmentation

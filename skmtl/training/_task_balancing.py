@@ -10,8 +10,8 @@ from torch import Tensor
 
 from skmtl._core.validation import warn_user
 from skmtl.training._distributed import SINGLE_PROCESS, Processes
-from skmtl.training._epoch_losses import EpochGradients
 from skmtl.training._gradients import TaskGradients
+from skmtl.training._losses import EpochGradients
 from skmtl.training._module import ForwardPass, MultiTaskModule
 from skmtl.training._torch_state import allow_reusable_graphs
 from skmtl.weighting import (

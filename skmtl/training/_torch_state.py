@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch._functorch.config
 
-from skmtl._core.random_source import get_generator, use_generator
+from skmtl._core.layers import get_generator, use_generator
 
 #: Who has it may change what belongs to the process: random states, the default type.
 _PROCESS = threading.RLock()

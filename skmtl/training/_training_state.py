@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from skmtl.training._batches import Batches
+from skmtl.training._batches import Batches, MemberBatches
 from skmtl.training._callback_data import steps_by_batch
 from skmtl.training._ensemble_net import MembersNet
-from skmtl.training._member_batches import MemberBatches
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._torch_state import random_states, set_random_states
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skmtl._core.history import mean_of_known
-from skmtl._data.row_index import RowIndex
+from skmtl._data.training_data import RowIndex
 from skmtl.training._batches import TrainingRows
 
 Array = NDArray[np.float64]

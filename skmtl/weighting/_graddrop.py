@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl._core.validation import Interval
 from skmtl.weighting._base import GradientCombiningModule, GradientWeighting
 

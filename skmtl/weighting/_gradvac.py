@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl._core.validation import Interval
 from skmtl.weighting._base import (
     GradientWeighting,

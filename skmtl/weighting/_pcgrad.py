@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl.weighting._base import (
     GradientWeighting,
     GradientWeightingModule,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl.weighting._base import Weighting, WeightingModule, compute_present_softmax
 
 

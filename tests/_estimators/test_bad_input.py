@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-import skmtl._estimators.fitting.accelerator
+import skmtl._estimators.fitting.settings
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import ENCODER, MLP
 from skmtl.metrics import task_scores
@@ -215,7 +215,7 @@ def test_a_device_that_is_not_there_is_refused(device):
 @pytest.mark.parametrize("precision", ["float64"])
 def test_a_precision_that_the_device_lacks_is_refused(precision, monkeypatch):
     monkeypatch.setattr(
-        skmtl._estimators.fitting.accelerator,
+        skmtl._estimators.fitting.settings,
         "check_device",
         lambda device: torch.device("mps"),
     )

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._data.training_data import TrainingData
-from skmtl._estimators.fitting.sampling import SamplingWeights
+from skmtl._estimators.fitting.label_weights import SamplingWeights
 from skmtl.encoder import MLP
 
 pytestmark = pytest.mark.usefixtures("plain_network")

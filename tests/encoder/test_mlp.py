@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from skmtl import MultiTaskClassifier
-from skmtl._core.activations import ACTIVATIONS
+from skmtl._core.layers import ACTIVATIONS
 from skmtl.encoder import MLP
 from tests._networks import N_FEATURES, inputs, randomised, state_of
 

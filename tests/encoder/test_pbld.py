@@ -13,7 +13,7 @@ from torch.func import functional_call, stack_module_state
 
 from skmtl import MultiTaskRegressor
 from skmtl.encoder import MLP, TrainingInputs
-from skmtl.encoder._pbld import PBLD
+from skmtl.encoder._mlp import PBLD
 from tests._networks import N_FEATURES, inputs, randomised
 
 pytestmark = pytest.mark.usefixtures("plain_network")

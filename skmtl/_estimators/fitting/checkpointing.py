@@ -46,11 +46,9 @@ def check_resume(resume: Any, checkpoint: Any) -> bool:
     return True
 
 
-def make_checkpoints(estimator: Any, run: TrainingRun) -> Checkpoints | None:
-    """Return what writes and reads the checkpoints of a fit, or None."""
+def make_checkpoints(estimator: Any, run: TrainingRun) -> Checkpoints:
+    """Return what writes and reads the checkpoints of a fit."""
     folder = estimator.checkpoint
-    if folder is None or run.one_pass:
-        return None
     if estimator.random_state is None:
         raise ValueError(
             "The 'checkpoint' parameter needs a random_state, without which the next "
@@ -90,8 +88,6 @@ def agree_between_processes(
     estimator: Any, processes: Processes, prepare: Callable[[RandomState], TrainingRun]
 ) -> TrainingRun:
     """Return a fit that all processes are about to make."""
-    if processes.n == 1:
-        return prepare(check_random_state(estimator.random_state))
     random_state = _random_state(estimator.random_state, processes)
     try:
         run = prepare(random_state)

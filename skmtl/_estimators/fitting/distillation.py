@@ -28,9 +28,7 @@ def attach_soft_labels(
     data: tuple[Any, ...],
     options: dict[str, Any],
 ) -> Any:
-    """Give soft labels to the rows to train on, where the relation learns from some."""
-    if run.settings.soft_loss is None:
-        return None
+    """Give soft labels to the rows to train on, and return the teacher."""
     teacher, soft = run.settings.teacher, run.soft_labels
     if soft is None:
         teacher = _fit_independent_teacher(estimator, run)

@@ -98,14 +98,12 @@ class OutOfFoldPredictions:
 
 
 def predict_out_of_fold(
-    net: Any,
+    net: MembersNet,
     run: TrainingRun,
     rows: Any,
     choice: EpochChoice | None,
-) -> OutOfFoldPredictions | None:
+) -> OutOfFoldPredictions:
     """Predict the rows held out of each member, and calibrate the net by them."""
-    if not run.out_of_fold or not isinstance(net, MembersNet):
-        return None
     last = choice is None or not choice.n_epochs  # no held-out row chose an epoch
     if choice is None or last:
         choice = EpochChoice(run.make_held_out_rows(rows) or [])

@@ -11,20 +11,23 @@ from torch import Tensor
 
 from skmtl._core.validation import count_rows, divide_by_largest
 from skmtl._data.categories import CategoryEncoder
-from skmtl._data.row_index import RowIndex
 from skmtl._data.streamed_table import StreamedTable
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import (
+    RowIndex,
     TrainingData,
     compute_prior_outputs,
     sum_row_weights,
+)
+from skmtl._estimators.fitting.label_weights import (
+    SamplingWeights,
+    apply_sampling_weights,
 )
 from skmtl._estimators.fitting.net_factory import (
     choose_n_threads,
     make_net,
     make_resumed_net,
 )
-from skmtl._estimators.fitting.sampling import SamplingWeights, apply_sampling_weights
 from skmtl._estimators.fitting.settings import FitSettings
 from skmtl._estimators.fitting.splits import Split
 from skmtl._estimators.fitting.validation_scorer import ValidationScorer

@@ -8,10 +8,15 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from skmtl._core.validation import warn_user
-from skmtl._data.row_index import RowIndex, choose_index_dtype, find_rows
 from skmtl._data.stratification import make_stratified_folds, split_holdout
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import TrainingData, has_label
+from skmtl._data.training_data import (
+    RowIndex,
+    TrainingData,
+    choose_index_dtype,
+    find_rows,
+    has_label,
+)
 from skmtl._estimators.fitting.settings import FitSettings
 from skmtl.encoder._inputs import SMALL
 

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from skmtl._core.validation import resolve_task
 from skmtl._data.labels import LabelColumn, LabelTable
-from skmtl._data.row_index import RowIndex
 from skmtl._data.targets import Targets
-from skmtl._data.training_data import TrainingData, has_label
+from skmtl._data.training_data import RowIndex, TrainingData, has_label
 from skmtl._estimators.fitting.settings import FitSettings
 from skmtl._estimators.fitting.splits import Split
 from skmtl.metrics._evaluation import HARMLESS, resolve_metrics
@@ -132,12 +131,10 @@ def make_validation_scorer(
     valid: TrainingData | None,
     data: TrainingData,
     splits: Sequence[Split],
-) -> ValidationScorer | None:
-    """Return what decides on held-out rows, None where their mean loss does."""
+) -> ValidationScorer:
+    """Return what decides on held-out rows in place of their mean loss."""
     # trained of shape (n_tasks,).
     parameter = settings.judging_parameter
-    if parameter is None or not trained.any():
-        return None
     rows = [data.rows[held_out] for _, held_out in splits if held_out is not None]
     if valid is not None:
         rows = [valid.rows]

@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl._core.random_source import get_generator
+from skmtl._core.layers import get_generator
 from skmtl.encoder import MLP
 from skmtl.training._batches import split_sizes
 from skmtl.training._losses import _mean
