@@ -242,7 +242,7 @@ def allowed_types(constraint):
 def admits(annotation, cls):
     """Return whether an annotation admits values of a type."""
     origin = typing.get_origin(annotation)
-    if annotation is typing.Any:
+    if annotation in (typing.Any, object):
         return True
     if origin in (typing.Union, types.UnionType):
         return any(admits(entry, cls) for entry in typing.get_args(annotation))

@@ -51,7 +51,7 @@ def resolve_target(path: Any) -> Path:
 
 
 @contextmanager
-def replace_file(path: Any) -> Iterator[Path]:
+def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary file that replaces a file once it is complete."""
     # The mode of a file that is replaced is kept, and its owner where the process may
     # set it. A symbolic link is kept, and the file that it leads to replaced.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 PLAIN = {"builtins", "numpy", "pandas", "scipy", "skmtl", "torch"}
 
 
-def read_frame(table: Any, name: str) -> Any:
+def read_frame(table: object, name: str) -> Any:
     """Convert a table in memory to pandas, polars or Arrow; keep anything else."""
     module = type(table).__module__
     package = module.partition(".")[0]
@@ -37,13 +37,13 @@ def read_frame(table: Any, name: str) -> Any:
     return frame.to_native() if is_supported else frame.to_pandas()
 
 
-def wrap_frame(table: Any) -> Any:
+def wrap_frame(table: object) -> Any:
     """Wrap a DataFrame or Series by narwhals; return anything else unchanged."""
     native = nw.to_native(table, pass_through=True)
     return nw.from_native(native, pass_through=True, allow_series=True)
 
 
-def get_column_names(table: Any) -> list[Any] | None:
+def get_column_names(table: object) -> list[Any] | None:
     """Return the names of a DataFrame's columns; None of what has none."""
     if hasattr(table, "iloc"):  # pandas, whose names may be of any type
         return list(table.columns) if hasattr(table, "columns") else None
@@ -80,7 +80,7 @@ def replace_columns(table: Any, columns: Mapping[int, NDArray[Any]]) -> Any:
     return frame.with_columns(*series).to_native()
 
 
-def make_frame(columns: Mapping[Any, NDArray[Any]], like: Any) -> Any:
+def make_frame(columns: Mapping[Any, NDArray[Any]], like: object) -> Any:
     """Return columns as a DataFrame of the kind of another, which is not of pandas."""
     if type(like).__module__.partition(".")[0] in PLAIN:
         return None
@@ -95,12 +95,12 @@ def make_frame(columns: Mapping[Any, NDArray[Any]], like: Any) -> Any:
     return made if isinstance(like, nw.DataFrame) else made.to_native()
 
 
-def _explain_not_in_memory(name: str, table: Any, advice: str) -> str:
+def _explain_not_in_memory(name: str, table: object, advice: str) -> str:
     kind = f"{type(table).__module__.partition('.')[0]}.{type(table).__name__}"
     return f"{name} must be a table in memory. Got a {kind}: {advice}."
 
 
-def _join_chunks(table: Any) -> Any:
+def _join_chunks(table: object) -> Any:
     """Return batches and arrays of Arrow as tables and columns, as narwhals has."""
     import pyarrow as pa
 

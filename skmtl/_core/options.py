@@ -18,14 +18,14 @@ from sklearn.utils.metaestimators import available_if as _available_if
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def suggest(value: Any, names: Iterable[Any]) -> str:
+def suggest(value: object, names: Iterable[Any]) -> str:
     """Return " Did you mean ...?" for what is close to one of the names, else ""."""
     by_text = {str(name): name for name in names}
     close = get_close_matches(str(value), by_text, 1)
     return f" Did you mean {by_text[close[0]]!r}?" if close else ""
 
 
-def check_path(path: Any, parameter: str = "path") -> None:
+def check_path(path: str | os.PathLike[str], parameter: str = "path") -> None:
     """Refuse what names no file or folder."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:

@@ -1,7 +1,6 @@
 """Names and labels as text that a terminal, a picture or a page can show."""
 
 import unicodedata
-from typing import Any
 
 #: Categories of characters that act on a terminal, end a line or have no encoding.
 ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
@@ -9,7 +8,7 @@ ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
 BIDIRECTIONAL = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 
-def escape_text(value: Any) -> str:
+def escape_text(value: object) -> str:
     r"""Return the text of a value with control characters escaped.
 
     Parameters

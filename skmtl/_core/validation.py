@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import HasMethods, Options, RealNotInt
 
 from skmtl._core.dataframes import get_column_names, read_frame
@@ -110,7 +110,7 @@ def check_sample_shape(X: Any, encoder: Any) -> None:
 
 
 def check_sample_weight(
-    sample_weight: Any,
+    sample_weight: ArrayLike | None,
     n_samples: int,
     task_names: Sequence[Any],
     name: str,
@@ -183,7 +183,7 @@ def count_rows(
     return (weight / mean).reshape(n_labels.shape)
 
 
-def _as_numbers(weight: Any, name: str) -> NDArray[np.float64]:
+def _as_numbers(weight: ArrayLike | None, name: str) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(fill_masked(weight))
         if np.iscomplexobj(numbers):
@@ -229,7 +229,7 @@ def check_task_weight(
     return weight
 
 
-def resolve_task(task: Any, names: Sequence[Any], parameter: str) -> int:
+def resolve_task(task: object, names: Sequence[Any], parameter: str) -> int:
     """Return the number of a task given by name or number."""
     names = list(names)
     if task in names:
@@ -261,7 +261,7 @@ def resolve_tasks(
     return numbers
 
 
-def fill_masked(values: Any) -> Any:
+def fill_masked(values: object) -> Any:
     """Return a masked array with NaN where masked; anything else as it is."""
     if not np.ma.isMaskedArray(values) or values.dtype.kind in "mMV":
         return values

@@ -29,6 +29,8 @@ from skmtl._data.streamed_table import StreamedTable
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder
+from sklearn.base import BaseEstimator
+
 from skmtl._core.validation import CHANNELS_LAST, has_channels_last
 
 #: Types of dates and times that arrays of objects may hold.
@@ -41,7 +43,9 @@ DATES = (
 )
 
 
-def validate_inputs(estimator: Any, X: Any, encoder: Encoder, reset: bool) -> Any:
+def validate_inputs(
+    estimator: BaseEstimator, X: Any, encoder: Encoder, reset: bool
+) -> Any:
     """Return inputs as one array of numbers, categories as codes."""
     check_form(X)
     X = _read_array(X)

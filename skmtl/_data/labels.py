@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import narwhals as nw
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
 from skmtl._core.dataframes import get_column_names, read_frame, split_frame, wrap_frame
@@ -76,7 +76,7 @@ class LabelTable:
         return np.column_stack([column.present for column in self.columns])
 
 
-def read_labels(y: Any, missing_label: Any = np.nan) -> LabelTable:
+def read_labels(y: Any, missing_label: object = np.nan) -> LabelTable:
     """Split y into columns."""
     # y of shape (n_samples,) or (n_samples, n_tasks).
     if y is None:
@@ -146,7 +146,7 @@ def guess_task_type(column: LabelColumn) -> tuple[TaskType, bool]:
     return "regression", many and not numbered and typical < ENOUGH_LABELS
 
 
-def warn_unclear_task_types(columns: LabelTable, task_types: Any) -> None:
+def warn_unclear_task_types(columns: LabelTable, task_types: object) -> None:
     """Warn of whole numbers that may be classes or quantities."""
     if task_types is not None and not isinstance(task_types, dict):
         return
@@ -225,7 +225,7 @@ def _split_fields(
     return names, raw, len(names) == 1, None
 
 
-def _read_sequence(y: Any) -> NDArray[Any]:
+def _read_sequence(y: ArrayLike) -> NDArray[Any]:
     """Turn nested lists into an array that keeps the types of their values."""
     if hasattr(y, "__array__"):
         return np.asarray(y)
@@ -305,7 +305,7 @@ def _find_collections(values: NDArray[Any]) -> set[type]:
     } | (kinds & {np.void})
 
 
-def _check_single_values(values: NDArray[Any], name: Any) -> None:
+def _check_single_values(values: NDArray[Any], name: object) -> None:
     """Refuse labels that are lists, tuples, sets or arrays."""
     kinds: set[type] = set()
     if values.ndim > 1 or values.dtype.kind == "V":
@@ -322,7 +322,7 @@ def _check_single_values(values: NDArray[Any], name: Any) -> None:
 
 
 def _read(
-    values: NDArray[Any], missing: NDArray[np.bool_] | None, missing_label: Any
+    values: NDArray[Any], missing: NDArray[np.bool_] | None, missing_label: object
 ) -> LabelColumn:
     present = np.ones(len(values), dtype=bool) if missing is None else ~missing
     kind = values.dtype.kind
@@ -338,7 +338,7 @@ def _read(
     return LabelColumn(_narrow_dtype(observed) if kind == "O" else observed, present)
 
 
-def _find_equal(values: NDArray[Any], label: Any) -> NDArray[np.bool_]:
+def _find_equal(values: NDArray[Any], label: object) -> NDArray[np.bool_]:
     if values.dtype.kind == "O":
         return np.frompyfunc(lambda v: _is_same_kind(v, label) and v == label, 1, 1)(
             values
@@ -348,13 +348,13 @@ def _find_equal(values: NDArray[Any], label: Any) -> NDArray[np.bool_]:
     return values == label  # type: ignore[no-any-return]
 
 
-def _is_same_kind(value: Any, label: Any) -> bool:
+def _is_same_kind(value: object, label: object) -> bool:
     """Tell whether two labels can be equal: False is not 0, nor is a date a number."""
     kinds = (str, bytes, bool | np.bool_, np.datetime64, np.timedelta64)
     return all(isinstance(value, k) == isinstance(label, k) for k in kinds)  # type: ignore[arg-type]
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     if value is None or value is np.ma.masked:
         return True
     if type(value).__name__ in ("NAType", "NaTType"):

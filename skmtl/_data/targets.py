@@ -210,7 +210,7 @@ def _code_dtype(n_classes: int) -> type[np.signedinteger[Any]]:
 
 
 def _find_classes(
-    column: LabelColumn, name: Any, declared: NDArray[Any] | None
+    column: LabelColumn, name: object, declared: NDArray[Any] | None
 ) -> NDArray[Any]:
     """Return the sorted classes of a task, refusing what is no class label."""
     if declared is not None:
@@ -254,7 +254,7 @@ def _convert_to_floats(labels: NDArray[Any]) -> NDArray[Any]:
     return np.array([v for v in labels if isinstance(v, float | np.floating)], float)
 
 
-def to_float(column: LabelColumn, name: Any) -> NDArray[np.float64]:
+def to_float(column: LabelColumn, name: object) -> NDArray[np.float64]:
     """Return a regression task's labels as numbers."""
     try:
         if column.values.dtype.kind in "mMc":
@@ -270,7 +270,7 @@ def to_float(column: LabelColumn, name: Any) -> NDArray[np.float64]:
     return values
 
 
-def check_labelled(values: NDArray[Any], name: Any) -> None:
+def check_labelled(values: NDArray[Any], name: object) -> None:
     """Refuse a task without labels."""
     if not len(values):
         raise ValueError(
@@ -279,7 +279,7 @@ def check_labelled(values: NDArray[Any], name: Any) -> None:
         )
 
 
-def check_finite(values: NDArray[Any], name: Any) -> None:
+def check_finite(values: NDArray[Any], name: object) -> None:
     """Refuse infinite labels."""
     if values.dtype.kind == "f" and np.isinf(values).any():
         raise ValueError(

@@ -75,7 +75,10 @@ class LabelCounts:
 
 
 def apply_sample_weight(
-    X: Any, columns: LabelTable, sample_weight: Any, name: str = "sample_weight"
+    X: Any,
+    columns: LabelTable,
+    sample_weight: ArrayLike | None,
+    name: str = "sample_weight",
 ) -> tuple[LabelTable, NDArray[np.float64] | None]:
     """Check lengths and weights; labels of weight zero count as missing."""
     # Returns weight of shape (n_samples, n_tasks).
@@ -172,7 +175,7 @@ def check_some_weight(data: TrainingData, targets: Targets) -> None:
             )
 
 
-def warn_many_classes(data: TrainingData, targets: Targets, task_types: Any) -> None:
+def warn_many_classes(data: TrainingData, targets: Targets, task_types: object) -> None:
     """Warn of tasks with more classes than half their labels."""
     if task_types is not None and not isinstance(task_types, dict):
         return
@@ -193,7 +196,7 @@ def multiply_weights(
     weight: NDArray[np.float64],
     factors: NDArray[Any],
     parameter: str,
-    name: Any,
+    name: object,
 ) -> NDArray[np.float64]:
     """Return weights of a task's labels times what a parameter says of them."""
     with np.errstate(over="ignore"):

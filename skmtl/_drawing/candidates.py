@@ -1,7 +1,7 @@
 """Candidates with their scores and their ranks, side by side."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from skmtl._drawing.style import (
     label_tasks,
     shorten_names,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 
@@ -32,7 +35,7 @@ def choose_candidates_size(n_candidates: int) -> tuple[float, float]:
 
 
 def draw_scores(
-    ax: Any,
+    ax: "Axes",
     score: Array,
     interval: Array,
     kinds: Sequence[str],
@@ -69,7 +72,7 @@ def draw_scores(
     return marks, intervals
 
 
-def _explain(ax: Any, n_kinds: int) -> None:
+def _explain(ax: "Axes", n_kinds: int) -> None:
     ax.legend(
         title="Against the baseline …",
         loc="lower left",
@@ -116,7 +119,7 @@ def draw_ranks(ax: Any, ranks: Array, critical_difference: float) -> tuple[Any, 
     return marks, bar
 
 
-def _trim(ax: Any, n: int) -> None:
+def _trim(ax: "Axes", n: int) -> None:
     ax.set_ylim(n - 0.4, -1.1)
     ax.grid(axis="y", color=choose_ink(ax), alpha=0.12)
     ax.set_axisbelow(True)

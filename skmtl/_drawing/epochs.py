@@ -1,7 +1,7 @@
 """Weights and agreement of gradients by epoch: lines of few tasks, a map of many."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from skmtl._drawing.style import (
     find_place,
     label_tasks,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Tasks up to which lines can be told apart, by dashes and marks as by colours.
 N_LINES = 8
@@ -48,7 +51,7 @@ def draw_weights(
 
 
 def _draw(
-    ax: Any,
+    ax: "Axes",
     values: Array,
     names: Sequence[str],
     label: str,
@@ -84,7 +87,7 @@ def _draw_lines(
 
 
 def _draw_heat_map(
-    ax: Any,
+    ax: "Axes",
     values: Array,
     names: Sequence[str],
     label: str,

@@ -1,7 +1,7 @@
 """What sharing changes for each task, with intervals."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from skmtl._drawing.style import (
     label_tasks,
     shorten_names,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: What sharing can do to a task: mark, colour, and whether the mark is filled.
 KINDS = {
@@ -32,7 +35,7 @@ def choose_gains_size(n_tasks: int) -> tuple[float, float]:
 
 
 def draw_gains(
-    ax: Any,
+    ax: "Axes",
     gain: Array,
     interval: Array,
     hurts: NDArray[np.bool_],
@@ -72,7 +75,7 @@ def draw_gains(
     return order.tolist(), marks, intervals
 
 
-def _trim(ax: Any, n_tasks: int, delta_m: float | None, n_kinds: int) -> None:
+def _trim(ax: "Axes", n_tasks: int, delta_m: float | None, n_kinds: int) -> None:
     label = "gain of the score from sharing, against separate networks"
     if delta_m is not None:
         label += f"\nmean relative gain Δm: {100 * delta_m:+.2g} %"

@@ -1,12 +1,15 @@
 """Who helps whom: tasks on a circle, and arrows between them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._drawing.style import HELPS, HURTS, LARGEST, choose_ink
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Tasks up to which all arrows are shown, and up to which names stand upright.
 N_ALL, N_UPRIGHT = 4, 12
@@ -77,14 +80,14 @@ def _compute_angles(n_tasks: int, blocks: Sequence[int]) -> Array:
     return 2 * np.pi * slots / n_slots
 
 
-def _upright(ax: Any, name: str, place: Array) -> Any:
+def _upright(ax: "Axes", name: str, place: Array) -> Any:
     right, up = place
     across = "center" if abs(right) < 0.1 else "left" if right > 0 else "right"
     along = "center" if abs(up) < 0.95 else "bottom" if up > 0 else "top"
     return _write_text(ax, name, place, ha=across, va=along, fontsize=LARGEST)
 
 
-def _outwards(ax: Any, name: str, place: Array) -> Any:
+def _outwards(ax: "Axes", name: str, place: Array) -> Any:
     right, up = place
     turn = np.degrees(np.arctan2(up, right))
     style = {"ha": "left", "rotation": turn}
@@ -106,7 +109,7 @@ def _write_text(ax: Any, name: str, place: Array, **style: Any) -> Any:
 
 
 def _draw_arrow(
-    ax: Any, ends: Array, effect: float, widest: float, point: float
+    ax: "Axes", ends: Array, effect: float, widest: float, point: float
 ) -> Any:
     """Draw an arrow that bends inwards; effects lie between -1 and 1."""
     # The way back bends less than the way there.
@@ -143,7 +146,7 @@ def _measure_margins(n_tasks: int, n_letters: int) -> tuple[float, float]:
     return label, label
 
 
-def _set_frame(ax: Any, n_tasks: int, n_letters: int) -> float:
+def _set_frame(ax: "Axes", n_tasks: int, n_letters: int) -> float:
     """Leave room for the names and what is written below; return points per unit."""
     width, height = (size / ax.figure.dpi * 72 for size in ax.bbox.size)
     left, above = _measure_margins(n_tasks, n_letters)
@@ -156,7 +159,7 @@ def _set_frame(ax: Any, n_tasks: int, n_letters: int) -> float:
     return radius
 
 
-def _explain(ax: Any, effects: Sequence[float], n_tasks: int) -> None:
+def _explain(ax: "Axes", effects: Sequence[float], n_tasks: int) -> None:
     """Say below the graph what arrows mean, and how many there are."""
     from matplotlib.lines import Line2D
 

@@ -18,7 +18,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def escape_html(value: Any) -> str:
+def escape_html(value: object) -> str:
     """Return a value as HTML."""
     if isinstance(value, Markup):
         return value
@@ -52,11 +52,11 @@ def make_table(
     )
 
 
-def _make_cell(value: Any) -> str:
+def _make_cell(value: object) -> str:
     return f"<td{' class=number' * _is_number(value)}>{escape_html(value)}</td>"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return value is None or isinstance(value, int | float | np.number)
 
 

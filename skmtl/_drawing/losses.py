@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from math import ceil, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._drawing.style import HELPS, HURTS, choose_ink, find_place, shorten_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Tasks up to which pictures are large.
 N_LARGE = 9
@@ -33,7 +36,7 @@ def choose_losses_size(n_tasks: int) -> tuple[float, float]:
 
 
 def draw_losses(
-    ax: Any,
+    ax: "Axes",
     train: Array,
     valid: Array,
     names: Sequence[Any],
@@ -68,7 +71,7 @@ def draw_losses(
     return axes, trained + validated
 
 
-def _trim(panel: Any, name: str, small: bool, last: bool) -> None:
+def _trim(panel: "Axes", name: str, small: bool, last: bool) -> None:
     """Leave out what a small picture has no room for."""
     size = 7 if small else 10
     panel.set_title(name, fontsize=size, loc="left", parse_math=False)
@@ -81,7 +84,7 @@ def _trim(panel: Any, name: str, small: bool, last: bool) -> None:
 
 
 def _draw_line(
-    panel: Any, epochs: Any, losses: Array, color: Any, dashes: str, width: float
+    panel: "Axes", epochs: Any, losses: Array, color: Any, dashes: str, width: float
 ) -> Any:
     (line,) = panel.plot(epochs, losses, color=color, linestyle=dashes, linewidth=width)
     if np.isfinite(losses).sum() == 1:  # no line

@@ -1,7 +1,7 @@
 """Heat maps: tasks against tasks, and tasks against experts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from skmtl._drawing.style import (
     choose_letter_size,
     label_tasks,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Cells of a row up to which their values are written into them.
 N_WRITTEN = 12
@@ -28,7 +31,7 @@ def choose_affinity_size(n_tasks: int) -> tuple[float, float]:
 
 
 def draw_affinity(
-    ax: Any,
+    ax: "Axes",
     affinity: Array,
     names: Sequence[str],
     blocks: Sequence[int],
@@ -49,7 +52,7 @@ def draw_affinity(
     return image, texts, _draw_frames(ax, blocks) if len(blocks) > 1 else []
 
 
-def _mark_negative(ax: Any, image: Any, values: Any) -> None:
+def _mark_negative(ax: "Axes", image: Any, values: Any) -> None:
     """Draw a minus sign into negative cells, so that it is told without colours."""
     rows, columns = np.nonzero((values < 0).filled(False))
     size = choose_letter_size(ax, len(values), 1) ** 2 / 2
@@ -58,7 +61,7 @@ def _mark_negative(ax: Any, image: Any, values: Any) -> None:
     ax.scatter(columns, rows, s=size, c=colors, marker="_", linewidths=0.7)
 
 
-def _draw_frames(ax: Any, blocks: Sequence[int]) -> list[Any]:
+def _draw_frames(ax: "Axes", blocks: Sequence[int]) -> list[Any]:
     """Put frames around groups of two or more."""
     from matplotlib.patches import Rectangle
 
@@ -84,7 +87,7 @@ def choose_usage_size(n_tasks: int, n_columns: int) -> tuple[float, float]:
 
 
 def draw_usage(
-    ax: Any, usage: Array, names: Sequence[str], cmap: str = "Greys"
+    ax: "Axes", usage: Array, names: Sequence[str], cmap: str = "Greys"
 ) -> tuple[Any, list[Any]]:
     """Draw how much each task, a row, reads of each expert, a column."""
     # usage of shape (n_estimators, n_tasks, n_experts).
@@ -100,7 +103,7 @@ def draw_usage(
 
 
 def _draw_heat_map(
-    ax: Any, values: Any, cmap: str, limits: tuple[float, float], label: str
+    ax: Any, values: object, cmap: str, limits: tuple[float, float], label: str
 ) -> Any:
     """Draw a heat map with the scale of its colours beside it."""
     from matplotlib import colormaps
@@ -114,7 +117,7 @@ def _draw_heat_map(
     return image
 
 
-def _write(ax: Any, image: Any, values: Any) -> list[Any]:
+def _write(ax: "Axes", image: Any, values: Any) -> list[Any]:
     """Write the values into the cells, where they have room."""
     n_rows, n_columns = values.shape
     decimals = _count_decimals(np.abs(values.compressed()).max(initial=0.0))
@@ -143,7 +146,7 @@ def _count_decimals(most: float) -> int:
 
 
 def _label(
-    ax: Any, rows: Sequence[str], columns: Sequence[str], rotation: float
+    ax: "Axes", rows: Sequence[str], columns: Sequence[str], rotation: float
 ) -> None:
     """Name rows and columns, in type that fits."""
     size = choose_letter_size(ax, len(rows), 1)

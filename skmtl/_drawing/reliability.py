@@ -1,13 +1,16 @@
 """Whether probabilities come true, one small picture per task."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skmtl._drawing.losses import N_LARGE, make_panel_grid
 from skmtl._drawing.style import GREY, HELPS, choose_ink, find_place, shorten_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 
@@ -23,7 +26,7 @@ def choose_reliability_size(n_tasks: int) -> tuple[float, float]:
 
 
 def draw_reliability(
-    ax: Any,
+    ax: "Axes",
     prob_pred: Sequence[Array],
     prob_true: Sequence[Array],
     y_prob: Sequence[Array],
@@ -58,7 +61,7 @@ def draw_reliability(
     return axes, lines
 
 
-def _trim(panel: Any, name: str, small: bool, first: bool, last: bool) -> None:
+def _trim(panel: "Axes", name: str, small: bool, first: bool, last: bool) -> None:
     """Leave out what a small picture has no room for."""
     size = 7 if small else 10
     panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

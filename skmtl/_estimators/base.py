@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from torch import Tensor, nn
@@ -217,7 +217,7 @@ class MultiTaskBase(MultiTaskPrediction, MultiTaskFit):
             )
         return [[self.task_names_[task] for task in group] for group in groups]
 
-    def prediction_module(self, task: Any = 0) -> nn.Module:
+    def prediction_module(self, task: object = 0) -> nn.Module:
         """Return a `torch.nn.Module` that predicts one task as this estimator does.
 
         Tools that explain networks, such as captum and shap, can use it. ``module_`` of
@@ -296,7 +296,7 @@ class MultiTaskBase(MultiTaskPrediction, MultiTaskFit):
         self,
         path: str | PathLike[str],
         X: Any = None,
-        y: Any = None,
+        y: ArrayLike | None = None,
         *,
         gain: "SharingGain | None" = None,
     ) -> None:

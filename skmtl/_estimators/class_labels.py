@@ -5,7 +5,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from skmtl._core.options import suggest
 from skmtl._core.validation import StrOptions
@@ -17,7 +18,7 @@ from skmtl._data.training_data import ClassWeight, get_class_labels
 CLASS_WEIGHT: list[Any] = [StrOptions({"balanced"}), dict, list, tuple, None]
 
 
-def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | None:
+def check_class_weight(class_weight: object, targets: Targets) -> ClassWeight | None:
     """Return one entry per task."""
     if class_weight is None:
         return None
@@ -39,7 +40,7 @@ def check_class_weight(class_weight: Any, targets: Targets) -> ClassWeight | Non
     return entries
 
 
-def resolve_class_weight(class_weight: Any, number: int, targets: Targets) -> Any:
+def resolve_class_weight(class_weight: object, number: int, targets: Targets) -> Any:
     """Return the class weights of one task, to fit it alone."""
     if class_weight is None or isinstance(class_weight, str):
         return class_weight
@@ -75,7 +76,7 @@ def _names_tasks(class_weight: dict[Any, Any]) -> bool:
     return any(e is None or e == "balanced" or isinstance(e, dict) for e in entries)
 
 
-def _check_entry(entry: Any, name: Any) -> None:
+def _check_entry(entry: object, name: object) -> None:
     """Refuse what is no class weight of a task."""
     if entry is None or (isinstance(entry, str) and entry == "balanced"):
         return
@@ -92,7 +93,7 @@ def _check_entry(entry: Any, name: Any) -> None:
         )
 
 
-def _check_known(entry: Any, classes: NDArray[Any] | None, name: Any) -> None:
+def _check_known(entry: object, classes: NDArray[Any] | None, name: object) -> None:
     """Refuse the weights of a task that name none of its classes."""
     if entry is None or (isinstance(entry, dict) and not entry):
         return
@@ -123,7 +124,9 @@ def _check_labels(entry: dict[Any, Any], labels: list[Any], whose: str) -> None:
             )
 
 
-def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | None:
+def check_declared_classes(
+    estimator: BaseEstimator, y: ArrayLike, classes: object
+) -> list[Any] | None:
     """Return what ``partial_fit`` was told of the classes, as one entry per task."""
     if _asks_for_balance(estimator.class_weight):
         raise ValueError(
@@ -147,7 +150,7 @@ def check_declared_classes(estimator: Any, y: Any, classes: Any) -> list[Any] | 
     return _read_declared(estimator, classes, columns)
 
 
-def make_class_attributes(estimator: Any, targets: Targets) -> None:
+def make_class_attributes(estimator: BaseEstimator, targets: Targets) -> None:
     """Set ``classes_`` and ``n_classes_``."""
     single = targets.one_d and targets.classes[0] is not None
     estimator.classes_ = targets.classes[0] if single else list(targets.classes)
@@ -159,7 +162,9 @@ def _asks_for_balance(class_weight: Any) -> bool:
     return "balanced" in ([entries] if isinstance(entries, str) else entries or [])
 
 
-def _read_declared(estimator: Any, classes: Any, columns: LabelTable) -> list[Any]:
+def _read_declared(
+    estimator: BaseEstimator, classes: object, columns: LabelTable
+) -> list[Any]:
     """Return the labels of each task that a first call to partial_fit declares."""
     names = columns.task_names
     entries = _read_declared_entries(classes, names, columns.one_d)
@@ -182,7 +187,7 @@ def _read_declared(estimator: Any, classes: Any, columns: LabelTable) -> list[An
     return entries
 
 
-def _read_declared_entries(classes: Any, names: list[Any], one_d: bool) -> list[Any]:
+def _read_declared_entries(classes: object, names: list[Any], one_d: bool) -> list[Any]:
     if isinstance(classes, dict):
         for name in classes:
             if name not in names:
@@ -199,7 +204,7 @@ def _read_declared_entries(classes: Any, names: list[Any], one_d: bool) -> list[
     return [classes] if one_d and not _is_nested(classes) else list(classes)
 
 
-def _check_declared(labels: Any, name: Any) -> None:
+def _check_declared(labels: Any, name: object) -> None:
     """Refuse declared labels that are no classes of one task."""
     listed = isinstance(labels, Iterable) and not isinstance(labels, str | bytes | dict)
     values = list(labels) if listed and np.ndim(labels) else []

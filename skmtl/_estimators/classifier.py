@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.random import RandomState
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from torch import nn
 
@@ -118,7 +119,7 @@ class MultiTaskClassifier(
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_every: int = 10,
         on_interrupt: str = "raise",
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         callbacks: list[Any] | None = None,
         record_gradients: bool = False,
         verbose: int = 0,
@@ -167,7 +168,11 @@ class MultiTaskClassifier(
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        classes: object = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Make one pass over more data.
 
@@ -200,16 +205,20 @@ class MultiTaskClassifier(
 
     if TYPE_CHECKING:
 
-        def task_estimator(self, task: Any) -> TaskClassifier: ...
+        def task_estimator(self, task: object) -> TaskClassifier: ...
 
     def _partial_fit(
-        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        classes: object = None,
     ) -> Self:
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)
 
     def _infer_task_types(
-        self, columns: LabelTable, classes: Any = None
+        self, columns: LabelTable, classes: object = None
     ) -> list[TaskType]:
         return ["classification"] * len(columns.columns)
 

@@ -6,7 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.random import RandomState
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from torch import nn
 
@@ -122,7 +123,7 @@ class MultiTaskEstimator(ProbabilityPrediction, MultiTaskBase, BaseEstimator):
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_every: int = 10,
         on_interrupt: str = "raise",
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         callbacks: list[Any] | None = None,
         record_gradients: bool = False,
         verbose: int = 0,
@@ -173,7 +174,11 @@ class MultiTaskEstimator(ProbabilityPrediction, MultiTaskBase, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        classes: object = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Make one pass over more data.
 
@@ -204,7 +209,11 @@ class MultiTaskEstimator(ProbabilityPrediction, MultiTaskBase, BaseEstimator):
         return self._partial_fit(X, y, sample_weight, classes)
 
     def _partial_fit(
-        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        classes: object = None,
     ) -> Self:
         classes = check_declared_classes(self, y, classes)
         return super()._partial_fit(X, y, sample_weight, classes)

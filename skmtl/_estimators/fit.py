@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.random import RandomState
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from skmtl._core.options import Validated, fit_context
@@ -104,13 +104,13 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
     def fit(
         self,
         X: Any,
-        y: Any,
-        sample_weight: Any = None,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
-        resume: Any = False,
+        resume: object = False,
     ) -> Self:
         """Train on all tasks.
 
@@ -163,7 +163,11 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
         return self._fit_atomically(*data, resume=trains_on, continues=continues)
 
     def _partial_fit(
-        self, X: Any, y: Any, sample_weight: Any, classes: Any = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        classes: object = None,
     ) -> Self:
         """Make one pass over the data."""
         return self._fit_atomically(
@@ -206,12 +210,12 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
         self,
         random_state: RandomState,
         X: Any,
-        y: Any,
-        sample_weight: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
         valid: Validation,
         *,
         resume: bool,
-        classes: Any = None,
+        classes: object = None,
         one_pass: bool = False,
         continues: bool = False,
     ) -> TrainingRun:
@@ -357,8 +361,8 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
     def _read(
         self,
         X: Any,
-        y: Any,
-        sample_weight: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
         resume: bool,
         classes: Any,
         encoder: Encoder,
@@ -452,7 +456,7 @@ class MultiTaskFit(Validated, CallbackSupportMixin):
         return hasattr(self, "net_")
 
     def _infer_task_types(
-        self, columns: LabelTable, classes: Any = None
+        self, columns: LabelTable, classes: object = None
     ) -> list[TaskType]:
         raise NotImplementedError
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 
 from skmtl._data.targets import Targets
 from skmtl._data.training_data import LabelCounts
@@ -15,7 +16,7 @@ from skmtl.training import MultiTaskNet
 
 
 def set_fitted_attributes(
-    estimator: Any,
+    estimator: BaseEstimator,
     net: MultiTaskNet,
     run: TrainingRun,
     oof: OutOfFoldPredictions | None,
@@ -43,7 +44,7 @@ def set_fitted_attributes(
 
 
 def collect_fitted_attributes(
-    estimator: Any, net: MultiTaskNet, targets: Targets
+    estimator: BaseEstimator, net: MultiTaskNet, targets: Targets
 ) -> dict[str, Any]:
     """Return the fitted attributes that an estimator would have by now."""
     view = object.__new__(type(estimator))
@@ -52,7 +53,9 @@ def collect_fitted_attributes(
     return {k: v for k, v in vars(view).items() if is_fitted_attribute(k)}
 
 
-def _describe_net(estimator: Any, net: MultiTaskNet, targets: Targets) -> None:
+def _describe_net(
+    estimator: BaseEstimator, net: MultiTaskNet, targets: Targets
+) -> None:
     for name in ("validation_scores_", "best_validation_score_", "best_epochs_"):
         vars(estimator).pop(name, None)
     estimator.net_ = net
@@ -73,7 +76,7 @@ def _describe_net(estimator: Any, net: MultiTaskNet, targets: Targets) -> None:
         estimator.task_types_ = list(targets.task_types)
 
 
-def _describe_validation(estimator: Any, history: Any) -> None:
+def _describe_validation(estimator: BaseEstimator, history: Any) -> None:
     """Set what the held-out rows say after each epoch."""
     judged, sign = (
         ("valid_score", 1) if "valid_score" in history[-1] else ("valid_loss", -1)

@@ -4,7 +4,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -257,7 +258,7 @@ class MultiTaskPrediction:
         index = X.index if hasattr(X, "iloc") else None
         return import_pandas("predict_frame").DataFrame(named, index=index)
 
-    def task_estimator(self, task: Any) -> TaskClassifier | TaskRegressor:
+    def task_estimator(self, task: object) -> TaskClassifier | TaskRegressor:
         """Return a fitted estimator of one task, for tools that know only one target.
 
         Parameters
@@ -278,7 +279,9 @@ class MultiTaskPrediction:
         estimator = self._make_single_task(number)
         return view(estimator, self.task_names_[number])._bound(self, number)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Return the mean of the tasks' scores over the labels that are present.
 
         Parameters
@@ -307,7 +310,7 @@ class MultiTaskPrediction:
         return float(np.nanmean(scores))
 
     def _score_tasks(
-        self, X: Any, y: Any, sample_weight: Any = None
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> NDArray[np.float64]:
         """Return each task's accuracy or R², NaN where y has too few labels."""
         outputs = self._forward(X)
@@ -318,7 +321,7 @@ class MultiTaskPrediction:
         codes = self._predict_codes(outputs)
         return task_scores(self._targets, outputs, codes, columns, weight)
 
-    def _resolve_task(self, task: Any) -> int:
+    def _resolve_task(self, task: object) -> int:
         if task in self.task_names_:
             return int(self.task_names_.index(task))
         if isinstance(task, Integral) and -self.n_tasks_ <= int(task) < self.n_tasks_:
@@ -340,7 +343,7 @@ class MultiTaskPrediction:
         return columns.match_names(targets.names, table)
 
 
-def _has_classes(estimator: Any) -> bool:
+def _has_classes(estimator: BaseEstimator) -> bool:
     """Return whether a task has classes, as far as is known."""
     task_types = getattr(estimator, "task_types_", ["classification"])
     return "classification" in task_types

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from torch import nn
 
@@ -93,7 +95,7 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_every: int = 10,
         on_interrupt: str = "raise",
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         callbacks: list[Any] | None = None,
         record_gradients: bool = False,
         verbose: int = 0,
@@ -140,7 +142,9 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Make one pass over more data.
 
         Parameters
@@ -168,9 +172,9 @@ class MultiTaskRegressor(MultiTaskBase, RegressorMixin, BaseEstimator):
 
     if TYPE_CHECKING:
 
-        def task_estimator(self, task: Any) -> TaskRegressor: ...
+        def task_estimator(self, task: object) -> TaskRegressor: ...
 
     def _infer_task_types(
-        self, columns: LabelTable, classes: Any = None
+        self, columns: LabelTable, classes: object = None
     ) -> list[TaskType]:
         return ["regression"] * len(columns.columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from skmtl._estimators.base import MultiTaskBase
 
 
-def make_single_task_settings(estimator: Any, number: int) -> Any:
+def make_single_task_settings(estimator: BaseEstimator, number: int) -> Any:
     """Return an unfitted copy of an estimator with the settings of one task."""
     weighting = estimator.net_.given_weighting
     task_weighting = weighting.alone(number, estimator.task_names_[number])
@@ -30,7 +30,7 @@ def make_single_task_settings(estimator: Any, number: int) -> Any:
     return clone(estimator).set_params(**settings)
 
 
-def share_fitted(estimator: Any, **attributes: Any) -> Any:
+def share_fitted(estimator: BaseEstimator, **attributes: Any) -> Any:
     """Return an estimator with other attributes that shares the fitted ones."""
     other = object.__new__(type(estimator))
     other.__dict__.update({**vars(estimator), **attributes})
@@ -43,16 +43,16 @@ class _TaskView(BaseEstimator):
     estimator_: MultiTaskBase
     _number: int
 
-    def __init__(self, estimator: Any, task: Any = 0) -> None:
+    def __init__(self, estimator: BaseEstimator, task: Any = 0) -> None:
         self.estimator = estimator
         self.task = task
 
-    def _bound(self, estimator: Any, number: int) -> Self:
+    def _bound(self, estimator: BaseEstimator, number: int) -> Self:
         self.estimator_ = estimator
         self._number = number
         return self
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a model with the settings of ``estimator`` to this one target."""
         # Tools that refit, such as cross-validation, get a model of the task alone; the
         # multi-task model that this view came from is left as it is.

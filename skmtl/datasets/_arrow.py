@@ -267,7 +267,11 @@ def _regroup_batches(batches: Iterable[Any], size: int) -> Iterator[Any]:
 
 
 def make_parts(
-    opened: ArrowTable, names: list[str], dtype: Any, levels: dict[str, Any], size: int
+    opened: ArrowTable,
+    names: list[str],
+    dtype: object,
+    levels: dict[str, Any],
+    size: int,
 ) -> list[ArrowRows]:
     """Return pieces of a table, small parts together."""
     groups: list[list[Any]] = [[]]

@@ -1,9 +1,9 @@
 """Images of two overlapping digits."""
 
 from numbers import Integral
-from typing import Any
 
 import numpy as np
+from numpy.random import RandomState
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.utils import check_random_state
@@ -29,7 +29,7 @@ def make_multi_digits(
     image_size: int = 14,
     max_shift: int = 1,
     subset: str = "all",
-    random_state: Any = None,
+    random_state: int | RandomState | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Make images of two overlapping digits, to be told from each other.
 

@@ -5,7 +5,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
 from skmtl._core.validation import SEQUENCES, resolve_tasks
@@ -20,7 +20,10 @@ Array = NDArray[np.float64]
 
 
 def check_relation(
-    n_tasks: int | None, relatedness: float | None, groups: Any, relation: Any
+    n_tasks: int | None,
+    relatedness: float | None,
+    groups: int | ArrayLike | None,
+    relation: Any,
 ) -> Array:
     """Return the correlations between tasks' functions."""
     # Returns (n_tasks, n_tasks).

@@ -17,7 +17,7 @@ from skmtl.datasets._arrow import (
 
 
 def open_table(
-    table: Any,
+    table: object,
     targets: str | Sequence[str] = (),
     *,
     features: str | Sequence[str] | None = None,

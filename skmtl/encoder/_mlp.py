@@ -268,7 +268,7 @@ def integers(spec: Encoder, name: str) -> list[int]:
     return [int(value) for value in values]
 
 
-def dense(n_copies: int, fan_in: int, width: int, spec: Any) -> list[nn.Module]:
+def dense(n_copies: int, fan_in: int, width: int, spec: object) -> list[nn.Module]:
     """Return the steps of one hidden layer."""
     # A single network needs no batched product, which costs more to call.
     linear = (

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import (
     clone,
@@ -137,7 +137,12 @@ class MultiTaskStacking(MultiTaskPrediction, Validated):
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Fit all models, and the weights that combine them.
 
@@ -180,7 +185,13 @@ class MultiTaskStacking(MultiTaskPrediction, Validated):
     def _set_kinds(self, targets: Targets) -> None:
         """Set the attributes that tell of classes and kinds of tasks."""
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+    def _fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+    ) -> None:
         table = self._read(X, y, sample_weight)
         random_state = check_random_state(self.random_state)
         models = self._make_models(table, random_state)
@@ -198,7 +209,9 @@ class MultiTaskStacking(MultiTaskPrediction, Validated):
         self.named_estimators_ = {m.model.name: m.get_estimators() for m in fitted}
         self._set_kinds(table.targets)
 
-    def _read(self, X: Any, y: Any, sample_weight: Any) -> TrainingTable:
+    def _read(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> TrainingTable:
         """Validate and encode the training data."""
         check_form(X)
         if y is None:
@@ -275,7 +288,10 @@ class MultiTaskStacking(MultiTaskPrediction, Validated):
         return TaskModel(name, estimators, list(range(targets.n_tasks)), encoded=True)
 
     def _split(
-        self, table: TrainingTable, groups: Any, random_state: np.random.RandomState
+        self,
+        table: TrainingTable,
+        groups: ArrayLike | None,
+        random_state: np.random.RandomState,
     ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Return the rows that are trained and predicted on in each fold."""
         cv = check_multitask_cv(self.cv, self, random_state, grouped=groups is not None)
@@ -296,7 +312,7 @@ class MultiTaskStacking(MultiTaskPrediction, Validated):
         models: list[TaskModel],
         table: TrainingTable,
         splits: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
-        groups: Any,
+        groups: ArrayLike | None,
     ) -> tuple[list[FittedModel], list[Predictions]]:
         """Return fitted models and predictions by models that have not seen a row."""
         parallel = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)
@@ -408,7 +424,7 @@ class MultiTaskStacking(MultiTaskPrediction, Validated):
         return tags
 
 
-def _check_entry(entry: Any, targets: Targets) -> TaskModel:
+def _check_entry(entry: object, targets: Targets) -> TaskModel:
     """Return the model of a pair of a name and an estimator."""
     if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str)):
         raise ValueError(

@@ -235,7 +235,7 @@ def collect_labels(
 def score_tasks(
     predictions: Sequence[Any],
     table: TrainingTable,
-    metric: Any,
+    metric: object,
     rows: NDArray[np.bool_],
 ) -> Array:
     """Return the score of each task on some rows, greater for better ones."""

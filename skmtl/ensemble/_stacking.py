@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.random import RandomState
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from skmtl._core.validation import StrOptions
@@ -194,7 +195,7 @@ class MultiTaskStackingClassifier(
         threshold: str | None = None,
         missing_label: Any = np.nan,
         n_jobs: int | None = None,
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.estimators = estimators
@@ -267,7 +268,7 @@ class MultiTaskStackingRegressor(MultiTaskStacking, RegressorMixin, BaseEstimato
         cv: Any = 8,
         missing_label: Any = np.nan,
         n_jobs: int | None = None,
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.estimators = estimators
@@ -348,7 +349,7 @@ class MultiTaskStackingEstimator(
         task_types: Any = None,
         missing_label: Any = np.nan,
         n_jobs: int | None = None,
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.estimators = estimators

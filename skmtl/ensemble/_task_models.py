@@ -6,8 +6,8 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, get_tags
@@ -64,7 +64,7 @@ class TaskModel:
     def _takes_all(
         self,
         tasks: list[int],
-        estimator: Any,
+        estimator: BaseEstimator,
         table: TrainingTable,
         rows: NDArray[np.int64],
     ) -> bool:
@@ -76,7 +76,7 @@ class TaskModel:
         return same and all(has_label(labels[t][rows]).all() for t in tasks)
 
     def _fit_network(
-        self, estimator: Any, table: TrainingTable, rows: NDArray[np.int64]
+        self, estimator: BaseEstimator, table: TrainingTable, rows: NDArray[np.int64]
     ) -> "Part":
         """Fit an estimator of skmtl to all its tasks."""
         y, weight = table.y, table.sample_weight
@@ -101,7 +101,7 @@ class TaskModel:
     def _fit_tasks(
         self,
         tasks: list[int],
-        estimator: Any,
+        estimator: BaseEstimator,
         table: TrainingTable,
         rows: NDArray[np.int64],
     ) -> "Part":
@@ -232,7 +232,7 @@ def fit_and_predict(
     return model.fit(table, train).predict(X)
 
 
-def find_last_step(estimator: Any) -> tuple[str, Any]:
+def find_last_step(estimator: BaseEstimator) -> tuple[str, Any]:
     """Return the last step of pipelines, and what its parameters begin with."""
     prefix = ""
     while isinstance(estimator, Pipeline):
@@ -250,7 +250,7 @@ def select_tasks(table: Any, tasks: Sequence[int]) -> Any:
     return nw.from_native(table).select([names[t] for t in tasks]).to_native()
 
 
-def _route_weight(estimator: Any, weight: Any) -> dict[str, Any]:
+def _route_weight(estimator: BaseEstimator, weight: ArrayLike | None) -> dict[str, Any]:
     """Return the argument of ``fit`` that hands weights to the last step."""
     prefix, last = find_last_step(estimator)
     if weight is None or not has_fit_parameter(last, "sample_weight"):

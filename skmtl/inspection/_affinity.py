@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skmtl._core.dataframes import get_column_names
 from skmtl._core.validation import resolve_tasks
@@ -28,7 +28,7 @@ class AffinityDisplay:
         self.groups = groups
 
     @classmethod
-    def _read(cls, affinity: Any, groups: Any) -> Self:
+    def _read(cls, affinity: ArrayLike, groups: ArrayLike | None) -> Self:
         """Return the display of what the user gave."""
         caller = f"{cls.__name__}.from_affinity"
         where = f"The 'affinity' parameter of {caller}"

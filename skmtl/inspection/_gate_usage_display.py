@@ -1,11 +1,12 @@
 """A heat map of which experts each task reads."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 
 from skmtl._drawing import (
     check_axes,
@@ -16,6 +17,9 @@ from skmtl._drawing import (
     shorten_names,
 )
 from skmtl.inspection._check_estimator import check_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class GateUsageDisplay:
@@ -64,7 +68,12 @@ class GateUsageDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, *, ax: Any = None, cmap: str = "Greys"
+        cls,
+        estimator: BaseEstimator,
+        X: Any,
+        *,
+        ax: "Axes | None" = None,
+        cmap: str = "Greys",
     ) -> Self:
         """Show which experts the tasks of an estimator read.
 

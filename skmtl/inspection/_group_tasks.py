@@ -4,6 +4,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skmtl._core.validation import Interval, StrOptions, validate_params
 from skmtl.inspection._frames import read_affinity
@@ -19,7 +20,7 @@ WHERE = "The 'affinity' parameter of group_tasks"
     },
     prefer_skip_nested_validation=True,
 )
-def group_tasks(affinity: Any, n_groups: Any = "auto") -> list[list[Any]]:
+def group_tasks(affinity: ArrayLike, n_groups: Any = "auto") -> list[list[Any]]:
     r"""Find the groups of tasks that help each other most.
 
     The score of a grouping is the sum over tasks of the mean affinity that the others
@@ -92,7 +93,7 @@ def group_tasks(affinity: Any, n_groups: Any = "auto") -> list[list[Any]]:
 
 
 def _read_affinity(
-    affinity: Any,
+    affinity: ArrayLike,
 ) -> tuple[list[Any], np.ndarray[Any, np.dtype[np.float64]]]:
     """Return the tasks' names, or numbers, and their checked affinities."""
     names, matrix = read_affinity(affinity, WHERE)

@@ -5,7 +5,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import RandomState
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch, check_random_state
 
 from skmtl._core.validation import Interval, StrOptions, validate_params, warn_user
@@ -34,15 +35,15 @@ N_PAIRS = 3
     prefer_skip_nested_validation=True,
 )
 def label_dependence(
-    Y: Any,
+    Y: ArrayLike,
     method: str = "mutual_information",
     *,
-    task_types: Any = None,
+    task_types: object = None,
     n_bins: int = N_BINS,
     min_rows: int = 10,
     n_permutations: int = 0,
-    missing_label: Any = np.nan,
-    random_state: Any = None,
+    missing_label: object = np.nan,
+    random_state: int | RandomState | None = None,
 ) -> Bunch:
     r"""Measure how much the labels of each pair of tasks tell of each other.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
 from skmtl._core.history import mean_of_known
@@ -136,13 +136,13 @@ class SharingGain:
     prefer_skip_nested_validation=False,  # of the estimators that it fits
 )
 def sharing_gain(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
-    Y: Any,
+    Y: ArrayLike,
     *,
-    cv: Any = 5,
+    cv: object = 5,
     n_repeats: int = 1,
-    scoring: Any = None,
+    scoring: object = None,
     greater_is_better: bool = True,
     confidence: float = 0.95,
 ) -> SharingGain:
@@ -248,7 +248,9 @@ def sharing_gain(
     )
 
 
-def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> None:
+def _check_scoring(
+    last: MultiTaskBase, Y: ArrayLike, scoring: object, greater: bool
+) -> None:
     """Raise an error for a metric that is not for the tasks."""
     if isinstance(scoring, str) and not greater:
         raise ValueError(
@@ -263,7 +265,7 @@ def _check_scoring(last: MultiTaskBase, Y: Any, scoring: Any, greater: bool) -> 
 def _make_splits(
     last: MultiTaskBase,
     X: Any,
-    Y: Any,
+    Y: ArrayLike,
     cv: Any,
     n_repeats: int,
     random_state: RandomState,

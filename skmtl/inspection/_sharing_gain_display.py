@@ -1,7 +1,7 @@
 """What sharing is worth to each task, as a picture."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from skmtl._drawing import (
     needs_matplotlib,
 )
 from skmtl.inspection._sharing_gain import SharingGain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class SharingGainDisplay:
@@ -82,7 +85,7 @@ class SharingGainDisplay:
         self.delta_m = delta_m
 
     @classmethod
-    def from_gain(cls, gain: SharingGain, *, ax: Any = None) -> Self:
+    def from_gain(cls, gain: SharingGain, *, ax: "Axes | None" = None) -> Self:
         """Show what `skmtl.inspection.sharing_gain` has found.
 
         Parameters

@@ -4,8 +4,8 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skmtl._core.history import mean_of_known
@@ -37,9 +37,9 @@ Array = NDArray[np.float64]
     prefer_skip_nested_validation=False,  # of the estimators that it fits
 )
 def task_affinity(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any = None,
-    Y: Any = None,
+    Y: ArrayLike | None = None,
     method: str = "lookahead",
     *,
     every: int | str = "auto",

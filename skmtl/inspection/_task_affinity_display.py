@@ -1,8 +1,9 @@
 """A heat map of which tasks help which."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skmtl._drawing import (
     check_axes,
@@ -12,6 +13,9 @@ from skmtl._drawing import (
     needs_matplotlib,
 )
 from skmtl.inspection._affinity import AffinityDisplay
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class TaskAffinityDisplay(AffinityDisplay):
@@ -65,10 +69,10 @@ class TaskAffinityDisplay(AffinityDisplay):
     @classmethod
     def from_affinity(
         cls,
-        affinity: Any,
+        affinity: ArrayLike,
         *,
-        groups: Any = "auto",
-        ax: Any = None,
+        groups: ArrayLike | None = "auto",
+        ax: "Axes | None" = None,
         cmap: str = "RdBu",
         label: str = "affinity",
     ) -> Self:

@@ -1,6 +1,8 @@
 """A graph of who helps whom."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from numpy.typing import ArrayLike
 
 from skmtl._drawing import (
     check_axes,
@@ -11,6 +13,9 @@ from skmtl._drawing import (
     needs_matplotlib,
 )
 from skmtl.inspection._affinity import AffinityDisplay
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class TaskGraphDisplay(AffinityDisplay):
@@ -62,11 +67,11 @@ class TaskGraphDisplay(AffinityDisplay):
     @classmethod
     def from_affinity(
         cls,
-        affinity: Any,
+        affinity: ArrayLike,
         *,
-        groups: Any = "auto",
+        groups: ArrayLike | None = "auto",
         n_arrows: int | None = None,
-        ax: Any = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Show a matrix between tasks as a graph.
 

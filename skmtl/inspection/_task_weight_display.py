@@ -1,10 +1,11 @@
 """Weights of the tasks, and how much their gradients conflict, over the epochs."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from skmtl._core.history import mean_cosines
 from skmtl._drawing import (
@@ -16,6 +17,9 @@ from skmtl._drawing import (
     shorten_names,
 )
 from skmtl.inspection._check_estimator import read_records
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class TaskWeightDisplay:
@@ -70,7 +74,9 @@ class TaskWeightDisplay:
         self.task_names = task_names
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
+    def from_estimator(
+        cls, estimator: BaseEstimator, *, ax: "Axes | None" = None
+    ) -> Self:
         """Show how tasks were weighed.
 
         Parameters

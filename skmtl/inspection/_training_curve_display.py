@@ -1,10 +1,11 @@
 """Losses of each task over the epochs."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from skmtl._core.validation import resolve_task
 from skmtl._drawing import (
@@ -15,6 +16,9 @@ from skmtl._drawing import (
     needs_matplotlib,
 )
 from skmtl.inspection._check_estimator import read_records
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class TrainingCurveDisplay:
@@ -74,7 +78,11 @@ class TrainingCurveDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, tasks: Sequence[Any] | None = None, ax: Any = None
+        cls,
+        estimator: BaseEstimator,
+        *,
+        tasks: Sequence[Any] | None = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Show how an estimator has learned.
 

@@ -20,7 +20,7 @@ AVERAGE: list[Any] = [
 
 
 def average_scores(
-    scores: Array, support: Array, average: Any, names: Sequence[Any]
+    scores: Array, support: Array, average: object, names: Sequence[Any]
 ) -> float:
     """Return the average of the tasks' scores, leaving out those that are NaN."""
     # Scores and support have the shape (n_tasks,); NaN if no task is left.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
 from skmtl._core.validation import check_sample_weight, warn_user
@@ -41,7 +41,7 @@ class Evaluation:
         answer: Answer,
         kinds: Sequence[TaskType | None],
         classes: Sequence[NDArray[Any] | None],
-        sample_weight: Any,
+        sample_weight: ArrayLike | None,
     ) -> Self:
         """Return a comparison in which labels of weight zero count as missing."""
         n, names = columns.n_samples, columns.task_names
@@ -115,7 +115,7 @@ def _resolve_asked(
 
 
 def resolve_metrics(
-    metric: Any, columns: LabelTable, kinds: Sequence[TaskType | None]
+    metric: object, columns: LabelTable, kinds: Sequence[TaskType | None]
 ) -> list[Metric]:
     """Return the metric of each task: one for all, or by name, number or kind."""
     names = columns.task_names
@@ -193,7 +193,7 @@ class _CollectedWarnings:
         self._tasks: dict[tuple[type[Warning], str], list[Any]] = {}
 
     @contextmanager
-    def collect(self, name: Any) -> Iterator[None]:
+    def collect(self, name: object) -> Iterator[None]:
         """Collect the warnings of scoring a task, and name the task in errors."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

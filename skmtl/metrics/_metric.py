@@ -104,7 +104,7 @@ def named_metric(name: str) -> Metric:
     return _read_scorer(get_scorer(name), name)
 
 
-def as_metric(metric: Any) -> Metric:
+def as_metric(metric: object) -> Metric:
     """Return the metric of a name, a scorer, or a function (y_true, y_pred)."""
     if isinstance(metric, str) and metric in metric_names():
         return named_metric(metric)
@@ -165,7 +165,7 @@ def _read_scorer(scorer: Any, name: str) -> Metric:
     )
 
 
-def _is_hashable(value: Any) -> bool:
+def _is_hashable(value: object) -> bool:
     """Tell whether a value can be the key of a dict."""
     try:
         hash(value)

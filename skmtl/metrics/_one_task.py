@@ -24,7 +24,7 @@ def score_task(
     predicted: Array,
     classes: Array | None,
     weight: Array | None,
-    name: Any,
+    name: object,
 ) -> float:
     """Return the score of one task, NaN where its labels do not define it."""
     # Labels, predictions and weights are of labelled rows; predictions are labels,
@@ -60,7 +60,7 @@ def _score_scores(
     scores: Array,
     classes: Array | None,
     kwargs: dict[str, Any],
-    name: Any,
+    name: object,
 ) -> float:
     """Score probabilities, or other scores of classes."""
     if scores.ndim == 1 and classes is not None and len(classes) == 1:
@@ -93,7 +93,7 @@ def _score_scores(
     return _compute_value(metric, codes, scores, kwargs)
 
 
-def _select_column(values: Array, name: Any) -> Array:
+def _select_column(values: Array, name: object) -> Array:
     """Return the only column of predictions for regression."""
     if values.shape[1] != 1:
         raise ValueError(
@@ -155,7 +155,7 @@ def _compute_r2(true: Array, predicted: Array, kwargs: dict[str, Any]) -> float:
 
 
 def resolve_classes(
-    true: Array, scores: Array, classes: Array | None, name: Any
+    true: Array, scores: Array, classes: Array | None, name: object
 ) -> Array:
     """Return the class of each column of scores, or both for scores of one."""
     # `classes` is None where neither the user nor the estimator names them.
@@ -183,7 +183,7 @@ def _widen(scores: Array, column_classes: Array, all_classes: Array) -> Array:
     return wide
 
 
-def _check_two(metric: Metric, classes: Array, name: Any) -> None:
+def _check_two(metric: Metric, classes: Array, name: object) -> None:
     """Raise an error if a metric of two classes meets a task of more."""
     if len(classes) > 2 and metric.of_two_classes:
         ranks = metric.function is sk.roc_auc_score
@@ -201,7 +201,7 @@ def _differ(labels: Array) -> bool:
     return bool((labels != labels[0]).any())
 
 
-def _find_classes(name: Any, *labels: Array | None) -> Array:
+def _find_classes(name: object, *labels: Array | None) -> Array:
     """Return all classes that occur, sorted."""
     arrays = [array for array in labels if array is not None]
     try:
@@ -237,7 +237,9 @@ def _encode_labels(labels: Array, classes: Array) -> Array:
     return np.searchsorted(classes, labels).astype(dtype)
 
 
-def check_kind(metric: Metric, kind: TaskType | None, true: Array, name: Any) -> None:
+def check_kind(
+    metric: Metric, kind: TaskType | None, true: Array, name: object
+) -> None:
     """Raise an error for a metric of another kind of task than this one."""
     # `kind` is None where only the labels, `true`, show it.
     if metric.kind is None:

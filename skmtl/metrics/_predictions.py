@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skmtl._core.validation import fill_masked
 from skmtl._data.labels import LabelColumn, LabelTable, read_labels
@@ -34,7 +34,7 @@ def read_predictions(y_pred: Any, columns: LabelTable) -> list[Prediction]:
 
 
 def select_labelled(
-    prediction: Prediction, column: LabelColumn, name: Any
+    prediction: Prediction, column: LabelColumn, name: object
 ) -> NDArray[Any]:
     """Return a task's predictions for the rows that have a label."""
     if prediction is None:
@@ -56,7 +56,7 @@ def select_labelled(
     return prediction.restrict(rows).values
 
 
-def _is_per_task(y_pred: Any, columns: LabelTable) -> bool:
+def _is_per_task(y_pred: ArrayLike, columns: LabelTable) -> bool:
     """Tell a list with an entry per task from a table."""
     if getattr(y_pred, "ndim", 2) == 3:
         return True
@@ -79,7 +79,7 @@ def _measure_shape(entry: Any) -> tuple[int, ...]:
     return (len(entry), *_measure_shape(entry[0])) if nested else ()
 
 
-def _read_entry(entry: Any, name: Any, columns: LabelTable) -> Prediction:
+def _read_entry(entry: object, name: object, columns: LabelTable) -> Prediction:
     """Return the predictions of one task."""
     if entry is None:
         return None

@@ -1,10 +1,11 @@
 """Whether the probabilities of each task come true, as a picture."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.calibration import calibration_curve
 
 from skmtl._core.validation import resolve_task
@@ -20,6 +21,9 @@ from skmtl.metrics._one_task import resolve_classes
 from skmtl.metrics._predictions import read_predictions, select_labelled
 from skmtl.metrics._responses import get_estimator_classes, read_task_labels
 from skmtl.metrics._task_scores import read_classes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 
@@ -95,15 +99,15 @@ class ReliabilityDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
-        y: Any,
+        y: ArrayLike,
         *,
         n_bins: int = 5,
         strategy: str = "uniform",
         tasks: Sequence[Any] | None = None,
-        missing_label: Any = None,
-        ax: Any = None,
+        missing_label: object = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Show how reliable the probabilities of an estimator are.
 
@@ -153,15 +157,15 @@ class ReliabilityDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true: Any,
+        y_true: ArrayLike,
         y_prob: Any,
         *,
-        classes: Any = None,
+        classes: object = None,
         n_bins: int = 5,
         strategy: str = "uniform",
         tasks: Sequence[Any] | None = None,
-        missing_label: Any = np.nan,
-        ax: Any = None,
+        missing_label: object = np.nan,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Show how reliable given probabilities are.
 
@@ -284,7 +288,7 @@ def _compute_curve(
 
 
 def _find_events(
-    true: NDArray[Any], proba: NDArray[Any], classes: NDArray[Any] | None, name: Any
+    true: NDArray[Any], proba: NDArray[Any], classes: NDArray[Any] | None, name: object
 ) -> tuple[NDArray[np.bool_], Array]:
     """Return what has come true, and how probable it was said to be."""
     column_classes = resolve_classes(true, proba, classes, name)

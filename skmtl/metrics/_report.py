@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from skmtl._core.printable import escape_text
@@ -69,7 +70,7 @@ class MultiTaskReport:
         return self._format_frame().to_html()  # type: ignore[no-any-return]
 
 
-def _format_cell(value: Any) -> str:
+def _format_cell(value: object) -> str:
     """Return a cell of the table as text, scores with three digits."""
     if not isinstance(value, float | np.floating):
         return str(value)
@@ -88,13 +89,13 @@ def _format_cell(value: Any) -> str:
     prefer_skip_nested_validation=True,
 )
 def multitask_report(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     metrics: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
-    sample_weight: Any = None,
-    missing_label: Any = None,
+    sample_weight: ArrayLike | None = None,
+    missing_label: object = None,
 ) -> MultiTaskReport:
     """Score each task of a fitted estimator, beside predicting a constant.
 
@@ -163,7 +164,9 @@ def multitask_report(
     return MultiTaskReport(pd.DataFrame(columns, index=evaluation.names))
 
 
-def _choose_metrics(estimator: Any, kinds: Sequence[TaskType | None]) -> list[str]:
+def _choose_metrics(
+    estimator: BaseEstimator, kinds: Sequence[TaskType | None]
+) -> list[str]:
     """Return the names of metrics that suit the estimator."""
     names = list(OF_LABELS)
     if hasattr(estimator, "predict_proba"):
@@ -171,7 +174,7 @@ def _choose_metrics(estimator: Any, kinds: Sequence[TaskType | None]) -> list[st
     return [name for name in names if as_metric(name).kind in kinds]
 
 
-def _compute_scores(evaluation: Evaluation, metric: Any) -> Array:
+def _compute_scores(evaluation: Evaluation, metric: object) -> Array:
     """Return the score of each task, NaN for those that the metric is not for."""
     task_metrics = resolve_metrics(metric, evaluation.columns, evaluation.kinds)
     tasks = [

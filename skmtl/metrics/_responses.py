@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import is_classifier, is_regressor
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
 from skmtl._data.labels import LabelTable, TaskType, read_labels
 from skmtl.metrics._evaluation import Answer, Evaluation
@@ -17,12 +17,14 @@ from skmtl.metrics._unwrap import unwrap_estimator
 class Responses:
     """An estimator and inputs; each of its methods is called at most once."""
 
-    def __init__(self, estimator: Any, X: Any) -> None:
+    def __init__(self, estimator: BaseEstimator, X: Any) -> None:
         self.estimator = estimator
         self._X = X
         self._predictions: dict[str, Any] = {}
 
-    def evaluate(self, y: Any, sample_weight: Any, missing_label: Any) -> Evaluation:
+    def evaluate(
+        self, y: ArrayLike, sample_weight: ArrayLike | None, missing_label: object
+    ) -> Evaluation:
         """Return the labels of the inputs with what the estimator predicts."""
         # A `missing_label` of None is that of the estimator.
         columns = read_task_labels(self.estimator, y, missing_label)
@@ -65,7 +67,9 @@ class Responses:
         return self._predictions[method]
 
 
-def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
+def read_task_labels(
+    estimator: BaseEstimator, y: ArrayLike, missing_label: object
+) -> LabelTable:
     """Return labels in the order of the estimator's tasks, and named as they are."""
     # A `missing_label` of None is that of the estimator.
     last = unwrap_estimator(estimator)
@@ -78,7 +82,9 @@ def read_task_labels(estimator: Any, y: Any, missing_label: Any) -> LabelTable:
     return columns.match_names(names)
 
 
-def get_estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | None]:
+def get_estimator_classes(
+    estimator: BaseEstimator, n_tasks: int
+) -> list[NDArray[Any] | None]:
     """Return the classes of each task, None for regression or where unknown."""
     # Estimators of multilabel indicators number tasks in ``classes_``, not classes.
     classes = getattr(estimator, "classes_", None)
@@ -91,7 +97,7 @@ def get_estimator_classes(estimator: Any, n_tasks: int) -> list[NDArray[Any] | N
     return [np.asarray(classes)] if is_single else [None] * n_tasks
 
 
-def _read_kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
+def _read_kinds(estimator: BaseEstimator, n_tasks: int) -> list[TaskType | None]:
     """Return the kind of each task, None where the estimator does not tell."""
     kinds = getattr(unwrap_estimator(estimator), "task_types_", None)
     if kinds is not None and len(kinds) == n_tasks:
@@ -99,7 +105,7 @@ def _read_kinds(estimator: Any, n_tasks: int) -> list[TaskType | None]:
     return [read_kind(estimator)] * n_tasks
 
 
-def read_kind(estimator: Any) -> TaskType | None:
+def read_kind(estimator: BaseEstimator) -> TaskType | None:
     """Return the kind of all tasks of a classifier or regressor, None of others."""
     if hasattr(estimator, "__sklearn_tags__"):
         if is_classifier(estimator):

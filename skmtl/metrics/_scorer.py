@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils.metadata_routing import (
@@ -56,7 +57,13 @@ class MultiTaskScorer(BaseEstimator):
         self.task = task
         self.missing_label = missing_label
 
-    def score(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(
+        self,
+        estimator: BaseEstimator,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return the score of an estimator, as calling the scorer does.
 
         Parameters
@@ -80,7 +87,9 @@ class MultiTaskScorer(BaseEstimator):
 
     __call__ = score
 
-    def _score(self, responses: Responses, y: Any, sample_weight: Any) -> float:
+    def _score(
+        self, responses: Responses, y: ArrayLike, sample_weight: ArrayLike | None
+    ) -> float:
         """Return the score of cached predictions."""
         evaluation = responses.evaluate(y, sample_weight, self.missing_label)
         metrics = resolve_metrics(self.metric, evaluation.columns, evaluation.kinds)
@@ -107,7 +116,12 @@ class MultiTaskScorers(dict[str, Any]):
     # scikit-learn then calls each method of an estimator once for all scores.
 
     def __call__(
-        self, estimator: Any, X: Any, y: Any, sample_weight: Any = None, **params: Any
+        self,
+        estimator: BaseEstimator,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        **params: Any,
     ) -> dict[str, float]:
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
@@ -150,11 +164,11 @@ def _takes_weight(scorer: Any) -> bool:
     prefer_skip_nested_validation=True,
 )
 def make_multitask_scorer(
-    metric: Any,
+    metric: object,
     *,
-    average: Any = "macro",
-    task: Any = None,
-    missing_label: Any = None,
+    average: object = "macro",
+    task: object = None,
+    missing_label: object = None,
 ) -> MultiTaskScorer:
     """Return a scorer of several tasks for ``scoring=`` in scikit-learn's tools.
 
@@ -223,8 +237,8 @@ def make_multitask_scorer(
 def make_multitask_scorers(
     metrics: Sequence[str] | Mapping[str, Any],
     *,
-    average: Any = "macro",
-    missing_label: Any = None,
+    average: object = "macro",
+    missing_label: object = None,
 ) -> MultiTaskScorers:
     """Return scorers by name, for several scores at once in scikit-learn's tools.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skmtl._core.validation import validate_params
 from skmtl._data.labels import (
@@ -36,15 +36,15 @@ METRIC: list[Any] = [str, callable, Mapping]
     prefer_skip_nested_validation=True,
 )
 def task_scores(
-    y_true: Any,
-    y_pred: Any,
-    metric: Any = "accuracy",
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    metric: object = "accuracy",
     *,
-    average: Any = None,
-    sample_weight: Any = None,
-    classes: Any = None,
-    task_types: Any = None,
-    missing_label: Any = np.nan,
+    average: object = None,
+    sample_weight: ArrayLike | None = None,
+    classes: object = None,
+    task_types: object = None,
+    missing_label: object = np.nan,
 ) -> NDArray[np.float64] | float:
     """Score each task over the labels that are present, by a metric of scikit-learn.
 
@@ -157,7 +157,7 @@ def read_classes(classes: Any, n_tasks: int) -> list[NDArray[Any] | None]:
 
 
 def _read_kinds(
-    columns: LabelTable, classes: Any, of_tasks: Sequence[Any], task_types: Any
+    columns: LabelTable, classes: object, of_tasks: Sequence[Any], task_types: object
 ) -> Sequence[TaskType | None]:
     """Return the kinds of the tasks that the user has told."""
     names = columns.task_names

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from sklearn.base import BaseEstimator
 from sklearn.model_selection._search import BaseSearchCV
 
 
-def unwrap_pipeline(estimator: Any) -> tuple[Any, str]:
+def unwrap_pipeline(estimator: BaseEstimator) -> tuple[Any, str]:
     """Return the last step, not a copy, and the prefix of its parameters' names."""
     prefix = ""
     while hasattr(estimator, "steps"):
@@ -14,7 +15,7 @@ def unwrap_pipeline(estimator: Any) -> tuple[Any, str]:
     return estimator, prefix
 
 
-def unwrap_estimator(estimator: Any) -> Any:
+def unwrap_estimator(estimator: BaseEstimator) -> Any:
     """Return the estimator at the end of searches, fitted or not, and pipelines."""
     while True:
         if hasattr(estimator, "best_estimator_"):
@@ -27,7 +28,7 @@ def unwrap_estimator(estimator: Any) -> Any:
             return estimator
 
 
-def unwrap_inputs(estimator: Any, X: Any) -> Any:
+def unwrap_inputs(estimator: BaseEstimator, X: Any) -> Any:
     """Return inputs as the estimator at the end of fitted pipelines gets them."""
     while True:
         if hasattr(estimator, "best_estimator_"):

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import ParameterGrid
 
 from skmtl._estimators.base import MultiTaskBase
@@ -17,7 +17,7 @@ ADDED = "independent"
 
 
 def read_candidates(
-    estimators: Any, param_grid: Any, baseline: Any
+    estimators: Any, param_grid: object, baseline: Any
 ) -> tuple[dict[str, Any], str]:
     """Return candidates by name, an added baseline first, and the baseline's name."""
     if isinstance(estimators, Mapping):
@@ -34,7 +34,7 @@ def read_candidates(
     return {ADDED: _make_independent(candidates), **candidates}, ADDED
 
 
-def _read_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]:
+def _read_dict(estimators: Mapping[Any, Any], param_grid: object) -> dict[str, Any]:
     """Return a checked copy of a dict of candidates."""
     if param_grid is not None:
         raise ValueError(
@@ -55,7 +55,7 @@ def _read_dict(estimators: Mapping[Any, Any], param_grid: Any) -> dict[str, Any]
     return dict(estimators)
 
 
-def _make_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
+def _make_grid(estimator: BaseEstimator, param_grid: object) -> dict[str, Any]:
     """Return a copy of the estimator for each setting, named after it."""
     if not hasattr(estimator, "fit"):
         raise ValueError(
@@ -77,7 +77,7 @@ def _make_grid(estimator: Any, param_grid: Any) -> dict[str, Any]:
     }
 
 
-def _make_name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
+def _make_name(settings: Mapping[str, Any], last: BaseEstimator, prefix: str) -> str:
     """Return the value of a single setting, or all settings with their names."""
     if not settings:
         return _format_value(getattr(last, "sharing", type(last).__name__))
@@ -89,7 +89,7 @@ def _make_name(settings: Mapping[str, Any], last: Any, prefix: str) -> str:
     )
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     """Return a value of a parameter on one line."""
     words = value if isinstance(value, str) else repr(value)
     return " ".join(words.split())

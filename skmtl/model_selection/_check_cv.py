@@ -4,6 +4,7 @@ from numbers import Integral
 from typing import Any
 
 from numpy.random import RandomState
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import check_cv
 
 from skmtl.metrics._responses import read_kind
@@ -16,7 +17,11 @@ N_FOLDS = 5
 
 
 def check_multitask_cv(
-    cv: Any, estimator: Any, random_state: RandomState | None = None, *, grouped: bool
+    cv: Any,
+    estimator: BaseEstimator,
+    random_state: RandomState | None = None,
+    *,
+    grouped: bool,
 ) -> Any:
     """Return a splitter; for a number of folds, one that stratifies all tasks."""
     if not is_number_of_folds(cv):
@@ -34,12 +39,12 @@ def check_multitask_cv(
     )
 
 
-def is_number_of_folds(cv: Any) -> bool:
+def is_number_of_folds(cv: object) -> bool:
     """Tell a number of folds, or None for the default one, from a splitter."""
     return isinstance(cv, Integral | None)
 
 
-def check_repeats(cv: Any, n_repeats: int, caller: str) -> None:
+def check_repeats(cv: object, n_repeats: int, caller: str) -> None:
     """Raise an error for repeats of anything but a number of folds."""
     if n_repeats > 1 and not is_number_of_folds(cv):
         raise ValueError(

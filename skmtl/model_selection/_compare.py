@@ -5,6 +5,8 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
@@ -56,17 +58,17 @@ from skmtl.model_selection._fit_and_score import (
 def compare_sharing(
     estimators: Any,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     *,
     param_grid: Any = None,
-    groups: Any = None,
+    groups: ArrayLike | None = None,
     cv: Any = 5,
     n_repeats: int = 1,
     scoring: Any = None,
     baseline: str = "independent",
     confidence: float = 0.95,
     error_score: Any = np.nan,
-    random_state: Any = None,
+    random_state: int | RandomState | None = None,
     n_jobs: int | None = None,
     memory: Any = None,
     verbose: int = 0,
@@ -218,7 +220,7 @@ class _ParallelWithBar(Parallel):  # type: ignore[misc]
         self._bar.update(self.n_completed_tasks - self._bar.n)
 
 
-def _check_metric(metric: Any) -> Any:
+def _check_metric(metric: object) -> Any:
     """Return the metric of single tasks, or say which names there are."""
     if isinstance(metric, MultiTaskScorer):
         if metric.task is not None or metric.average != "macro":
@@ -245,7 +247,7 @@ def _check_parameters(candidates: dict[str, Any]) -> None:
             raise
 
 
-def _check_cache_seed(memory: Any, random_state: Any) -> None:
+def _check_cache_seed(memory: object, random_state: int | RandomState | None) -> None:
     """Raise an error if fits are cached that no seed lets find again."""
     if memory is not None and not isinstance(random_state, Integral):
         raise ValueError(

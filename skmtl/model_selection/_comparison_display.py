@@ -18,6 +18,8 @@ from skmtl._drawing import (
 from skmtl.model_selection._ranks import order_by_rank
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from skmtl.model_selection._comparison import SharingComparison
 
 Array = NDArray[np.float64]
@@ -105,7 +107,7 @@ class SharingComparisonDisplay:
 
     @classmethod
     def from_comparison(
-        cls, comparison: "SharingComparison", *, ax: Any = None
+        cls, comparison: "SharingComparison", *, ax: "Axes | None" = None
     ) -> Self:
         """Show what `skmtl.model_selection.compare_sharing` has found.
 

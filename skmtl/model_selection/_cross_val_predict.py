@@ -5,11 +5,11 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from scipy.sparse import vstack as sparse_vstack
 from sklearn import get_config
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -47,12 +47,12 @@ from skmtl.model_selection._labels import list_first
     prefer_skip_nested_validation=False,  # of the estimators that it fits
 )
 def cross_val_predict(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     *,
-    groups: Any = None,
-    cv: Any = None,
+    groups: ArrayLike | None = None,
+    cv: object = None,
     n_jobs: int | None = None,
     verbose: int = 0,
     params: dict[str, Any] | None = None,
@@ -147,7 +147,10 @@ def cross_val_predict(
 
 
 def _route_params(
-    estimator: Any, splitter: Any, groups: Any, params: dict[str, Any]
+    estimator: BaseEstimator,
+    splitter: Any,
+    groups: ArrayLike | None,
+    params: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what goes to ``split`` and what goes to ``fit``."""
     if not get_config()["enable_metadata_routing"]:
@@ -178,9 +181,9 @@ def _find_positions(tests: Sequence[NDArray[Any]], n_samples: int) -> NDArray[np
 
 
 def _fit_and_predict(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     train: NDArray[Any],
     test: NDArray[Any],
     method: str,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 import sklearn
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_memory
@@ -42,14 +42,14 @@ class FitFailure(NamedTuple):
 
 
 def fit_and_score(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
-    y: Any,
+    y: ArrayLike,
     train: NDArray[np.int64],
     test: NDArray[np.int64],
     seed: int | None,
-    metric: Any,
-    missing_label: Any,
+    metric: object,
+    missing_label: object,
     identity: Any = None,  # noqa: ARG001 - the cache finds results by it
 ) -> FitResult:
     """Fit a copy of an estimator to the training rows and score it on the test rows."""
@@ -77,7 +77,7 @@ def fit_and_score(
     return FitResult(scores, fit_seconds, predict_seconds, _count_parameters(fitted))
 
 
-def set_seed(estimator: Any, seed: int) -> Any:
+def set_seed(estimator: BaseEstimator, seed: int) -> Any:
     """Return a copy of which every part, in a pipeline too, has one random state."""
     copy = clone(estimator)
     names = [n for n in copy.get_params() if n.split("__")[-1] == "random_state"]
@@ -104,7 +104,7 @@ def try_fit_and_score(
         return FitFailure("".join(format_exception_only(error)).strip())
 
 
-def get_cached_fit(memory: Any, X: Any, y: Any) -> Callable[..., FitResult]:
+def get_cached_fit(memory: object, X: Any, y: ArrayLike) -> Callable[..., FitResult]:
     """Return `fit_and_score` that reads finished results of the same X and y."""
     if memory is None:
         return fit_and_score

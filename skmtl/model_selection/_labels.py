@@ -45,7 +45,7 @@ class Stratified:
     task_types: Any
 
     def _set_labels(
-        self, order: int, n_bins: int, missing_label: Any, task_types: Any
+        self, order: int, n_bins: int, missing_label: object, task_types: object
     ) -> None:
         """Check and keep the parameters that all splitters have."""
         if order not in (1, 2):
@@ -120,7 +120,7 @@ def _factorize(values: NDArray[Any]) -> tuple[NDArray[np.int64], list[Any]]:
 
 
 def _bin_values(
-    column: LabelColumn, name: Any, n_bins: int, n_parts: int
+    column: LabelColumn, name: object, n_bins: int, n_parts: int
 ) -> NDArray[np.int64]:
     """Cut numbers into parts of which each fold can have some."""
     values = to_float(column, name)

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.random import RandomState
 from numpy.typing import NDArray
 from sklearn.model_selection import BaseShuffleSplit
 from sklearn.model_selection._split import (
@@ -63,7 +64,7 @@ class MultiTaskStratifiedShuffleSplit(
         *,
         test_size: Any = None,
         train_size: Any = None,
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         order: int = 1,
         n_bins: int = N_BINS,
         missing_label: Any = np.nan,
@@ -111,14 +112,14 @@ class MultiTaskStratifiedShuffleSplit(
 
 def multitask_train_test_split(
     *arrays: Any,
-    test_size: Any = None,
-    train_size: Any = None,
-    random_state: Any = None,
+    test_size: object = None,
+    train_size: object = None,
+    random_state: int | RandomState | None = None,
     stratify: Any = None,
     order: int = 1,
     n_bins: int = N_BINS,
-    missing_label: Any = np.nan,
-    task_types: Any = None,
+    missing_label: object = np.nan,
+    task_types: object = None,
 ) -> list[Any]:
     """Split arrays into random training and test parts with all labels in proportion.
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import NDArray
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import HalvingGridSearchCV
 from sklearn.model_selection._search import BaseSearchCV
@@ -136,7 +136,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: BaseEstimator,
         *,
         n_candidates: Any = "auto",
         factor: int = 3,
@@ -145,7 +145,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         cv: Any = 5,
         refit: bool = True,
         error_score: Any = np.nan,
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> None:
@@ -164,7 +164,7 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, **params: Any) -> Self:
+    def fit(self, X: Any, y: ArrayLike, **params: Any) -> Self:
         """Search for the best weights, and fit the estimator with them.
 
         Parameters
@@ -267,7 +267,9 @@ class TaskWeightSearchCV(BaseSearchCV):  # type: ignore[misc]
         weights = random_state.dirichlet(np.ones(n_tasks), self._n_candidates() - 1)
         return [[1.0] * n_tasks, *(n_tasks * weights).tolist()]
 
-    def _rounds(self, last: Any, prefix: str, columns: LabelTable) -> dict[str, Any]:
+    def _rounds(
+        self, last: BaseEstimator, prefix: str, columns: LabelTable
+    ) -> dict[str, Any]:
         """Return what rounds spend, so that the last one spends all there is."""
         most, least = columns.n_samples, LEAST_ROWS
         resource = self.resource

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skmtl._core.dataframes import get_column_names
 from skmtl._core.validation import fill_masked, resolve_tasks, warn_user
@@ -23,7 +23,7 @@ ESTIMATES = ("correlation", "cooccurrence", "kl", "mutual_information")
 Array = NDArray[np.float64]
 
 
-def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
+def check_weights(adjacency: ArrayLike, signed: bool, parameter: str) -> None:
     """Refuse weights that no tasks can have."""
     try:
         if np.iscomplexobj(adjacency):
@@ -51,7 +51,7 @@ def check_weights(adjacency: Any, signed: bool, parameter: str) -> None:
         )
 
 
-def read_adjacency(adjacency: Any, names: Sequence[Any], parameter: str) -> Array:
+def read_adjacency(adjacency: ArrayLike, names: Sequence[Any], parameter: str) -> Array:
     """Return weights that a user gives, in the order of the tasks."""
     # adjacency of shape (n_tasks, n_tasks); returns (n_tasks, n_tasks).
     A = np.array(adjacency, dtype=np.float64)

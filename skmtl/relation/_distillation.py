@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Self
 
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -91,7 +92,10 @@ class Distillation(Relation):
     }
 
     def __init__(
-        self, teacher: Any = None, temperature: float = 2.0, strength: float = 1.0
+        self,
+        teacher: BaseEstimator | None = None,
+        temperature: float = 2.0,
+        strength: float = 1.0,
     ) -> None:
         self.teacher = teacher
         self.temperature = temperature

@@ -291,13 +291,13 @@ def _get_form(X: Any) -> str:
 AUGMENTATION = {cls.name: cls for cls in (Crop, Flip, Mixup, Noise)}
 
 
-def resolve_augmentation(value: Any) -> tuple[Augmentation, ...]:
+def resolve_augmentation(value: object) -> tuple[Augmentation, ...]:
     """Return the augmentations that the parameter's value stands for, in order."""
     entries = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(map(_resolve_augmentation, entries))
 
 
-def _resolve_augmentation(entry: Any) -> Augmentation:
+def _resolve_augmentation(entry: object) -> Augmentation:
     if isinstance(entry, Augmentation) or (
         isinstance(entry, str) and entry in AUGMENTATION
     ):

@@ -2,15 +2,19 @@
 
 import dis
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback, EarlyStopping
 from tqdm.auto import tqdm
 
 from skmtl._core.printable import escape_text
 from skmtl._core.validation import warn_user
+
+if TYPE_CHECKING:
+    from skmtl.training._net import MultiTaskNet
 
 #: What a bar shows, which may be within an epoch.
 BAR = (
@@ -30,7 +34,7 @@ class Stopping(Callback):
         self.tol = tol
         self.restore = restore
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: "MultiTaskNet", **kwargs: Any) -> None:
         """Forget earlier trainings."""
         self.best_loss_ = np.inf
         self.best_epoch_ = 0
@@ -56,7 +60,7 @@ class Stopping(Callback):
         """Return how many epochs come if none improves on the best so far."""
         return self.patience - self.waited_
 
-    def knows_best(self, net: Any) -> bool:
+    def knows_best(self, net: "MultiTaskNet") -> bool:
         """Return whether there is a best epoch to bring back."""
         return self.state_ is not None
 
@@ -78,7 +82,7 @@ class MemberStopping(Callback):
         self.tol = tol
         self.restore = restore
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: "MultiTaskNet", **kwargs: Any) -> None:
         """Forget earlier trainings."""
         self.best_losses_ = np.full(net.n_estimators, np.inf)
         self.waited_ = np.zeros(net.n_estimators, dtype=int)
@@ -104,7 +108,7 @@ class MemberStopping(Callback):
         """Return how many epochs come if none improves on a member's best so far."""
         return float(self.patience - self.waited_.min())
 
-    def knows_best(self, net: Any) -> bool:
+    def knows_best(self, net: "MultiTaskNet") -> bool:
         """Return whether there is a best epoch of every member to bring back."""
         return self.restore and len(self.states_) == net.n_estimators
 
@@ -128,7 +132,7 @@ class Progress(Callback):
     def __init__(self, max_iter: int) -> None:
         self.max_iter = max_iter
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: "MultiTaskNet", **kwargs: Any) -> None:
         """Open the bar."""
         # Batches move it, but show it no more often than the clock allows.
         settings = {"miniters": 0, "bar_format": BAR}
@@ -175,7 +179,7 @@ class Progress(Callback):
         self.bar_.total = self.n_done_
         self.close()
 
-    def _n_epochs(self, net: Any) -> int:
+    def _n_epochs(self, net: "MultiTaskNet") -> int:
         """Return after how many epochs training ends if none improves."""
         left = [
             callback.patience - callback.misses_
@@ -209,7 +213,7 @@ class SklearnCallbacks(Callback):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: BaseEstimator,
         context: Any,
         X: Any,
         y: Any,
@@ -221,7 +225,7 @@ class SklearnCallbacks(Callback):
         self.data = {"X": X, "y": y, "metadata": metadata}
         self.attributes = attributes
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: "MultiTaskNet", **kwargs: Any) -> None:
         """Announce the fit."""
         self.context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 

@@ -36,7 +36,7 @@ STOPPING = Stopping, MemberStopping, TaskStopping
 MT_WORDS = 624
 
 
-def check_mt19937(key: Any, pos: Any, has_gauss: Any, gauss: Any) -> None:
+def check_mt19937(key: object, pos: Any, has_gauss: Any, gauss: Any) -> None:
     """Check the state of a Mersenne Twister, which numpy itself does not."""
     # key of shape (624,).
     words = np.asarray(key)
@@ -85,7 +85,7 @@ def _check_entry(
         _require(fits and value.is_floating_point(), f"its {name}")
 
 
-def _count_bytes(value: Any) -> int:
+def _count_bytes(value: object) -> int:
     return value.numel() if torch.is_tensor(value) else 1
 
 
@@ -278,7 +278,7 @@ KINDS: list[tuple[Any, Callable[[Any, Any], bool]]] = [
 ]
 
 
-def _is_like(value: Any, like: Any) -> bool:
+def _is_like(value: object, like: object) -> bool:
     """Tell whether a value may stand where another one does."""
     for types, fits in KINDS:
         if isinstance(like, types):
@@ -286,11 +286,11 @@ def _is_like(value: Any, like: Any) -> bool:
     return like is None and (value is None or type(value) is bool)
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _is_float(value: Any) -> bool:
+def _is_float(value: object) -> bool:
     return _is_int(value) or isinstance(value, float | np.floating)
 
 

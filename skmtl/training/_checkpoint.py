@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +15,9 @@ from skmtl._core.validation import warn_user
 from skmtl.exceptions import CheckpointWarning
 from skmtl.training._check_state import check_state
 from skmtl.training._training_state import from_plain, get_training_state, restore
+
+if TYPE_CHECKING:
+    from skmtl.training._net import MultiTaskNet
 
 #: The form of the files; a reader refuses any other.
 FORMAT = 2
@@ -43,7 +46,7 @@ class Checkpoints:
         self._kept: list[Path] = []
         self._warned = False
 
-    def begin(self, net: Any, batches: Any, epochs: int) -> int:
+    def begin(self, net: "MultiTaskNet", batches: Any, epochs: int) -> int:
         """Bring a net to where the newest checkpoint is."""
         # Other processes need not see the folder.
         n_done, state = net.processes.broadcast_object(
@@ -60,7 +63,9 @@ class Checkpoints:
                 ) from error
         return int(n_done)
 
-    def _find_newest(self, net: Any, epochs: int) -> tuple[int, dict[str, Any]]:
+    def _find_newest(
+        self, net: "MultiTaskNet", epochs: int
+    ) -> tuple[int, dict[str, Any]]:
         """Read the newest checkpoint that can be used; zero epochs without one."""
         for path in self._list_files() if self.resume else []:
             try:
@@ -79,7 +84,9 @@ class Checkpoints:
             return n_done, state
         return 0, {}
 
-    def after_epoch(self, net: Any, batches: Any, n_done: int, last: bool) -> None:
+    def after_epoch(
+        self, net: "MultiTaskNet", batches: Any, n_done: int, last: bool
+    ) -> None:
         """Write a checkpoint where it is time."""
         # Where that fails, one warning says so, and training goes on.
         due = n_done % self.every == 0 or last

@@ -110,7 +110,7 @@ def _split_graph(graph: fx.Graph) -> dict[fx.Node, int]:
     return part
 
 
-def _leaf(value: Any) -> Any:
+def _leaf(value: object) -> Any:
     """Return an input, if it is a tensor that others make, without their graph."""
     if not isinstance(value, Tensor) or value.is_leaf:
         return value

@@ -65,7 +65,7 @@ class Processes:
         """Return what the main process makes."""
         return make()
 
-    def all_gather_object(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: object) -> list[Any]:
         """Return an object of every process."""
         return [value]
 
@@ -197,7 +197,7 @@ class AccelerateProcesses(Processes):
         where = location if location == "cpu" else str(self.device)
         return torch.serialization.default_restore_location(storage, where)
 
-    def all_gather_object(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: object) -> list[Any]:
         """Return an object of every process."""
         from accelerate.utils import gather_object
 

@@ -41,7 +41,7 @@ class EpochRecord(Base):
         self._lists: dict[str, Any] = {}
         self.update(values or {})
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self._lists.pop(key, None)
         dict.pop(self, key, None)
         if isinstance(value, list) and key != "batches":

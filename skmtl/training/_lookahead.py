@@ -2,7 +2,7 @@
 
 import warnings
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch.func import functional_call
 from skmtl.training._batches import Batch
 from skmtl.training._gradients import TaskGradients
 from skmtl.training._torch_state import allow_reusable_graphs
+
+if TYPE_CHECKING:
+    from skmtl.training._net import MultiTaskNet
 
 #: Tasks that a look steps on. More of them take turns, so that a look costs no more.
 AT_ONCE = 8
@@ -33,7 +36,7 @@ class Lookahead(Callback):
         self.every = every
         self.step_size = step_size
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: "MultiTaskNet", **kwargs: Any) -> None:
         """Forget earlier trainings."""
         self.n_batches_ = self.n_looks_ = 0
         self._batched = True
@@ -53,14 +56,20 @@ class Lookahead(Callback):
         self._before = torch.zeros(n_tasks, n_tasks, dtype=net.dtype, device=net.device)
         self._after = torch.zeros_like(self._before)
 
-    def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(
+        self, net: "MultiTaskNet", dataset_train: Any, **kwargs: Any
+    ) -> None:
         """Choose how often to look."""
         n_batches = ceil(len(dataset_train) / net.batch_size)
         n_looks = max(LOOKS, ceil(len(net.task_weight) / TASKS_PER_LOOK))
         self.every_ = self.every or ceil(n_batches / n_looks)
 
     def on_batch_begin(
-        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+        self,
+        net: "MultiTaskNet",
+        batch: Any = None,
+        training: bool = False,
+        **kwargs: Any,
     ) -> None:
         """Look at a batch of training where it is its turn."""
         if training:
@@ -71,7 +80,7 @@ class Lookahead(Callback):
                     self._look(net, getattr(batch, "packed", batch))
                 net.module_.train()
 
-    def _look(self, net: Any, batch: Batch) -> None:
+    def _look(self, net: "MultiTaskNet", batch: Batch) -> None:
         X, y = batch
         trace = net.module_.trace(X)
         losses, counts = net.criterion_(trace.outputs, y)
@@ -87,7 +96,9 @@ class Lookahead(Callback):
         self._next = (self._next + len(tasks)) % len(losses)
         self.n_looks_ += 1
 
-    def _step_sizes(self, net: Any, losses: Tensor, jacobian: list[Tensor]) -> Tensor:
+    def _step_sizes(
+        self, net: "MultiTaskNet", losses: Tensor, jacobian: list[Tensor]
+    ) -> Tensor:
         """Return how far to go along each task's gradient; zero if it has none."""
         squares = torch.stack([g.flatten(1).square().sum(dim=1) for g in jacobian])
         squares = squares.sum(dim=0)  # (tasks,)
@@ -98,7 +109,7 @@ class Lookahead(Callback):
         return sizes.where(squares > 0, 0)
 
     def _losses_after(
-        self, net: Any, batch: Batch, jacobian: list[Tensor], steps: Tensor
+        self, net: "MultiTaskNet", batch: Batch, jacobian: list[Tensor], steps: Tensor
     ) -> Tensor:
         """Return all losses after a step on each of some tasks, (steps, n_tasks)."""
         X, y = batch

@@ -1,7 +1,6 @@
 """Whether a net draws from the global random states."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from torch import nn
 
@@ -59,7 +58,7 @@ def _iterate_modules(module: nn.Module) -> Iterator[nn.Module]:
             yield from _iterate_modules(part.skeleton)
 
 
-def _is_known(part: Any) -> bool:
+def _is_known(part: object) -> bool:
     if type(part).__module__.partition(".")[0] not in PACKAGES:
         return False
     if isinstance(part, nn.modules.dropout._DropoutNd):

@@ -87,7 +87,7 @@ def _get_generators(batches: Batches | MemberBatches) -> list[torch.Generator]:
     return [part.generator for part in parts if part.generator is not None]
 
 
-def get_callback_state(callback: Any) -> dict[str, Any]:
+def get_callback_state(callback: object) -> dict[str, Any]:
     """Return the attributes that training has set, as far as they are plain."""
     if hasattr(callback, "state_dict"):
         return {"state_dict": to_plain(callback.state_dict())}
@@ -103,7 +103,7 @@ def get_callback_state(callback: Any) -> dict[str, Any]:
     return state
 
 
-def _has_state(value: Any) -> bool:
+def _has_state(value: object) -> bool:
     return hasattr(value, "state_dict") and not isinstance(value, type)
 
 
@@ -136,14 +136,14 @@ def to_plain(value: Any) -> Any:
     raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
 
 
-def to_plain_key(key: Any) -> Any:
+def to_plain_key(key: object) -> Any:
     """Return a key of a dict after checking that it is a number or a string."""
     if type(key) not in PLAIN:
         raise TypeError(f"a checkpoint cannot hold a {type(key).__name__} as a key")
     return key
 
 
-def from_plain(value: Any) -> Any:
+def from_plain(value: object) -> Any:
     """Return what `plain` was given."""
     if isinstance(value, dict):
         if value.keys() == {ARRAY}:

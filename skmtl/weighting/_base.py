@@ -255,7 +255,7 @@ class Weighting(Spec):
         """
         return None
 
-    def alone(self, number: int, name: Any) -> Weighting | None:
+    def alone(self, number: int, name: object) -> Weighting | None:
         """Return the spec with which one of the tasks trains alone.
 
         Parameters

@@ -69,7 +69,7 @@ class LabelShift:
         return label_ratios
 
 
-def label_shifts(tasks: Sequence[Any], target: Any, n_bins: int) -> list[LabelShift]:
+def label_shifts(tasks: Sequence[Any], target: object, n_bins: int) -> list[LabelShift]:
     """Compare the labels of each task with a target distribution."""
     entries = _read_entries(target, [task.name for task in tasks])
     return [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback, InputShapeSetter, WandbLogger
 
 from skmtl._estimators.fitting.settings import FitSettings
@@ -84,7 +85,7 @@ def _check_monitors(callbacks: list[Any], stops: bool) -> None:
 
 
 def make_sklearn_callbacks(
-    estimator: Any,
+    estimator: BaseEstimator,
     data: tuple[Any, Any, Any],
     collect: Callable[[Any], dict[str, Any]],
 ) -> list[Any]:

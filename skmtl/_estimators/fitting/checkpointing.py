@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 from numpy.random import RandomState
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from torch import Tensor
 
@@ -28,7 +29,7 @@ IGNORED = {
 }
 
 
-def check_resume(resume: Any, checkpoint: Any) -> bool:
+def check_resume(resume: object, checkpoint: Any) -> bool:
     """Return whether fit is to go on from a checkpoint."""
     if checkpoint is not None:
         check_path(checkpoint, "checkpoint")
@@ -46,7 +47,7 @@ def check_resume(resume: Any, checkpoint: Any) -> bool:
     return True
 
 
-def make_checkpoints(estimator: Any, run: TrainingRun) -> Checkpoints:
+def make_checkpoints(estimator: BaseEstimator, run: TrainingRun) -> Checkpoints:
     """Return what writes and reads the checkpoints of a fit."""
     folder = estimator.checkpoint
     if estimator.random_state is None:
@@ -67,7 +68,7 @@ def make_checkpoints(estimator: Any, run: TrainingRun) -> Checkpoints:
     )
 
 
-def compute_fingerprint(estimator: Any, run: TrainingRun) -> str:
+def compute_fingerprint(estimator: BaseEstimator, run: TrainingRun) -> str:
     """Return a hash of all that decides what a fit ends up with."""
     parts = {
         "estimator": _name(type(estimator)),
@@ -85,7 +86,9 @@ def compute_fingerprint(estimator: Any, run: TrainingRun) -> str:
 
 
 def agree_between_processes(
-    estimator: Any, processes: Processes, prepare: Callable[[RandomState], TrainingRun]
+    estimator: BaseEstimator,
+    processes: Processes,
+    prepare: Callable[[RandomState], TrainingRun],
 ) -> TrainingRun:
     """Return a fit that all processes are about to make."""
     random_state = _random_state(estimator.random_state, processes)
@@ -116,7 +119,9 @@ def agree_between_processes(
     return run
 
 
-def _random_state(random_state: Any, processes: Processes) -> RandomState:
+def _random_state(
+    random_state: int | RandomState | None, processes: Processes
+) -> RandomState:
     """Return the source of random choices that the main process has."""
     source = check_random_state(random_state)
     if source is check_random_state(None):  # the global one stays that of each process
@@ -146,12 +151,12 @@ def _sample_rows(data: TrainingData) -> Any:
     return data.X.take(rows) if isinstance(data.X, StreamedTable) else data.X[rows]
 
 
-def _describe_settings(estimator: Any, without: set[str]) -> dict[str, Any]:
+def _describe_settings(estimator: BaseEstimator, without: set[str]) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     return {k: v for k, v in parameters.items() if k not in IGNORED | without}
 
 
-def _hash(value: Any) -> str:
+def _hash(value: object) -> str:
     return str(joblib.hash(make_canonical(value), "sha1", coerce_mmap=True))[:20]
 
 
@@ -160,7 +165,7 @@ def _describe_data(data: TrainingData) -> list[Any]:
     return [data.X.shape, X, data.labels, data.weight, data.given_weight]
 
 
-def _describe_trained(estimator: Any) -> list[Any]:
+def _describe_trained(estimator: BaseEstimator) -> list[Any]:
     """Return what a net that trains on has learned so far."""
     net = estimator.net_
     state = [net.module_.state_dict(), net.weighting_.state_dict(), len(net.history)]
@@ -168,7 +173,7 @@ def _describe_trained(estimator: Any) -> list[Any]:
 
 
 @functools.singledispatch
-def make_canonical(value: Any) -> Any:
+def make_canonical(value: object) -> Any:
     """Return a value in a form that is the same in every process."""
     if value is None or isinstance(value, Number | str) or issparse(value):
         return value

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import _num_samples
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from skmtl.weighting import Weighting
 
 
 def attach_soft_labels(
-    estimator: Any,
+    estimator: BaseEstimator,
     run: TrainingRun,
     net: MultiTaskNet,
     rows: TrainingRows | list[TrainingRows],
@@ -38,7 +38,7 @@ def attach_soft_labels(
     return teacher
 
 
-def _fit_independent_teacher(estimator: Any, run: TrainingRun) -> Any:
+def _fit_independent_teacher(estimator: BaseEstimator, run: TrainingRun) -> Any:
     """Return an estimator like another, but with nothing shared between tasks."""
     # It chooses the same rows for its members, or to hold out, so that no member learns
     # by its teacher what the labels are that it is to be judged by.
@@ -59,14 +59,14 @@ def _fit_independent_teacher(estimator: Any, run: TrainingRun) -> Any:
     return teacher
 
 
-def _own_labels(teacher: Any, run: TrainingRun) -> Tensor:
+def _own_labels(teacher: BaseEstimator, run: TrainingRun) -> Tensor:
     """Return the outputs of each network, (n_estimators, n_samples, n_outputs)."""
     module, device = teacher.net_.module_, run.settings.device
     source = InputSource(run.data.X, module.input_dtype, device, False, module.inputs)
     return teacher.net_.compute_member_outputs(source)  # type: ignore[no-any-return]
 
 
-def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
+def make_soft_labels(teacher: BaseEstimator, X: Any, targets: Targets) -> Tensor:
     """Return what a given teacher predicts, in the form of outputs."""
     # Returns (1, n_samples, n_outputs).
     parts, probabilities = [np.empty((_num_samples(X), 0))], None
@@ -86,7 +86,7 @@ def make_soft_labels(teacher: Any, X: Any, targets: Targets) -> Tensor:
     return torch.from_numpy(np.hstack(parts)).unsqueeze(0)
 
 
-def _match_teacher_classes(teacher: Any, targets: Targets) -> list[int]:
+def _match_teacher_classes(teacher: BaseEstimator, targets: Targets) -> list[int]:
     """Return where the teacher has each task, by name where it has names."""
     names = getattr(unwrap_estimator(teacher), "task_names_", None)
     if names is not None and len(names) == targets.n_tasks:
@@ -97,7 +97,7 @@ def _match_teacher_classes(teacher: Any, targets: Targets) -> list[int]:
 
 
 def _standardize_values(
-    teacher: Any, X: Any, targets: Targets, tasks: list[int], order: list[int]
+    teacher: BaseEstimator, X: Any, targets: Targets, tasks: list[int], order: list[int]
 ) -> NDArray[np.float64]:
     """Return the predicted values of some tasks."""
     predicted = np.asarray(teacher.predict(X))
@@ -114,7 +114,9 @@ def _standardize_values(
 _Known = tuple[NDArray[Any], NDArray[Any]]
 
 
-def _predict_probabilities(teacher: Any, X: Any, targets: Targets) -> list[_Known]:
+def _predict_probabilities(
+    teacher: BaseEstimator, X: Any, targets: Targets
+) -> list[_Known]:
     """Return what a classifier knows of each task, in any of scikit-learn's forms."""
     if not (hasattr(teacher, "predict_proba") and hasattr(teacher, "classes_")):
         raise ValueError(
@@ -159,7 +161,7 @@ def _check_number(n_predicted: int, targets: Targets) -> None:
         )
 
 
-def _check_finite(values: NDArray[Any], name: Any) -> None:
+def _check_finite(values: NDArray[Any], name: object) -> None:
     bad = values[~np.isfinite(values)]
     if len(bad):
         raise ValueError(

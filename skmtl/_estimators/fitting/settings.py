@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch import nn
 
 from skmtl._core.specs import resolve_spec
@@ -81,7 +82,7 @@ def check_accelerator(accelerator: Any) -> Any:
     return accelerator
 
 
-def _is_accelerator(value: Any) -> bool:
+def _is_accelerator(value: object) -> bool:
     try:
         from accelerate import Accelerator
     except ImportError:  # then it can be none
@@ -205,7 +206,7 @@ class FitSettings:
     threshold: str | None = None
 
     @classmethod
-    def from_estimator(cls, estimator: Any) -> Self:
+    def from_estimator(cls, estimator: BaseEstimator) -> Self:
         """Resolve and check an estimator's parameters."""
         accelerator = check_accelerator(estimator.accelerator)
         device = resolve_device(estimator.device, accelerator)
@@ -323,7 +324,7 @@ def _resolve_encoder(encoder: Any) -> Encoder:
     return ModuleEncoder(encoder)
 
 
-def _warn_of_unsaid(parameter: str, value: Any, registry: dict[str, Any]) -> None:
+def _warn_of_unsaid(parameter: str, value: object, registry: dict[str, Any]) -> None:
     """Warn of a strategy by name that needs settings to differ from a simpler one."""
     unsaid = registry[value].unsaid if isinstance(value, str) else ""
     if unsaid:

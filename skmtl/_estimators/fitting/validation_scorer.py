@@ -171,7 +171,9 @@ class _DecodedOutputs:
         return self._probabilities[t]  # type: ignore[return-value]
 
 
-def _resolve_metrics(metric: Any, targets: Targets, data: TrainingData) -> list[Metric]:
+def _resolve_metrics(
+    metric: object, targets: Targets, data: TrainingData
+) -> list[Metric]:
     """Return the metric of each task, from a name, function or dict."""
     label_values = [np.zeros(1) if c is None else c for c in targets.classes]
     columns = [

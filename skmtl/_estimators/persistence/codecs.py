@@ -58,7 +58,7 @@ class Writer:
         self.shared: dict[int, int] = {}
         self._depth = 0
 
-    def pack(self, value: Any, where: str) -> Any:
+    def pack(self, value: object, where: str) -> Any:
         """Return what JSON holds of an object."""
         simple = value is None or type(value) in (bool, str)
         simple |= type(value) is int and value.bit_length() <= INTEGER_BITS
@@ -77,7 +77,7 @@ class Writer:
         finally:
             self._depth -= 1
 
-    def _pack(self, value: Any, where: str) -> Any:
+    def _pack(self, value: object, where: str) -> Any:
         if type(value) is list:
             return [self.pack(entry, f"{where}.{i}") for i, entry in enumerate(value)]
         for kind, codec in CODECS.items():
@@ -111,7 +111,7 @@ class Reader:
             if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
                 raise ValueError(f"{name} should hold True and False only")
 
-    def unpack(self, node: Any) -> Any:
+    def unpack(self, node: object) -> Any:
         """Return the object that JSON holds."""
         if not isinstance(node, list | dict):
             return node
@@ -133,7 +133,7 @@ class Reader:
         return array
 
 
-def make_store_error(value: Any, where: str, why: str = "") -> ModelFileError:
+def make_store_error(value: object, where: str, why: str = "") -> ModelFileError:
     """Return the error for what no file can hold."""
     why = why or ", as files hold numbers, text and objects of skmtl only"
     return ModelFileError(
@@ -142,7 +142,7 @@ def make_store_error(value: Any, where: str, why: str = "") -> ModelFileError:
     )
 
 
-def find_paths(node: Any) -> Iterable[str]:
+def find_paths(node: object) -> Iterable[str]:
     """Yield the import paths that a document holds, wherever they are."""
     stack = [node]
     while stack:

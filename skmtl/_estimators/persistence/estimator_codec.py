@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn import config_context
+from sklearn.base import BaseEstimator
 
 from skmtl._data.categories import CategoryEncoder
 from skmtl._data.targets import Targets
@@ -29,7 +30,7 @@ TYPES: dict[str, Any] = {
 }
 
 
-def check_predicts(estimator: Any) -> None:
+def check_predicts(estimator: BaseEstimator) -> None:
     """Try an estimator on one row of zeros."""
     if not isinstance(estimator, MultiTaskFit):
         raise TypeError("it is no estimator of skmtl")
@@ -70,7 +71,7 @@ def _pack_estimator(writer: Writer, value: Any, where: str) -> Node:
     return node
 
 
-def _pack_requests(estimator: Any) -> Node:
+def _pack_requests(estimator: BaseEstimator) -> Node:
     """Return what metadata an estimator asks for, where it has been told."""
     request = vars(estimator).get("_metadata_request")
     if request is None:
@@ -93,7 +94,7 @@ def _read_estimator(reader: Reader, node: Node) -> Any:
     return estimator
 
 
-def _read_fitted(reader: Reader, estimator: Any, node: Node) -> None:
+def _read_fitted(reader: Reader, estimator: BaseEstimator, node: Node) -> None:
     learned = unpack_all(reader, node["learned"])
     for name in learned:
         descriptor = getattr(type(estimator), name, None)

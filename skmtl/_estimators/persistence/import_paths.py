@@ -99,7 +99,7 @@ def name_class(cls: type) -> dict[str, str]:
     return {"path": get_import_path(cls)}
 
 
-def get_import_path(value: Any) -> str:
+def get_import_path(value: object) -> str:
     """Return the import path of a class or a function."""
     module, name = (getattr(value, a, None) for a in ("__module__", "__qualname__"))
     path = f"{module}.{name}"

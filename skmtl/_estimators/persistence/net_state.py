@@ -51,7 +51,11 @@ STATE = ("dtype", "training_dtype", "weights_")
 
 
 def pack_net(
-    writer: Writer, net: MultiTaskNet, where: str, targets: Targets, augmentation: Any
+    writer: Writer,
+    net: MultiTaskNet,
+    where: str,
+    targets: Targets,
+    augmentation: object,
 ) -> Node:
     """Return what JSON holds of a net."""
     settings = {name: getattr(net, name) for name in SETTINGS}
@@ -118,7 +122,9 @@ def _pack_state(writer: Writer, module: nn.Module, where: str) -> Node:
     }
 
 
-def unpack_net(reader: Reader, node: Node, targets: Targets, augmentation: Any) -> Any:
+def unpack_net(
+    reader: Reader, node: Node, targets: Targets, augmentation: object
+) -> Any:
     """Build a net, and bring back its state."""
     settings = unpack_all(reader, node["settings"])
     members, ensemble, arrangement = node["members"], None, None
@@ -140,7 +146,7 @@ def _build(
     members: dict[str, Any] | None,
     arrangement: list[bool] | None,
     targets: Targets,
-    augmentation: Any,
+    augmentation: object,
 ) -> Any:
     """Return a net of some settings, on the CPU, with new weights."""
     kind: Any = MultiTaskNet
@@ -177,7 +183,7 @@ def _build(
     return net
 
 
-def _restore(reader: Reader, net: Any, node: Node) -> None:
+def _restore(reader: Reader, net: "MultiTaskNet", node: Node) -> None:
     trained = unpack_all(reader, node["trained"])
     net.cast(trained["dtype"])
     _fill(net.module_, node["module"], reader.tensors)
@@ -193,7 +199,7 @@ def _restore(reader: Reader, net: Any, node: Node) -> None:
         net.optimizer_ = workers[0].optimizer_
 
 
-def _continue(net: Any, trained: dict[str, Any], train: bool) -> None:
+def _continue(net: "MultiTaskNet", trained: dict[str, Any], train: bool) -> None:
     """Bring back what training has left in a net."""
     for name in STATE:
         setattr(net, name, trained[name])

@@ -198,7 +198,7 @@ def _read_random_state(reader: Reader, node: Node) -> np.random.RandomState:
 
 
 # ------------------------------------------------------------- classes and functions
-def _name(value: Any) -> Node:
+def _name(value: object) -> Node:
     return (
         name_class(value)
         if isinstance(value, type)

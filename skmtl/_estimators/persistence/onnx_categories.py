@@ -74,7 +74,7 @@ def split_input_columns(
     return {NUMBERS: numbers, **strings} if numbers else strings
 
 
-def _make_keys(labels: list[Any], name: Any) -> list[str]:
+def _make_keys(labels: list[Any], name: object) -> list[str]:
     """Return the strings that stand for the categories of a column."""
     keys = [str(label) for label in labels]
     if "" in keys or len(set(keys)) < len(keys):

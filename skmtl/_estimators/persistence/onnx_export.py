@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,7 +33,9 @@ OPSET = 20
 
 
 def export_onnx(
-    estimator: Any, path: str | PathLike[str], pipeline: Any = None
+    estimator: BaseEstimator,
+    path: str | PathLike[str],
+    pipeline: BaseEstimator | None = None,
 ) -> None:
     """Write a fitted estimator to an ONNX file that needs no Python to predict.
 
@@ -135,7 +138,7 @@ def make_output_names(task_names: list[Any]) -> list[str]:
     return names
 
 
-def _describe_tasks(estimator: Any) -> list[dict[str, Any]]:
+def _describe_tasks(estimator: BaseEstimator) -> list[dict[str, Any]]:
     """Return what the file says of each task."""
     targets = estimator._targets
     thresholds = getattr(estimator, "thresholds_", np.full(targets.n_tasks, np.nan))
@@ -162,7 +165,7 @@ def _convert_labels(classes: Any) -> list[Any]:
     return [label if isinstance(label, simple) else str(label) for label in labels]
 
 
-def _export_network(estimator: Any, dtype: torch.dtype | None) -> Any:
+def _export_network(estimator: BaseEstimator, dtype: torch.dtype | None) -> Any:
     """Return the network as a model of ONNX that takes inputs of a type."""
     net = estimator.net_
     # Of float64, runtimes do not have every operator.
@@ -191,7 +194,7 @@ def _export_network(estimator: Any, dtype: torch.dtype | None) -> Any:
         ) from error
 
 
-def _get_steps(estimator: Any, pipeline: Any) -> list[Any]:
+def _get_steps(estimator: BaseEstimator, pipeline: BaseEstimator) -> list[Any]:
     """Return the transformers of a pipeline, without the estimator."""
     if pipeline is None:
         return []

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 
 from skmtl._core.printable import get_first_line
 from skmtl._estimators.persistence.allocation_limit import check_json
@@ -49,7 +50,7 @@ def is_pickling() -> bool:
     return bool(getattr(_ASKING, "now", False))
 
 
-def pack_portable_state(estimator: Any) -> dict[str, Any]:
+def pack_portable_state(estimator: BaseEstimator) -> dict[str, Any]:
     """Return a state of text, arrays and the user's own code."""
     writer = Writer()
     with use_default_modes():

@@ -112,7 +112,7 @@ def _pack_timestamp(_writer: Writer, value: Any, where: str) -> Node:
     return {"value": [utc.isoformat(), value.unit, tz]}
 
 
-def _is_time_zone(name: Any) -> bool:
+def _is_time_zone(name: object) -> bool:
     """Tell names of time zones from paths, which pandas would read."""
     if name is None or (isinstance(name, str) and OFFSET.fullmatch(name)):
         return True
@@ -129,7 +129,7 @@ def _read_timestamp(parts: list[Any]) -> Any:
     return stamp if tz is None else stamp.tz_localize("UTC").tz_convert(tz)
 
 
-def _is_date(value: Any) -> bool:
+def _is_date(value: object) -> bool:
     """Tell dates and times without a time zone, or one that is a fixed offset."""
     zone = type(getattr(value, "tzinfo", None))
     return type(value).__name__ in DATES and zone in (type(None), dt.timezone)

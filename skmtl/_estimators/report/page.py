@@ -5,6 +5,8 @@ from importlib.resources import files
 from math import prod
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from skmtl._core.history import TrainingHistory
 from skmtl._drawing import needs_matplotlib
 from skmtl._drawing.html import Markup, escape_html, make_paragraph
@@ -14,7 +16,9 @@ from skmtl._estimators.report import sections
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def report(estimator: Any, X: Any = None, y: Any = None, gain: Any = None) -> str:
+def report(
+    estimator: BaseEstimator, X: Any = None, y: Any = None, gain: Any = None
+) -> str:
     """Return a page that tells all about a fitted estimator."""
     needs_matplotlib("report_html")
     if (X is None) != (y is None):
@@ -44,7 +48,7 @@ def report(estimator: Any, X: Any = None, y: Any = None, gain: Any = None) -> st
     return _make_page(type(estimator).__name__, _make_summary(estimator), parts)
 
 
-def _make_summary(estimator: Any) -> str:
+def _make_summary(estimator: BaseEstimator) -> str:
     """Return one sentence about the estimator."""
     n_parameters = sum(p.numel() for p in estimator.module_.parameters())
     shape = estimator.net_.module__input_shape

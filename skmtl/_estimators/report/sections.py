@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from skmtl._core.history import TrainingHistory, mean_cosines, mean_of_known
 from skmtl._data.labels import read_labels
@@ -38,7 +39,7 @@ N_SHARES, N_PAIRS = 6, 12
 Array = NDArray[np.float64]
 
 
-def make_settings_section(estimator: Any) -> Markup:
+def make_settings_section(estimator: BaseEstimator) -> Markup:
     """Return the strategies, and the parameters that are not left at their defaults."""
     params = estimator.get_params(deep=False)
     usual = type(estimator)().get_params(deep=False)
@@ -51,7 +52,7 @@ def make_settings_section(estimator: Any) -> Markup:
     return make_table(description, ["Parameter", "Value"], rows)
 
 
-def make_tasks_section(estimator: Any) -> Markup:
+def make_tasks_section(estimator: BaseEstimator) -> Markup:
     """Return what training has known of the tasks."""
     targets, counts = estimator._targets, estimator._label_counts
     rows = []
@@ -87,7 +88,7 @@ def _format_percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def make_scores_section(estimator: Any, X: Any, y: Any) -> Markup:
+def make_scores_section(estimator: BaseEstimator, X: Any, y: Any) -> Markup:
     """Return the tasks' scores, out of fold and on the data given."""
     targets = estimator._targets
     columns: dict[str, Any] = {"Without inputs": _score_baseline(estimator)}
@@ -119,7 +120,7 @@ def make_scores_section(estimator: Any, X: Any, y: Any) -> Markup:
     return make_table(description, ["Task", "Score", *columns], rows)
 
 
-def _score_baseline(estimator: Any) -> Array:
+def _score_baseline(estimator: BaseEstimator) -> Array:
     shares = [
         0.0 if classes is None else counts.max() / max(counts.sum(), 1)
         for classes, counts in zip(
@@ -133,7 +134,7 @@ def _mean(values: Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def make_training_section(estimator: Any, records: TrainingHistory) -> Markup:
+def make_training_section(estimator: BaseEstimator, records: TrainingHistory) -> Markup:
     """Return the losses by epoch."""
     names, best = estimator.task_names_, records.best_epoch
     n_epochs = len(records.train_losses)
@@ -155,7 +156,7 @@ def make_training_section(estimator: Any, records: TrainingHistory) -> Markup:
     return join_markup(make_figure(drawn, f"{description}{of_members}."), numbers)
 
 
-def make_weights_section(estimator: Any, records: TrainingHistory) -> Markup:
+def make_weights_section(estimator: BaseEstimator, records: TrainingHistory) -> Markup:
     """Return the tasks' weights by epoch, and how much their gradients conflict."""
     names = estimator.task_names_
     means = mean_cosines(records.cosines)
@@ -180,7 +181,9 @@ def make_weights_section(estimator: Any, records: TrainingHistory) -> Markup:
     )
 
 
-def make_relations_section(estimator: Any, records: TrainingHistory) -> Markup:
+def make_relations_section(
+    estimator: BaseEstimator, records: TrainingHistory
+) -> Markup:
     """Return what the relation and the gradients tell of pairs of tasks."""
     parts = []
     relation = estimator.module_.relation_matrix()
@@ -218,7 +221,7 @@ def _make_matrix(matrix: Array, names: list[Any], description: str) -> Markup:
     )
 
 
-def gains(estimator: Any, gain: Any) -> Markup:
+def gains(estimator: BaseEstimator, gain: Any) -> Markup:
     """Return what sharing is worth to each task."""
     names = estimator.task_names_
     description = f"Gains of {len(names)} tasks from sharing, with confidence intervals"
