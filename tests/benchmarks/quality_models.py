@@ -19,6 +19,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
@@ -37,6 +39,7 @@ from sklearn.preprocessing import (
 
 import skmtl
 import skmtl.encoder
+import skmtl.ensemble
 import skmtl.relation
 import skmtl.sharing
 import skmtl.weighting
@@ -173,10 +176,12 @@ def linear(data: DataSet) -> Pipeline:
     return make_pipeline(dense(data), PerTask(logistic, ridge, data.kinds))
 
 
-def forest(data: DataSet) -> Pipeline:
+def forest(data: DataSet, *, extra: bool = False) -> Pipeline:
     """Return forests of all tasks together where scikit-learn has them."""
     wrapper = Joint if data.complete and len(data.types) > 1 else PerTask
     trees = RandomForestClassifier(200), RandomForestRegressor(200)
+    if extra:
+        trees = ExtraTreesClassifier(200), ExtraTreesRegressor(200)
     return make_pipeline(coded(data, -1), wrapper(*trees, data.kinds))
 
 
@@ -207,6 +212,14 @@ def xgboost(data: DataSet, joint: bool) -> Pipeline:
     return make_pipeline(coded(data, -1), wrapper(*trees, data.kinds))
 
 
+def lightgbm(data: DataSet) -> Pipeline:
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    settings = {"n_jobs": 1, "verbosity": -1}
+    trees = LGBMClassifier(**settings), LGBMRegressor(**settings)
+    return make_pipeline(coded(data, -1), PerTask(*trees, data.kinds))
+
+
 def catboost(data: DataSet) -> Pipeline:
     from catboost import CatBoostClassifier, CatBoostRegressor
 
@@ -227,6 +240,15 @@ def ours(data: DataSet, **settings: Any) -> Any:
     return skmtl.MultiTaskEstimator(task_types=data.kinds, **settings)
 
 
+def stacking(data: DataSet, **settings: Any) -> Any:
+    """Return the stacking estimator of skmtl for the kinds of tasks."""
+    if "regression" not in data.kinds:
+        return skmtl.ensemble.MultiTaskStackingClassifier(**settings)
+    if "classification" not in data.kinds:
+        return skmtl.ensemble.MultiTaskStackingRegressor(**settings)
+    return skmtl.ensemble.MultiTaskStackingEstimator(task_types=data.kinds, **settings)
+
+
 #: Packages of models that are compared where they are installed.
 OPTIONAL: dict[str, dict[str, Factory]] = {
     "xgboost": {
@@ -234,14 +256,17 @@ OPTIONAL: dict[str, dict[str, Factory]] = {
         "XGBoost-joint": partial(xgboost, joint=True),
     },
     "catboost": {"CatBoost-joint": catboost},
+    "lightgbm": {"LightGBM": lightgbm},
 }
 
 MODELS: dict[str, Factory] = {
     "LR": linear,
     "RF": forest,
+    "ET": partial(forest, extra=True),
     "HGB": boosting,
     "MLP": perceptron,
     "skmtl": ours,
+    "skmtl-stack": stacking,
     "skmtl-1": partial(ours, n_estimators=1),
     "skmtl-separate": partial(ours, sharing="independent"),
 }
@@ -254,7 +279,14 @@ for package in set(OPTIONAL) - set(MISSING):
 
 def evaluated(expression: str, data: DataSet) -> Any:
     """Return what an expression makes with skmtl's names; Estimator suits the set."""
-    modules = (skmtl, skmtl.encoder, skmtl.sharing, skmtl.weighting, skmtl.relation)
+    modules = (
+        skmtl,
+        skmtl.ensemble,
+        skmtl.encoder,
+        skmtl.sharing,
+        skmtl.weighting,
+        skmtl.relation,
+    )
     public = {n: v for m in modules for n, v in vars(m).items() if n[0] != "_"}
     # Who runs the benchmark writes the expression.
     return eval(expression, public | {"Estimator": partial(ours, data)})

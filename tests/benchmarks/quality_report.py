@@ -17,7 +17,10 @@ import skmtl
 
 BASELINES = ("LR", "RF", "HGB", "MLP")
 SEPARATE = "skmtl-separate"
-OTHERS = (*BASELINES, "XGBoost", "XGBoost-joint", "CatBoost-joint", SEPARATE)
+OTHERS = (
+    *(*BASELINES, "ET", "LightGBM", "XGBoost", "XGBoost-joint", "CatBoost-joint"),
+    *("skmtl-stack", SEPARATE),
+)
 
 Cells = list[dict[str, Any]]
 
