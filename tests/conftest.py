@@ -54,18 +54,6 @@ def default_device(monkeypatch):
     monkeypatch.setattr("skmtl._core.validation.choose_default_device", lambda: cpu)
 
 
-@pytest.fixture
-def plain_network(monkeypatch):
-    """Let the default be one network without dropout and embeddings of numbers.
-
-    New tests run the shipped default, or say what they need, with `plain_mlp` of
-    tests/_networks.py and ``n_estimators=1``.
-    """
-    monkeypatch.setattr("skmtl._estimators.fitting.settings.N_ESTIMATORS", 1)
-    monkeypatch.setattr("skmtl.encoder._mlp.DROPOUT", 0.0)
-    monkeypatch.setattr("skmtl.encoder._mlp.MOST", 0)
-
-
 @pytest.fixture(scope="session")
 def onnx_operators():
     """Let torch read its table of ONNX operators once, as each export does anew."""

@@ -55,7 +55,6 @@ DRAWING = {"learned_branching", "graddrop", "rlw"}
 SINGLE = {"rtol": 1e-3, "atol": 1e-3}
 
 pytestmark = [
-    pytest.mark.usefixtures("plain_network"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
     # Of methods that solve small problems, and of members that take turns.
     pytest.mark.filterwarnings("ignore::UserWarning"),

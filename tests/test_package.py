@@ -157,7 +157,7 @@ def test_every_strategy_file_is_one_registered_strategy_of_that_name(family):
         assert cls.__module__ == f"skmtl.{family}._{name}"
 
 
-@pytest.mark.usefixtures("few_epochs", "plain_network")
+@pytest.mark.usefixtures("few_epochs")
 @pytest.mark.parametrize(
     "path",
     sorted((ROOT / "docs").glob("*.rst"))

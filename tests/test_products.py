@@ -17,8 +17,6 @@ from skmtl.weighting import WEIGHTING
 from tests._networks import BatchNormed, Network
 from tests._pairs import pairs
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 N = 40
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(N, 4))

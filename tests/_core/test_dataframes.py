@@ -20,8 +20,6 @@ from skmtl.inspection._frames import read_affinity
 from skmtl.metrics import delta_m, make_multitask_scorer, task_scores
 from skmtl.model_selection import MultiTaskStratifiedKFold
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 N = 60
 X = pd.DataFrame(

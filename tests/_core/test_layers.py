@@ -19,7 +19,6 @@ from tests._networks import randomised
 
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 K, N = 3, 7

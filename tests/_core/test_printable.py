@@ -16,8 +16,6 @@ from skmtl.exceptions import ModelFileError
 from skmtl.metrics import multitask_report
 from skmtl.model_selection import compare_sharing
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 EVIL = "\x1b]0;title\x07\x1b[2J\r\x9b31m\u202e"
 SHOWN = r"\x1b]0;title\x07\x1b[2J\r\x9b31m\u202e"
 #: What acts on a terminal, but for ends of lines and returns of progress bars.

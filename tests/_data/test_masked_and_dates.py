@@ -15,8 +15,6 @@ from skmtl.inspection import group_tasks
 from skmtl.metrics import delta_m, task_scores
 from skmtl.relation import GraphLaplacian
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
 MASK = RNG.uniform(size=X.shape) < 0.2

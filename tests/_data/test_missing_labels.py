@@ -12,8 +12,6 @@ from sklearn.model_selection import KFold, cross_validate, train_test_split
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.encoder import MLP
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 Y = np.column_stack([SPECIES, X[:, 0] > 0])
@@ -123,7 +121,11 @@ def test_one_column_may_have_missing_labels():
 @pytest.mark.parametrize("early_stopping", [True, False])
 @pytest.mark.parametrize("batch_size", [32, "auto"])
 def test_rows_without_any_label_are_skipped(early_stopping, batch_size):
-    settings = {"early_stopping": early_stopping, "batch_size": batch_size}
+    settings = {
+        "early_stopping": early_stopping,
+        "batch_size": batch_size,
+        "n_estimators": 1,
+    }
     unlabelled = ABSENT.all(axis=1)
     assert unlabelled.sum() > 10
     est = classifier(**settings).fit(X, floats())
@@ -135,7 +137,12 @@ def test_rows_without_any_label_are_skipped(early_stopping, batch_size):
 
 def test_a_task_learns_from_its_own_labels_only():
     """Tasks that share nothing learn what each learns alone on its labelled rows."""
-    settings = {"sharing": "independent", "alpha": 0.0, "optimizer": "sgd"}
+    settings = {
+        "sharing": "independent",
+        "alpha": 0.0,
+        "optimizer": "sgd",
+        "n_estimators": 1,
+    }
     y = floats()
     est = classifier(**settings).fit(X, y)
     swapped = y.copy()
@@ -157,7 +164,7 @@ def test_the_first_loss_is_that_of_the_labels_present():
 
 def test_regression_scales_come_from_the_labels_present():
     y = np.where(ABSENT, np.nan, X[:, 2:] * 1e3 + 5)
-    settings = {"encoder": MLP((16,)), "random_state": 0}
+    settings = {"encoder": MLP((16,)), "random_state": 0, "n_estimators": 1}
     est = MultiTaskRegressor(max_iter=1, **settings).fit(X[:, :2], y)
     assert_allclose(est._targets.mean, np.nanmean(y, axis=0))
     assert_allclose(est._targets.scale, np.nanstd(y, axis=0))
@@ -192,12 +199,15 @@ def test_score_without_any_label_is_an_error(y):
 @pytest.mark.parametrize("marker", [None, np.nan, pd.NA, -1])
 def test_a_task_without_labels_is_an_error_that_names_it(marker):
     y = pd.DataFrame({"here": SPECIES, "gone": [marker] * 150})
-    for est in (classifier(missing_label=-1), MultiTaskEstimator(missing_label=-1)):
+    for est in (
+        classifier(missing_label=-1),
+        MultiTaskEstimator(missing_label=-1, n_estimators=1),
+    ):
         with pytest.raises(ValueError, match="Task 'gone' has no labelled row"):
             est.fit(X, y)
     y = y.astype({"here": float})
     with pytest.raises(ValueError, match="Task 'gone' has no labelled row"):
-        MultiTaskRegressor(missing_label=-1).fit(X, y)
+        MultiTaskRegressor(missing_label=-1, n_estimators=1).fit(X, y)
 
 
 def test_a_class_that_is_seen_only_as_missing_is_no_class():

@@ -14,8 +14,6 @@ from skmtl.encoder import MLP
 from skmtl.inspection import label_dependence
 from skmtl.model_selection import MultiTaskStratifiedKFold
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(600, 3))
 ROUNDED = np.round(1000 + 300 * X[:, 0])

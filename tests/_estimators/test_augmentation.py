@@ -15,10 +15,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.training import AUGMENTATION, Mixup, MultiTaskModule, Noise, use_seed
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from tests._networks import plain_mlp
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -43,7 +41,9 @@ def network():
 
 
 def classifier(augmentation=None, **kwargs):
-    settings = {"encoder": MLP((16,), scale=None)} | SETTINGS | kwargs
+    settings = (
+        {"encoder": plain_mlp((16,), scale=None), "n_estimators": 1} | SETTINGS | kwargs
+    )
     return MultiTaskClassifier(augmentation=augmentation, **settings)
 
 
@@ -145,7 +145,7 @@ def test_mixup_that_mixes_nothing_is_training_without(kind, missing, weighted):
     if missing:
         y[rng.random(y.shape) < 0.4] = np.nan
     weight = rng.random(y.shape) + 0.1 if weighted else None
-    settings = {**SETTINGS, "encoder": MLP((16,)), "batch_size": 64}
+    settings = {**SETTINGS, "encoder": plain_mlp((16,)), "batch_size": 64}
     settings["alpha"] = 0.0  # of weights that decay, not of Beta
     plain = cls(**settings).fit(X, y, weight)
     mixed = cls(augmentation=Mixup(alpha=1e-7), **settings).fit(X, y, weight)
@@ -162,7 +162,12 @@ def test_even_mixup_of_two_rows_is_training_on_their_mean():
         def on_batch_end(self, net, batch=None, y_pred=None, **kwargs):
             alike.append(torch.allclose(y_pred[0], y_pred[1], atol=1e-3))
 
-    settings = {**SETTINGS, "encoder": MLP((16,)), "n_iter_no_change": np.inf}
+    settings = {
+        **SETTINGS,
+        "encoder": plain_mlp((16,)),
+        "n_iter_no_change": np.inf,
+        "n_estimators": 1,
+    }
     est = MultiTaskRegressor(
         augmentation=Mixup(alpha=1e9), callbacks=[Watch()], **settings
     )

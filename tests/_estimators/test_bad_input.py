@@ -20,9 +20,7 @@ from skmtl.sharing import SHARING, Additive, Hard
 from skmtl.training import MultiTaskNet
 from skmtl.weighting import WEIGHTING, Equal
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {"encoder": MLP((8,)), "max_iter": 2, "random_state": 0}
+SETTINGS = {"encoder": MLP((8,)), "max_iter": 2, "random_state": 0, "n_estimators": 1}
 X, SPECIES = load_iris(return_X_y=True)
 Y = np.column_stack([SPECIES, X[:, 0] > 5.8])
 NUMBERS = X[:, 2:]
@@ -489,7 +487,9 @@ def test_partial_fit_with_other_classes_than_before():
 
 def test_partial_fit_with_balanced_classes():
     with pytest.raises(ValueError, match="'balanced' needs all rows at once"):
-        MultiTaskClassifier(class_weight="balanced").partial_fit(X, Y, [[0, 1], [0, 1]])
+        MultiTaskClassifier(class_weight="balanced", n_estimators=1).partial_fit(
+            X, Y, [[0, 1], [0, 1]]
+        )
 
 
 # Weights
@@ -657,7 +657,7 @@ def test_a_validation_set_with_labels_only_of_what_does_not_train():
 
 def test_validation_images_of_another_size():
     images = np.random.RandomState(0).randn(150, 1, 4, 4)
-    est = MultiTaskClassifier(encoder=nn.Flatten, max_iter=2)
+    est = MultiTaskClassifier(encoder=nn.Flatten, max_iter=2, n_estimators=1)
     with pytest.raises(ValueError, match=r"X has samples of shape \(1, 4, 3\), but"):
         est.fit(images, Y, X_val=images[..., :3], y_val=Y)
     assert fitted_attributes(est) == set()

@@ -9,14 +9,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import CNN, MLP
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from skmtl.encoder import CNN
+from tests._networks import plain_mlp
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
 Y = np.column_stack([X[:, 0] > 0, X[:, 1].round().clip(-1, 1), np.ones(60)])
-SMALL = {"encoder": MLP((6,)), "max_iter": 2, "random_state": 0}
+SMALL = {
+    "encoder": plain_mlp((6,)),
+    "max_iter": 2,
+    "random_state": 0,
+    "n_estimators": 1,
+}
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
@@ -43,11 +47,11 @@ def test_probabilities_and_values_are_float64(n_estimators, precision):
 
 @pytest.mark.parametrize(
     ("encoder", "rows"),
-    [(MLP((6, 6)), X), (CNN((4,)), RNG.normal(size=(60, 1, 6, 6)))],
+    [(plain_mlp((6, 6)), X), (CNN((4,)), RNG.normal(size=(60, 1, 6, 6)))],
     ids=["mlp", "cnn"],
 )
 def test_hooks_see_what_modules_take_and_return(encoder, rows):
-    est = MultiTaskClassifier(**SMALL | {"encoder": encoder}, n_estimators=1)
+    est = MultiTaskClassifier(**SMALL | {"encoder": encoder})
     module, seen = est.fit(rows, Y.astype(int)).module_, []
     for part in module.modules():
         if isinstance(part, nn.ReLU):
@@ -72,7 +76,7 @@ def test_hooks_see_what_modules_take_and_return(encoder, rows):
     ],
 )
 def test_operations_of_predictions_are_counted(settings, n_estimators):
-    est = MultiTaskClassifier(**SMALL, **settings, n_estimators=n_estimators)
+    est = MultiTaskClassifier(**SMALL | settings | {"n_estimators": n_estimators})
     est.fit(X, Y[:, :2].astype(int))
     expected = est.predict(X)
     with FlopCounterMode(display=False) as counter:

@@ -37,13 +37,11 @@ from skorch.exceptions import DeviceWarning
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.exceptions import DivergenceError
 from skmtl.sharing import SHARING
 from skmtl.training import MultiTaskNet
+from tests._networks import plain_mlp
 from tests._pairs import pairs
-
-pytestmark = pytest.mark.usefixtures("plain_network")
 
 needs_callbacks = pytest.mark.skipif(
     parse_version(sklearn.__version__) < parse_version("1.9"),
@@ -51,10 +49,11 @@ needs_callbacks = pytest.mark.skipif(
 )
 
 SETTINGS = {
-    "encoder": MLP((16,)),
+    "encoder": plain_mlp((16,)),
     "max_iter": 5,
     "learning_rate_init": 0.02,
     "random_state": 0,
+    "n_estimators": 1,
 }
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -200,7 +199,7 @@ def test_the_best_epoch_is_restored(sharing, precision, given, trained_rows):
 
 
 def test_the_best_epoch_is_restored_with_batch_statistics():
-    est = classifier(encoder=MLP((16,), norm="batch"), max_iter=30)
+    est = classifier(encoder=plain_mlp((16,), norm="batch"), max_iter=30)
     est.set_params(learning_rate_init=0.1, n_iter_no_change=np.inf)
     est.fit(X[::2], Y[::2], X_val=X[1::2], y_val=Y[1::2])
     losses = [epoch["valid_loss"] for epoch in est.history_]
@@ -458,7 +457,7 @@ def test_x_of_every_numeric_type(dtype, as_type):
 def test_fit_and_predict_change_nothing_in_the_data(container, tmp_path):
     data, y = CONTAINERS[container](tmp_path), Y.copy()
     before = copy.deepcopy(data)
-    classifier(encoder=MLP((16,), dropout=0.5)).fit(data, y).predict(data)
+    classifier(encoder=plain_mlp((16,), dropout=0.5)).fit(data, y).predict(data)
     difference = before != data
     assert not (difference.sum() if sparse.issparse(data) else np.any(difference))
     assert_array_equal(y, Y)
@@ -803,7 +802,7 @@ def test_a_scoring_monitor_takes_the_score_of_each_estimator(kind):
     from sklearn.callback import ScoringMonitor
 
     cls, y = ESTIMATORS[kind]
-    settings = SETTINGS | {"encoder": MLP((16,), dropout=0.3)}
+    settings = SETTINGS | {"encoder": plain_mlp((16,), dropout=0.3)}
     monitor = ScoringMonitor(scoring=own_score)
     est = cls(**settings).set_callbacks(monitor).fit(X, y)
     log = monitor.get_logs().data_as_pandas
@@ -1156,7 +1155,9 @@ def test_no_optimizer_state_gradient_or_batch_history_is_held_after_fit():
     ("sharing", "max_iter"), [*((sharing, 1) for sharing in SHARING), ("hard", 200)]
 )
 def test_a_pickle_of_a_default_model_is_small(sharing, max_iter):
-    est = MultiTaskClassifier(sharing, max_iter=max_iter, random_state=0)
+    est = MultiTaskClassifier(
+        sharing, max_iter=max_iter, random_state=0, n_estimators=1
+    )
     est.set_params(n_iter_no_change=np.inf, early_stopping=True)
     est.fit(IMAGES[:120], DIGIT_TASKS[:120])
     assert est.n_iter_ == max_iter
@@ -1219,7 +1220,7 @@ def test_the_same_random_state_gives_the_same_bits(sharing, precision, kind):
             "precision": precision,
             "batch_size": 64,
             "early_stopping": True,
-            "encoder": MLP((16,), dropout=0.3),
+            "encoder": plain_mlp((16,), dropout=0.3),
             "max_iter": 3,
         }
     )
@@ -1247,7 +1248,7 @@ def test_a_random_state_instance_goes_on():
 
 
 def test_fits_in_threads_at_once_give_the_same_bits():
-    est = classifier(batch_size=16, encoder=MLP((16,), dropout=0.3), max_iter=10)
+    est = classifier(batch_size=16, encoder=plain_mlp((16,), dropout=0.3), max_iter=10)
     expected = clone(est).fit(X, Y)
     before = torch.get_rng_state(), NUMPY_STATE.get_state()[1].copy(), random.getstate()
     with ThreadPoolExecutor(4) as pool:
@@ -1271,7 +1272,8 @@ def test_global_states_are_as_before(kind, n_threads):
     try:
         states = torch.get_rng_state(), NUMPY_STATE.get_state(), random.getstate()
         est = cls(
-            **SETTINGS | {"encoder": MLP((16,), dropout=0.3), "n_threads": n_threads}
+            **SETTINGS
+            | {"encoder": plain_mlp((16,), dropout=0.3), "n_threads": n_threads}
         )
         est.fit(X, y)
         est.predict(X)
@@ -1388,7 +1390,7 @@ def test_few_rows_do_for_members_that_hold_out_what_they_do_not_draw(n):
 
 @pytest.mark.parametrize("n_estimators", [1, 2])
 def test_batch_normalisation_of_one_row_is_refused(n_estimators):
-    encoder = MLP((4,), norm="batch")
+    encoder = plain_mlp((4,), norm="batch")
     est = classifier(encoder=encoder, batch_size=1, n_estimators=n_estimators)
     with pytest.raises(ValueError, match="norm='batch' needs at least 2 rows in every"):
         est.fit(X[::30], Y[::30])

@@ -18,8 +18,6 @@ from skmtl.encoder import MLP
 from skmtl.metrics import make_multitask_scorers, multitask_report
 from skmtl.model_selection import cross_val_predict
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 N = 60
 PANDAS = pd.DataFrame(

@@ -17,9 +17,7 @@ from sklearn.utils import check_random_state
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._data.training_data import TrainingData
 from skmtl._estimators.fitting.label_weights import SamplingWeights
-from skmtl.encoder import MLP
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from tests._networks import plain_mlp
 
 N = 200
 RNG = np.random.default_rng(0)
@@ -30,7 +28,7 @@ THREE = np.searchsorted([-1.0, 1.0], X[:, 0])
 Y = np.column_stack([RARE, THREE]).astype(float)
 Y[RNG.random(N) < 0.8, 1] = np.nan  # tasks of different sizes
 SETTINGS = {
-    "encoder": MLP((16,)),
+    "encoder": plain_mlp((16,)),
     "n_estimators": 1,
     "max_iter": 6,
     "learning_rate_init": 0.02,
@@ -80,7 +78,7 @@ def rows_seen(y, batch_size=50, **kwargs):
     """Return the numbers of the rows of each batch."""
     seen = Seen()
     numbered = np.column_stack([np.arange(len(y)), X[: len(y)]])
-    settings = {"encoder": MLP((4,), scale=None), "augmentation": seen, **kwargs}
+    settings = {"encoder": plain_mlp((4,), scale=None), "augmentation": seen, **kwargs}
     classifier(**settings, batch_size=batch_size).fit(numbered, y)
     return [np.array(batch, int) for batch in seen.batches[1:]]  # the first is a trial
 
@@ -216,7 +214,7 @@ def _rows(est):
     """Return the rows that a fit of the estimator trains and validates on."""
     none = (None, None, None)
     random_state = check_random_state(est.random_state)
-    job = clone(est)._prepare(X, RARE, None, none, random_state, resume=False)
+    job = clone(est)._prepare(random_state, X, RARE, None, none, resume=False)
     return job.make_training_rows(est.net_)
 
 

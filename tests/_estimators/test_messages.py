@@ -24,13 +24,11 @@ from skmtl.model_selection import (
 from skmtl.relation import GraphLaplacian, LabelGraph, TaskGraph
 from skmtl.sharing import AutoGrouped
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 X, SPECIES = load_iris(return_X_y=True)
 X, SPECIES = X[::5], SPECIES[::5]
 Y = np.column_stack([SPECIES, X[:, 0] > 5.8])
 N = len(X)
-SETTINGS = {"encoder": MLP((4,)), "max_iter": 2, "random_state": 0}
+SETTINGS = {"encoder": MLP((4,)), "max_iter": 2, "random_state": 0, "n_estimators": 1}
 IMAGES = np.random.default_rng(0).normal(size=(12, 8, 8, 3))
 FITTED = MultiTaskClassifier(**SETTINGS).fit(X, Y)
 DATASET = TensorDataset(torch.tensor(X), torch.tensor(Y))

@@ -3,12 +3,10 @@
 import pytest
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.sharing import SHARING, Additive, TaskToken
 from tests._checks import CHECKS, OF_LABELS
+from tests._networks import plain_mlp
 from tests._pairs import pairs
-
-pytestmark = pytest.mark.usefixtures("plain_network")
 
 ESTIMATORS = [MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator]
 SHARINGS = {
@@ -22,8 +20,13 @@ EXACT = {"check_integer_weights", "check_units"}
 
 
 def estimator(cls, sharing, **settings):
-    settings = {"learning_rate_init": 1e-2, "max_iter": 40, **settings}
-    return cls(sharing, encoder=MLP((16,)), random_state=0, **settings)
+    settings = {
+        "learning_rate_init": 1e-2,
+        "max_iter": 40,
+        "n_estimators": 1,
+        **settings,
+    }
+    return cls(sharing, encoder=plain_mlp((16,)), random_state=0, **settings)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

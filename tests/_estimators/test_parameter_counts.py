@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP, Encoder, EncoderModule, ModuleEncoder
+from skmtl.encoder import Encoder, EncoderModule, ModuleEncoder
 from skmtl.relation import Relation, RelationModule
 from skmtl.sharing import SHARING, Hard, Sharing, SharingModule
 from tests._networks import (
@@ -19,21 +19,22 @@ from tests._networks import (
     N_FEATURES,
     BatchNormed,
     Network,
+    plain_mlp,
     shape_of,
     table,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 X, Y = table(n=20)
 T = 3
-# What MLP((8, 6)) has of weights and biases, and one number read off it by each task.
+# Weights and biases of plain_mlp((8, 6)), and of one output for each task.
 FIRST, SECOND, HEADS = 8 * N_FEATURES + 8, 6 * 8 + 6, T * (6 + 1)
 
 
 def summary(sharing, encoder=None, **settings):
     est = MultiTaskRegressor(
-        sharing, encoder=encoder or MLP((8, 6)), max_iter=1, random_state=0, **settings
+        sharing,
+        encoder=encoder or plain_mlp((8, 6)),
+        **{"max_iter": 1, "n_estimators": 1} | settings,
     )
     return est.fit(X, Y).sharing_summary()
 
@@ -72,7 +73,9 @@ def test_additive_networks_have_one_shared_beside_those_of_tasks():
 
 def test_heads_of_different_sizes():
     y = np.column_stack([np.arange(20) % 3, np.arange(20) % 2, Y[:, 0]])
-    est = MultiTaskEstimator(encoder=MLP((8, 6)), max_iter=1).fit(X, y)
+    est = MultiTaskEstimator(encoder=plain_mlp((8, 6)), max_iter=1, n_estimators=1).fit(
+        X, y
+    )
     found = est.sharing_summary()
     assert found.loc["heads"].tolist() == [0, (3 + 1 + 1) * 7, 35, 35]
 
@@ -87,7 +90,7 @@ def test_sums_are_exact_for_every_strategy_and_encoder(sharing, name):
     sharing = SHARING[sharing]()
     if "rank" in sharing.get_params():
         sharing.set_params(rank=2)  # no wider than the narrowest layer
-    est = MultiTaskRegressor(sharing, encoder=encoder, max_iter=1)
+    est = MultiTaskRegressor(sharing, encoder=encoder, max_iter=1, n_estimators=1)
     data = rng.normal(size=(20, *shape_of(encoder)))
     found = est.fit(data, Y).sharing_summary()
     assert found.loc["total", "total"] == sum(
@@ -99,7 +102,7 @@ def test_sums_are_exact_for_every_strategy_and_encoder(sharing, name):
     pd.testing.assert_series_equal(
         found.iloc[:-1].sum(), found.loc["total"], check_names=False
     )
-    alone = MultiTaskRegressor("hard", encoder=encoder, max_iter=1)
+    alone = MultiTaskRegressor("hard", encoder=encoder, max_iter=1, n_estimators=1)
     alone.fit(data, Y[:, 0])
     size = sum(p.numel() for p in alone.module_.parameters())
     assert found.loc["total", "separate"] == T * size
@@ -124,7 +127,7 @@ def test_copies_that_cannot_be_stacked_count_too():
 
 
 def test_an_encoder_without_parameters_has_a_layer_of_none():
-    found = summary("hard", MLP(()))
+    found = summary("hard", plain_mlp(()))
     assert found.loc["layer 1"].tolist() == [0, 0, 0, 0]
     heads = T * (N_FEATURES + 1)
     assert found.loc["heads"].tolist() == [0, heads, heads, heads]
@@ -205,7 +208,7 @@ def test_what_strategies_add_has_rows_of_its_own():
 
 
 def test_the_summary_changes_nothing():
-    est = MultiTaskClassifier(Hard(), max_iter=1, random_state=0)
+    est = MultiTaskClassifier(Hard(), max_iter=1, random_state=0, n_estimators=1)
     est.fit(X, (Y > 0).astype(int))
     before, state = est.predict_proba(X), torch.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()
@@ -217,11 +220,11 @@ def test_the_summary_changes_nothing():
 
 def test_the_summary_needs_a_fitted_estimator():
     with pytest.raises(NotFittedError):
-        MultiTaskRegressor().sharing_summary()
+        MultiTaskRegressor(n_estimators=1).sharing_summary()
 
 
 def test_without_pandas_the_error_names_the_cure(monkeypatch):
-    est = MultiTaskRegressor(max_iter=1).fit(X, Y)
+    est = MultiTaskRegressor(max_iter=1, n_estimators=1).fit(X, Y)
     real = builtins.__import__
 
     def without(name, *args, **kwargs):

@@ -27,8 +27,6 @@ from skmtl.model_selection import compare_sharing, cross_val_predict
 from skmtl.relation import Distillation, GraphLaplacian
 from skmtl.weighting import Static
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 IRIS, SPECIES = load_iris(return_X_y=True)
 NAMES = ["a", "b", "c"]
 Y = pd.DataFrame(

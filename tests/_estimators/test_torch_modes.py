@@ -12,9 +12,8 @@ from torch import nn
 
 import skmtl
 from skmtl import MultiTaskClassifier
-from skmtl.encoder import CNN, MLP
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from skmtl.encoder import CNN
+from tests._networks import plain_mlp
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
@@ -80,7 +79,12 @@ def answers_of(est, X):
     ],
 )
 def test_modes_of_torch_change_nothing(name, mode, tmp_path):
-    settings = {"encoder": MLP((6,)), "max_iter": 2, "n_threads": 1}
+    settings = {
+        "encoder": plain_mlp((6,)),
+        "max_iter": 2,
+        "n_threads": 1,
+        "n_estimators": 1,
+    }
     est = MultiTaskClassifier(**settings | ESTIMATORS[name], random_state=0)
     rows = IMAGES if name == "images" else X
     expected = answers_of(clone(est).fit(rows, Y), rows)
@@ -101,11 +105,13 @@ def test_modes_of_torch_change_nothing(name, mode, tmp_path):
 
 
 def test_a_training_that_fails_leaves_the_optimizer_as_it_was(monkeypatch):
-    est = MultiTaskClassifier(encoder=MLP((6,)), max_iter=1, random_state=0)
+    est = MultiTaskClassifier(
+        encoder=plain_mlp((6,)), max_iter=1, random_state=0, n_estimators=1
+    )
     est.partial_fit(X, Y, classes=[[0, 1]] * 2)
     twin = pickle.loads(pickle.dumps(est))
     with monkeypatch.context() as patch:
-        patch.setattr("skmtl._estimators.fit.predict_out_of_fold", None)
+        patch.setattr("skmtl._estimators.fit.set_fitted_attributes", None)
         with pytest.raises(TypeError):
             est.partial_fit(X, Y)
     est.random_state = twin.random_state = 1
@@ -115,7 +121,9 @@ def test_a_training_that_fails_leaves_the_optimizer_as_it_was(monkeypatch):
 
 
 def test_a_model_that_was_unpickled_in_inference_mode_trains_on():
-    est = MultiTaskClassifier(encoder=MLP((6,)), max_iter=1, random_state=0)
+    est = MultiTaskClassifier(
+        encoder=plain_mlp((6,)), max_iter=1, random_state=0, n_estimators=1
+    )
     est.partial_fit(X, Y, classes=[[0, 1]] * 2)
     with torch.inference_mode():
         twin = pickle.loads(pickle.dumps(est))

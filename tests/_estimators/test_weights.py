@@ -10,11 +10,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.metrics import task_scores
 from skmtl.metrics._metric import metric_names, named_metric
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from tests._networks import plain_mlp
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -22,11 +20,12 @@ Y = np.column_stack([SPECIES, X[:, 0] > 0])
 RNG = np.random.RandomState(0)
 COUNTS = RNG.randint(0, 3, 150)
 SETTINGS = {
-    "encoder": MLP((16,)),
+    "encoder": plain_mlp((16,)),
     "max_iter": 10,
     "learning_rate_init": 0.02,
     "random_state": 0,
     "early_stopping": False,
+    "n_estimators": 1,
 }
 ESTIMATORS = {
     "classifier": (MultiTaskClassifier, Y),
@@ -334,7 +333,12 @@ RARE_LABELS = np.column_stack([np.arange(40) < 4, np.arange(40) % 3])
 
 
 def small(**kwargs):
-    settings = {"encoder": MLP((4,)), "max_iter": 2, "random_state": 0}
+    settings = {
+        "encoder": plain_mlp((4,)),
+        "max_iter": 2,
+        "random_state": 0,
+        "n_estimators": 1,
+    }
     return MultiTaskClassifier(**settings | kwargs)
 
 
@@ -383,7 +387,7 @@ def test_a_common_factor_of_weights_is_no_matter_to_relations(factor, relation):
 def test_a_common_factor_of_weights_is_no_matter_to_categories(factor, times):
     words = pd.DataFrame({"x": ["a"] * 30 + ["b"] * 7 + ["c"] * 3})
     weight = np.resize(times, 40)
-    encoder = MLP((4,), min_frequency=5)
+    encoder = plain_mlp((4,), min_frequency=5)
     fitted = [
         small(encoder=encoder).fit(words, RARE_LABELS, c * weight)
         for c in (1.0, factor)

@@ -10,10 +10,8 @@ from sklearn.linear_model import LinearRegression
 from skmtl import MultiTaskRegressor
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
 from skmtl.datasets._functions import N_UNITS, Functions
-from skmtl.encoder import MLP
 from skmtl.inspection import group_tasks, label_dependence
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from tests._networks import plain_mlp
 
 GENERATORS = [make_multitask_regression, make_multitask_classification]
 both = pytest.mark.parametrize("make", GENERATORS)
@@ -215,11 +213,12 @@ def scores(relatedness, seed):
     Y = data.Y[:200].copy()
     Y[np.arange(200)[:, None] % 6 != np.arange(6)] = np.nan
     settings = {
-        "encoder": MLP((64,), numeric_embedding=None),
+        "encoder": plain_mlp((64,), numeric_embedding=None),
         "max_iter": 60,
         "learning_rate_init": 0.01,
         "early_stopping": False,
         "random_state": 0,
+        "n_estimators": 1,
     }
     return [
         MultiTaskRegressor(sharing, **settings)

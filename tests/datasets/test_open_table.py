@@ -19,8 +19,6 @@ from skmtl.datasets import open_table
 from skmtl.encoder import MLP
 from skmtl.model_selection import MultiTaskStratifiedShuffleSplit
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 N = 300
 RNG = np.random.RandomState(0)
 NUMBERS = RNG.randn(N, 3)

@@ -18,7 +18,6 @@ from tests._networks import (
 
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())

@@ -14,8 +14,6 @@ from skmtl.encoder import CNN, MLP, TrainingInputs
 from skmtl.sharing import SHARING
 from tests._networks import randomised
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 SHAPE = (2, 7, 9)
 DIGITS = load_digits()
 IMAGES = DIGITS.images[:, None] / 16
@@ -191,6 +189,7 @@ def test_it_learns_under_every_sharing(sharing, norm):
         max_iter=EPOCHS[sharing],
         early_stopping=False,
         random_state=0,
+        n_estimators=1,
     ).fit(X, Y)
     assert est.score(X, Y) > 0.85
     assert est.predict(X[:1]).tolist() == est.predict(X)[:1].tolist()
@@ -200,13 +199,17 @@ def test_a_thousand_tasks_are_no_loop():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(20, 1, 6, 6)), rng.normal(size=(20, 1000))
     encoder = CNN((2,), hidden_layer_sizes=(3,))
-    est = MultiTaskRegressor("independent", encoder=encoder, max_iter=2).fit(X, Y)
+    est = MultiTaskRegressor(
+        "independent", encoder=encoder, max_iter=2, n_estimators=1
+    ).fit(X, Y)
     assert est.predict(X).shape == Y.shape
 
 
 def test_its_settings_can_be_searched():
     grid = {"encoder": ["cnn"], "encoder__pooling": ["max", "avg"]}
-    search = GridSearchCV(MultiTaskClassifier(max_iter=1), grid, cv=KFold(2))
+    search = GridSearchCV(
+        MultiTaskClassifier(max_iter=1, n_estimators=1), grid, cv=KFold(2)
+    )
     search.fit(IMAGES[:60], TASKS[:60])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
@@ -229,7 +232,9 @@ def test_images_can_stay_on_disk(tmp_path):
     stored[:] = X
     stored.flush()
     stored = np.memmap(tmp_path / "X", dtype=X.dtype, mode="r", shape=X.shape)
-    est = MultiTaskClassifier(encoder=CNN((4,)), max_iter=3, random_state=0)
+    est = MultiTaskClassifier(
+        encoder=CNN((4,)), max_iter=3, random_state=0, n_estimators=1
+    )
     expected = est.fit(X, TASKS[:200]).predict_proba(X)
     found = est.fit(stored, TASKS[:200]).predict_proba(stored)
     np.testing.assert_array_equal(found[0], expected[0])
@@ -272,7 +277,7 @@ def test_images_can_stay_on_disk(tmp_path):
 @every_sharing
 @pytest.mark.sampled(7)
 def test_wrong_settings_get_one_sentence_before_training(sharing, bad, message):
-    est = MultiTaskClassifier(sharing, encoder=bad)
+    est = MultiTaskClassifier(sharing, encoder=bad, n_estimators=1)
     with pytest.raises(ValueError, match=message) as caught:
         est.fit(IMAGES[:60], TASKS[:60])
     assert "\n" not in str(caught.value)
@@ -302,7 +307,7 @@ TABLE_WANTED = (
 )
 @pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, torch.from_numpy])
 def test_images_for_tables_and_tables_for_images(encoder, good, bad, message, form):
-    est = MultiTaskClassifier(encoder=encoder, max_iter=1)
+    est = MultiTaskClassifier(encoder=encoder, max_iter=1, n_estimators=1)
     y = TASKS[:60]
     good, bad = good[:60], form(bad[:60])
     for data in ({"X": bad}, {"X": good, "X_val": bad, "y_val": y}):
@@ -322,7 +327,9 @@ def test_images_for_tables_and_tables_for_images(encoder, good, bad, message, fo
 def test_a_sparse_table_is_no_image():
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(ValueError, match=IMAGES_WANTED.format("64,")):
-        MultiTaskClassifier(encoder="cnn").fit(sparse.csr_array(TABLE), TASKS)
+        MultiTaskClassifier(encoder="cnn", n_estimators=1).fit(
+            sparse.csr_array(TABLE), TASKS
+        )
 
 
 class Block(nn.Module):
@@ -370,6 +377,7 @@ def test_a_user_s_residual_network_learns(sharing):
         max_iter=EPOCHS[sharing],
         early_stopping=False,
         random_state=0,
+        n_estimators=1,
     ).fit(X, Y)
     assert est.score(X, Y) > 0.85
     np.testing.assert_array_equal(est.predict(X[:1]), est.predict(X)[:1])

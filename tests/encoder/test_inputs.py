@@ -33,10 +33,14 @@ from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.datasets import open_table
 from skmtl.encoder import ENCODER, MLP, Encoder, EncoderModule, TrainingInputs
 from skmtl.encoder import _inputs as module
+from tests._networks import plain_mlp
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {"learning_rate_init": 1e-2, "max_iter": 30, "random_state": 0}
+SETTINGS = {
+    "learning_rate_init": 1e-2,
+    "max_iter": 30,
+    "random_state": 0,
+    "n_estimators": 1,
+}
 SCALES = ["standard", "robust", "quantile"]
 scales = pytest.mark.parametrize("scale", SCALES)
 
@@ -66,7 +70,7 @@ def through(stage, X):
 
 def fitted(X, Y, cls=MultiTaskRegressor, **kwargs):
     names = set(inspect.signature(MLP).parameters) & set(kwargs)
-    encoder = MLP((16,), **{name: kwargs.pop(name) for name in names})
+    encoder = plain_mlp((16,), **{name: kwargs.pop(name) for name in names})
     weight = kwargs.pop("sample_weight", None)
     est = cls(encoder=encoder, **SETTINGS | kwargs)
     return est.fit(X, Y, sample_weight=weight)
@@ -356,7 +360,7 @@ def test_without_scale_nothing_is_added():
 
 def test_the_scale_of_the_first_fit_is_kept():
     X, Y = raw()
-    est = MultiTaskRegressor(encoder=MLP((8,)), **SETTINGS)
+    est = MultiTaskRegressor(encoder=plain_mlp((8,)), **SETTINGS)
     est.partial_fit(X, Y)
     before = through(est.module_.inputs, X)
     est.partial_fit(X + 5, Y)
@@ -369,7 +373,7 @@ def test_the_scale_of_the_first_fit_is_kept():
 
 def test_fit_leaves_the_spec_as_it_was():
     X, Y = raw()
-    encoder = MLP((8,), scale="robust")
+    encoder = plain_mlp((8,), scale="robust")
     before = repr(encoder), vars(encoder).copy()
     est = MultiTaskRegressor(encoder=encoder, **SETTINGS).fit(X, Y)
     assert (repr(encoder), vars(encoder)) == before
@@ -443,7 +447,9 @@ class _Counts(EncoderModule):
 def test_a_user_s_encoder_may_learn_from_the_training_inputs():
     X, Y = raw(100)
     Y[:10] = np.nan
-    est = MultiTaskRegressor(encoder=Counts(), max_iter=1).fit(X / 1e5, Y)
+    est = MultiTaskRegressor(encoder=Counts(), max_iter=1, n_estimators=1).fit(
+        X / 1e5, Y
+    )
     assert est.module_.sharing.encoder.n_rows == 90
     assert est.module_.inputs is None
 
@@ -515,11 +521,13 @@ class Strict(MLP):
 def test_the_tag_tells_whether_inputs_may_be_missing(monkeypatch):
     monkeypatch.setitem(ENCODER, "strict", Strict)
     for encoder in ("mlp", MLP(), "periodic_embedding"):
-        est = MultiTaskClassifier(encoder=encoder)
+        est = MultiTaskClassifier(encoder=encoder, n_estimators=1)
         assert get_tags(est).input_tags.allow_nan
     strict = [MLP(missing_inputs=None), "strict"]
     for encoder in (*strict, "cnn", nn.Linear, MLP, "unknown", None):
-        assert not get_tags(MultiTaskClassifier(encoder=encoder)).input_tags.allow_nan
+        assert not get_tags(
+            MultiTaskClassifier(encoder=encoder, n_estimators=1)
+        ).input_tags.allow_nan
     X, Y = raw()
     X[::9] = np.nan
     est = fitted(X, Y, missing_inputs="impute")
@@ -668,7 +676,7 @@ def test_labels_are_read_from_any_container():
 
 def test_scikit_learn_s_tools_take_categories():
     X, Y = frame()
-    est = MultiTaskClassifier(encoder=MLP((16,)), **SETTINGS)
+    est = MultiTaskClassifier(encoder=plain_mlp((16,)), **SETTINGS)
     assert cross_val_score(est, X, Y, cv=2).mean() > 0.6
     search = GridSearchCV(est, {"encoder__min_frequency": [2, 0.1]}, cv=2).fit(X, Y)
     assert search.predict(X).shape == Y.shape
@@ -702,7 +710,7 @@ def test_a_table_of_categories_alone_works():
     for scale in ("standard", None):
         est = fitted(X, Y, MultiTaskClassifier, scale=scale, max_iter=100)
         assert est.score(X, Y) > 0.7
-    linear = MultiTaskClassifier(encoder=MLP(()), **SETTINGS | {"max_iter": 100})
+    linear = MultiTaskClassifier(encoder=plain_mlp(()), **SETTINGS | {"max_iter": 100})
     assert linear.fit(X, Y[:, 0]).score(X, Y[:, 0]) > 0.95
     assert len(linear.module_.sharing.encoder.steps()) == 1
 
@@ -710,7 +718,7 @@ def test_a_table_of_categories_alone_works():
 @pytest.mark.parametrize("encoder", [nn.Linear, Counts()])
 def test_other_encoders_refuse_categories_in_one_sentence(encoder):
     X, Y = frame()
-    est = MultiTaskClassifier(encoder=encoder)
+    est = MultiTaskClassifier(encoder=encoder, n_estimators=1)
     message = r"takes no columns of categories. Got \['color', 'size'\]: give numbers"
     with pytest.raises(ValueError, match=message):
         est.fit(X, Y)
@@ -727,7 +735,7 @@ def test_gates_read_numbers_and_one_hot_categories(n_copies, categories):
     codes[:, 2] += 1
     codes[0, [0, 2]] = 0  # unknown
     inputs = TrainingInputs(codes, np.arange(1, 200), None, (3, 0, 4))
-    encoder = MLP((8,), categories=categories).prepare(inputs)
+    encoder = plain_mlp((8,), categories=categories).prepare(inputs)
     stage = encoder.input_stage()
     network = encoder.build(stage.shape, n_copies).double().probe(stage.shape)
     Z = stage(torch.from_numpy(codes))
@@ -784,7 +792,9 @@ def test_every_column_of_a_table_is_read_as_what_it_holds():
 def test_a_column_without_values_is_one_of_missing_numbers(dtype):
     frame = pd.DataFrame({"a": np.arange(6.0), "b": pd.Series([None] * 6, dtype=dtype)})
     y = np.arange(6.0)
-    est = MultiTaskRegressor(encoder=MLP((4,)), max_iter=1, random_state=0)
+    est = MultiTaskRegressor(
+        encoder=plain_mlp((4,)), max_iter=1, random_state=0, n_estimators=1
+    )
     numbers = clone(est).fit(frame[["a"]].assign(b=np.nan), y)
     assert_array_equal(est.fit(frame, y).predict(frame), numbers.predict(frame))
 
@@ -822,7 +832,7 @@ def test_columns_that_cannot_be_read_are_named(column, types):
     X = library.DataFrame({"number": range(20), "when": column})
     message = f"Column 'when' of X holds values of type {types}, which are neither"
     with pytest.raises(ValueError, match=message):
-        MultiTaskClassifier().fit(X, [0, 1] * 10)
+        MultiTaskClassifier(n_estimators=1).fit(X, [0, 1] * 10)
 
 
 def test_a_column_is_named_as_it_is():
@@ -910,7 +920,9 @@ def test_weights_count_for_categories():
 @pytest.mark.parametrize("categories", ["auto", "embed"])
 def test_a_table_of_ids_alone_has_nothing_to_learn_from(categories):
     X = pd.DataFrame({"id": [f"id{i}" for i in range(20)]})
-    est = MultiTaskClassifier(encoder=MLP(categories=categories), max_iter=1)
+    est = MultiTaskClassifier(
+        encoder=MLP(categories=categories), max_iter=1, n_estimators=1
+    )
     with pytest.raises(ValueError, match="none of which has 2 rows or more"):
         est.fit(X, [0, 1] * 10)
 
@@ -955,13 +967,13 @@ def test_columns_of_more_than_64_categories_are_embedded():
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_gates_do_not_read_columns_of_many_categories(n_copies):
     codes = np.column_stack([np.arange(200) % 100, np.arange(200) % 4]) + 1.0
-    spec = MLP((8,), categories="embed")
+    spec = plain_mlp((8,), categories="embed")
     spec = spec.prepare(TrainingInputs(codes, np.arange(200), None, (100, 4)))
     stage = spec.input_stage()
     network = spec.build(stage.shape, n_copies).double()
     found = network.gate_inputs(stage(torch.from_numpy(codes))).detach().numpy()
     assert_array_equal(found, codes[:, 1:] == np.arange(5))
-    alone = MLP((8,)).prepare(
+    alone = plain_mlp((8,)).prepare(
         TrainingInputs(codes[:, :1], np.arange(200), None, (100,))
     )
     network = alone.build((1,), n_copies)
@@ -970,7 +982,7 @@ def test_gates_do_not_read_columns_of_many_categories(n_copies):
 
 def test_embeddings_get_narrower_where_they_are_very_many(monkeypatch):
     codes = np.arange(400)[:, None] % 200 + 1.0
-    spec = MLP((8,)).prepare(TrainingInputs(codes, np.arange(400), None, (200,)))
+    spec = plain_mlp((8,)).prepare(TrainingInputs(codes, np.arange(400), None, (200,)))
     assert spec.stem(1, 1).categories.weight.shape == (1, 201, 31)
     monkeypatch.setattr("skmtl.encoder._table.MOST_WEIGHTS", 2_000)
     assert spec.stem(1, 1).categories.weight.shape == (1, 201, 9)
@@ -1011,9 +1023,10 @@ def test_columns_of_rare_categories_get_a_warning(
     labels = np.where(row < n_rare, row + 1000, row % 4)
     X = pd.DataFrame({"x": np.linspace(0, 1, 200), "id": labels.astype(str)})
     est = MultiTaskRegressor(
-        encoder=MLP((4,), categories=categories, **settings),
+        encoder=plain_mlp((4,), categories=categories, **settings),
         max_iter=1,
         early_stopping=False,
+        n_estimators=1,
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -1059,7 +1072,7 @@ def test_levels_are_learned_where_numbers_have_no_order():
     X, new = rng.integers(0, 12, (2, 500, 1)).astype(float)
     odd = X[:, 0] % 2, new[:, 0] % 2
     for max_levels, right in ((16, True), (0, False)):
-        encoder = MLP((), max_levels=max_levels)
+        encoder = plain_mlp((), max_levels=max_levels)
         est = MultiTaskClassifier(encoder=encoder, **SETTINGS).fit(X, odd[0])
         assert (est.score(new, odd[1]) > 0.95) == right
 
@@ -1098,4 +1111,4 @@ def test_wide_sparse_tables_are_not_looked_through_densely(monkeypatch):
 def test_bad_settings_are_refused_before_training(bad, message):
     X, Y = raw()
     with pytest.raises(ValueError, match=message):
-        MultiTaskRegressor(encoder=bad).fit(X, Y)
+        MultiTaskRegressor(encoder=bad, n_estimators=1).fit(X, Y)

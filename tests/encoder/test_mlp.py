@@ -8,11 +8,10 @@ from torch import nn
 from skmtl import MultiTaskClassifier
 from skmtl._core.layers import ACTIVATIONS
 from skmtl.encoder import MLP
-from tests._networks import N_FEATURES, inputs, randomised, state_of
+from tests._networks import N_FEATURES, inputs, plain_mlp, randomised, state_of
 
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 
@@ -35,7 +34,7 @@ def reference(widths, activation, norm, state, copy):
 @pytest.mark.parametrize("norm", [None, "layer"])
 def test_copies_are_networks_of_torch_s_layers(activation, norm):
     widths = (8, 6)
-    encoder = MLP(widths, activation=activation, norm=norm)
+    encoder = plain_mlp(widths, activation=activation, norm=norm)
     module = randomised(encoder.build((N_FEATURES,), 3).double(), 0)
     X = inputs(9)
     features = module(X)
@@ -47,7 +46,7 @@ def test_copies_are_networks_of_torch_s_layers(activation, norm):
 
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_batch_normalisation_is_torch_s(n_copies):
-    module = MLP((6,), norm="batch", activation="identity").build(
+    module = plain_mlp((6,), norm="batch", activation="identity").build(
         (N_FEATURES,), n_copies
     )
     module.double().train()
@@ -62,15 +61,15 @@ def test_batch_normalisation_is_torch_s(n_copies):
 
 def test_an_integer_is_one_hidden_layer():
     torch.manual_seed(0)
-    one = state_of(MLP(7).build((N_FEATURES,), 2))
+    one = state_of(plain_mlp(7).build((N_FEATURES,), 2))
     torch.manual_seed(0)
-    same = state_of(MLP((7,)).build((N_FEATURES,), 2))
+    same = state_of(plain_mlp((7,)).build((N_FEATURES,), 2))
     assert all(torch.equal(value, same[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_without_hidden_layers_features_are_the_input(n_copies):
-    module = MLP(()).build((N_FEATURES,), n_copies)
+    module = plain_mlp(()).build((N_FEATURES,), n_copies)
     X = inputs(5)
     assert module.width == N_FEATURES
     assert not list(module.parameters())
@@ -79,7 +78,7 @@ def test_without_hidden_layers_features_are_the_input(n_copies):
 
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_dropout_acts_only_while_training(n_copies):
-    module = MLP((64,), dropout=0.5).build((N_FEATURES,), n_copies).double()
+    module = plain_mlp((64,), dropout=0.5).build((N_FEATURES,), n_copies).double()
     X = inputs(50)
     evaluated = module.eval()(X)
     torch.testing.assert_close(module(X), evaluated)
@@ -94,7 +93,7 @@ def test_dropout_acts_only_while_training(n_copies):
 
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_layers_can_be_walked_one_by_one(n_copies):
-    module = MLP((8, 6, 5)).build((N_FEATURES,), n_copies).double()
+    module = plain_mlp((8, 6, 5)).build((N_FEATURES,), n_copies).double()
     assert len(module.layers) == 3
     X = H = inputs(9)
     for layer, width in zip(module.layers, (8, 6, 5), strict=True):
@@ -109,8 +108,10 @@ def test_layers_can_be_walked_one_by_one(n_copies):
 def test_residual_layers_are_added_to_what_they_read(n_copies, norm):
     # The first width is that of the input, which is raw: nothing is added to it.
     widths = (N_FEATURES, N_FEATURES, 6, 6, 6)
-    residual = MLP(widths, residual=True, norm=norm).build((N_FEATURES,), n_copies)
-    plain = MLP(widths, norm=norm).build((N_FEATURES,), n_copies)
+    residual = plain_mlp(widths, residual=True, norm=norm).build(
+        (N_FEATURES,), n_copies
+    )
+    plain = plain_mlp(widths, norm=norm).build((N_FEATURES,), n_copies)
     for module in (residual.double(), plain.double()):
         randomised(module, 0)
     H = inputs(9)
@@ -122,7 +123,7 @@ def test_residual_layers_are_added_to_what_they_read(n_copies, norm):
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_initial_weights_are_as_large_as_torch_s(n_copies):
     torch.manual_seed(0)
-    first, second = MLP((256, 256)).build((100,), n_copies).layers
+    first, second = plain_mlp((256, 256)).build((100,), n_copies).layers
     for layer, fan_in in [(first, 100), (second, 256)]:
         for parameter in layer.parameters():
             bound = fan_in**-0.5
@@ -132,13 +133,13 @@ def test_initial_weights_are_as_large_as_torch_s(n_copies):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (MLP((8, 0)), "'hidden_layer_sizes' parameter of MLP must hold positive"),
+        (plain_mlp((8, 0)), "'hidden_layer_sizes' parameter of MLP must hold positive"),
         (MLP(0), "'hidden_layer_sizes' parameter of MLP must be"),
-        (MLP((8.5,)), "'hidden_layer_sizes' parameter of MLP must hold positive"),
+        (plain_mlp((8.5,)), "'hidden_layer_sizes' parameter of MLP must hold positive"),
         (MLP("wide"), "'hidden_layer_sizes' parameter of MLP must be"),
         (MLP(activation="sine"), "'activation' parameter of MLP must be a str among"),
-        (MLP((8, 6), residual=True), "set residual=False"),
-        (MLP((8, 8), residual=1), "'residual' parameter of MLP must be"),
+        (plain_mlp((8, 6), residual=True), "set residual=False"),
+        (plain_mlp((8, 8), residual=1), "'residual' parameter of MLP must be"),
         (MLP(dropout=1.0), "'dropout' parameter of MLP must be a float in the range"),
         (MLP(norm="group"), "'norm' parameter of MLP must be a str among"),
     ],
@@ -147,4 +148,4 @@ def test_initial_weights_are_as_large_as_torch_s(n_copies):
 def test_bad_settings_are_refused_before_training(bad, message):
     X, y = np.zeros((4, 2)), [0, 1, 0, 1]
     with pytest.raises(ValueError, match=message):
-        MultiTaskClassifier(encoder=bad).fit(X, y)
+        MultiTaskClassifier(encoder=bad, n_estimators=1).fit(X, y)

@@ -22,8 +22,6 @@ from tests._networks import (
     table,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 every_sharing = pytest.mark.parametrize("sharing", SHARING)
 
 
@@ -88,6 +86,7 @@ def test_modules_train_and_predict_under_every_sharing(sharing, module):
         batch_size=20,
         max_iter=40,
         random_state=0,
+        n_estimators=1,
     ).fit(X, Y)
     assert est.score(X, Y) > 0.8
     again = pickle.loads(pickle.dumps(est))
@@ -104,14 +103,18 @@ def narrow(n_features):
 @every_sharing
 def test_a_function_can_make_the_module(sharing):
     X, Y = labels()
-    est = MultiTaskClassifier(sharing, encoder=narrow, max_iter=2).fit(X, Y)
+    est = MultiTaskClassifier(sharing, encoder=narrow, max_iter=2, n_estimators=1).fit(
+        X, Y
+    )
     assert any(getattr(m, "width", 0) == 5 for m in est.module_.sharing.modules())
 
 
 def test_encoders_of_all_forms_compete_in_one_search():
     X, Y = labels()
     grid = {"encoder": ["mlp", MLP((16,)), Network, narrow, ModuleEncoder(Network)]}
-    search = GridSearchCV(MultiTaskClassifier(max_iter=2), grid, cv=KFold(2))
+    search = GridSearchCV(
+        MultiTaskClassifier(max_iter=2, n_estimators=1), grid, cv=KFold(2)
+    )
     search.fit(X, Y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
@@ -132,7 +135,9 @@ class Convolution(nn.Sequential):
 @every_sharing
 def test_images_go_through_convolutions(sharing):
     X, Y = images()
-    est = MultiTaskClassifier(sharing, encoder=Convolution, max_iter=3).fit(X, Y)
+    est = MultiTaskClassifier(
+        sharing, encoder=Convolution, max_iter=3, n_estimators=1
+    ).fit(X, Y)
     assert est.predict(X).shape == Y.shape
     assert est.n_features_in_ == 1
     with pytest.raises(ValueError, match="samples of shape"):
@@ -186,7 +191,7 @@ def no_module():
 @pytest.mark.sampled(5)
 def test_wrong_modules_get_one_sentence(sharing, encoder, message):
     X, Y = labels()
-    est = MultiTaskClassifier(sharing, encoder=encoder)
+    est = MultiTaskClassifier(sharing, encoder=encoder, n_estimators=1)
     with pytest.raises(ValueError, match=message) as caught:
         est.fit(X, Y)
     assert "\n" not in str(caught.value)
@@ -196,7 +201,7 @@ def test_wrong_modules_get_one_sentence(sharing, encoder, message):
 def test_features_that_are_not_flat_get_one_sentence():
     X, Y = images()
     with pytest.raises(ValueError, match=r"it returned \(2, 4, 4, 4\): flatten"):
-        MultiTaskClassifier(encoder=Unflattened).fit(X, Y)
+        MultiTaskClassifier(encoder=Unflattened, n_estimators=1).fit(X, Y)
 
 
 def lazy():
@@ -281,7 +286,9 @@ WITHOUT_COPIES |= {"auto_grouped"}  # which finds one group
 @pytest.mark.sampled(5)
 def test_what_cannot_be_stacked_runs_one_by_one(sharing, module, stacks):
     X, Y = labels()
-    est = MultiTaskClassifier(sharing, encoder=module, max_iter=3, random_state=0)
+    est = MultiTaskClassifier(
+        sharing, encoder=module, max_iter=3, random_state=0, n_estimators=1
+    )
     est.fit(X, Y)
     networks = [m for m in est.module_.modules() if type(m).__name__ == "_Stacked"]
     assert bool(networks) == (stacks and sharing not in WITHOUT_COPIES)
@@ -325,6 +332,7 @@ def test_a_user_written_encoder_works_unregistered(sharing):
         learning_rate_init=1e-2,
         max_iter=60,
         random_state=0,
+        n_estimators=1,
     )
     est.set_params(encoder__n_waves=16).fit(X, Y)
     assert est.score(X, Y) > 0.9

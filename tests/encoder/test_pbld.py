@@ -16,15 +16,7 @@ from skmtl.encoder import MLP, TrainingInputs
 from skmtl.encoder._mlp import PBLD
 from tests._networks import N_FEATURES, inputs, randomised
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {"learning_rate_init": 1e-2, "random_state": 0}
-
-
-@pytest.fixture(autouse=True)
-def embedded(monkeypatch, plain_network):
-    """Let the default embed numbers again."""
-    monkeypatch.setattr("skmtl.encoder._mlp.MOST", 500)
+SETTINGS = {"learning_rate_init": 1e-2, "n_estimators": 1, "random_state": 0}
 
 
 @pytest.mark.parametrize("n_copies", [1, 3])

@@ -6,12 +6,15 @@ import torch
 from numpy.testing import assert_allclose
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP, PeriodicEmbedding
-from tests._networks import N_FEATURES, inputs, randomised
+from skmtl.encoder import PeriodicEmbedding
+from tests._networks import N_FEATURES, inputs, plain_mlp, randomised
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {"learning_rate_init": 1e-2, "max_iter": 200, "random_state": 0}
+SETTINGS = {
+    "learning_rate_init": 1e-2,
+    "max_iter": 200,
+    "random_state": 0,
+    "n_estimators": 1,
+}
 
 
 def numbers_of(encoder, n_copies):
@@ -66,7 +69,7 @@ def test_what_is_not_smooth_is_learned_better():
         MultiTaskRegressor(encoder=encoder, **SETTINGS)
         .fit(X, target(X))
         .score(new, target(new))
-        for encoder in (embedded, MLP((32,)))
+        for encoder in (embedded, plain_mlp((32,)))
     ]
     assert scores[0] > 0.9 > 0.5 > scores[1]
 
@@ -77,7 +80,7 @@ def test_numbers_and_categories_of_a_raw_table_are_embedded():
     X = pd.DataFrame({"c": pd.Categorical(list("ab") * 60), "x": rng.normal(size=120)})
     X.loc[::9, "x"] = np.nan
     Y = np.column_stack([X["c"] == "b", X["x"].fillna(3)]).astype(float)
-    encoder = PeriodicEmbedding((16,), categories="embed", embedding_dim=3)
+    encoder = PeriodicEmbedding((16,), categories="embed", embedding_dim=3, dropout=0.0)
     est = MultiTaskRegressor("independent", encoder=encoder, **SETTINGS).fit(X, Y)
     assert est.score(X, Y) > 0.95
     stem = est.module_.sharing.columns.layers[0][0]
@@ -97,6 +100,6 @@ def test_numbers_and_categories_of_a_raw_table_are_embedded():
     ids=str,
 )
 def test_bad_settings_are_refused_before_training(settings, message):
-    est = MultiTaskRegressor(encoder=PeriodicEmbedding(**settings))
+    est = MultiTaskRegressor(encoder=PeriodicEmbedding(**settings), n_estimators=1)
     with pytest.raises(ValueError, match=message):
         est.fit(np.zeros((4, 2)), np.arange(4.0))

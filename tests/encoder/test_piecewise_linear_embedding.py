@@ -8,12 +8,15 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskRegressor
-from skmtl.encoder import MLP, PiecewiseLinearEmbedding, TrainingInputs
-from tests._networks import N_FEATURES, inputs, randomised
+from skmtl.encoder import PiecewiseLinearEmbedding, TrainingInputs
+from tests._networks import N_FEATURES, inputs, plain_mlp, randomised
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {"learning_rate_init": 1e-2, "max_iter": 200, "random_state": 0}
+SETTINGS = {
+    "learning_rate_init": 1e-2,
+    "max_iter": 200,
+    "random_state": 0,
+    "n_estimators": 1,
+}
 
 
 def prepared(X, **settings):
@@ -110,12 +113,12 @@ def test_what_is_not_smooth_is_learned_better():
         MultiTaskRegressor(encoder=encoder, **SETTINGS)
         .fit(X, target(X))
         .score(new, target(new))
-        for encoder in (PiecewiseLinearEmbedding((32,), n_bins=32), MLP((32,)))
+        for encoder in (PiecewiseLinearEmbedding((32,), n_bins=32), plain_mlp((32,)))
     ]
     assert scores[0] > 0.9 > 0.5 > scores[1]
 
 
 def test_bad_settings_are_refused_before_training():
-    est = MultiTaskRegressor(encoder=PiecewiseLinearEmbedding(n_bins=0))
+    est = MultiTaskRegressor(encoder=PiecewiseLinearEmbedding(n_bins=0), n_estimators=1)
     with pytest.raises(ValueError, match="'n_bins' parameter of PiecewiseLinearEmb"):
         est.fit(np.zeros((4, 2)), np.arange(4.0))

@@ -24,8 +24,6 @@ from skmtl.encoder._sparse import WIDE, SparseInputs
 from skmtl.encoder._sparse_product import sparse_product
 from skmtl.sharing import SHARING
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 QUICK = {"max_iter": 2, "random_state": 0, "n_threads": 1}
 
 

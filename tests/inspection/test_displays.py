@@ -29,8 +29,6 @@ from skmtl.inspection import (
     sharing_gain,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 AFFINITY = np.array([[9, 0.1, 0.9], [0.2, 9, -0.15], [0.8, 0.0, 9]])
 FROM_ESTIMATOR = [TrainingCurveDisplay, TaskWeightDisplay, GateUsageDisplay]
 
@@ -483,12 +481,12 @@ def test_what_is_no_fitted_estimator_is_refused(display):
     with pytest.raises(ValueError, match=rf"of {name} must be an estimator of skmtl"):
         display.from_estimator(LogisticRegression(), *data)
     with pytest.raises(NotFittedError):
-        display.from_estimator(MultiTaskRegressor(), *data)
+        display.from_estimator(MultiTaskRegressor(n_estimators=1), *data)
 
 
 @pytest.mark.parametrize("display", [TrainingCurveDisplay, TaskWeightDisplay])
 def test_an_estimator_with_nothing_to_learn_has_no_curves(display):
-    est = MultiTaskClassifier().fit([[0.0], [1.0]], [[1, 2], [1, 2]])
+    est = MultiTaskClassifier(n_estimators=1).fit([[0.0], [1.0]], [[1, 2], [1, 2]])
     with pytest.raises(ValueError, match="no task had anything to learn"):
         display.from_estimator(est)
 

@@ -13,8 +13,6 @@ from skmtl.inspection import group_tasks
 from skmtl.sharing import Grouped
 from skmtl.sharing._task_grouping import N_EXACT, _log_partitions
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 
 def partitions(tasks):
     """Yield every partition of a list."""
@@ -203,7 +201,7 @@ def test_named_tasks_are_grouped_by_name_as_sharing_takes_them():
     assert group_tasks(pl.DataFrame(affinity, schema=names)) == groups
     assert group_tasks(affinity.tolist()) == [[0, 2], [1, 3]]
     X, Y = make_regression(20, n_features=3, n_targets=4, random_state=0)
-    est = MultiTaskRegressor(Grouped(groups), max_iter=1)
+    est = MultiTaskRegressor(Grouped(groups), max_iter=1, n_estimators=1)
     est.fit(X, pd.DataFrame(Y, columns=names))
     assert est.module_.sharing.group_of_task.tolist() == [0, 1, 0, 1]
 

@@ -13,18 +13,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
 from skmtl.inspection._sharing_gain import _compute_gain
 from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.model_selection._fit_and_score import FitResult
 from skmtl.sharing import Grouped
-from tests._networks import SAME_STEPS, Prepared, table
+from tests._networks import SAME_STEPS, Prepared, plain_mlp, table
 from tests.relation.test_all import Mixing
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {**SAME_STEPS, "encoder": MLP((8,)), "max_iter": 5}
+SETTINGS = {**SAME_STEPS, "encoder": plain_mlp((8,)), "max_iter": 5, "n_estimators": 1}
 
 
 def regressor(**settings):
@@ -114,7 +111,7 @@ def test_scores_are_those_of_both_models_on_the_same_rows():
 
 def test_groups_of_one_task_gain_nothing():
     X, Z = table()
-    encoder = Prepared(MLP((8,)))
+    encoder = Prepared(plain_mlp((8,)))
     est = regressor(sharing=Grouped([[0], [1], [2]]), encoder=encoder)
     gain = sharing_gain(est, X, Z, cv=2)
     np.testing.assert_allclose(gain.gain, 0, atol=1e-12)

@@ -17,8 +17,6 @@ from skmtl.inspection import group_tasks, task_affinity
 from skmtl.training import Lookahead
 from tests._networks import SAME_STEPS, table
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 GROUPS = [[0, 2], [1, 3]]
 SETTINGS = {"encoder": MLP((8,)), **SAME_STEPS}
 
@@ -110,13 +108,13 @@ def test_a_weighting_that_looks_at_gradients_records_them():
 def test_true_groups_are_found(n_groups, seed):
     groups = [[0, 2, 4], [1, 3, 5]]
     X, Y = make_multitask_classification(400, groups=groups, random_state=seed)
-    est = MultiTaskClassifier(encoder=MLP((32, 32)), random_state=seed)
+    est = MultiTaskClassifier(encoder=MLP((32, 32)), random_state=seed, n_estimators=1)
     assert group_tasks(task_affinity(est, X, Y), n_groups) == groups
 
 
 def test_groups_are_found_where_labels_are_missing():
     X, Y = make_multitask_regression(groups=GROUPS, missing=0.5, random_state=0)
-    est = MultiTaskRegressor(encoder=MLP((32, 32)), random_state=0)
+    est = MultiTaskRegressor(encoder=MLP((32, 32)), random_state=0, n_estimators=1)
     assert group_tasks(task_affinity(est, X, Y), 2) == GROUPS
 
 

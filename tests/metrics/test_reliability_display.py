@@ -16,8 +16,6 @@ from sklearn.svm import LinearSVC
 from skmtl import MultiTaskEstimator
 from skmtl.metrics import ReliabilityDisplay
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(150, 4))
 Y = np.column_stack([X[:, 0] > 0, np.digitize(X[:, 1], [-1, 0.5])]).astype(float)

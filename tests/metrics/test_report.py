@@ -16,8 +16,6 @@ from sklearn.tree import DecisionTreeClassifier
 from skmtl import MultiTaskEstimator
 from skmtl.metrics import delta_m, multitask_report, task_scores
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 4))
 WORDS = np.array(["high", "low", "mid"])
@@ -38,7 +36,7 @@ def says(start):
 
 @pytest.fixture(scope="module")
 def mixed():
-    return MultiTaskEstimator(max_iter=3, random_state=0).fit(X, Y)
+    return MultiTaskEstimator(max_iter=3, random_state=0, n_estimators=1).fit(X, Y)
 
 
 def test_a_row_per_task_with_a_baseline_for_each_score(mixed):

@@ -37,8 +37,6 @@ from skmtl.metrics import (
     task_scores,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 N_TRAIN = 100
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(180, 5))
@@ -50,7 +48,7 @@ WEIGHT = RNG.random(180)
 CV = KFold(3)
 
 tree = partial(DecisionTreeClassifier, max_depth=3, random_state=0)
-FEW = {"max_iter": 3, "random_state": 0}
+FEW = {"max_iter": 3, "random_state": 0, "n_estimators": 1}
 
 
 def says(start):

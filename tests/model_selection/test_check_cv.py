@@ -15,20 +15,18 @@ from skmtl.model_selection import (
 )
 from skmtl.model_selection._check_cv import check_multitask_cv
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 KINDS = {"a": "regression"}
 
 
 @pytest.mark.parametrize(
     ("estimator", "missing_label", "task_types"),
     [
-        (MultiTaskClassifier(missing_label=-1), -1, "classification"),
-        (MultiTaskEstimator(task_types=KINDS), np.nan, KINDS),
+        (MultiTaskClassifier(missing_label=-1, n_estimators=1), -1, "classification"),
+        (MultiTaskEstimator(task_types=KINDS, n_estimators=1), np.nan, KINDS),
         (make_pipeline(StandardScaler(), Ridge()), np.nan, "regression"),
         (LogisticRegression(), np.nan, "classification"),
         (
-            GridSearchCV(MultiTaskClassifier(missing_label=-1), {}),
+            GridSearchCV(MultiTaskClassifier(missing_label=-1, n_estimators=1), {}),
             -1,
             "classification",
         ),
@@ -49,7 +47,7 @@ def test_labels_are_read_as_the_estimator_reads_them(
 
 
 def test_folds_are_in_order_without_a_random_state():
-    cv = check_multitask_cv(3, MultiTaskRegressor(), grouped=False)
+    cv = check_multitask_cv(3, MultiTaskRegressor(n_estimators=1), grouped=False)
     assert not cv.shuffle
     assert cv.random_state is None
     assert cv.task_types == "regression"

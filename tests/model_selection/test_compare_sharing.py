@@ -21,7 +21,6 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl._estimators.scores import METRICS
-from skmtl.encoder import MLP
 from skmtl.inspection import sharing_gain
 from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection import (
@@ -34,11 +33,9 @@ from skmtl.model_selection._confidence_interval import compute_corrected_interva
 from skmtl.model_selection._fit_and_score import get_cached_fit
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 from skmtl.sharing import MMoE
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {**SAME_STEPS, "encoder": MLP((8,)), "max_iter": 3}
+SETTINGS = {**SAME_STEPS, "encoder": plain_mlp((8,)), "max_iter": 3, "n_estimators": 1}
 
 
 def regressor(**settings):

@@ -27,8 +27,6 @@ from skmtl.model_selection import (
     cross_val_predict,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
 CODES = np.column_stack([X[:, 0] > 0, np.digitize(X[:, 1], [-0.4, 0.4])]).astype(int)
@@ -282,6 +280,8 @@ def test_bad_input_is_told_of_before_anything_is_fitted(settings, message):
 def test_probabilities_need_an_estimator_that_has_them():
     message = "Got 'predict_proba', which MultiTaskRegressor has not."
     with pytest.raises(ValueError, match=message):
-        cross_val_predict(MultiTaskRegressor(), X, GAPS, method="predict_proba")
+        cross_val_predict(
+            MultiTaskRegressor(n_estimators=1), X, GAPS, method="predict_proba"
+        )
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         cross_val_predict(Memory(), X, GAPS[:-1])

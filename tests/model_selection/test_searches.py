@@ -24,8 +24,6 @@ from skmtl.metrics import make_multitask_scorer, make_multitask_scorers
 from skmtl.model_selection import MultiTaskStratifiedKFold
 from tests._networks import SAME_STEPS, table
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 EXPERIMENTAL = optuna.exceptions.ExperimentalWarning
 SCORE = make_multitask_scorer("roc_auc")
 CV = MultiTaskStratifiedKFold(2, shuffle=True, random_state=0)

@@ -29,8 +29,6 @@ from skmtl.model_selection import (
     multitask_train_test_split,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 DIGITS = load_digits().target[:600]
 RARE_AWARE = pytest.warns(UserWarning, match="Some classes have fewer rows")
 SPLITTERS = [

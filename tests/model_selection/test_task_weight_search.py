@@ -15,14 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.metrics import make_multitask_scorer
 from skmtl.model_selection import TaskWeightSearchCV
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {**SAME_STEPS, "encoder": MLP((4,)), "max_iter": 4}
+SETTINGS = {**SAME_STEPS, "encoder": plain_mlp((4,)), "max_iter": 4, "n_estimators": 1}
 BEST = np.array([0.5, 2.0, 0.5])
 
 

@@ -22,7 +22,6 @@ from tests.robustness._tables import tables
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 FLOATS = ["float64", "float32", "Fortran", "strided", "DataFrame"]

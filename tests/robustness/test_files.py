@@ -12,7 +12,6 @@ from skmtl.exceptions import ModelFileError
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 X = np.random.default_rng(0).normal(size=(12, 2))

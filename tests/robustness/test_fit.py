@@ -31,7 +31,6 @@ from tests.robustness._tables import MOST_ROWS, tables
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 seeds = st.integers(0, 2**32 - 1)

@@ -16,7 +16,6 @@ from tests.robustness._tables import CATEGORIES, FRAMES, tables
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 OPTIONS = {

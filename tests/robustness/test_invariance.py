@@ -16,7 +16,6 @@ from tests.robustness._tables import tables
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 #: Settings that read nothing but labels that are present.

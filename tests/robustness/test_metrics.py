@@ -14,7 +14,6 @@ from tests.robustness._labels import FORMS, Labels, labels
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 OF_LABELS = ["accuracy", "balanced_accuracy", "f1_macro", "matthews_corrcoef"]

@@ -12,7 +12,6 @@ from tests.robustness.test_invariance import assert_alike, fits, predictions
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 

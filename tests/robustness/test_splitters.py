@@ -19,7 +19,6 @@ from tests.robustness._settings import KINDS
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 RARE = "Some classes have fewer .* than there are .*, so that some .* lack them: .*"

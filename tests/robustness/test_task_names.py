@@ -19,7 +19,6 @@ from tests.robustness._tables import tables
 
 pytestmark = [
     pytest.mark.one_version,  # which take their time
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 FRAMES = ["DataFrame", "nullable", "Arrow", "polars", "DataFrame of objects"]

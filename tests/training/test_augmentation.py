@@ -25,7 +25,6 @@ from tests._networks import check_spec
 
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 every = pytest.mark.parametrize("name", AUGMENTATION)

@@ -21,7 +21,6 @@ from tests._networks import SAME_STEPS, inputs, table, whole_network
 
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 WEIGHTS = (0.5, 1.5, 0.25, 2.0, 0.75)

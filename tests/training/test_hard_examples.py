@@ -12,7 +12,6 @@ from tests.training.test_losses import CPU, LAYOUTS, N, draw
 
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)

@@ -9,14 +9,18 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator
-from skmtl.encoder import MLP, ModuleEncoder
+from skmtl.encoder import ModuleEncoder
 from skmtl.sharing import CGC, Grouped
 from skmtl.training import Lookahead
-from tests._networks import SAME_STEPS, table
+from tests._networks import SAME_STEPS, plain_mlp, table
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SETTINGS = {**SAME_STEPS, "encoder": MLP((8, 6)), "batch_size": 20, "max_iter": 4}
+SETTINGS = {
+    **SAME_STEPS,
+    "encoder": plain_mlp((8, 6)),
+    "batch_size": 20,
+    "max_iter": 4,
+    "n_estimators": 1,
+}
 T = 4
 
 
@@ -158,10 +162,12 @@ def test_networks_that_cannot_be_run_at_once_are_run_one_by_one(network):
     np.testing.assert_allclose(look.affinity(), expected)
 
 
-@pytest.mark.parametrize("encoder", [MLP((8,), dropout=0.5), MLP((8,), norm="batch")])
+@pytest.mark.parametrize(
+    "encoder", [plain_mlp((8,), dropout=0.5), plain_mlp((8,), norm="batch")]
+)
 def test_training_is_the_same_as_without_looks(encoder):
     X, _ = tasks()
-    settings = {"encoder": encoder, "shuffle": True}
+    settings = {"encoder": encoder, "shuffle": True, "n_estimators": 1}
     plain, watched = fitted([], **settings), fitted([Lookahead(2)], **settings)
     assert watched.loss_curve_ == plain.loss_curve_
     np.testing.assert_array_equal(watched._forward(X), plain._forward(X))

@@ -12,7 +12,6 @@ from tests._networks import N_FEATURES, inputs, whole_network
 
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network"),
 ]
 
 MIXTURES = {

@@ -9,8 +9,6 @@ from skmtl._data.output_kinds import group_tasks
 from skmtl.training import PackedLoss, apply_temperatures, fit_temperatures
 from skmtl.training._temperature import HIGHEST, LOWEST, average_networks
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 KINDS = ["classification"] * 3 + ["regression"] * 2
 BLOCKS = group_tasks(KINDS, [2, 3, 4, 0, 0])
 N = 200

@@ -10,8 +10,6 @@ from skmtl.encoder import MLP
 from skmtl.weighting import WEIGHTING
 from skmtl.weighting._base import SolverModule
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 4))
 Y = np.column_stack([X[:, 0] > 0, np.digitize(X[:, 1], [-0.5, 0.5])]).astype(float)
@@ -38,7 +36,12 @@ class Reads(TorchDispatchMode):
 
 
 def n_reads(batch_size, **settings):
-    defaults = {"encoder": MLP((6,)), "precision": "float32", "random_state": 0}
+    defaults = {
+        "encoder": MLP((6,)),
+        "precision": "float32",
+        "random_state": 0,
+        "n_estimators": 1,
+    }
     est = MultiTaskClassifier(**defaults | settings)
     with Reads() as reads:
         est.set_params(batch_size=batch_size, max_iter=2).fit(X, Y)

@@ -48,21 +48,20 @@ from skorch.utils import freeze_parameter
 
 import skmtl
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
-from skmtl.encoder import MLP
 from skmtl.metrics import make_multitask_scorer
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from tests._networks import plain_mlp
 
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 Y = pd.DataFrame({"species": SPECIES, "long": (X[:, 0] > 0).astype(int)})
 X_VAL, Y_VAL = X[::3], Y[::3]
 SETTINGS = {
-    "encoder": MLP((8,)),
+    "encoder": plain_mlp((8,)),
     "max_iter": 3,
     "learning_rate_init": 0.02,
     "batch_size": 60,
     "random_state": 0,
+    "n_estimators": 1,
 }
 MEMBERS = pytest.mark.parametrize("n_estimators", [1, 3])
 #: What loggers draw of each epoch, beside what callbacks record.
@@ -154,7 +153,7 @@ def test_the_bar_ends_where_patience_does(n_estimators, bar, capfd):
 
 def test_the_bar_knows_early_stopping_of_skorch(bar, capfd):
     stopping = EarlyStopping(patience=2, threshold=1e9, threshold_mode="abs", sink=list)
-    settings = {"max_iter": 1000, "n_iter_no_change": np.inf}
+    settings = {"max_iter": 1000, "n_iter_no_change": np.inf, "n_estimators": 1}
     est = fitted(stopping, verbose=1, **settings)
     assert est.n_iter_ == 3
     assert set(bar().totals) == {3}
@@ -548,7 +547,7 @@ def test_the_input_shape_is_known_without_its_setter():
 def test_monitors_of_held_out_rows_need_some():
     known = [EarlyStopping(), EarlyStopping, ("name", Checkpoint()), WandbLogger(None)]
     for callback in known:
-        est = MultiTaskClassifier(**SETTINGS, n_estimators=1, callbacks=[callback])
+        est = MultiTaskClassifier(**SETTINGS, callbacks=[callback])
         with pytest.raises(ValueError, match="no rows are held out"):
             est.fit(X, Y)
 

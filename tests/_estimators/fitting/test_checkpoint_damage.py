@@ -12,8 +12,6 @@ from skmtl.encoder import MLP
 from skmtl.exceptions import CheckpointWarning
 from skmtl.training._checkpoint import CheckpointError, read, write
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
 Y = np.column_stack([X[:, 0] > 0, X[:, 1] > 0]).astype(int)

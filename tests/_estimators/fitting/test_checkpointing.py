@@ -37,8 +37,6 @@ from skmtl.training._loop import TrainingLoop
 from skmtl.training._training_state import from_plain, to_plain
 from skmtl.weighting import UPGrad
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4))
 Y = np.column_stack([X[:, 0] > 0, X[:, 1] + X[:, 2] > 0, X[:, 3] > 0.5]).astype(int)

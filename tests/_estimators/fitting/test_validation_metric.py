@@ -18,10 +18,8 @@ from skorch.callbacks import Callback
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.datasets import make_multitask_classification, make_multitask_regression
-from skmtl.encoder import MLP
 from skmtl.training import MembersNet
-
-pytestmark = pytest.mark.usefixtures("plain_network")
+from tests._networks import plain_mlp
 
 X, Y = make_multitask_classification(
     150, n_tasks=3, n_classes=[2, 3, 2], missing=0.2, noise=1.0, random_state=0
@@ -29,7 +27,7 @@ X, Y = make_multitask_classification(
 TRAIN, HELD = slice(0, 100), slice(100, 150)
 VALID = {"X_val": X[HELD], "y_val": Y[HELD]}
 SETTINGS = {
-    "encoder": MLP((16,)),
+    "encoder": plain_mlp((16,)),
     "n_estimators": 1,
     "max_iter": 25,
     "learning_rate_init": 0.02,
@@ -116,7 +114,10 @@ def test_numbers_are_scored_in_their_own_units():
 def test_tasks_of_both_kinds_have_metrics_of_their_own():
     X, Z = make_multitask_regression(120, n_tasks=2, random_state=0)
     Y = pd.DataFrame({"big": Z[:, 0] > 0, "number": Z[:, 1]})
-    metric = {"classification": "balanced_accuracy", "regression": "r2"}
+    metric = {
+        "classification": "balanced_accuracy",
+        "regression": "r2",
+    }
     est = MultiTaskEstimator(**{**SETTINGS, "validation_metric": metric})
     est.fit(X[:80], Y[:80], X_val=X[80:], y_val=Y[80:])
     found = est.predict_frame(X[80:])
@@ -351,7 +352,12 @@ def test_a_metric_without_weights_refuses_them():
 def test_held_out_rows_may_lack_classes_that_are_predicted():
     y = np.array([0, 1] * 10 + [2] * 20)
     y_val = np.array([0, 1] * 5)
-    settings = {"encoder": MLP((4,)), "max_iter": 2, "random_state": 0}
+    settings = {
+        "encoder": plain_mlp((4,)),
+        "max_iter": 2,
+        "random_state": 0,
+        "n_estimators": 1,
+    }
     est = MultiTaskClassifier(validation_metric="balanced_accuracy", **settings)
     est.fit(np.zeros((40, 1)), y, X_val=np.zeros((10, 1)), y_val=y_val)
     assert est.validation_scores_ == [0.0, 0.0]

@@ -21,8 +21,6 @@ from tests._estimators.persistence.test_save import (
     mixed_tasks,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 SENTENCES = re.compile(
     r"'.*' (is no file of skmtl\.save, or its beginning is damaged: .*"
     r"|is damaged: its checksum is not that of what it holds\. .*"

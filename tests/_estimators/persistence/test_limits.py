@@ -17,8 +17,6 @@ from skmtl._estimators.persistence.import_paths import Trust
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
 Y = (X @ np.array([[1.0, 0.5], [0.0, 1.0]]) > 0).astype(int)

@@ -39,7 +39,7 @@ from tests._networks import BatchNormed, Network
 # Exporting is the same whatever the versions of other packages.
 pytestmark = [
     pytest.mark.one_version,
-    pytest.mark.usefixtures("plain_network", "onnx_operators"),
+    pytest.mark.usefixtures("onnx_operators"),
 ]
 
 
@@ -94,7 +94,12 @@ CASES = [
 
 def fit_case(sharing, relation, encoder):
     X, Y = mixed_tasks()
-    settings = {**SMALL, "encoder": ENCODERS[encoder], "learning_rate_init": 0.1}
+    settings = {
+        **SMALL,
+        "encoder": ENCODERS[encoder],
+        "learning_rate_init": 0.1,
+        "n_estimators": 1,
+    }
     # First steps of Adam are all of one length, which leaves choices without a winner.
     settings["max_iter"] = 4
     sharing = SMALLER.get(sharing, sharing)
@@ -161,7 +166,7 @@ def test_images_in_float32_and_a_task_of_one_class(digits_tasks, tmp_path):
     X = X[:90].reshape(-1, 1, 8, 8).astype(np.float32)
     Y = np.column_stack([Y[:90], np.ones(90)])
     encoder = CNN((3,), hidden_layer_sizes=(5,), norm="batch")
-    settings = {**SMALL, "encoder": encoder, "precision": "float32"}
+    settings = {**SMALL, "encoder": encoder, "precision": "float32", "n_estimators": 1}
     est = MultiTaskClassifier(**settings).fit(X, Y)
     session = session_of(est, tmp_path)
     assert session.get_inputs()[0].type == "tensor(float)"
@@ -180,7 +185,7 @@ def test_missing_numbers_of_any_size(scale, offset, factor, dtype, tmp_path):
     X[:, 3] = X[:, 3].round()
     X[::7, 2] = np.nan
     encoder = MLP((4,), scale=scale, numeric_embedding=None)
-    settings = {**SMALL, "encoder": encoder, "precision": "float32"}
+    settings = {**SMALL, "encoder": encoder, "precision": "float32", "n_estimators": 1}
     est = MultiTaskEstimator(learning_rate_init=0.1, **settings).fit(X, Y)
     session = session_of(est, tmp_path)
     assert session.get_inputs()[0].type == f"tensor({dtype})"
@@ -358,7 +363,7 @@ def test_refuses_other_estimators_and_unfitted_ones(tmp_path):
     with pytest.raises(ModelFileError, match="Got a Ridge: give what goes before"):
         skmtl.export_onnx(Ridge(), tmp_path / "model.onnx")
     with pytest.raises(NotFittedError):
-        skmtl.export_onnx(MultiTaskRegressor(), tmp_path / "model.onnx")
+        skmtl.export_onnx(MultiTaskRegressor(n_estimators=1), tmp_path / "model.onnx")
 
 
 def test_refuses_the_pipeline_of_another_estimator(tmp_path):

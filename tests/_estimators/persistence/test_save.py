@@ -31,11 +31,14 @@ from skmtl.sharing import SHARING, Grouped, Hard
 from skmtl.training import AUGMENTATION
 from skmtl.weighting import WEIGHTING, Static, TargetKL
 from tests._estimators.persistence._alike import assert_alike
-from tests._networks import BatchNormed, Network
+from tests._networks import BatchNormed, Network, plain_mlp
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
-SMALL = {"encoder": MLP((6, 5)), "max_iter": 2, "random_state": 0}
+SMALL = {
+    "encoder": plain_mlp((6, 5)),
+    "max_iter": 2,
+    "random_state": 0,
+    "n_estimators": 1,
+}
 
 
 def mixed_tasks(n=60):
@@ -90,7 +93,7 @@ def learn_on(estimator, again, X, Y, trusted=()):
 @pytest.mark.sampled(5)
 def test_every_strategy(family, name, n_estimators, again):
     X, Y = mixed_tasks()
-    est = MultiTaskEstimator(n_estimators=n_estimators, **SMALL, **{family: name})
+    est = MultiTaskEstimator(**SMALL | {"n_estimators": n_estimators, family: name})
     learn_on(est.partial_fit(X, Y, CLASSES), again, X, Y)
 
 
@@ -98,9 +101,9 @@ def test_every_strategy(family, name, n_estimators, again):
 @pytest.mark.parametrize(
     "encoder",
     [
-        MLP((6,), scale="quantile"),
-        MLP((6,), norm="batch", dropout=0.2),
-        MLP((6, 6), activation="tanh", norm="layer", residual=True, scale=None),
+        plain_mlp((6,), scale="quantile"),
+        plain_mlp((6,), norm="batch", dropout=0.2),
+        plain_mlp((6, 6), activation="tanh", norm="layer", residual=True, scale=None),
         PeriodicEmbedding((6,), embedding_dim=2, n_frequencies=3),
         PiecewiseLinearEmbedding((6,), embedding_dim=2, n_bins=4, scale="robust"),
     ],
@@ -135,13 +138,8 @@ def test_every_encoder_is_among_these_tests():
 @pytest.mark.parametrize("resampling", ["crossfit", "bootstrap"])
 def test_out_of_fold_predictions_slopes_and_thresholds(weighting, resampling, again):
     X, Y = mixed_tasks()
-    est = MultiTaskEstimator(
-        n_estimators=3,
-        resampling=resampling,
-        threshold="f1",
-        weighting=weighting,
-        **SMALL,
-    ).fit(X, Y)
+    settings = {"resampling": resampling, "weighting": weighting, "threshold": "f1"}
+    est = MultiTaskEstimator(**SMALL | settings | {"n_estimators": 3}).fit(X, Y)
     assert est.net_.slopes is not None
     twin = again(est)
     assert_alike(twin, est)
@@ -258,7 +256,7 @@ def test_categories(again):
     Y = np.vstack([Y] * 3)
     X["user"] = [f"user {i}" for i in np.arange(len(X)) % 70]
     X.columns = X.columns.astype(str)
-    est = MultiTaskEstimator(**{**SMALL, "encoder": MLP((6,), min_frequency=2)})
+    est = MultiTaskEstimator(**{**SMALL, "encoder": plain_mlp((6,), min_frequency=2)})
     est.partial_fit(X, Y, CLASSES)
     twin = learn_on(est, again, X, Y)
     X.loc[0, "city"] = "Lima"  # which neither has seen
@@ -301,7 +299,7 @@ def test_parameters_of_any_type(settings, again):
 def test_optimizer_and_its_state_go_on(again):
     X, Y = mixed_tasks()
     for optimizer in ("sgd", "adam", torch.optim.RMSprop):
-        est = MultiTaskEstimator(optimizer=optimizer, n_estimators=2, **SMALL)
+        est = MultiTaskEstimator(**SMALL | {"optimizer": optimizer, "n_estimators": 2})
         learn_on(est.partial_fit(X, Y, CLASSES), again, X, Y)
 
 
@@ -313,7 +311,7 @@ def test_a_fit_keeps_no_state_of_the_optimizer(again):
 
 def test_the_teacher_that_an_estimator_has_trained(again):
     X, Y = mixed_tasks()
-    est = MultiTaskEstimator(relation="distillation", n_estimators=2, **SMALL)
+    est = MultiTaskEstimator(**SMALL | {"relation": "distillation", "n_estimators": 2})
     twin = learn_on(est.partial_fit(X, Y, CLASSES), again, X, Y)
     assert twin.teacher_.sharing == "independent"
 
@@ -466,7 +464,7 @@ def test_refuses_other_estimators_and_unfitted_ones(tmp_path):
     with pytest.raises(ModelFileError, match="Got a Ridge: keep it with skops"):
         skmtl.save(Ridge(), tmp_path / "model")
     with pytest.raises(NotFittedError):
-        skmtl.save(MultiTaskRegressor(), tmp_path / "model")
+        skmtl.save(MultiTaskRegressor(n_estimators=1), tmp_path / "model")
 
 
 def test_keeps_the_file_that_is_there_where_the_new_one_fails(tmp_path):
@@ -498,7 +496,7 @@ def test_keeps_the_file_that_is_there_where_the_new_one_fails(tmp_path):
 )
 def test_what_could_not_be_read_again_is_not_written(change, n_estimators, tmp_path):
     X, Y = mixed_tasks()
-    est = MultiTaskEstimator(n_estimators=n_estimators, **SMALL).fit(X, Y)
+    est = MultiTaskEstimator(**SMALL | {"n_estimators": n_estimators}).fit(X, Y)
     path = tmp_path / "model"
     skmtl.save(est, path)
     before = path.read_bytes()

@@ -30,8 +30,6 @@ from tests._estimators.persistence.test_save import (
     regression,
 )
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 
 def again(estimator, own=()):
     """Store an estimator and load it, trusting the types of skmtl and some more."""
@@ -88,7 +86,9 @@ def test_views_of_one_task():
 
 
 def test_estimators_that_are_not_fitted():
-    est = MultiTaskClassifier(MMoE(3), encoder=MLP((3,)), class_weight={"a": 2.0})
+    est = MultiTaskClassifier(
+        MMoE(3), encoder=MLP((3,)), class_weight={"a": 2.0}, n_estimators=1
+    )
     twin = again(est)
     assert repr(twin) == repr(est)
     with pytest.raises(NotFittedError):
@@ -97,7 +97,12 @@ def test_estimators_that_are_not_fitted():
 
 def test_own_code_is_asked_for():
     X, Y = regression()
-    settings = {**SMALL, "encoder": OwnEncoder((5,)), "augmentation": own_noise}
+    settings = {
+        **SMALL,
+        "encoder": OwnEncoder((5,)),
+        "augmentation": own_noise,
+        "n_estimators": 1,
+    }
     est = MultiTaskRegressor(**settings).fit(X, Y)
     own = [
         "tests._estimators.persistence.test_save.OwnEncoder",
@@ -110,15 +115,17 @@ def test_own_code_is_asked_for():
 
 def test_requests_for_metadata_are_kept():
     with config_context(enable_metadata_routing=True):
-        est = MultiTaskRegressor().set_fit_request(sample_weight=True)
+        est = MultiTaskRegressor(n_estimators=1).set_fit_request(sample_weight=True)
         est.set_score_request(sample_weight="weight")
         twin = again(est)
         assert str(twin.get_metadata_routing()) == str(est.get_metadata_routing())
-    assert "_metadata_request" not in vars(again(MultiTaskRegressor()))
+    assert "_metadata_request" not in vars(again(MultiTaskRegressor(n_estimators=1)))
 
 
 def test_refuses_what_it_has_no_place_for():
-    est = MultiTaskRegressor(callbacks=[LRScheduler("StepLR", step_size=1)])
+    est = MultiTaskRegressor(
+        callbacks=[LRScheduler("StepLR", step_size=1)], n_estimators=1
+    )
     with pytest.raises(
         ModelFileError, match=r"cannot store MultiTaskRegressor\.callbacks"
     ):
@@ -133,28 +140,28 @@ def test_refuses_a_state_that_is_no_model():
     with pytest.raises(
         ModelFileError, match="This is no state of a MultiTaskRegressor"
     ):
-        MultiTaskRegressor().__setstate__(state)
+        MultiTaskRegressor(n_estimators=1).__setstate__(state)
     state["skmtl_document"] = "{}"
     with pytest.raises(
         ModelFileError, match="This is no state of a MultiTaskRegressor"
     ):
-        MultiTaskRegressor().__setstate__(state)
+        MultiTaskRegressor(n_estimators=1).__setstate__(state)
 
 
 def test_code_that_skops_has_not_seen_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     X, Y = regression()
-    settings = {**SMALL, "augmentation": own_noise}
+    settings = {**SMALL, "augmentation": own_noise, "n_estimators": 1}
     state = MultiTaskRegressor(**settings).fit(X, Y).__getstate__()
     path = "tests._estimators.persistence.test_save.own_noise"
     state["skmtl_document"] = state["skmtl_document"].replace(path, "trap.run")
     state["own"] = ["trap.run"]
     with pytest.raises(ModelFileError, match="its code is named by strings"):
-        MultiTaskRegressor().__setstate__(state)
+        MultiTaskRegressor(n_estimators=1).__setstate__(state)
     state["own"] = [own_noise]
     with pytest.raises(ModelFileError, match=r"trap\.run"):
-        MultiTaskRegressor().__setstate__(state)
+        MultiTaskRegressor(n_estimators=1).__setstate__(state)
 
 
 class WithState(MultiTaskRegressor):

@@ -17,8 +17,6 @@ from skmtl._core.atomic_file import replace_file
 from skmtl.encoder import MLP
 from skmtl.exceptions import ModelFileError
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 posix = pytest.mark.skipif(os.name != "posix", reason="files have other modes there")
 
 

@@ -17,8 +17,6 @@ from skmtl.inspection import SharingGain
 from skmtl.relation import Relation, RelationModule
 from skmtl.weighting import Static
 
-pytestmark = pytest.mark.usefixtures("plain_network")
-
 NAMES = ["risk <b>&", "kind", "cost in $ per $"]
 BROWSER = next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])),
@@ -282,7 +280,9 @@ def test_a_browser_complains_of_what_a_report_must_not_do(path, tmp_path):
 
 def test_a_report_without_data_says_what_it_knows(tmp_path):
     X, Y = data()
-    est = MultiTaskClassifier(max_iter=2, random_state=0).fit(X, Y[NAMES[:2]])
+    est = MultiTaskClassifier(max_iter=2, random_state=0, n_estimators=1).fit(
+        X, Y[NAMES[:2]]
+    )
     page = report(est, tmp_path)
     assert "call report_html with X and y" in page.html
     assert page.headings[-1] == "Weights of the tasks"
@@ -292,15 +292,18 @@ def test_a_report_without_data_says_what_it_knows(tmp_path):
 
 def test_settings_that_were_changed_are_listed(tmp_path):
     X, Y = data()
-    est = MultiTaskRegressor(weighting=Static(), max_iter=1, random_state=3)
+    est = MultiTaskRegressor(
+        weighting=Static(), max_iter=1, random_state=3, n_estimators=1
+    )
     page = report(est.fit(X, Y[NAMES[2]]), tmp_path, X, Y[NAMES[2]])
-    parameters = page.rows[1:7]
+    parameters = page.rows[1:8]
     assert parameters == [
         ["sharing", "'hard'"],
         ["encoder", "'mlp'"],
         ["weighting", "Static()"],
         ["relation", "None"],
         ["max_iter", "1"],
+        ["n_estimators", "1"],
         ["random_state", "3"],
     ]
 
@@ -308,7 +311,7 @@ def test_settings_that_were_changed_are_listed(tmp_path):
 def test_labels_of_several_passes_are_counted_together(tmp_path):
     X, Y = data(80)
     y = Y[NAMES[2]]
-    est = MultiTaskRegressor(random_state=0)
+    est = MultiTaskRegressor(random_state=0, n_estimators=1)
     for rows in (slice(0, 50), slice(50, 80)):
         est.partial_fit(X[rows], y[rows])
     assert "80" in report(est, tmp_path).row(NAMES[2], "regression")
@@ -319,7 +322,7 @@ def test_labels_of_several_passes_are_counted_together(tmp_path):
 def test_many_classes_are_told_from_the_commonest_to_the_rarest(tmp_path):
     y = np.repeat(np.arange(8), [10, 10, 30, 10, 10, 10, 2, 18])
     X = np.random.default_rng(0).normal(size=(100, 2))
-    est = MultiTaskClassifier(max_iter=1, random_state=0).fit(X, y)
+    est = MultiTaskClassifier(max_iter=1, random_state=0, n_estimators=1).fit(X, y)
     told = report(est, tmp_path).row("task0", "classification")[-1]
     assert told == "from 2: 30 % to 6: 2 %"
 
@@ -337,7 +340,9 @@ class _Known(RelationModule):
 
 
 def test_relations_are_shown_with_their_largest_values(tmp_path):
-    est = MultiTaskEstimator(relation=Known(), max_iter=1, random_state=0)
+    est = MultiTaskEstimator(
+        relation=Known(), max_iter=1, random_state=0, n_estimators=1
+    )
     page = report(est.fit(*data()), tmp_path)
     a, b, c = NAMES
     start = page.rows.index(["Row", "Column", "Value"])
@@ -348,7 +353,9 @@ def test_relations_are_shown_with_their_largest_values(tmp_path):
 
 
 def test_tasks_with_nothing_to_learn_have_no_pictures(tmp_path):
-    est = MultiTaskClassifier().fit([[0.0], [1.0]], [["a", "b"], ["a", "b"]])
+    est = MultiTaskClassifier(n_estimators=1).fit(
+        [[0.0], [1.0]], [["a", "b"], ["a", "b"]]
+    )
     page = report(est, tmp_path, [[0.0]], [["a", "c"]])
     assert page.headings == ["Settings", "Tasks", "Scores"]
     assert page.row("task1", "accuracy")[1] == "0.000"
@@ -357,7 +364,7 @@ def test_tasks_with_nothing_to_learn_have_no_pictures(tmp_path):
 def test_letters_that_matplotlib_lacks_are_no_trouble(tmp_path):
     X, Y = data()
     names = ["温度", "圧力"]
-    est = MultiTaskClassifier(max_iter=1, random_state=0)
+    est = MultiTaskClassifier(max_iter=1, random_state=0, n_estimators=1)
     est.fit(X, Y[NAMES[:2]].set_axis(names, axis=1))
     assert set(names) <= set(report(est, tmp_path).drawn)
 
@@ -378,7 +385,7 @@ def test_gains_of_other_tasks_are_refused(estimator, tmp_path, gain):
 
 def test_an_unfitted_estimator_has_no_report(tmp_path):
     with pytest.raises(NotFittedError):
-        MultiTaskRegressor().report_html(tmp_path / "none.html")
+        MultiTaskRegressor(n_estimators=1).report_html(tmp_path / "none.html")
 
 
 def test_without_matplotlib_the_error_says_what_to_install(
