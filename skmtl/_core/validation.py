@@ -96,7 +96,7 @@ _INPUTS = {
 
 
 def check_sample_shape(X: Any, encoder: Any) -> None:
-    """Refuse a table where the encoder takes images, and images where it does not."""
+    """Reject a table where the encoder takes images, and images where it does not."""
     expected = encoder.input_ndim
     if expected not in _INPUTS:
         return
@@ -337,5 +337,5 @@ CHANNELS_LAST = "channels last? Use X.transpose(0, 3, 1, 2)"
 
 
 def has_channels_last(shape: Sequence[int]) -> bool:
-    """Tell whether images look as if their channels came last."""
+    """Return whether images look as if their channels came last."""
     return len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] == shape[1] > 4

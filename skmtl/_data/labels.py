@@ -256,7 +256,7 @@ def is_categorical(series: Any) -> bool:
 
 
 def _check_missing_label(missing_label: Any) -> None:
-    """Refuse several values, or what can be no label."""
+    """Raise an error for several values, or what can be no label."""
     several = isinstance(missing_label, Collection) and not isinstance(
         missing_label, str | bytes
     )
@@ -306,7 +306,7 @@ def _find_collections(values: NDArray[Any]) -> set[type]:
 
 
 def _check_single_values(values: NDArray[Any], name: object) -> None:
-    """Refuse labels that are lists, tuples, sets or arrays."""
+    """Raise an error for labels that are lists, tuples, sets or arrays."""
     kinds: set[type] = set()
     if values.ndim > 1 or values.dtype.kind == "V":
         kinds = {np.ndarray if values.ndim > 1 else tuple}
@@ -349,7 +349,7 @@ def _find_equal(values: NDArray[Any], label: object) -> NDArray[np.bool_]:
 
 
 def _is_same_kind(value: object, label: object) -> bool:
-    """Tell whether two labels can be equal: False is not 0, nor is a date a number."""
+    """Check whether two labels can be equal: False is not 0, nor is a date a number."""
     kinds = (str, bytes, bool | np.bool_, np.datetime64, np.timedelta64)
     return all(isinstance(value, k) == isinstance(label, k) for k in kinds)  # type: ignore[arg-type]
 

@@ -171,8 +171,8 @@ class TableStage(InputStage):
         self.shape = (self.n_numbers + n_levels + n_codes,)
         self.needs_float64 = scaler is not None and scaler.needs_float64
         self.register_buffer("numeric", None if in_order else torch.from_numpy(numeric))
-        self.register_buffer("flagged", _some(flagged))
-        self.register_buffer("held", _some(code_columns))
+        self.register_buffer("flagged", _make_index(flagged))
+        self.register_buffer("held", _make_index(code_columns))
         # Numbers are filled once they are scaled.
         filled = None if fill is None else torch.from_numpy(fill).unsqueeze(0)
         if filled is not None and scaler is not None:
@@ -290,12 +290,12 @@ def _fit_categories(
     one_hot, codes = chosen.one_hot(), chosen.codes()
     useless = codes is None or max(codes.sizes) == 1
     if one_hot is None and useless and inputs.categorical.all():
-        raise _nothing_to_learn(chosen.least.max())
+        raise _make_empty_error(chosen.least.max())
     chosen.warn_of_lost(counts, inputs.names)
     return one_hot, codes
 
 
-def _nothing_to_learn(least: float) -> ValueError:
+def _make_empty_error(least: float) -> ValueError:
     return ValueError(
         "X has nothing to learn from: its columns hold categories, none of which has "
         f"{least:g} rows or more. Set the encoder's 'min_frequency' lower, or give "
@@ -406,5 +406,5 @@ def _offset(center: Array, scale: Array) -> tuple[bool, Array]:
     return bool((far | (scale > LARGE)).any()), np.where(far, rounded, 0.0)
 
 
-def _some(indices: NDArray[np.int64]) -> Tensor | None:
+def _make_index(indices: NDArray[np.int64]) -> Tensor | None:
     return torch.from_numpy(indices) if len(indices) else None

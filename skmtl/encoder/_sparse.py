@@ -101,7 +101,7 @@ class SparseColumns(nn.Module):
 
 
 def is_wide(X: Any) -> bool:
-    """Tell whether inputs are a sparse matrix of many columns of few non-zeros."""
+    """Return whether inputs are a sparse matrix of many columns of few non-zeros."""
     if not issparse(X) or X.shape[1] <= WIDE:
         return False
     counts = np.bincount(X.indices, minlength=X.shape[1])
