@@ -157,7 +157,14 @@ def test_every_strategy_file_is_one_registered_strategy_of_that_name(family):
         assert cls.__module__ == f"skmtl.{family}._{name}"
 
 
-@pytest.mark.usefixtures("few_epochs")
+@pytest.fixture
+def one_network(monkeypatch):
+    """Train one network where an example names no number of them."""
+    for cls in (MultiTaskClassifier, MultiTaskRegressor, MultiTaskEstimator):
+        monkeypatch.setitem(cls.__init__.__kwdefaults__, "n_estimators", 1)
+
+
+@pytest.mark.usefixtures("few_epochs", "one_network")
 @pytest.mark.parametrize(
     "path",
     sorted((ROOT / "docs").glob("*.rst"))
