@@ -67,15 +67,7 @@ class TableEncoder(Encoder):
 
     def fit_stage(self, inputs: TrainingInputs) -> TableStage | None:
         """Learn scales, medians and categories of a table."""
-        return fit_table(
-            inputs,
-            self.scale,
-            self.allow_nan,
-            self.max_levels or 0,
-            self.categories,
-            self.min_frequency,
-            self.continuous_first,
-        )
+        return fit_table(inputs, self)
 
     def stem(self, n_inputs: int, n_copies: int) -> Stem | None:
         """Return what turns columns into the inputs of the first layer.
