@@ -58,7 +58,7 @@ def mean_of_known(values: Array, axis: int) -> Array:
 
 
 def _stack_values(
-    epochs: list[Mapping[str, Any]], name: str, shape: tuple[int, ...]
+    epochs: list[Mapping[str, object]], name: str, shape: tuple[int, ...]
 ) -> Array:
     """Return what all epochs have recorded under a name."""
     absent = np.full(shape, np.nan)

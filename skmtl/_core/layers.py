@@ -24,7 +24,7 @@ def get_generator() -> torch.Generator | None:
 
 
 def use_generator(source: torch.Generator | None) -> None:
-    """Let the thread draw from a generator of its own, or from the global state."""
+    """Make the thread draw from a generator of its own, or from the global state."""
     _OF_THREAD.generator = source
 
 
@@ -133,7 +133,7 @@ def detach_in_inference(parameter: Tensor) -> Tensor:
 
 
 def merge_copies(H: Tensor) -> Tensor:
-    """Put channels of copies side by side: (k, n, c, ...) to (n, k x c, ...)."""
+    """Join channels of copies side by side: (k, n, c, ...) to (n, k x c, ...)."""
     return H.transpose(0, 1).flatten(1, 2)
 
 

@@ -32,7 +32,7 @@ class ModuleCopies:
 
     @contextmanager
     def borrow(self) -> Iterator[nn.Module]:
-        """Lend a copy, in the mode of the module, until a call has ended."""
+        """Yield a copy, in the mode of the module, until a call has ended."""
         skeleton = self.take()
         self.match_mode(skeleton)
         try:
@@ -42,11 +42,11 @@ class ModuleCopies:
                 self._unused.append(skeleton)
 
     def match_mode(self, skeleton: nn.Module) -> None:
-        """Bring a copy into the mode of the module, training or not."""
+        """Set a copy to the mode of the module, training or not."""
         if skeleton.training != self.module.training:
             skeleton.train(self.module.training)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "ModuleCopies":
+    def __deepcopy__(self, memo: dict[int, object]) -> "ModuleCopies":
         return ModuleCopies(copy.deepcopy(self.module, memo))
 
     def __getstate__(self) -> dict[str, Any]:

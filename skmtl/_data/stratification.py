@@ -1,12 +1,12 @@
 """Hold-out splits and folds that keep every task's labels in proportion."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from skmtl._data.labels import Labels
 from skmtl._data.training_data import RowIndex, choose_index_dtype, find_rows
 
 #: Parts of equal size into which numeric labels are cut.
@@ -14,7 +14,7 @@ N_BINS = 4
 
 
 def split_holdout(
-    labels: Sequence[NDArray[Any]], fraction: float, random_state: RandomState
+    labels: Sequence[Labels], fraction: float, random_state: RandomState
 ) -> tuple[RowIndex, RowIndex]:
     """Split rows in two, stratified over several tasks as far as possible.
 
@@ -63,7 +63,7 @@ def split_holdout(
     return find_rows(~chosen), find_rows(chosen)
 
 
-def _find_rows_per_label(codes: Sequence[NDArray[Any]]) -> list[RowIndex]:
+def _find_rows_per_label(codes: Sequence[Labels]) -> list[RowIndex]:
     """Return the rows that carry each label, the rarest label first."""
     carriers = []
     for task in codes:
@@ -74,7 +74,7 @@ def _find_rows_per_label(codes: Sequence[NDArray[Any]]) -> list[RowIndex]:
     return sorted(carriers, key=len)
 
 
-def _encode_strata(labels: NDArray[Any]) -> NDArray[Any]:
+def _encode_strata(labels: Labels) -> Labels:
     if labels.dtype.kind != "f":
         return labels
     codes = np.full(len(labels), -1, dtype=np.int8)
@@ -83,7 +83,7 @@ def _encode_strata(labels: NDArray[Any]) -> NDArray[Any]:
     return codes
 
 
-def bin_by_quantiles(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
+def bin_by_quantiles(values: Labels, n_bins: int) -> NDArray[np.int64]:
     """Return the part of equal size that each number lies in."""
     # values of shape (n_values,); returns (n_values,).
     if not len(values):  # of which there are no quantiles
@@ -93,7 +93,7 @@ def bin_by_quantiles(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
 
 
 def make_stratified_folds(
-    labels: Sequence[NDArray[Any]], n_folds: int, random_state: RandomState
+    labels: Sequence[Labels], n_folds: int, random_state: RandomState
 ) -> NDArray[np.int64]:
     """Deal rows to folds of equal size, stratified over several tasks.
 
@@ -131,7 +131,7 @@ def make_stratified_folds(
 
 
 def deal_rows(
-    labelled: list[NDArray[Any]],
+    labelled: list[Labels],
     sizes: NDArray[np.int64],
     shares: NDArray[np.float64],
     *,
@@ -150,12 +150,12 @@ def deal_rows(
 
 def _place(
     part: NDArray[np.int64],
-    carriers: NDArray[np.integer[Any]],
+    carriers: RowIndex,
     shares: NDArray[np.float64],
     room: NDArray[np.int64],
     in_blocks: bool,
 ) -> None:
-    """Give parts to the rows of a label that have none yet."""
+    """Assign the rows of a label that have no part yet."""
     taken = part[carriers]
     have = np.bincount(taken[taken >= 0], minlength=len(room))
     rows = carriers[taken < 0]

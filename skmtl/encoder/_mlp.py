@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from operator import eq
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -256,6 +256,15 @@ class MLP(TableEncoder):
         return integers(self, "hidden_layer_sizes")
 
 
+class LayerSettings(Protocol):
+    """What encoders of dense layers and of images set of each layer."""
+
+    activation: str
+    dropout: float | str
+    norm: str | None
+    n_rows_: int | None
+
+
 def integers(spec: Encoder, name: str) -> list[int]:
     """Return a parameter that is one positive integer or several as a list."""
     given = getattr(spec, name)
@@ -268,7 +277,9 @@ def integers(spec: Encoder, name: str) -> list[int]:
     return [int(value) for value in values]
 
 
-def dense(n_copies: int, fan_in: int, width: int, spec: object) -> list[nn.Module]:
+def dense(
+    n_copies: int, fan_in: int, width: int, spec: LayerSettings
+) -> list[nn.Module]:
     """Return the steps of one hidden layer."""
     # A single network needs no batched product, which costs more to call.
     linear = (
@@ -280,17 +291,19 @@ def dense(n_copies: int, fan_in: int, width: int, spec: object) -> list[nn.Modul
     return [linear, *after, *dropout(spec)]
 
 
-def norm_and_activation(n_copies: int, width: int, spec: Any) -> list[nn.Module]:
+def norm_and_activation(
+    n_copies: int, width: int, spec: LayerSettings
+) -> list[nn.Module]:
     """Return what follows a product with weights."""
     # Nothing of it works in place, which hooks on modules cannot follow.
     norm = [] if spec.norm is None else [NORMS[spec.norm](n_copies, width)]
     return [*norm, ACTIVATIONS[spec.activation]()]
 
 
-def dropout(spec: Any) -> list[nn.Module]:
+def dropout(spec: LayerSettings) -> list[nn.Module]:
     """Return dropout where the spec asks for it."""
     p = spec.dropout
-    if p == "auto":
+    if isinstance(p, str):  # "auto"
         p = 0.0 if spec.n_rows_ is not None and spec.n_rows_ < SMALL else DROPOUT
     return [Dropout(p)] if p else []
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -68,7 +68,7 @@ class SparseColumns(nn.Module):
         self.register_buffer("inverse", torch.from_numpy(1 / scale))
         self.register_buffer("factor", torch.from_numpy(weight))
 
-    def pack(self, X: Any) -> NDArray[Any]:
+    def pack(self, X: csr_array) -> NDArray[np.floating]:
         """Return sparse rows as ``[rest | positions | values]``, padded with zeros."""
         # X of shape (n, n_features); returns (n, n_rest + 2 m).
         X = sum_entries(X)
@@ -243,8 +243,10 @@ def _multiply_dense(
     return tuple(X @ W for W in weights)
 
 
-def _apply(function: Any, *arguments: Any) -> tuple[Tensor, ...]:
-    return function.apply(*arguments)  # type: ignore[no-any-return]
+def _apply(
+    function: type[torch.autograd.Function], *arguments: Tensor | int
+) -> tuple[Tensor, ...]:
+    return function.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Product(torch.autograd.Function):
