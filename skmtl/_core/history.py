@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from skmtl._core.numerics import mean_of_known
+
 Array = NDArray[np.float64]
 
 
@@ -46,15 +48,6 @@ def mean_cosines(cosines: Array) -> Array:
     # cosines of shape (n_epochs, n_tasks, n_tasks); returns (n_epochs, n_tasks).
     itself = np.eye(cosines.shape[-1], dtype=bool)
     return mean_of_known(np.where(itself, np.nan, cosines), axis=-1)
-
-
-def mean_of_known(values: Array, axis: int) -> Array:
-    """Return means over the values that are not NaN, without a warning."""
-    defined = ~np.isnan(values)
-    n_known = np.asarray(defined.sum(axis=axis))
-    total = np.where(defined, values, 0.0).sum(axis=axis)
-    means = np.full(n_known.shape, np.nan)
-    return np.divide(total, n_known, out=means, where=n_known > 0)
 
 
 def _stack_values(

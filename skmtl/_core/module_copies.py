@@ -1,8 +1,9 @@
-"""Copies of a module without weights, on which calls put parameters of their own."""
+"""Copies of modules without weights, and of objects without cached properties."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -62,3 +63,18 @@ def copy_structure(module: nn.Module) -> nn.Module:
     }
     memo |= {id(b): b.detach().to("meta") for b in module.buffers()}
     return copy.deepcopy(module, memo)
+
+
+class WithoutCaches:
+    """Leaves cached properties out of copies and pickles."""
+
+    # Predictions fill these caches, perhaps while another thread pickles.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = vars(self).copy()  # at once, while others may add to it
+        cls = type(self)
+        return {
+            name: value
+            for name, value in state.items()
+            if not isinstance(getattr(cls, name, None), cached_property)
+        }

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.cached_state import WithoutCaches
+from skmtl._core.module_copies import WithoutCaches
 from skmtl._data.labels import LabelColumn, Labels, LabelTable, TaskType
 from skmtl._data.output_kinds import group_tasks
 

@@ -29,25 +29,13 @@ MOST = 500
 
 
 class PBLD(Embedding):
-    r"""Periodic embedding of every column of numbers, for use beside the numbers.
+    """Periodic embedding of every column of numbers, for use beside the numbers."""
 
-    A number x becomes :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, where the
-    frequencies c, the phases s, W and b are learned for each column: "PBLD" of [1]_,
-    with the activation of "PLR". Features are laid out one after the other, samples
-    side by side, so that nothing on the way has to be transposed.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    n_features : int
-        Number of columns.
-
-    References
-    ----------
-    .. [1] D. Holzmueller, L. Grinsztajn and I. Steinwart, "Better by Default: Strong
-       Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024.
-    """
+    # A number x becomes ReLU(W cos(2 pi (c x + s)) + b), where the frequencies c, the
+    # phases s, W and b are learned for each column: "PBLD" of Holzmueller, Grinsztajn
+    # and Steinwart, "Better by Default", NeurIPS 2024, with the activation of "PLR".
+    # Features are laid out one after the other, samples side by side, so that nothing
+    # on the way has to be transposed.
 
     dim = DIM
     beside = True

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.cached_state import WithoutCaches
+from skmtl._core.module_copies import WithoutCaches
 from skmtl._core.validation import divide_by_largest
 from skmtl._data.labels import Labels, TaskType
 
