@@ -66,6 +66,7 @@ nitpick_ignore = [
     ("py:obj", "task_gains"),
     ("py:obj", "task_gains_interval"),
     ("py:obj", "weighting_"),
+    ("py:obj", "weights_"),
 ]
 # Names of other projects, which are not linked, so that a build needs no network.
 nitpick_ignore_regex = [

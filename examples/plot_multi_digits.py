@@ -31,10 +31,10 @@ for ax, image, (left, right) in zip(axes, X[:, 0], Y, strict=False):
 # %%
 # Errors per task
 # ---------------
-# Every strategy trains three times, from other initial weights.
+# Every strategy trains twice, from other initial weights.
 
 STRATEGIES = ["independent", "hard", "additive", "mmoe", "cross_stitch", "mtan"]
-N_FITS = 3
+N_FITS = 2
 errors = np.zeros((len(STRATEGIES), N_FITS, 2))
 for s, sharing in enumerate(STRATEGIES):
     for seed in range(N_FITS):

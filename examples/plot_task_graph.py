@@ -65,7 +65,7 @@ RELATIONS = {
     "TaskCovariance": TaskCovariance(),
 }
 QUICK = {"n_estimators": 1, "max_iter": 70}  # by default 8 networks and 100 epochs
-N_DRAWS = 5
+N_DRAWS = 3
 scores = {name: [] for name in RELATIONS}
 found = {}  # of the first draw
 for seed in range(N_DRAWS):

@@ -16,10 +16,29 @@ from sklearn.datasets import load_digits
 torch.set_num_threads(1)
 
 
-#: Folders whose tests are of torch's computations, and torch has one version in all.
+#: Tests of torch's computations, as torch has one version in all environments, of what
+#: calls no other package, and examples, which show the results of one version.
 ONE_VERSION = (
+    "skmtl/",
+    "tests/_core/test_layers.py",
+    "tests/_estimators/fitting/",
+    "tests/_estimators/persistence/test_damage.py",
+    "tests/_estimators/persistence/test_limits.py",
+    "tests/_estimators/persistence/test_onnx.py",
+    "tests/_estimators/persistence/test_writing.py",
+    "tests/_estimators/test_threads.py",
+    "tests/_estimators/test_torch_modes.py",
+    "tests/datasets/test_open_table.py",
+    "tests/encoder/",
+    "tests/model_selection/test_clusters.py",
     "tests/relation/",
+    "tests/robustness/",
     "tests/sharing/",
+    "tests/test_naming.py",
+    "tests/test_package.py::test_examples_of_the_docs_run",
+    "tests/test_products.py",
+    "tests/test_quality_benchmark.py",
+    "tests/test_typing.py",
     "tests/training/",
     "tests/weighting/",
 )

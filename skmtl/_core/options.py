@@ -26,7 +26,7 @@ def suggest(value: object, names: Iterable[object]) -> str:
 
 
 def check_path(path: str | os.PathLike[str], parameter: str = "path") -> None:
-    """Raise for what names no file or folder."""
+    """Raise an error unless it names a file or folder."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         error = TypeError if text is None else ValueError

@@ -100,7 +100,7 @@ class _TakesShape(Protocol):
 
 
 def check_sample_shape(X: object, encoder: _TakesShape) -> None:
-    """Raise for a table where the encoder takes images, and the other way round."""
+    """Reject a table where the encoder takes images, and images where it does not."""
     expected = encoder.input_ndim
     if expected not in _INPUTS:
         return

@@ -98,7 +98,7 @@ def _read_array(X: object) -> Any:
 
 
 def _check_no_dates(X: object) -> None:
-    """Raise for arrays and lists of dates and times, as DataFrames of them do."""
+    """Reject arrays and lists of dates and times, as DataFrames of them are."""
     if hasattr(X, "columns") or issparse(X):
         return
     try:
@@ -117,7 +117,7 @@ def _check_no_dates(X: object) -> None:
 
 
 def check_channels(X: object, expected: Sequence[int]) -> None:
-    """Raise for images whose channels come last where those of training came first."""
+    """Reject images whose channels come last where those of training came first."""
     shape = tuple(getattr(X, "shape", ())[1:])
     if len(shape) == 3 and shape != tuple(expected) == (shape[2], *shape[:2]):
         raise ValueError(
@@ -127,7 +127,7 @@ def check_channels(X: object, expected: Sequence[int]) -> None:
 
 
 def check_form(X: object) -> None:
-    """Raise for torch's data sets, rows of different lengths and complex numbers."""
+    """Reject torch's data sets, rows of different lengths and complex numbers."""
     if isinstance(X, Dataset | DataLoader):
         raise TypeError(
             f"X must be a table, an array or a tensor. Got torch's {type(X).__name__}: "

@@ -260,7 +260,7 @@ def is_categorical(series: object) -> bool:
 
 
 def _check_missing_label(missing_label: Any) -> None:
-    """Raise for several values, or what can be no label."""
+    """Raise an error for several values, or what can be no label."""
     several = isinstance(missing_label, Collection) and not isinstance(
         missing_label, str | bytes
     )
@@ -310,7 +310,7 @@ def _find_collections(values: Labels) -> set[type]:
 
 
 def _check_single_values(values: Labels, name: object) -> None:
-    """Raise for labels that are lists, tuples, sets or arrays."""
+    """Raise an error for labels that are lists, tuples, sets or arrays."""
     kinds: set[type] = set()
     if values.ndim > 1 or values.dtype.kind == "V":
         kinds = {np.ndarray if values.ndim > 1 else tuple}
@@ -353,7 +353,7 @@ def _find_equal(values: Labels, label: object) -> NDArray[np.bool_]:
 
 
 def _is_same_kind(value: object, label: object) -> bool:
-    """Return whether two labels can be equal: False is not 0, a date no number."""
+    """Check whether two labels can be equal: False is not 0, nor is a date a number."""
     kinds = (str, bytes, bool | np.bool_, np.datetime64, np.timedelta64)
     return all(isinstance(value, k) == isinstance(label, k) for k in kinds)  # type: ignore[arg-type]
 

@@ -240,7 +240,7 @@ class StreamedTable:
         return [pieces, self.names, self.levels, self.rows]
 
     def _check(self, X: NDArray[np.floating]) -> None:
-        """Raise for numbers that are not finite where they may not be."""
+        """Raise an error for numbers that are not finite where they may not be."""
         bad = np.isinf(X) if self.allow_nan else ~np.isfinite(X)
         columns = np.flatnonzero(bad.any(axis=0))
         if len(columns):

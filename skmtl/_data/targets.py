@@ -269,7 +269,7 @@ def to_float(column: LabelColumn, name: object) -> NDArray[np.float64]:
 
 
 def check_labelled(values: Labels, name: object) -> None:
-    """Raise for a task without labels."""
+    """Raise an error for a task without labels."""
     if not len(values):
         raise ValueError(
             f"Task {name!r} has no labelled row: give it at least one label (with a "
@@ -278,7 +278,7 @@ def check_labelled(values: Labels, name: object) -> None:
 
 
 def check_finite(values: Labels, name: object) -> None:
-    """Raise for infinite labels."""
+    """Raise an error for infinite labels."""
     if values.dtype.kind == "f" and np.isinf(values).any():
         raise ValueError(
             f"Input y contains infinity in task {name!r}: remove it, or mark the label "

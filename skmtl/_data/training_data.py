@@ -97,7 +97,7 @@ def apply_sample_weight(
 
 
 def check_not_transposed(columns: LabelTable, n_samples: int) -> None:
-    """Raise for labels with a row per task, as a list of arrays has."""
+    """Raise an error for labels with a row per task, as a list of arrays has."""
     n, n_columns = columns.n_samples, len(columns.columns)
     if n != n_samples == n_columns:
         raise ValueError(
@@ -162,7 +162,7 @@ def get_class_labels(classes: Labels) -> list[Any]:
 
 
 def check_some_weight(data: TrainingData, targets: Targets) -> None:
-    """Raise for class weights that leave a task without a label that counts."""
+    """Reject class weights that leave a task without a label that counts."""
     for t, classes in enumerate(targets.classes):
         if classes is None or data.weight is None:
             continue

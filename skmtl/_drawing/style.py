@@ -34,7 +34,7 @@ def needs_matplotlib(caller: str) -> None:
 
 
 def check_axes(ax: Any) -> None:
-    """Refuse what is neither axes nor None."""
+    """Raise an error unless it is axes or None."""
     from matplotlib.axes import Axes
 
     if ax is not None and not isinstance(ax, Axes):

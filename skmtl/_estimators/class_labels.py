@@ -71,13 +71,13 @@ def _read_entries(class_weight: Any, targets: Targets) -> list[Any]:
 
 
 def _names_tasks(class_weight: dict[Any, Any]) -> bool:
-    """Tell whether a dict has an entry per task, not a weight per class."""
+    """Return whether a dict has an entry per task, not a weight per class."""
     entries = class_weight.values()
     return any(e is None or e == "balanced" or isinstance(e, dict) for e in entries)
 
 
 def _check_entry(entry: object, name: object) -> None:
-    """Refuse what is no class weight of a task."""
+    """Raise an error unless it is a class weight of a task."""
     if entry is None or (isinstance(entry, str) and entry == "balanced"):
         return
     if not isinstance(entry, dict):
@@ -94,7 +94,7 @@ def _check_entry(entry: object, name: object) -> None:
 
 
 def _check_known(entry: object, classes: NDArray[Any] | None, name: object) -> None:
-    """Refuse the weights of a task that name none of its classes."""
+    """Raise an error for the weights of a task that name none of its classes."""
     if entry is None or (isinstance(entry, dict) and not entry):
         return
     if classes is None:
@@ -108,7 +108,7 @@ def _check_known(entry: object, classes: NDArray[Any] | None, name: object) -> N
 
 
 def _check_shared(entry: dict[Any, Any], targets: Targets) -> None:
-    """Refuse weights for all tasks that name classes of none of them."""
+    """Raise an error for weights for all tasks that name classes of none of them."""
     of_tasks = [get_class_labels(c) for c in targets.classes if c is not None]
     labels = list(dict.fromkeys(label for task in of_tasks for label in task))
     if not labels or not set(labels) <= set(entry):
@@ -128,7 +128,7 @@ def check_declared_classes(
     estimator: BaseEstimator, y: ArrayLike, classes: object
 ) -> list[Any] | None:
     """Return what ``partial_fit`` was told of the classes, as one entry per task."""
-    if _asks_for_balance(estimator.class_weight):
+    if _has_balanced(estimator.class_weight):
         raise ValueError(
             "class_weight='balanced' needs all rows at once, which partial_fit has "
             "not: give the weights as {label: weight}."
@@ -157,7 +157,7 @@ def make_class_attributes(estimator: BaseEstimator, targets: Targets) -> None:
     estimator.n_classes_ = targets.n_classes[0] if single else targets.n_classes
 
 
-def _asks_for_balance(class_weight: Any) -> bool:
+def _has_balanced(class_weight: Any) -> bool:
     entries = class_weight.values() if isinstance(class_weight, dict) else class_weight
     return "balanced" in ([entries] if isinstance(entries, str) else entries or [])
 
@@ -205,7 +205,7 @@ def _read_declared_entries(classes: object, names: list[Any], one_d: bool) -> li
 
 
 def _check_declared(labels: Any, name: object) -> None:
-    """Refuse declared labels that are no classes of one task."""
+    """Raise an error for declared labels that are no classes of one task."""
     listed = isinstance(labels, Iterable) and not isinstance(labels, str | bytes | dict)
     values = list(labels) if listed and np.ndim(labels) else []
     if not values or any(np.ndim(value) for value in values):

@@ -18,7 +18,7 @@ from skmtl.training import InputSource, MembersNet, average_networks
 
 
 def check_coverage(coverage: Any) -> None:
-    """Refuse what is no share of labels that regions can be asked to hold."""
+    """Reject what is not a share of labels that regions can be asked to hold."""
     if not isinstance(coverage, Real) or not 0 < float(coverage) < 1:
         raise ValueError(
             "The 'coverage' parameter must be a number strictly between 0 and 1, such "

@@ -93,6 +93,6 @@ def _describe_validation(estimator: BaseEstimator, history: Any) -> None:
 
 
 def is_fitted_attribute(name: str) -> bool:
-    """Tell whether an attribute is one that a fit sets."""
+    """Return whether an attribute is one that a fit sets."""
     private = ("_targets", "_categories", "_oof", "_parts_of_fit", "_label_counts")
     return name in private or (name.endswith("_") and not name.startswith("_"))

@@ -71,7 +71,7 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def check_threshold_score(score: Any) -> None:
-    """Refuse what names no score of the labels that a binary task predicts."""
+    """Reject what names no score of the labels that a binary task predicts."""
     if not isinstance(score, str) or score not in SCORES:
         raise ValueError(
             "The 'threshold' parameter must be None or the name of a score that "

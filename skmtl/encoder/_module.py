@@ -115,7 +115,7 @@ class _Stacked(EncoderModule):
 def _stackable(
     modules: list[nn.Module], width: int, input_shape: tuple[int, ...]
 ) -> bool:
-    """Return whether stacked modules do what separate ones do, tried on copies."""
+    """Check on copies whether stacked modules do what separate ones do."""
     # What has no parameters, changes its buffers as batch normalisation does, or uses
     # an operation that vmap does not know, cannot be stacked.
     X = torch.randn(2, *input_shape)

@@ -177,8 +177,8 @@ class TableStage(InputStage):
         self.shape = (self.n_numbers + n_levels + n_codes,)
         self.needs_float64 = scaler is not None and scaler.needs_float64
         self.register_buffer("numeric", None if in_order else torch.from_numpy(numeric))
-        self.register_buffer("flagged", _some(flagged))
-        self.register_buffer("held", _some(code_columns))
+        self.register_buffer("flagged", _make_index(flagged))
+        self.register_buffer("held", _make_index(code_columns))
         # Numbers are filled once they are scaled.
         filled = None if fill is None else torch.from_numpy(fill).unsqueeze(0)
         if filled is not None and scaler is not None:
@@ -400,5 +400,5 @@ def _offset(center: Array, scale: Array) -> tuple[bool, Array]:
     return bool((far | (scale > LARGE)).any()), np.where(far, rounded, 0.0)
 
 
-def _some(indices: NDArray[np.int64]) -> Tensor | None:
+def _make_index(indices: NDArray[np.int64]) -> Tensor | None:
     return torch.from_numpy(indices) if len(indices) else None

@@ -69,7 +69,7 @@ named_estimators_ : dict
         Names of the tasks.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where all are strings.
     oof_prediction_ : list of ndarray
         Combined predictions for the training rows: each by models that have not been

@@ -64,7 +64,7 @@ class Evaluation:
         counts = present if self.weight is None else present * self.weight
         return counts.sum(axis=0).astype(np.float64)
 
-    def only(self, tasks: Sequence[int]) -> "Evaluation":
+    def select_tasks(self, tasks: Sequence[int]) -> "Evaluation":
         """Return the evaluation of some tasks, by number, in the order given."""
 
         def answer(metric: Metric) -> list[Prediction]:
@@ -90,7 +90,7 @@ class Evaluation:
         columns, names, notes = self.columns.columns, self.names, _CollectedWarnings()
         check_metrics(metrics, self.kinds, self.columns, self.weight)
         answers = {
-            responses: self.answer(m) for responses, m in _resolve_asked(metrics)
+            responses: self.answer(m) for responses, m in _group_by_responses(metrics)
         }
         scores = np.full(len(metrics), np.nan)
         for t, (metric, column) in enumerate(zip(metrics, columns, strict=True)):
@@ -107,7 +107,7 @@ class Evaluation:
         return scores
 
 
-def _resolve_asked(
+def _group_by_responses(
     metrics: Sequence[Metric],
 ) -> Iterable[tuple[tuple[str, ...], Metric]]:
     """Return one of the metrics for each kind of prediction that they ask for."""
@@ -179,7 +179,7 @@ def check_metrics(
         metrics, kinds, columns.columns, columns.task_names, strict=True
     ):
         check_kind(metric, kind, column.values, name)
-        if weight is not None and not metric.takes("sample_weight"):
+        if weight is not None and not metric.accepts("sample_weight"):
             raise ValueError(
                 f"The metric {metric.name!r} takes no weights: leave out "
                 "'sample_weight'."

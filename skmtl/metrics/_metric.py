@@ -61,8 +61,8 @@ class Metric:
         average = self.kwargs.get("average", self.default("average"))
         return average == "binary" or self.function.__name__ in OF_TWO_CLASSES
 
-    def takes(self, parameter: str) -> bool:
-        """Tell whether the function has a parameter."""
+    def accepts(self, parameter: str) -> bool:
+        """Return whether the function has a parameter."""
         return parameter in _read_defaults(self.function)
 
     def default(self, parameter: str) -> Any:
@@ -86,7 +86,7 @@ def metric_names() -> tuple[str, ...]:
 
 
 def _is_per_task(name: str) -> bool:
-    """Tell whether a scorer compares no clusters, nor labels of a row."""
+    """Return whether a scorer compares no clusters, nor labels of a row."""
     scorer = get_scorer(name)
     clusters = scorer._score_func.__module__.startswith("sklearn.metrics.cluster")
     return not clusters and scorer._kwargs.get("average") != "samples"
@@ -166,7 +166,7 @@ def _read_scorer(scorer: Any, name: str) -> Metric:
 
 
 def _is_hashable(value: object) -> bool:
-    """Tell whether a value can be the key of a dict."""
+    """Return whether a value can be the key of a dict."""
     try:
         hash(value)
     except TypeError:

@@ -88,7 +88,7 @@ def _score_scores(
         scores = scores if scores.ndim == 1 else scores[:, 1]
     elif _lacks_classes(metric, codes, len(all_classes)):
         return metric.sign * _score_one_vs_rest(metric, codes, scores, kwargs)
-    if metric.takes("labels"):
+    if metric.accepts("labels"):
         kwargs["labels"] = np.arange(len(all_classes))
     return _compute_value(metric, codes, scores, kwargs)
 
@@ -104,7 +104,7 @@ def _select_column(values: Array, name: object) -> Array:
 
 
 def _lacks_classes(metric: Metric, codes: Array, n_classes: int) -> bool:
-    """Tell whether a mean over classes has to leave some out."""
+    """Return whether a mean over classes has to leave some out."""
     if metric.function not in RANKINGS or metric.kwargs.get("multi_class") == "ovo":
         return False
     return bool((np.bincount(codes, minlength=n_classes) == 0).any())
@@ -129,7 +129,7 @@ def _compute_value(
     metric: Metric, true: Array, predicted: Array, kwargs: dict[str, Any]
 ) -> float:
     """Return the signed value of a metric."""
-    if metric.takes("zero_division"):
+    if metric.accepts("zero_division"):
         kwargs.setdefault("zero_division", 0.0)  # the same value, without a warning
     if metric.function is sk.r2_score and _are_numbers(true, predicted):
         return _compute_r2(true, predicted, kwargs)
@@ -137,7 +137,7 @@ def _compute_value(
 
 
 def _are_numbers(*arrays: Array) -> bool:
-    """Tell whether scikit-learn would take them, which says what is wrong if not."""
+    """Return whether scikit-learn would take them, which says what is wrong if not."""
     return all(a.dtype.kind in "iuf" and np.isfinite(a).all() for a in arrays)
 
 
@@ -197,7 +197,7 @@ def _check_two(metric: Metric, classes: Array, name: object) -> None:
 
 
 def _differ(labels: Array) -> bool:
-    """Tell whether there are at least two different labels."""
+    """Return whether there are at least two different labels."""
     return bool((labels != labels[0]).any())
 
 

@@ -183,7 +183,9 @@ def _compute_scores(evaluation: Evaluation, metric: object) -> Array:
         if m.kind in (None, kind)
     ] or list(range(len(task_metrics)))  # none fits, which is an error
     scores = np.full(len(task_metrics), np.nan)
-    scores[tasks] = evaluation.only(tasks).scores([task_metrics[t] for t in tasks])
+    scores[tasks] = evaluation.select_tasks(tasks).scores(
+        [task_metrics[t] for t in tasks]
+    )
     return scores
 
 

@@ -96,7 +96,7 @@ class MultiTaskScorer(BaseEstimator):
         if self.task is not None:
             where = "The 'task' parameter of make_multitask_scorer"
             number = resolve_task(self.task, evaluation.names, where)
-            evaluation, metrics = evaluation.only([number]), [metrics[number]]
+            evaluation, metrics = evaluation.select_tasks([number]), [metrics[number]]
         check_some_labels(evaluation.columns)
         scores = evaluation.scores(metrics)
         warn_undefined(scores, metrics, evaluation.names)
@@ -107,7 +107,7 @@ class MultiTaskScorer(BaseEstimator):
         """Tell searches that route no metadata whether to pass weights on."""
         metric = self.metric
         metrics = metric.values() if isinstance(metric, Mapping) else [metric]
-        return all(as_metric(m).takes("sample_weight") for m in metrics)
+        return all(as_metric(m).accepts("sample_weight") for m in metrics)
 
 
 class MultiTaskScorers(dict[str, Any]):
@@ -150,7 +150,7 @@ class MultiTaskScorers(dict[str, Any]):
 
 
 def _takes_weight(scorer: Any) -> bool:
-    """Tell whether a scorer takes weights, as searches that route nothing ask it."""
+    """Return whether a scorer takes weights, as searches that route nothing ask it."""
     return getattr(scorer, "_accept_sample_weight", bool)()
 
 

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 def check_weights(adjacency: ArrayLike, signed: bool, parameter: str) -> None:
-    """Refuse weights that no tasks can have."""
+    """Raise an error for weights that no tasks can have."""
     try:
         if np.iscomplexobj(adjacency):
             raise TypeError("complex numbers have no order")

@@ -125,7 +125,7 @@ class _Clustered(PenaltyModule):
         self.eta = eta
         share = torch.full((self.n_tasks,), n_clusters / self.n_tasks)
         self.register_buffer("together", share.diag())
-        self.register_buffer("apart", self._get_penalized(share).diag())
+        self.register_buffer("apart", self._select_penalized(share).diag())
 
     def measure(self, W: Tensor) -> Tensor:
         return compute_quadratic(W, self.apart)
@@ -134,7 +134,7 @@ class _Clustered(PenaltyModule):
         W = self.by_task(weight)
         values, vectors = compute_spectrum(W, ROUNDING)
         shares = self._shares(values)
-        penalised = self._get_penalized(shares)
+        penalised = self._select_penalized(shares)
         nonzero_heads = values[-1] > 0  # heads that are still zero tell nothing
         for old, new in ((self.together, shares), (self.apart, penalised)):
             old.copy_(torch.where(nonzero_heads, (vectors * new) @ vectors.mT, old))
@@ -151,7 +151,7 @@ class _Clustered(PenaltyModule):
     def _clip_values(self, ratio: Tensor) -> Tensor:
         return (ratio - self.eta).clamp(0, 1)
 
-    def _get_penalized(self, shares: Tensor) -> Tensor:
+    def _select_penalized(self, shares: Tensor) -> Tensor:
         return self.eta * (1 - shares) / (self.eta + shares)
 
     def matrix(self) -> Tensor:

@@ -259,7 +259,7 @@ def check_method(
     classes: Sequence[NDArray[Any] | None],
     parameter: str,
 ) -> None:
-    """Refuse a method that tasks of these classes cannot have."""
+    """Raise an error for a method that tasks of these classes cannot have."""
     if method == "kl":
         need, fits = "the same classes", [_same(c, classes[0]) for c in classes]
     elif method == "cooccurrence":

@@ -118,7 +118,7 @@ class _TaskCovariance(PenaltyModule):
         self.shrinkage = shrinkage
         shares = torch.full((self.n_tasks,), 1 / self.n_tasks)
         self.register_buffer("covariance", shares.diag())
-        self.register_buffer("penalised", self._get_penalized(shares).diag())
+        self.register_buffer("penalised", self._select_penalized(shares).diag())
 
     def measure(self, W: Tensor) -> Tensor:
         return compute_quadratic(W, self.penalised)
@@ -126,12 +126,12 @@ class _TaskCovariance(PenaltyModule):
     def after_epoch(self, weight: Tensor, task_of_output: Tensor) -> None:
         roots, vectors = compute_spectrum(self.by_task(weight), self.ridge)
         shares = roots / roots.sum()
-        penalised = self._get_penalized(shares)
+        penalised = self._select_penalized(shares)
         nonzero_heads = roots[-1] > 0  # heads that are still zero tell nothing
         for old, new in ((self.covariance, shares), (self.penalised, penalised)):
             old.copy_(torch.where(nonzero_heads, (vectors * new) @ vectors.mT, old))
 
-    def _get_penalized(self, shares: Tensor) -> Tensor:
+    def _select_penalized(self, shares: Tensor) -> Tensor:
         """Return what eigenvalues of the covariance, from small to large, cost."""
         return 1 / shares - (1 - self.shrinkage) / shares[-1]
 

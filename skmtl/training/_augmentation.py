@@ -63,7 +63,7 @@ class Augmentation(Spec):
         return self.inputs(X), y
 
     def check(self, X: Tensor) -> None:
-        """Refuse inputs that cannot be changed.
+        """Raise an error for inputs that cannot be changed.
 
         Parameters
         ----------

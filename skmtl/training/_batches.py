@@ -88,7 +88,7 @@ class InputSource:
 
 
 def is_memmap(X: Any) -> bool:
-    """Tell whether an array's memory is a file."""
+    """Return whether an array's memory is a file."""
     while isinstance(X, np.ndarray):
         if isinstance(X, np.memmap):
             return True
@@ -352,7 +352,7 @@ class MemberBatches:
         )
         return [(S[teachers, index], w[index])]
 
-    def turns(self) -> Iterator[list[Batch]]:
+    def iterate_in_turns(self) -> Iterator[list[Batch]]:
         """Yield the batches of an epoch, member by member."""
         for own, order in zip(self.parts, self._orders(), strict=True):
             parts = on_device(order, self.rows).split(self._sizes(len(order)))

@@ -164,7 +164,7 @@ def score_all_tasks(callback: Callback) -> None:
         callback.scoring_ = make_multitask_scorer(scoring)
 
 
-def hears_batches(callback: Callback) -> bool:
+def needs_batches(callback: Callback) -> bool:
     """Return whether a callback does anything when a batch begins or ends."""
     if not _is_overridden(callback, "on_batch_begin", "on_batch_end"):
         return False
@@ -178,10 +178,10 @@ def hears_batches(callback: Callback) -> bool:
 def reads_batches(callback: Callback) -> bool:
     """Return whether a callback may look at inputs, labels or outputs of a batch."""
     counting = (LRScheduler, ProgressBar, *LOGGERS)
-    return hears_batches(callback) and not _overrides_hook(callback, counting)
+    return needs_batches(callback) and not _overrides_hook(callback, counting)
 
 
-def hears_gradients(callback: Callback) -> bool:
+def needs_gradients(callback: Callback) -> bool:
     """Return whether a callback looks at the gradients of each step."""
     return _is_overridden(callback, "on_grad_computed")
 

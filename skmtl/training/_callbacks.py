@@ -60,7 +60,7 @@ class Stopping(Callback):
         """Return how many epochs come if none improves on the best so far."""
         return self.patience - self.waited_
 
-    def knows_best(self, net: "MultiTaskNet") -> bool:
+    def has_best_epoch(self, net: "MultiTaskNet") -> bool:
         """Return whether there is a best epoch to bring back."""
         return self.state_ is not None
 
@@ -108,7 +108,7 @@ class MemberStopping(Callback):
         """Return how many epochs come if none improves on a member's best so far."""
         return float(self.patience - self.waited_.min())
 
-    def knows_best(self, net: "MultiTaskNet") -> bool:
+    def has_best_epoch(self, net: "MultiTaskNet") -> bool:
         """Return whether there is a best epoch of every member to bring back."""
         return self.restore and len(self.states_) == net.n_estimators
 
@@ -274,7 +274,7 @@ def keep_best(net: Any) -> bool:
     stopping = [
         c for _, c in net.callbacks_ if isinstance(c, Stopping | MemberStopping)
     ]
-    has_best = any(callback.knows_best(net) for callback in stopping)
+    has_best = any(callback.has_best_epoch(net) for callback in stopping)
     if not net.loop_.keep_best or not has_best or net.processes.n > 1:
         return False
     epoch = len(net.history)

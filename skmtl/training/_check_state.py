@@ -184,7 +184,7 @@ def _check_networks(net: MembersNet, state: Any) -> int | None:
     for values in state["losses_by_network"].values():
         _require(values.shape == shape and values.dtype.kind == "f", "its losses")
     if loop.choice is not None:
-        fits = loop.choice.takes(state["choice"], net.module_.heads.n_outputs)
+        fits = loop.choice.accepts_state(state["choice"], net.module_.heads.n_outputs)
         _require(fits, "its held-out predictions")
     return None if n_active == n else int(n_active)
 
@@ -279,7 +279,7 @@ KINDS: list[tuple[Any, Callable[[Any, Any], bool]]] = [
 
 
 def _is_like(value: object, like: object) -> bool:
-    """Tell whether a value may stand where another one does."""
+    """Return whether a value may stand where another one does."""
     for types, fits in KINDS:
         if isinstance(like, types):
             return fits(value, like)

@@ -18,7 +18,7 @@ from skmtl.training._torch_state import allow_reusable_graphs
 
 @functools.cache
 def check_compiles(backend: str, device_type: str) -> None:
-    """Refuse a backend of torch.compile that cannot compile here, by trying it."""
+    """Reject a backend of torch.compile that cannot compile here, by trying it."""
     backends = torch.compiler.list_backends(exclude_tags=())  # type: ignore[no-untyped-call]
     if backend not in backends:
         raise ValueError(

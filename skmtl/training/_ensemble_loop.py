@@ -168,10 +168,10 @@ class EnsembleLoop(TrainingLoop):
                 losses[trained], Z_calibrated[trained], parts, numbers
             )
             self.net.history[-1].update(record)
-            self.network_losses = -self.scores.worth
+            self.network_losses = -self.scores.averages
         if self.choice is not None:
             outputs = {i: Z[j] for i, j in zip(numbers, trained, strict=True)}
-            self.choice.see(outputs, self.network_losses)
+            self.choice.update(outputs, self.network_losses)
 
     def _compute_calibrated_losses(
         self, checks: HeldOutBatches
@@ -340,7 +340,7 @@ class TurnsLoop(EnsembleLoop):
         rates = [group["lr"] for group in net.optimizer_.param_groups]
         by_batch = any(steps_by_batch(callback) for _, callback in net.callbacks_)
         for loop, part, stopped in zip(
-            self.loops, batches.turns(), self.stopped, strict=True
+            self.loops, batches.iterate_in_turns(), self.stopped, strict=True
         ):
             if stopped:
                 continue

@@ -18,7 +18,7 @@ from skmtl.training._batches import (
 from skmtl.training._callback_data import (
     ScoringRows,
     SelectedRows,
-    hears_gradients,
+    needs_gradients,
     reads_batches,
 )
 from skmtl.training._distributed import SINGLE_PROCESS, Processes
@@ -125,7 +125,7 @@ class MembersNet(MultiTaskNet):
             net.callbacks_ = self.callbacks_
 
     def _may_stack(self) -> bool:
-        """Tell whether the settings are such that members never meet."""
+        """Return whether the settings are such that members never meet."""
         weighting = self.weighting.build(len(self.task_weight))
         return (
             not isinstance(weighting, GradientWeightingModule)
@@ -135,7 +135,7 @@ class MembersNet(MultiTaskNet):
             and self.hard_example_mining is None
             and self.optimizer in ELEMENTWISE
             and not any(
-                isinstance(c, TaskStopping) or reads_batches(c) or hears_gradients(c)
+                isinstance(c, TaskStopping) or reads_batches(c) or needs_gradients(c)
                 for _, c in self.callbacks_
             )
         )
@@ -229,7 +229,7 @@ class MembersNet(MultiTaskNet):
         Z = self.compute_held_out_outputs(
             HeldOutBatches(choice.parts), self.module_.each(), self.processes
         )
-        choice.see(dict(enumerate(Z)), None)
+        choice.update(dict(enumerate(Z)), None)
 
     def compute_held_out_outputs(
         self,

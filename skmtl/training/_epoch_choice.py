@@ -56,7 +56,7 @@ class EpochChoice:
         self.latest: list[Tensor | None] = [None] * n_networks
         self.samples: dict[int, list[Tensor | None]] = {}
 
-    def see(
+    def update(
         self, outputs: Mapping[int, Tensor], losses: NDArray[np.float64] | None
     ) -> None:
         """Look at the predictions of an epoch."""
@@ -116,8 +116,8 @@ class EpochChoice:
         """Return what epochs have changed."""
         return {name: getattr(self, name) for name in STATE}
 
-    def takes(self, state: dict[str, Any], n_outputs: int) -> bool:
-        """Tell whether a state is one of a choice for the same rows."""
+    def accepts_state(self, state: dict[str, Any], n_outputs: int) -> bool:
+        """Return whether a state is one of a choice for the same rows."""
         best, epochs, n_epochs = (state[k] for k in ("best", "epochs", "n_epochs"))
         counted = type(n_epochs) is int and epochs.dtype == np.int64
         same = (best.shape, best.dtype) == (self.best.shape, self.best.dtype)
@@ -141,7 +141,7 @@ class EpochChoice:
 
 
 def _are_rows(values: Any, sizes: list[int], n_outputs: int) -> bool:
-    """Tell whether there are predictions of each network for its rows, or none."""
+    """Return whether there are predictions of each network for its rows, or none."""
     return len(values) == len(sizes) and all(
         Z is None or (Z.shape == (size, n_outputs) and Z.is_floating_point())
         for Z, size in zip(values, sizes, strict=True)

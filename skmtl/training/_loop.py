@@ -18,8 +18,8 @@ from skmtl.training._batches import Batch, Batches, BlockTarget
 from skmtl.training._callback_data import (
     LabelledBatch,
     ScoringRows,
-    hears_batches,
-    hears_gradients,
+    needs_batches,
+    needs_gradients,
     reads_batches,
 )
 from skmtl.training._callbacks import Progress, keep_best, was_stopped_by_callback
@@ -81,7 +81,7 @@ class TrainingLoop:
             p for group in net.optimizer_.param_groups for p in group["params"]
         ]
         callbacks = [callback for _, callback in net.callbacks_]
-        self.hears_batches = any(map(hears_batches, callbacks))
+        self.needs_batches = any(map(needs_batches, callbacks))
         self.reads_batches = any(map(reads_batches, callbacks))
         bars = [callback for callback in callbacks if isinstance(callback, Progress)]
         self.progress = bars[0] if bars else None
@@ -91,7 +91,7 @@ class TrainingLoop:
             for group in net.optimizer_.param_groups:  # which schedules go on from
                 group.setdefault("initial_lr", group["lr"])
         closure = inspect.signature(net.optimizer_.step).parameters.get("closure")
-        self.needs_closure = any(map(hears_gradients, callbacks)) or (
+        self.needs_closure = any(map(needs_gradients, callbacks)) or (
             closure is not None and closure.default is inspect.Parameter.empty
         )
 
@@ -170,7 +170,7 @@ class TrainingLoop:
             net.processes.begin_pass(len(net.history), self.number)
         n_batches = 0
         for batch in batches:
-            if self.hears_batches:
+            if self.needs_batches:
                 step = self._run_heard_step(batch, prefix, training, step_fn)
             else:
                 step = step_fn(batch)
@@ -277,7 +277,7 @@ class TrainingLoop:
         net.processes.sum_gradients(self.parameters, net.weighting_.parameters())
         losses = losses.detach()
         loss = losses
-        if self.hears_batches or self.needs_closure:
+        if self.needs_batches or self.needs_closure:
             loss = (weights * losses).sum()
             loss = loss if penalty is None else loss + penalty
         return {

@@ -83,7 +83,7 @@ class StackedModules(nn.Module):
             name: p.unsqueeze(1) if name in self._squeezed else p
             for name, p in self._called.named_parameters()
         }
-        buffers = self._own_buffers()
+        buffers = self._get_member_buffers()
         common = {n: b for n, b in self._called.named_buffers() if n not in buffers}
 
         def one(parameters: Any, buffers: Any, *arguments: Any) -> Any:
@@ -95,7 +95,7 @@ class StackedModules(nn.Module):
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return views of the parameters and own buffers of every module."""
-        named = dict(self._called.named_parameters()) | self._own_buffers()
+        named = dict(self._called.named_parameters()) | self._get_member_buffers()
         return [
             {name: self._part(name, value.detach(), i) for name, value in named.items()}
             for i in range(self.n_modules)
@@ -114,7 +114,7 @@ class StackedModules(nn.Module):
 
     def reorder(self, order: NDArray[np.intp]) -> None:
         """Put the modules into another order, in the memory where they are."""
-        for values in (*self.parameters(), *self._own_buffers().values()):
+        for values in (*self.parameters(), *self._get_member_buffers().values()):
             values.data.copy_(values.data[torch.from_numpy(order)])
 
     def _part(self, name: str, stacked: Tensor, i: int) -> Tensor:
@@ -127,10 +127,10 @@ class StackedModules(nn.Module):
             id(p): nn.Parameter(part(name, p.detach()), p.requires_grad)
             for name, p in self._called.named_parameters()
         }
-        buffers = self._own_buffers()
+        buffers = self._get_member_buffers()
         return memo | {id(b): part(name, b) for name, b in buffers.items()}
 
-    def _own_buffers(self) -> dict[str, Tensor]:
+    def _get_member_buffers(self) -> dict[str, Tensor]:
         names = {f"module.{name}" for name in self._own}
         return {n: b for n, b in self._called.named_buffers() if n in names}
 
@@ -359,7 +359,7 @@ def _try_vmap(
     encoder: Encoder | None,
     input_shape: tuple[int, ...],
 ) -> bool:
-    """Tell whether two of the networks do at once what they do one by one."""
+    """Return whether two of the networks do at once what they do one by one."""
     trial = [copy.deepcopy(module).double() for module in modules[:2]]
     for module in trial:  # heads start at zero, which would hide the rest
         nn.init.normal_(module.heads.weight)

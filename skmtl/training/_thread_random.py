@@ -26,7 +26,7 @@ FOREIGN = (Function, Lookahead, SklearnCallbacks)
 
 
 def uses_own_generator_only(net: MultiTaskNet, scores: ValidationScores | None) -> bool:
-    """Tell whether all of a net's training draws from the thread's own generator."""
+    """Return whether all of a net's training draws from the thread's own generator."""
     specs = (net.module__sharing, net.module__encoder, net.module__relation)
     parts = [
         *_iterate_modules(net.module_),
@@ -43,7 +43,7 @@ def uses_own_generator_only(net: MultiTaskNet, scores: ValidationScores | None) 
 
 
 def has_foreign_modules(module: nn.Module) -> bool:
-    """Tell whether a network has modules of other packages than `PACKAGES`."""
+    """Return whether a network has modules of other packages than `PACKAGES`."""
     return any(
         type(part).__module__.partition(".")[0] not in PACKAGES
         for part in _iterate_modules(module)

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """Scores tasks, and says what their scores are worth together."""
+    """Scores of the tasks on held-out rows, and their averages."""
 
     @property
     def metrics(self) -> Any:
@@ -24,7 +24,7 @@ class Scorer(Protocol):
     def scores(self, losses: Array, outputs: Tensor, rows: RowIndex) -> Array:
         """Return the scores of the tasks on some rows, the greater the better."""
 
-    def worth(self, scores: Array) -> float:
+    def average_scores(self, scores: Array) -> float:
         """Return the one number that decides."""
 
 
@@ -34,15 +34,15 @@ class ValidationScores:
     def __init__(self, scorer: Scorer, n_estimators: int, n_tasks: int) -> None:
         self.scorer = scorer
         self.scores = np.full((n_estimators, n_tasks), np.nan)
-        self.worth = np.full(n_estimators, np.nan)
+        self.averages = np.full(n_estimators, np.nan)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last scores."""
-        return {"scores": self.scores, "worth": self.worth}
+        return {"scores": self.scores, "averages": self.averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Bring back the last scores."""
-        self.scores, self.worth = state["scores"], state["worth"]
+        self.scores, self.averages = state["scores"], state["averages"]
 
     def update(
         self,
@@ -57,7 +57,7 @@ class ValidationScores:
         for i, L, Z, network_rows in zip(numbers, losses, outputs, rows, strict=True):
             index = network_rows.get_sample_index().cpu().numpy()
             self.scores[i] = self.scorer.scores(L, Z[: len(index)], index)
-            self.worth[i] = self.scorer.worth(self.scores[i])
+            self.averages[i] = self.scorer.average_scores(self.scores[i])
         means = mean_of_known(self.scores, axis=0)
-        worth = float(self.worth.mean())
-        return {"valid_score": worth, "valid_scores": means.tolist()}
+        average = float(self.averages.mean())
+        return {"valid_score": average, "valid_scores": means.tolist()}

@@ -433,7 +433,7 @@ def test_a_common_factor_of_weights_is_no_matter_to_what_is_out_of_fold(factor):
         assert_array_equal(one, other)
 
 
-WEIGHTED = [m for m in metric_names() if named_metric(m).takes("sample_weight")]
+WEIGHTED = [m for m in metric_names() if named_metric(m).accepts("sample_weight")]
 WEIGHTED.remove("top_k_accuracy")  # which warns of two classes
 
 

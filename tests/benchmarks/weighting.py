@@ -215,7 +215,7 @@ def contestants(p: Problem) -> dict[str, Contestant]:
 
 
 def check_twins(p: Problem, models: dict[str, Contestant]) -> None:
-    """Refuse to compare what does not train the same network on the same sum."""
+    """Raise an error where models do not train the same network on the same sum."""
     p.plain(1)
     models["heads in a loop"](1)
     losses = [p.plain_loss, p.looped_loss, p.model(1).loss_]

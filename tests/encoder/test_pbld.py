@@ -14,7 +14,7 @@ from torch.func import functional_call, stack_module_state
 from skmtl import MultiTaskRegressor
 from skmtl.encoder import MLP, TrainingInputs
 from skmtl.encoder._mlp import PBLD
-from tests._networks import N_FEATURES, inputs, randomised
+from tests._networks import N_FEATURES, inputs, plain_mlp, randomised
 
 SETTINGS = {"learning_rate_init": 1e-2, "n_estimators": 1, "random_state": 0}
 
@@ -43,7 +43,7 @@ def test_frequencies_phases_and_weights_start_as_in_the_paper():
 
 @pytest.mark.parametrize("n_copies", [1, 3])
 def test_networks_read_the_numbers_beside_their_embeddings(n_copies):
-    encoder = MLP((5,), activation="identity", numeric_embedding="pbld")
+    encoder = MLP((5,), activation="identity", dropout=0.0)
     module = encoder.build((N_FEATURES,), n_copies).double()
     stem, layer = module.layers[0]
     X = inputs(9)
@@ -100,7 +100,7 @@ def test_what_is_not_smooth_is_learned_better():
         MultiTaskRegressor(encoder=encoder, max_iter=200, **SETTINGS)
         .fit(X, np.sin(6 * X))
         .score(new, np.sin(6 * new))
-        for encoder in (MLP((32,)), MLP((32,), numeric_embedding=None))
+        for encoder in (MLP((32,), dropout=0.0), plain_mlp((32,)))
     ]
     assert scores[0] > 0.9 > 0.6 > scores[1]
 

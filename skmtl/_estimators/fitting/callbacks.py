@@ -46,7 +46,7 @@ def make_callbacks(
 
 
 def _check_callbacks(callbacks: list[Any]) -> None:
-    """Refuse what is no callback of skorch, nor a name with one."""
+    """Raise an error unless all are callbacks of skorch, or names with one."""
     for entry in callbacks:
         pair = isinstance(entry, tuple) and len(entry) == 2
         callback = entry[1] if pair else entry
@@ -60,7 +60,7 @@ def _check_callbacks(callbacks: list[Any]) -> None:
 
 
 def _check_monitors(callbacks: list[Any], stops: bool) -> None:
-    """Refuse callbacks of skorch that lack what they need."""
+    """Raise an error for callbacks of skorch that lack what they need."""
     for callback in callbacks:
         if isinstance(callback, tuple):  # a name, and the callback
             callback = callback[-1]

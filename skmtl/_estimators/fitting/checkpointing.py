@@ -80,7 +80,7 @@ def compute_fingerprint(estimator: BaseEstimator, run: TrainingRun) -> str:
         "data": _describe_data(run.data),
         "validation": None if run.valid is None else _describe_data(run.valid),
         "soft": run.soft_labels,
-        "before": _describe_trained(estimator) if run.fitted_net is not None else None,
+        "before": _summarize_fitted(estimator) if run.fitted_net is not None else None,
     }
     return _hash(parts)
 
@@ -165,7 +165,7 @@ def _describe_data(data: TrainingData) -> list[Any]:
     return [data.X.shape, X, data.labels, data.weight, data.given_weight]
 
 
-def _describe_trained(estimator: BaseEstimator) -> list[Any]:
+def _summarize_fitted(estimator: BaseEstimator) -> list[Any]:
     """Return what a net that trains on has learned so far."""
     net = estimator.net_
     state = [net.module_.state_dict(), net.weighting_.state_dict(), len(net.history)]

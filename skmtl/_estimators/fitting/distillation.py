@@ -33,7 +33,7 @@ def attach_soft_labels(
     if soft is None:
         teacher = _fit_independent_teacher(estimator, run)
         teacher._fit_atomically(*data, resume=run.fitted_net is not None, **options)
-        soft = _own_labels(teacher, run)
+        soft = _compute_member_outputs(teacher, run)
     run.attach_soft_labels(rows, soft, net)
     return teacher
 
@@ -59,7 +59,7 @@ def _fit_independent_teacher(estimator: BaseEstimator, run: TrainingRun) -> Any:
     return teacher
 
 
-def _own_labels(teacher: BaseEstimator, run: TrainingRun) -> Tensor:
+def _compute_member_outputs(teacher: BaseEstimator, run: TrainingRun) -> Tensor:
     """Return the outputs of each network, (n_estimators, n_samples, n_outputs)."""
     module, device = teacher.net_.module_, run.settings.device
     source = InputSource(run.data.X, module.input_dtype, device, False, module.inputs)

@@ -87,10 +87,10 @@ class ValidationScorer:
         classes, name = self.targets.classes[t], self.targets.names[t]
         weight = self.data.given_weight
         w = None if weight is None else weight[rows, t]
-        true = self._own_units(labels, t)
+        true = self._decode_labels(labels, t)
         return score_task(metric, true, predicted, classes, w, name)
 
-    def worth(self, scores: Array) -> float:
+    def average_scores(self, scores: Array) -> float:
         """Return the one number that decides, NaN where there is none."""
         # scores of shape (n_tasks,).
         if isinstance(self.average, int):
@@ -101,12 +101,12 @@ class ValidationScorer:
         return float(defined.min() if self.average == "min" else defined.mean())
 
     def check(self, rows: RowIndex) -> None:
-        """Refuse held-out rows that tell nothing of what counts."""
+        """Raise an error for held-out rows that tell nothing of what counts."""
         present = [has_label(labels[rows]).any() for labels in self.data.labels]
         losses = np.where(present, 0.0, np.nan)
         n_outputs = max(block.stop for block in self.targets.blocks)
         scores = self.scores(losses, torch.zeros(len(rows), n_outputs), rows)
-        if not np.isnan(self.worth(scores)):
+        if not np.isnan(self.average_scores(scores)):
             return
         of, names = self.average, self.targets.names
         raise ValueError(
@@ -116,7 +116,7 @@ class ValidationScorer:
             "class: give more of them, or choose 'loss'."
         )
 
-    def _own_units(self, labels: NDArray[Any], t: int) -> NDArray[Any]:
+    def _decode_labels(self, labels: NDArray[Any], t: int) -> NDArray[Any]:
         """Return labels as the user gave them."""
         classes = self.targets.classes[t]
         if classes is None:
@@ -191,7 +191,7 @@ def _resolve_metrics(
         message = str(error).replace("'metric'", "'validation_metric'")
         raise ValueError(message) from error
     for m in metrics:
-        if data.given_weight is not None and not m.takes("sample_weight"):
+        if data.given_weight is not None and not m.accepts("sample_weight"):
             raise ValueError(
                 f"The 'validation_metric' parameter {m.name!r} takes no weights: leave "
                 "out sample_weight, or choose another."

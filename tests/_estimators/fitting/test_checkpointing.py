@@ -776,7 +776,7 @@ def test_nothing_of_checkpoints_stays_in_the_estimator(tmp_path):
 
 @pytest.mark.one_version
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked")
-@pytest.mark.parametrize("n_kills", [6, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [2, pytest.param(24, marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_at_random_moments_goes_on(n_kills, tmp_path):
     script = Path(__file__).with_name("_killed.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

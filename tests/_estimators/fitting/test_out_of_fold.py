@@ -33,7 +33,7 @@ def show_epochs(choice, losses):
     n_networks = losses.shape[1]
     for epoch, row in enumerate(losses, start=1):
         Z = {i: torch.full((N, 1), 100.0 * epoch + i) for i in range(n_networks)}
-        choice.see(Z, row)
+        choice.update(Z, row)
     return choice.outputs(BLOCKS)[:, 0].numpy()
 
 
@@ -83,9 +83,9 @@ def test_networks_that_train_on_a_row_choose_its_epoch():
 def test_a_network_that_has_stopped_keeps_what_it_has_predicted():
     choice = choice_of(FOLDS)
     ones = torch.ones(4, 1)
-    choice.see({0: ones, 1: ones, 2: ones}, np.array([3, 3, 3.0]))
-    choice.see({1: 2 * ones, 2: 2 * ones}, np.array([3, 2, 2.0]))
-    choice.see({2: 3 * ones}, np.array([3, 2, 1.0]))
+    choice.update({0: ones, 1: ones, 2: ones}, np.array([3, 3, 3.0]))
+    choice.update({1: 2 * ones, 2: 2 * ones}, np.array([3, 2, 2.0]))
+    choice.update({2: 3 * ones}, np.array([3, 2, 1.0]))
     assert choice.epochs.tolist() == [2, 2, 1]  # groups of the last network first
     predicted = choice.outputs(BLOCKS)[:, 0].numpy()
     for fold, epoch in zip(FOLDS, [1, 2, 2], strict=True):
@@ -249,14 +249,14 @@ def test_noise_is_not_explained(cls):
 def test_a_choice_takes_the_state_of_one_for_the_same_rows_only():
     choice, twin = choice_of(FOLDS), choice_of(FOLDS)
     for _ in range(2):
-        choice.see({i: torch.rand(4, 1) for i in range(3)}, np.arange(3.0))
+        choice.update({i: torch.rand(4, 1) for i in range(3)}, np.arange(3.0))
     state = choice.state_dict()
-    assert twin.takes(state, 1)
+    assert twin.accepts_state(state, 1)
     twin.load_state_dict(state)
     assert_array_equal(twin.outputs(BLOCKS), choice.outputs(BLOCKS))
-    assert not twin.takes(state, 2)
-    assert not twin.takes(state | {"n_epochs": 0}, 1)
-    assert not twin.takes(state | {"best": state["best"][:2]}, 1)
-    assert not twin.takes(state | {"samples": {}}, 1)
-    assert not twin.takes(state | {"latest": [torch.rand(5, 1)] * 3}, 1)
-    assert not twin.takes(state | {"predictions": [torch.rand(4, 2)] * 3}, 1)
+    assert not twin.accepts_state(state, 2)
+    assert not twin.accepts_state(state | {"n_epochs": 0}, 1)
+    assert not twin.accepts_state(state | {"best": state["best"][:2]}, 1)
+    assert not twin.accepts_state(state | {"samples": {}}, 1)
+    assert not twin.accepts_state(state | {"latest": [torch.rand(5, 1)] * 3}, 1)
+    assert not twin.accepts_state(state | {"predictions": [torch.rand(4, 2)] * 3}, 1)
