@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 #: Seconds after which a temporary file is one that a killed process has left.
 ABANDONED = 600
@@ -25,7 +24,7 @@ KINDS = {
 }
 
 
-def resolve_target(path: Any) -> Path:
+def resolve_target(path: str | os.PathLike[str]) -> Path:
     """Return the regular file that a path leads to, which need not exist yet."""
     target = Path(os.path.realpath(path))
     try:
@@ -109,7 +108,7 @@ def _create(temporary: Path, target: Path) -> tuple[int, os.stat_result | None]:
 
 
 def _set_access(temporary: Path, mode: int, replaced: os.stat_result | None) -> None:
-    """Give a file a mode, and the owner and group of the file that it replaces."""
+    """Set the mode of a file, and the owner and group of the file that it replaces."""
     if replaced is not None and hasattr(os, "chown"):
         created = temporary.stat()
         if (created.st_uid, created.st_gid) != (replaced.st_uid, replaced.st_gid):
@@ -123,7 +122,7 @@ def _set_access(temporary: Path, mode: int, replaced: os.stat_result | None) -> 
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let a new name survive a power failure, where folders can be opened."""
+    """Make a new name survive a power failure, where folders can be opened."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,9 +1,10 @@
 """DataFrames of all kinds: which are read, and what is given back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
+import numpy as np
 from narwhals.exceptions import DuplicateError
 from numpy.typing import NDArray
 
@@ -65,7 +66,7 @@ def split_frame(table: Any, columns: Sequence[int] | None = None) -> list[Any]:
     return [frame.get_column(names[i]) for i in columns]
 
 
-def replace_columns(table: Any, columns: Mapping[int, NDArray[Any]]) -> Any:
+def replace_columns(table: Any, columns: Mapping[int, NDArray[np.generic]]) -> Any:
     """Return a DataFrame with other columns of numbers in some places."""
     if hasattr(table, "iloc"):  # pandas, whose names may occur twice
         table = table.copy(deep=False)
@@ -80,7 +81,7 @@ def replace_columns(table: Any, columns: Mapping[int, NDArray[Any]]) -> Any:
     return frame.with_columns(*series).to_native()
 
 
-def make_frame(columns: Mapping[Any, NDArray[Any]], like: object) -> Any:
+def make_frame(columns: Mapping[Hashable, NDArray[np.generic]], like: object) -> Any:
     """Return columns as a DataFrame of the kind of another, which is not of pandas."""
     if type(like).__module__.partition(".")[0] in PLAIN:
         return None

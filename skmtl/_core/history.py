@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from skmtl._core.numerics import mean_of_known
+
 Array = NDArray[np.float64]
 
 
@@ -48,17 +50,8 @@ def mean_cosines(cosines: Array) -> Array:
     return mean_of_known(np.where(itself, np.nan, cosines), axis=-1)
 
 
-def mean_of_known(values: Array, axis: int) -> Array:
-    """Return means over the values that are not NaN, without a warning."""
-    defined = ~np.isnan(values)
-    n_known = np.asarray(defined.sum(axis=axis))
-    total = np.where(defined, values, 0.0).sum(axis=axis)
-    means = np.full(n_known.shape, np.nan)
-    return np.divide(total, n_known, out=means, where=n_known > 0)
-
-
 def _stack_values(
-    epochs: list[Mapping[str, Any]], name: str, shape: tuple[int, ...]
+    epochs: list[Mapping[str, object]], name: str, shape: tuple[int, ...]
 ) -> Array:
     """Return what all epochs have recorded under a name."""
     absent = np.full(shape, np.nan)

@@ -24,7 +24,7 @@ def get_generator() -> torch.Generator | None:
 
 
 def use_generator(source: torch.Generator | None) -> None:
-    """Let the thread draw from a generator of its own, or from the global state."""
+    """Make the thread draw from a generator of its own, or from the global state."""
     _OF_THREAD.generator = source
 
 
@@ -133,7 +133,7 @@ def detach_in_inference(parameter: Tensor) -> Tensor:
 
 
 def merge_copies(H: Tensor) -> Tensor:
-    """Put channels of copies side by side: (k, n, c, ...) to (n, k x c, ...)."""
+    """Join channels of copies side by side: (k, n, c, ...) to (n, k x c, ...)."""
     return H.transpose(0, 1).flatten(1, 2)
 
 
@@ -161,21 +161,10 @@ class StackedEmbedding(nn.Module):
 
 
 class StackedLayerNorm(nn.Module):
-    """Layer normalisation [1]_ of ``n_copies`` networks, each with its own scale.
+    """Layer normalisation of ``n_copies`` networks, each with its own scale."""
 
-    Feature maps are normalised over channels and positions, with a scale per channel.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    width : int
-        Width of each network's features.
-
-    References
-    ----------
-    .. [1] J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer Normalization", 2016.
-    """
+    # Ba, Kiros and Hinton, "Layer Normalization", 2016. Feature maps are normalised
+    # over channels and positions, with a scale per channel.
 
     def __init__(self, n_copies: int, width: int) -> None:
         super().__init__()
@@ -194,20 +183,9 @@ class StackedLayerNorm(nn.Module):
 
 
 class StackedBatchNorm(nn.Module):
-    """Batch normalisation [1]_ of ``n_copies`` networks in one call.
+    """Batch normalisation of ``n_copies`` networks in one call."""
 
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    width : int
-        Width of each network's features, or their number of channels.
-
-    References
-    ----------
-    .. [1] S. Ioffe and C. Szegedy, "Batch Normalization: Accelerating Deep Network
-       Training by Reducing Internal Covariate Shift", ICML 2015.
-    """
+    # Ioffe and Szegedy, "Batch Normalization", ICML 2015.
 
     running_mean: Tensor
     running_var: Tensor
@@ -242,23 +220,13 @@ class StackedBatchNorm(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout [1]_ that draws a byte, not a float, for each feature on the CPU.
+    """Dropout that draws a byte, not a float, for each feature on the CPU."""
 
-    There ``p`` is rounded to a multiple of 1/256, from 1/256 to 255/256, and what is
-    kept is divided by the share that is kept after rounding, so that expectations are
-    exact. Other devices have torch's own dropout, and so have compiled modules, and
-    `torch.vmap` before torch 2.13, which cannot view numbers as bytes.
-
-    Parameters
-    ----------
-    p : float
-        Probability of zeroing a feature while training.
-
-    References
-    ----------
-    .. [1] N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks
-       from Overfitting", JMLR 2014.
-    """
+    # Srivastava et al., "Dropout", JMLR 2014. There p is rounded to a multiple of
+    # 1/256, from 1/256 to 255/256, and what is kept is divided by the share that is
+    # kept after rounding, so that expectations are exact. Other devices have torch's
+    # own dropout, and so have compiled modules, and torch.vmap before torch 2.13, which
+    # cannot view numbers as bytes.
 
     def __init__(self, p: float) -> None:
         super().__init__(p)
@@ -281,31 +249,13 @@ class Dropout(nn.Dropout):
 
 
 class TokenBlock(nn.Module):
-    """A transformer's block [1]_ over tokens of features and of tasks.
+    """A transformer's block over tokens of features and of tasks."""
 
-    Tokens of features attend to each other, those of tasks to them and to themselves.
-
-    Parameters
-    ----------
-    width : int
-        Width of a token.
-    n_heads : int
-        Number of attention heads.
-    dropout : float
-        Probability of zeroing what is added to a token while training.
-    masked : bool
-        Whether a task's token does not see those of other tasks.
-    first : bool
-        Whether it is the first block, where tokens enter attention as they are [2]_.
-    last : bool
-        Whether it is the last block, after which no one reads the features.
-
-    References
-    ----------
-    .. [1] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
-    .. [2] Y. Gorishniy, I. Rubachev, V. Khrulkov and A. Babenko, "Revisiting Deep
-       Learning Models for Tabular Data", NeurIPS 2021.
-    """
+    # Vaswani et al., "Attention Is All You Need", NeurIPS 2017. Tokens of features
+    # attend to each other, those of tasks to them and to themselves. masked: a task's
+    # token does not see those of other tasks. first: tokens enter attention as they
+    # are (Gorishniy et al., "Revisiting Deep Learning Models for Tabular Data", NeurIPS
+    # 2021). last: no one reads the features after it.
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
-"""Copies of a module without weights, on which calls put parameters of their own."""
+"""Copies of modules without weights, and of objects without cached properties."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class ModuleCopies:
 
     @contextmanager
     def borrow(self) -> Iterator[nn.Module]:
-        """Lend a copy, in the mode of the module, until a call has ended."""
+        """Yield a copy, in the mode of the module, until a call has ended."""
         skeleton = self.take()
         self.match_mode(skeleton)
         try:
@@ -42,11 +43,11 @@ class ModuleCopies:
                 self._unused.append(skeleton)
 
     def match_mode(self, skeleton: nn.Module) -> None:
-        """Bring a copy into the mode of the module, training or not."""
+        """Set a copy to the mode of the module, training or not."""
         if skeleton.training != self.module.training:
             skeleton.train(self.module.training)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "ModuleCopies":
+    def __deepcopy__(self, memo: dict[int, object]) -> "ModuleCopies":
         return ModuleCopies(copy.deepcopy(self.module, memo))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -62,3 +63,18 @@ def copy_structure(module: nn.Module) -> nn.Module:
     }
     memo |= {id(b): b.detach().to("meta") for b in module.buffers()}
     return copy.deepcopy(module, memo)
+
+
+class WithoutCaches:
+    """Leaves cached properties out of copies and pickles."""
+
+    # Predictions fill these caches, perhaps while another thread pickles.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = vars(self).copy()  # at once, while others may add to it
+        cls = type(self)
+        return {
+            name: value
+            for name, value in state.items()
+            if not isinstance(getattr(cls, name, None), cached_property)
+        }

@@ -1,6 +1,8 @@
-"""The trace norm of a matrix."""
+"""Means of the values that are not missing, and the trace norm of a matrix."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -13,3 +15,12 @@ def trace_norm(matrix: Tensor) -> Tensor:
     values: Tensor = torch.linalg.svdvals(matrix)
     rounding = max(matrix.shape) * torch.finfo(matrix.dtype).eps
     return values.where(values > rounding * values.amax(), 0).sum()
+
+
+def mean_of_known(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return means over the values that are not NaN, without a warning."""
+    defined = ~np.isnan(values)
+    n_known = np.asarray(defined.sum(axis=axis))
+    total = np.where(defined, values, 0.0).sum(axis=axis)
+    means = np.full(n_known.shape, np.nan)
+    return np.divide(total, n_known, out=means, where=n_known > 0)

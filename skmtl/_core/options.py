@@ -1,7 +1,7 @@
 """Names that parameters allow, and suggestions for those that they do not."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
@@ -18,7 +18,7 @@ from sklearn.utils.metaestimators import available_if as _available_if
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def suggest(value: object, names: Iterable[Any]) -> str:
+def suggest(value: object, names: Iterable[object]) -> str:
     """Return " Did you mean ...?" for what is close to one of the names, else ""."""
     by_text = {str(name): name for name in names}
     close = get_close_matches(str(value), by_text, 1)
@@ -47,7 +47,7 @@ class StrOptions(_StrOptions):  # type: ignore[misc]
 class Interval(_Interval):  # type: ignore[misc]
     """Numbers that a parameter allows, of which booleans are none."""
 
-    def is_satisfied_by(self, val: Any) -> bool:
+    def is_satisfied_by(self, val: object) -> bool:
         """Return whether a value lies in the interval and is no boolean."""
         flag = isinstance(val, bool | np.bool_)
         return not flag and bool(super().is_satisfied_by(val))
@@ -73,12 +73,12 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]:
     )
 
 
-def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]:
+def available_if(check: Callable[..., bool]) -> Callable[[F], F]:
     """Return scikit-learn's decorator of methods, with the signature kept for types."""
     return _available_if(check)  # type: ignore[no-any-return]
 
 
-def validate_params(constraints: dict[str, Any], **options: Any) -> Callable[[F], F]:
+def validate_params(constraints: Mapping[str, Any], **options: Any) -> Callable[[F], F]:
     """Return scikit-learn's decorator, whose errors suggest close matches."""
 
     def decorate(function: F) -> F:
@@ -108,7 +108,9 @@ def validate_params(constraints: dict[str, Any], **options: Any) -> Callable[[F]
 
 
 def _add_suggestions(
-    error: InvalidParameterError, constraints: dict[str, Any], params: Any
+    error: InvalidParameterError,
+    constraints: Mapping[str, Any],
+    params: Mapping[str, object],
 ) -> InvalidParameterError:
     """Return an error with a suggestion for the string that it is about."""
     for name, value in params.items():

@@ -9,25 +9,7 @@ BIDIRECTIONAL = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 
 def escape_text(value: object) -> str:
-    r"""Return the text of a value with control characters escaped.
-
-    Parameters
-    ----------
-    value : object
-        A name or a label.
-
-    Returns
-    -------
-    str
-        Its text, with escape sequences as in Python instead of control characters,
-        surrogates and marks of direction.
-
-    Examples
-    --------
-    >>> from skmtl._core.printable import escape_text
-    >>> print(escape_text("red \x1b[31m"))
-    red \x1b[31m
-    """
+    """Return the text of a value with control characters escaped as Python does."""
     text = str(value)
     return text if text.isprintable() else "".join(map(_escape_character, text))
 

@@ -1,5 +1,6 @@
 """Strategy specs: small objects that name a strategy and hold its settings."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from sklearn.base import BaseEstimator
@@ -34,7 +35,9 @@ class Spec(Validated, BaseEstimator):
 S = TypeVar("S", bound=Spec)
 
 
-def build_registry(base: type[S], namespace: dict[str, Any]) -> dict[str, type[S]]:
+def build_registry(
+    base: type[S], namespace: Mapping[str, object]
+) -> dict[str, type[S]]:
     """Return the strategies found in a namespace, keyed and sorted by their names."""
     strategies = (
         value

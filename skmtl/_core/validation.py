@@ -2,9 +2,9 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def _is_between(names: Mapping[str, Any]) -> bool:
+def _is_between(names: Mapping[str, object]) -> bool:
     return str(names.get("__name__")).partition(".")[0] in BETWEEN
 
 
@@ -66,7 +66,7 @@ def choose_default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def check_device(device: Any) -> torch.device:
+def check_device(device: str | int | torch.device) -> torch.device:
     """Return the torch device that a parameter names, if it can be used here."""
     if isinstance(device, str) and device == "auto":
         return choose_default_device()
@@ -95,7 +95,11 @@ _INPUTS = {
 }
 
 
-def check_sample_shape(X: Any, encoder: Any) -> None:
+class _TakesShape(Protocol):
+    input_ndim: int | None  # Number of dimensions of X; None for any.
+
+
+def check_sample_shape(X: object, encoder: _TakesShape) -> None:
     """Reject a table where the encoder takes images, and images where it does not."""
     expected = encoder.input_ndim
     if expected not in _INPUTS:
@@ -112,7 +116,7 @@ def check_sample_shape(X: Any, encoder: Any) -> None:
 def check_sample_weight(
     sample_weight: ArrayLike | None,
     n_samples: int,
-    task_names: Sequence[Any],
+    task_names: Sequence[Hashable],
     name: str,
 ) -> NDArray[np.float64] | None:
     """Return weights of shape (n_samples, 1) or (n_samples, n_tasks), or None."""
@@ -159,7 +163,7 @@ def divide_by_largest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def count_rows(
-    weight: NDArray[np.float64], n_labels: NDArray[Any] | None = None
+    weight: NDArray[np.float64], n_labels: NDArray[np.number | np.bool_] | None = None
 ) -> NDArray[np.float64]:
     """Return weights as numbers of rows, whatever their common factor."""
     # weight of shape (n_samples,) or (n_samples, n_tasks).
@@ -183,7 +187,7 @@ def count_rows(
     return (weight / mean).reshape(n_labels.shape)
 
 
-def _as_numbers(weight: ArrayLike | None, name: str) -> NDArray[np.float64]:
+def _as_numbers(weight: object, name: str) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(fill_masked(weight))
         if np.iscomplexobj(numbers):
@@ -198,7 +202,7 @@ def _as_numbers(weight: ArrayLike | None, name: str) -> NDArray[np.float64]:
 
 def check_task_weight(
     task_weight: Any,
-    names: list[Any],
+    names: Sequence[Hashable],
     parameter: str = "The 'task_weight' parameter",
 ) -> NDArray[np.float64]:
     """Return one finite weight per task; tasks left out of a dict weigh one."""
@@ -229,7 +233,7 @@ def check_task_weight(
     return weight
 
 
-def resolve_task(task: object, names: Sequence[Any], parameter: str) -> int:
+def resolve_task(task: object, names: Sequence[Hashable], parameter: str) -> int:
     """Return the number of a task given by name or number."""
     names = list(names)
     if task in names:
@@ -243,7 +247,7 @@ def resolve_task(task: object, names: Sequence[Any], parameter: str) -> int:
 
 
 def resolve_tasks(
-    tasks: Iterable[Any], names: Sequence[Any], parameter: str
+    tasks: Iterable[Hashable], names: Sequence[Hashable], parameter: str
 ) -> list[int]:
     """Return the numbers of tasks given by name or number: all of them, each once."""
     names = list(names)
@@ -274,8 +278,8 @@ def fill_masked(values: object) -> Any:
 
 
 def match_tasks(
-    given: Sequence[Any] | None,
-    names: Sequence[Any] | None,
+    given: Sequence[Hashable] | None,
+    names: Sequence[Hashable] | None,
     table: str,
     part: str = "column",
 ) -> list[int] | None:
@@ -297,7 +301,7 @@ def make_default_names(n_tasks: int) -> list[str]:
 
 
 def _describe_other_tasks(
-    given: Sequence[Any], names: Sequence[Any], table: str, part: str
+    given: Sequence[Hashable], names: Sequence[Hashable], table: str, part: str
 ) -> str:
     """Return an error that tells how a table's columns differ from the tasks."""
     unknown = [name for name in given if name not in set(names)]
@@ -315,7 +319,7 @@ def _describe_other_tasks(
     )
 
 
-def _show_names(names: Sequence[Any]) -> str:
+def _show_names(names: Sequence[Hashable]) -> str:
     """Return the first names of a list."""
     more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
     return f"{list(names)[:N_SHOWN]}{more}"

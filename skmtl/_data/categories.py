@@ -1,5 +1,6 @@
 """Columns of a table: numbers, or categories, which get codes instead of labels."""
 
+from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any, Self
@@ -16,7 +17,7 @@ from skmtl._core.dataframes import (
     split_frame,
     wrap_frame,
 )
-from skmtl._data.labels import is_categorical, read_series
+from skmtl._data.labels import Column, Labels, is_categorical, read_series
 
 NUMBERS = Real | Decimal | np.bool_
 
@@ -29,7 +30,7 @@ class CategoryEncoder:
     encoder: OrdinalEncoder  # Knows the categories.
 
     @classmethod
-    def from_table(cls, X: Any) -> Self | None:
+    def from_table(cls, X: object) -> Self | None:
         """Read the categories of a table."""
         columns = [
             i
@@ -78,7 +79,7 @@ class CategoryEncoder:
         X[:, self.columns] = codes
         return X
 
-    def _read_labels(self, X: Any) -> NDArray[Any]:
+    def _read_labels(self, X: Any) -> Labels:
         """Return labels of shape (n_samples, n_columns), NaN where missing."""
         if not hasattr(X, "columns"):
             labels = np.array(X, dtype=object)[:, self.columns]
@@ -107,7 +108,9 @@ def encode_categories(X: Any, categories: CategoryEncoder | None) -> Any:
     return X if categories is None else categories.transform(X)
 
 
-def check_column_types(X: Any, categories: CategoryEncoder | None, names: Any) -> None:
+def check_column_types(
+    X: object, categories: CategoryEncoder | None, names: Sequence[Hashable] | None
+) -> None:
     """Raise where columns are categories but fit had numbers, or vice versa."""
     series, given = split_frame(X), get_column_names(X)
     if not series or (names is not None and list(names) != given):
@@ -128,8 +131,8 @@ def check_column_types(X: Any, categories: CategoryEncoder | None, names: Any) -
             )
 
 
-def _infer_column_type(series: Any) -> str:
-    """Return whether a column holds "categories" or "numbers"; refuse anything else."""
+def _infer_column_type(series: Column) -> str:
+    """Return whether a column holds "categories" or "numbers"; raise for others."""
     if _is_numeric(series):
         return "numbers"
     typed = is_categorical(series)
@@ -154,14 +157,14 @@ def _infer_column_type(series: Any) -> str:
     )
 
 
-def _is_numeric(series: Any) -> bool:
+def _is_numeric(series: Column) -> bool:
     """Return whether a column is of numbers, which numpy reads as floats."""
     # Types of numpy and pandas, also for bools and sparse columns.
     kind = getattr(getattr(series.to_native(), "dtype", None), "kind", "O")
     return kind in "biufc" or series.dtype.is_integer() or series.dtype.is_float()
 
 
-def _get_levels(series: Any) -> Any:
+def _get_levels(series: Column) -> Column:
     """Return the categories of a column that has a type for them."""
     # In narwhals they are strings, whatever they are in pandas or Arrow.
     native = series.to_native()
@@ -171,18 +174,18 @@ def _get_levels(series: Any) -> Any:
     return series if labels is None else wrap_frame(labels.to_series())
 
 
-def _has_numbers(series: Any) -> bool:
+def _has_numbers(series: Column) -> bool:
     """Return whether the categories of a column are numbers."""
     polars = series.implementation.is_polars()
     return is_categorical(series) and not polars and _is_numeric(_get_levels(series))
 
 
-def _is_empty(series: Any) -> bool:
+def _is_empty(series: Column) -> bool:
     mask = read_series(series)[1]
     return mask is not None and bool(mask.all())
 
 
-def _read_floats(series: Any) -> NDArray[np.float64]:
+def _read_floats(series: Column) -> NDArray[np.float64]:
     """Return numbers that come as objects, NaN where missing."""
     values, mask = read_series(series)
     floats = values.astype(np.float64)

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from skmtl._core.dataframes import read_frame
 from skmtl._core.validation import (
+    CHANNELS_LAST,
     check_sample_shape,
     fill_masked,
+    has_channels_last,
     import_pandas,
     warn_user,
 )
@@ -29,9 +32,6 @@ from skmtl._data.streamed_table import StreamedTable
 
 if TYPE_CHECKING:
     from skmtl.encoder import Encoder
-from sklearn.base import BaseEstimator
-
-from skmtl._core.validation import CHANNELS_LAST, has_channels_last
 
 #: Types of dates and times that arrays of objects may hold.
 DATES = (
@@ -79,11 +79,11 @@ def validate_inputs(
             ensure_all_finite="allow-nan" if encoder.allow_nan else True,
         )
     except (TypeError, ValueError):
-        _refuse_dates(X)  # which are no numbers either
+        _check_no_dates(X)  # which are no numbers either
         raise
 
 
-def _read_array(X: Any) -> Any:
+def _read_array(X: object) -> Any:
     """Return a tensor or a masked array as an array, and DataFrames of any kind."""
     X = read_frame(X, "X")
     if isinstance(X, Tensor):
@@ -93,11 +93,11 @@ def _read_array(X: Any) -> Any:
         X = fill_masked(X)
     kind = getattr(getattr(X, "dtype", None), "kind", None)
     if isinstance(X, list | tuple) or kind in ("m", "M"):
-        _refuse_dates(X)
+        _check_no_dates(X)
     return X
 
 
-def _refuse_dates(X: Any) -> None:
+def _check_no_dates(X: object) -> None:
     """Reject arrays and lists of dates and times, as DataFrames of them are."""
     if hasattr(X, "columns") or issparse(X):
         return
@@ -116,7 +116,7 @@ def _refuse_dates(X: Any) -> None:
         )
 
 
-def check_channels(X: Any, expected: Sequence[int]) -> None:
+def check_channels(X: object, expected: Sequence[int]) -> None:
     """Reject images whose channels come last where those of training came first."""
     shape = tuple(getattr(X, "shape", ())[1:])
     if len(shape) == 3 and shape != tuple(expected) == (shape[2], *shape[:2]):
@@ -126,7 +126,7 @@ def check_channels(X: Any, expected: Sequence[int]) -> None:
         )
 
 
-def check_form(X: Any) -> None:
+def check_form(X: object) -> None:
     """Reject torch's data sets, rows of different lengths and complex numbers."""
     if isinstance(X, Dataset | DataLoader):
         raise TypeError(

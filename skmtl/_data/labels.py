@@ -1,10 +1,10 @@
 """Reading y: one column per task, labels in their native type, and what is missing."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import narwhals as nw
 import numpy as np
@@ -15,6 +15,10 @@ from skmtl._core.dataframes import get_column_names, read_frame, split_frame, wr
 from skmtl._core.validation import make_default_names, match_tasks, warn_user
 
 TaskType = Literal["classification", "regression"]
+#: A column of a DataFrame, as narwhals reads it.
+Column: TypeAlias = "nw.Series[Any]"
+#: Labels, classes or codes of a task, of whatever type they are.
+Labels: TypeAlias = NDArray[Any]
 TASK_TYPES: tuple[TaskType, TaskType] = ("classification", "regression")
 #: Most different whole numbers that are classes in any case.
 MOST_CODES = 10
@@ -31,7 +35,7 @@ class LabelColumn:
     """Labels of one task."""
 
     # (n_labelled,): The labels that are present, in their native type.
-    values: NDArray[Any]
+    values: Labels
     present: NDArray[np.bool_]  # (n_samples,): Which rows have a label.
     categorical: bool = False  # Whether the column has a type for categories.
 
@@ -62,7 +66,7 @@ class LabelTable:
         return replace(self, columns=columns)
 
     def match_names(
-        self, names: Sequence[Any] | None, table: str = "y"
+        self, names: Sequence[Hashable] | None, table: str = "y"
     ) -> "LabelTable":
         """Return columns in the order of the fitted tasks, matched by name."""
         if names is None:
@@ -76,7 +80,7 @@ class LabelTable:
         return np.column_stack([column.present for column in self.columns])
 
 
-def read_labels(y: Any, missing_label: object = np.nan) -> LabelTable:
+def read_labels(y: object, missing_label: object = np.nan) -> LabelTable:
     """Split y into columns."""
     # y of shape (n_samples,) or (n_samples, n_tasks).
     if y is None:
@@ -166,7 +170,7 @@ def warn_unclear_task_types(columns: LabelTable, task_types: object) -> None:
         )
 
 
-_Raw = tuple[NDArray[Any], NDArray[np.bool_] | None]
+_Raw = tuple[Labels, NDArray[np.bool_] | None]
 
 
 def _split(
@@ -213,7 +217,7 @@ def _split(
 
 
 def _split_fields(
-    y: NDArray[Any],
+    y: Labels,
 ) -> tuple[list[Any], list[_Raw], bool, None]:
     """Return the fields of a structured array, as `_split` returns columns."""
     names: list[Any] = list(y.dtype.names or ())
@@ -225,7 +229,7 @@ def _split_fields(
     return names, raw, len(names) == 1, None
 
 
-def _read_sequence(y: ArrayLike) -> NDArray[Any]:
+def _read_sequence(y: ArrayLike) -> Labels:
     """Turn nested lists into an array that keeps the types of their values."""
     if hasattr(y, "__array__"):
         return np.asarray(y)
@@ -248,8 +252,8 @@ def _read_sequence(y: ArrayLike) -> NDArray[Any]:
     return np.asarray(y)
 
 
-def is_categorical(series: Any) -> bool:
-    """Tell a column with a type for categories."""
+def is_categorical(series: object) -> bool:
+    """Return whether a column has a type for categories."""
     dtype = getattr(series, "dtype", None)
     typed = isinstance(dtype, nw.Categorical | nw.Enum)
     return typed or str(dtype) == "category"  # of pandas, where it is no Series
@@ -267,14 +271,14 @@ def _check_missing_label(missing_label: Any) -> None:
         )
 
 
-def read_series(series: Any) -> _Raw:
+def read_series(series: Column) -> _Raw:
     """Return the values of a column of narwhals and which are missing."""
     mask = series.is_null().to_native().to_numpy()
-    present = series.drop_nulls() if mask.any() else series
+    observed = series.drop_nulls() if mask.any() else series
     if series.implementation.is_polars() and series.dtype.is_nested():
-        present = _make_objects(present.to_list())  # without more axes
+        present = _make_objects(observed.to_list())  # without more axes
     else:
-        present = present.to_native().to_numpy()
+        present = observed.to_native().to_numpy()
     if not mask.any():
         return present, None
     values = np.zeros(len(mask), dtype=present.dtype)
@@ -282,14 +286,14 @@ def read_series(series: Any) -> _Raw:
     return values, mask
 
 
-def _make_objects(values: list[Any]) -> NDArray[Any]:
+def _make_objects(values: list[object]) -> Labels:
     """Return an array with one object for each value, which may hold several."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
-def _find_collections(values: NDArray[Any]) -> set[type]:
+def _find_collections(values: Labels) -> set[type]:
     """Return the types of lists, sets, arrays and the like among objects."""
     kinds = {
         kind
@@ -305,7 +309,7 @@ def _find_collections(values: NDArray[Any]) -> set[type]:
     } | (kinds & {np.void})
 
 
-def _check_single_values(values: NDArray[Any], name: object) -> None:
+def _check_single_values(values: Labels, name: object) -> None:
     """Raise an error for labels that are lists, tuples, sets or arrays."""
     kinds: set[type] = set()
     if values.ndim > 1 or values.dtype.kind == "V":
@@ -338,7 +342,7 @@ def _read(
     return LabelColumn(_narrow_dtype(observed) if kind == "O" else observed, present)
 
 
-def _find_equal(values: NDArray[Any], label: object) -> NDArray[np.bool_]:
+def _find_equal(values: Labels, label: object) -> NDArray[np.bool_]:
     if values.dtype.kind == "O":
         return np.frompyfunc(lambda v: _is_same_kind(v, label) and v == label, 1, 1)(
             values
@@ -363,8 +367,8 @@ def _is_missing(value: object) -> bool:
     return isinstance(value, numbers) and value != value
 
 
-def _narrow_dtype(values: NDArray[Any]) -> NDArray[Any]:
-    """Give an object column the type that its values have; strings stay objects."""
+def _narrow_dtype(values: Labels) -> Labels:
+    """Convert objects to the type that all values have; strings stay objects."""
     types = {type(value) for value in values}
     if all(issubclass(t, str) for t in types) or not types:
         return values
@@ -380,7 +384,7 @@ def _narrow_dtype(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def _check_unique(names: list[Any]) -> None:
+def _check_unique(names: list[Hashable]) -> None:
     duplicates = [name for name, count in Counter(names).items() if count > 1]
     if duplicates:
         raise ValueError(

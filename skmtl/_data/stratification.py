@@ -1,12 +1,12 @@
 """Hold-out splits and folds that keep every task's labels in proportion."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from skmtl._data.labels import Labels
 from skmtl._data.training_data import RowIndex, choose_index_dtype, find_rows
 
 #: Parts of equal size into which numeric labels are cut.
@@ -14,33 +14,15 @@ N_BINS = 4
 
 
 def split_holdout(
-    labels: Sequence[NDArray[Any]], fraction: float, random_state: RandomState
+    labels: Sequence[Labels], fraction: float, random_state: RandomState
 ) -> tuple[RowIndex, RowIndex]:
-    """Split rows in two, stratified over several tasks as far as possible.
-
-    Labels are served from the rarest to the most common: of the rows that carry one
-    and are not yet placed, the hold-out gets as many as it still lacks. That is
-    iterative stratification [1]_ for two parts, with missing and numeric labels.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or numbers (NaN where missing).
-    fraction : float
-        Share of rows to hold out.
-    random_state : RandomState
-        Source of the choice.
-
-    Returns
-    -------
-    train, held_out : ndarray of int
-        Sorted row numbers.
-
-    References
-    ----------
-    .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of
-       Multi-Label Data", ECML PKDD 2011.
-    """
+    """Split rows in two, stratified over several tasks as far as possible."""
+    # Labels are served from the rarest to the most common: of the rows that carry one
+    # and are not yet placed, the hold-out gets as many as it still lacks. That is
+    # iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification
+    # of Multi-Label Data", ECML PKDD 2011) for two parts, with missing and numeric
+    # labels. labels: per task (n_samples,) codes, negative where missing, or numbers,
+    # NaN where missing. Returns sorted rows of training, and those held out.
     n = len(labels[0])
     n_held_out = min(max(round(fraction * n), 1), n - 1)
     order = random_state.permutation(n)
@@ -63,7 +45,7 @@ def split_holdout(
     return find_rows(~chosen), find_rows(chosen)
 
 
-def _find_rows_per_label(codes: Sequence[NDArray[Any]]) -> list[RowIndex]:
+def _find_rows_per_label(codes: Sequence[Labels]) -> list[RowIndex]:
     """Return the rows that carry each label, the rarest label first."""
     carriers = []
     for task in codes:
@@ -74,7 +56,7 @@ def _find_rows_per_label(codes: Sequence[NDArray[Any]]) -> list[RowIndex]:
     return sorted(carriers, key=len)
 
 
-def _encode_strata(labels: NDArray[Any]) -> NDArray[Any]:
+def _encode_strata(labels: Labels) -> Labels:
     if labels.dtype.kind != "f":
         return labels
     codes = np.full(len(labels), -1, dtype=np.int8)
@@ -83,7 +65,7 @@ def _encode_strata(labels: NDArray[Any]) -> NDArray[Any]:
     return codes
 
 
-def bin_by_quantiles(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
+def bin_by_quantiles(values: Labels, n_bins: int) -> NDArray[np.int64]:
     """Return the part of equal size that each number lies in."""
     # values of shape (n_values,); returns (n_values,).
     if not len(values):  # of which there are no quantiles
@@ -93,33 +75,13 @@ def bin_by_quantiles(values: NDArray[Any], n_bins: int) -> NDArray[np.int64]:
 
 
 def make_stratified_folds(
-    labels: Sequence[NDArray[Any]], n_folds: int, random_state: RandomState
+    labels: Sequence[Labels], n_folds: int, random_state: RandomState
 ) -> NDArray[np.int64]:
-    """Deal rows to folds of equal size, stratified over several tasks.
-
-    Labels are served from the rarest to the most common: rows that carry one go, one
-    after the other, to the fold that has fewest of it, as in iterative stratification
-    [1]_; of equal folds, to the one with most room.
-
-    Parameters
-    ----------
-    labels : sequence of ndarray of shape (n_samples,)
-        For each task, codes (negative where missing) or numbers (NaN where missing).
-    n_folds : int
-        Number of folds, at most one per row.
-    random_state : RandomState
-        Source of the choice.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,)
-        The fold of each row; their sizes differ by one at most.
-
-    References
-    ----------
-    .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of
-       Multi-Label Data", ECML PKDD 2011.
-    """
+    """Assign rows to folds of equal size, stratified over several tasks."""
+    # Rows that carry a label go, the rarest label first, one after the other, to the
+    # fold that has fewest of it, as in iterative stratification (see `split_holdout`);
+    # of equal folds, to the one with most room. Returns the fold of each row,
+    # (n_samples,); sizes of folds differ by one at most.
     n = len(labels[0])
     order = random_state.permutation(n)
     labelled = _find_rows_per_label([_encode_strata(task)[order] for task in labels])
@@ -131,13 +93,13 @@ def make_stratified_folds(
 
 
 def deal_rows(
-    labelled: list[NDArray[Any]],
+    labelled: list[Labels],
     sizes: NDArray[np.int64],
     shares: NDArray[np.float64],
     *,
     in_blocks: bool = False,
 ) -> NDArray[np.int64]:
-    """Deal rows to parts, those that carry the rarest labels first."""
+    """Assign rows to parts, those that carry the rarest labels first."""
     # sizes of shape (n_parts,), shares of shape (n_parts,); returns (n_samples,).
     n = int(sizes.sum())
     part = np.full(n, -1, dtype=choose_index_dtype(n))
@@ -150,12 +112,12 @@ def deal_rows(
 
 def _place(
     part: NDArray[np.int64],
-    carriers: NDArray[np.integer[Any]],
+    carriers: RowIndex,
     shares: NDArray[np.float64],
     room: NDArray[np.int64],
     in_blocks: bool,
 ) -> None:
-    """Give parts to the rows of a label that have none yet."""
+    """Assign the rows of a label that have no part yet."""
     taken = part[carriers]
     have = np.bincount(taken[taken >= 0], minlength=len(room))
     rows = carriers[taken < 0]

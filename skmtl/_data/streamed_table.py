@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from skmtl._data.training_data import RowIndex
 
@@ -37,7 +37,7 @@ class BlockReader:
     """Blocks of rows, of which some are kept in memory."""
 
     def __init__(
-        self, pieces: Sequence[TablePart], n_columns: int, dtype: Any, window: int
+        self, pieces: Sequence[TablePart], n_columns: int, dtype: DTypeLike, window: int
     ) -> None:
         self.pieces = list(pieces)
         self.n_columns = n_columns
@@ -66,7 +66,7 @@ class BlockReader:
             name: value for name, value in vars(self).items() if name not in transient
         }
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
         self._begin()
 
@@ -177,7 +177,9 @@ class StreamedTable:
             )
         return self._with(rows=rows)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
         if copy is False:
             raise ValueError("A table on disk is not an array: reading it copies.")
         order = self.sort_by_file(np.arange(len(self)))
@@ -237,7 +239,7 @@ class StreamedTable:
         pieces = [piece.identity() for piece in self.blocks.pieces]
         return [pieces, self.names, self.levels, self.rows]
 
-    def _check(self, X: NDArray[Any]) -> None:
+    def _check(self, X: NDArray[np.floating]) -> None:
         """Raise an error for numbers that are not finite where they may not be."""
         bad = np.isinf(X) if self.allow_nan else ~np.isfinite(X)
         columns = np.flatnonzero(bad.any(axis=0))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.cached_state import WithoutCaches
-from skmtl._data.labels import LabelColumn, LabelTable, TaskType
+from skmtl._core.module_copies import WithoutCaches
+from skmtl._data.labels import LabelColumn, Labels, LabelTable, TaskType
 from skmtl._data.output_kinds import group_tasks
 
 #: Largest number that is predicted, however far training went astray.
@@ -34,7 +34,7 @@ class Targets(WithoutCaches):
         columns: LabelTable,
         task_types: Sequence[TaskType],
         weight: NDArray[np.float64] | None = None,
-        classes: Sequence[NDArray[Any] | None] | None = None,
+        classes: Sequence[Labels | None] | None = None,
     ) -> None:
         self.task_types = list(task_types)
         self.one_d = columns.one_d
@@ -79,7 +79,7 @@ class Targets(WithoutCaches):
         return active
 
     @cached_property
-    def class_table(self) -> NDArray[Any]:
+    def class_table(self) -> Labels:
         """Labels by task and code, padded, of shape (n_tasks, largest class count)."""
         table = np.empty((self.n_tasks, max(self.n_classes)), dtype=self.dtype)
         for t, classes in enumerate(self.classes):
@@ -90,9 +90,9 @@ class Targets(WithoutCaches):
                 table[t, : len(classes)] = scalars if self.dtype == object else classes
         return table
 
-    def encode(self, columns: LabelTable) -> list[NDArray[Any]]:
+    def encode(self, columns: LabelTable) -> list[Labels]:
         """Return codes (-1 for missing) or standardised values (NaN) of each task."""
-        encoded: list[NDArray[Any]] = []
+        encoded: list[Labels] = []
         for t, column in enumerate(columns.columns):
             classes = self.classes[t]
             if classes is None:
@@ -124,7 +124,7 @@ class Targets(WithoutCaches):
             )
         return values
 
-    def encode_classes(self, labels: NDArray[Any], task: int) -> NDArray[np.int64]:
+    def encode_classes(self, labels: Labels, task: int) -> NDArray[np.int64]:
         """Return each label's position among a task's classes, -2 if it is none."""
         classes: Any = self.classes[task]
         if (classes.dtype.kind in "US") != (labels.dtype.kind in "US"):
@@ -137,10 +137,10 @@ class Targets(WithoutCaches):
         codes = np.minimum(codes, len(classes) - 1)
         return np.where(classes[codes] == labels, codes, UNSEEN)
 
-    def predict_proba(self, outputs: Tensor) -> list[NDArray[Any] | None]:
+    def predict_proba(self, outputs: Tensor) -> list[Labels | None]:
         """Return class probabilities of each task in float64, None for regression."""
         outputs, n = outputs.double(), len(outputs)
-        proba: list[NDArray[Any] | None] = [
+        proba: list[Labels | None] = [
             None if kind == "regression" else np.ones((n, 1))
             for kind in self.task_types
         ]
@@ -172,7 +172,7 @@ class Targets(WithoutCaches):
                     values[:, tasks] = raw * self.scale[tasks] + self.mean[tasks]
         return values.clip(-LARGEST, LARGEST, out=values)
 
-    def predict(self, outputs: Tensor, codes: NDArray[np.int64]) -> NDArray[Any]:
+    def predict(self, outputs: Tensor, codes: NDArray[np.int64]) -> Labels:
         """Return labels and values, of shape (n,) for one task, else (n, n_tasks)."""
         if self.one_d:
             if self.classes[0] is None:
@@ -188,7 +188,7 @@ class Targets(WithoutCaches):
 
     def predict_columns(
         self, outputs: Tensor, codes: NDArray[np.int64]
-    ) -> list[NDArray[Any]]:
+    ) -> list[Labels]:
         """Return the predictions of each task in the task's own type."""
         values = self.predict_values(outputs)
         return [
@@ -209,9 +209,7 @@ def _code_dtype(n_classes: int) -> type[np.signedinteger[Any]]:
     return np.int8 if n_classes < 128 else np.int32
 
 
-def _find_classes(
-    column: LabelColumn, name: object, declared: NDArray[Any] | None
-) -> NDArray[Any]:
+def _find_classes(column: LabelColumn, name: object, declared: Labels | None) -> Labels:
     """Return the sorted classes of a task, refusing what is no class label."""
     if declared is not None:
         return np.unique(np.asarray(declared))
@@ -237,7 +235,7 @@ def _find_classes(
     return classes
 
 
-def _find_unique(values: NDArray[Any]) -> NDArray[Any]:
+def _find_unique(values: Labels) -> Labels:
     if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < 4096:
         low = values.min()
         wide = values if values.dtype.kind == "u" else values.astype(np.int64)
@@ -247,7 +245,7 @@ def _find_unique(values: NDArray[Any]) -> NDArray[Any]:
     return np.unique(values)
 
 
-def _convert_to_floats(labels: NDArray[Any]) -> NDArray[Any]:
+def _convert_to_floats(labels: Labels) -> Labels:
     """Return the labels that may be fractions or infinite."""
     if labels.dtype.kind != "O":
         return labels if labels.dtype.kind == "f" else np.zeros(0)
@@ -270,7 +268,7 @@ def to_float(column: LabelColumn, name: object) -> NDArray[np.float64]:
     return values
 
 
-def check_labelled(values: NDArray[Any], name: object) -> None:
+def check_labelled(values: Labels, name: object) -> None:
     """Raise an error for a task without labels."""
     if not len(values):
         raise ValueError(
@@ -279,7 +277,7 @@ def check_labelled(values: NDArray[Any], name: object) -> None:
         )
 
 
-def check_finite(values: NDArray[Any], name: object) -> None:
+def check_finite(values: Labels, name: object) -> None:
     """Raise an error for infinite labels."""
     if values.dtype.kind == "f" and np.isinf(values).any():
         raise ValueError(

@@ -1,6 +1,6 @@
 """Inputs, encoded labels, weights and row numbers of the training data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
-from skmtl._core.validation import (
-    check_sample_weight,
-    count_rows,
-    warn_user,
-)
-from skmtl._data.labels import LabelTable
+from skmtl._core.validation import check_sample_weight, count_rows, warn_user
+from skmtl._data.labels import Labels, LabelTable
 from skmtl._data.targets import Targets
 
 RowIndex = NDArray[np.integer[Any]]
@@ -31,7 +27,7 @@ def find_rows(chosen: ArrayLike) -> RowIndex:
 
 
 #: One entry per task: None, "balanced" or {class: weight}.
-ClassWeight = Sequence[Any]
+ClassWeight = Sequence[str | Mapping[Any, float] | None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class TrainingData:
     X: Any  # (n_samples, ...): Inputs.
     # (n_samples,): Per task, codes (-1 where missing) or standardised values (NaN where
     # missing).
-    labels: list[NDArray[Any]]
+    labels: list[Labels]
     # (n_samples, n_tasks): Weights of the labels; None where all count the same.
     weight: NDArray[np.float64] | None
     rows: RowIndex  # Rows that have at least one label.
@@ -75,7 +71,7 @@ class LabelCounts:
 
 
 def apply_sample_weight(
-    X: Any,
+    X: object,
     columns: LabelTable,
     sample_weight: ArrayLike | None,
     name: str = "sample_weight",
@@ -112,7 +108,7 @@ def check_not_transposed(columns: LabelTable, n_samples: int) -> None:
 
 
 def encode_labels(
-    X: Any,
+    X: object,
     columns: LabelTable,
     weight: NDArray[np.float64] | None,
     targets: Targets,
@@ -146,9 +142,12 @@ def encode_labels(
 
 
 def _expand_class_weight(
-    entry: Any, classes: NDArray[Any], codes: NDArray[Any], weight: NDArray[np.float64]
+    entry: str | Mapping[Any, float],
+    classes: Labels,
+    codes: Labels,
+    weight: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    if entry == "balanced":
+    if isinstance(entry, str):  # "balanced"
         counts = np.bincount(codes, weights=weight, minlength=len(classes))
         with np.errstate(over="ignore"):  # refused where it makes weights infinite
             return counts.sum() / (len(classes) * np.where(counts > 0, counts, 1.0))
@@ -157,7 +156,7 @@ def _expand_class_weight(
     )
 
 
-def get_class_labels(classes: NDArray[Any]) -> list[Any]:
+def get_class_labels(classes: Labels) -> list[Any]:
     """Return classes as Python's own scalars, dates as numpy's."""
     return list(classes) if classes.dtype.kind in "mM" else classes.tolist()
 
@@ -194,7 +193,7 @@ def warn_many_classes(data: TrainingData, targets: Targets, task_types: object) 
 
 def multiply_weights(
     weight: NDArray[np.float64],
-    factors: NDArray[Any],
+    factors: Labels,
     parameter: str,
     name: object,
 ) -> NDArray[np.float64]:
@@ -209,7 +208,7 @@ def multiply_weights(
     return product
 
 
-def has_label(labels: NDArray[Any]) -> NDArray[np.bool_]:
+def has_label(labels: Labels) -> NDArray[np.bool_]:
     """Return which labels are not missing."""
     # labels of shape (n_samples,); returns (n_samples,).
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0

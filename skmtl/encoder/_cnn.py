@@ -140,7 +140,7 @@ class CNN(Encoder):
         return self
 
     def fit_stage(self, inputs: TrainingInputs) -> InputStage | None:
-        """Learn the scales of the channels."""
+        """Fit the scales of the channels."""
         return None if self.scale is None else fit_images(inputs)
 
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class NumberKinds:
 
     @classmethod
     def from_inputs(cls, inputs: TrainingInputs, max_levels: int) -> NumberKinds:
-        """Look at a sample of the rows."""
+        """Find what columns hold by a sample of the rows."""
         sparse = inputs.nonzero_share < 1 - SPARSE
         looked = np.flatnonzero(~sparse & ~inputs.categorical)
         counts = [_n_distinct(block) for block in inputs.blocks(looked)]
@@ -88,7 +87,7 @@ class Survey:
 
     @classmethod
     def from_inputs(cls, inputs: TrainingInputs) -> Survey:
-        """Look at all rows."""
+        """Read all rows once."""
         columns = np.flatnonzero(inputs.categorical)
         missing = np.zeros(inputs.shape[0], dtype=bool)
         largest = np.zeros(inputs.shape[0])
@@ -126,7 +125,7 @@ class FrequentCategories:
         categories: str,
         min_frequency: str | float,
     ) -> FrequentCategories:
-        """Choose by the rows of categories."""
+        """Choose categories by their rows."""
         one_hot = least_rows(min_frequency, inputs.n)
         embedded = least_rows(min_frequency, inputs.n, EMBEDDED_ROWS)
         if categories == "auto":
@@ -151,7 +150,7 @@ class FrequentCategories:
         frequent = [self.frequent[i] for i in columns]
         return CategoryCodes(self.columns[columns], frequent) if len(columns) else None
 
-    def warn_of_lost(self, counts: list[Array], names: Mapping[int, Any]) -> None:
+    def warn_of_lost(self, counts: list[Array], names: Mapping[int, object]) -> None:
         """Warn of columns most of whose rows have rare categories."""
         parts = zip(self.columns, counts, self.frequent, self.least, strict=True)
         for column, count, frequent, least in parts:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from operator import eq
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -29,25 +29,13 @@ MOST = 500
 
 
 class PBLD(Embedding):
-    r"""Periodic embedding of every column of numbers, for use beside the numbers.
+    """Periodic embedding of every column of numbers, for use beside the numbers."""
 
-    A number x becomes :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, where the
-    frequencies c, the phases s, W and b are learned for each column: "PBLD" of [1]_,
-    with the activation of "PLR". Features are laid out one after the other, samples
-    side by side, so that nothing on the way has to be transposed.
-
-    Parameters
-    ----------
-    n_copies : int
-        Number of networks.
-    n_features : int
-        Number of columns.
-
-    References
-    ----------
-    .. [1] D. Holzmueller, L. Grinsztajn and I. Steinwart, "Better by Default: Strong
-       Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024.
-    """
+    # A number x becomes ReLU(W cos(2 pi (c x + s)) + b), where the frequencies c, the
+    # phases s, W and b are learned for each column: "PBLD" of Holzmueller, Grinsztajn
+    # and Steinwart, "Better by Default", NeurIPS 2024, with the activation of "PLR".
+    # Features are laid out one after the other, samples side by side, so that nothing
+    # on the way has to be transposed.
 
     dim = DIM
     beside = True
@@ -256,6 +244,15 @@ class MLP(TableEncoder):
         return integers(self, "hidden_layer_sizes")
 
 
+class LayerSettings(Protocol):
+    """What encoders of dense layers and of images set of each layer."""
+
+    activation: str
+    dropout: float | str
+    norm: str | None
+    n_rows_: int | None
+
+
 def integers(spec: Encoder, name: str) -> list[int]:
     """Return a parameter that is one positive integer or several as a list."""
     given = getattr(spec, name)
@@ -268,7 +265,9 @@ def integers(spec: Encoder, name: str) -> list[int]:
     return [int(value) for value in values]
 
 
-def dense(n_copies: int, fan_in: int, width: int, spec: object) -> list[nn.Module]:
+def dense(
+    n_copies: int, fan_in: int, width: int, spec: LayerSettings
+) -> list[nn.Module]:
     """Return the steps of one hidden layer."""
     # A single network needs no batched product, which costs more to call.
     linear = (
@@ -280,17 +279,19 @@ def dense(n_copies: int, fan_in: int, width: int, spec: object) -> list[nn.Modul
     return [linear, *after, *dropout(spec)]
 
 
-def norm_and_activation(n_copies: int, width: int, spec: Any) -> list[nn.Module]:
+def norm_and_activation(
+    n_copies: int, width: int, spec: LayerSettings
+) -> list[nn.Module]:
     """Return what follows a product with weights."""
     # Nothing of it works in place, which hooks on modules cannot follow.
     norm = [] if spec.norm is None else [NORMS[spec.norm](n_copies, width)]
     return [*norm, ACTIVATIONS[spec.activation]()]
 
 
-def dropout(spec: Any) -> list[nn.Module]:
+def dropout(spec: LayerSettings) -> list[nn.Module]:
     """Return dropout where the spec asks for it."""
     p = spec.dropout
-    if p == "auto":
+    if isinstance(p, str):  # "auto"
         p = 0.0 if spec.n_rows_ is not None and spec.n_rows_ < SMALL else DROPOUT
     return [Dropout(p)] if p else []
 

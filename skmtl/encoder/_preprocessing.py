@@ -1,6 +1,8 @@
 """What raw inputs go through before any network: fill, scale, make levels columns."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +28,11 @@ from skmtl.encoder._levels import (
     Survey,
 )
 from skmtl.encoder._sparse import SparseColumns, fit_sparse
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from skmtl.encoder._table import TableEncoder
 
 #: Scaled inputs further from zero than this are moved there.
 BOUND = 5.0
@@ -61,8 +68,7 @@ class Scaler(InputStage):
 class Standardization(Scaler):
     """Subtract, divide and keep within bounds."""
 
-    # center (n_features,): What is subtracted, and what the rest is divided by.
-    # scale (n_features,): What is subtracted, and what the rest is divided by.
+    # center, scale (n_features,): What is subtracted, and what the rest is divided by.
     # exponents (n_features,): Powers of two that inputs are divided by before.
 
     offset: Tensor | None
@@ -189,7 +195,7 @@ class TableStage(InputStage):
     def n_sparse(self) -> int:
         return 0 if self.sparse is None else len(self.sparse.columns)
 
-    def pack(self, X: Any) -> NDArray[Any]:
+    def pack(self, X: csr_array) -> NDArray[np.floating]:
         return super().pack(X) if self.sparse is None else self.sparse.pack(X)
 
     def forward(self, X: Tensor) -> Tensor:
@@ -215,21 +221,12 @@ class TableStage(InputStage):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-def fit_table(
-    inputs: TrainingInputs,
-    scale: str | None,
-    impute: bool,
-    max_levels: int,
-    categories: str,
-    min_frequency: str | float,
-    continuous_first: bool,
-) -> TableStage | None:
-    """Learn the first stage of a table."""
-    settings = scale, impute, max_levels, categories, min_frequency, continuous_first
-    sparse = fit_sparse(inputs, min_frequency)
+def fit_table(inputs: TrainingInputs, encoder: TableEncoder) -> TableStage | None:
+    """Fit the first stage of a table to the settings of its encoder."""
+    sparse = fit_sparse(inputs, encoder.min_frequency)
     if sparse is None:
-        return _fit_columns(inputs, *settings)
-    stage = _fit_columns(inputs.select_columns(sparse.rest.numpy()), *settings)
+        return _fit_columns(inputs, encoder)
+    stage = _fit_columns(inputs.select_columns(sparse.rest.numpy()), encoder)
     if stage is None:
         columns = np.arange(sparse.n_rest)
         nothing = np.empty(0, dtype=np.int64)
@@ -238,31 +235,24 @@ def fit_table(
     return stage
 
 
-def _fit_columns(
-    inputs: TrainingInputs,
-    scale: str | None,
-    impute: bool,
-    max_levels: int,
-    categories: str,
-    min_frequency: str | float,
-    continuous_first: bool,
-) -> TableStage | None:
-    """Learn the first stage of columns that are read dense."""
+def _fit_columns(inputs: TrainingInputs, encoder: TableEncoder) -> TableStage | None:
+    """Fit the first stage of columns that are read dense."""
     if not inputs.shape[0]:
         return None
-    kinds = NumberKinds.from_inputs(inputs, max_levels)
+    kinds = NumberKinds.from_inputs(inputs, encoder.max_levels or 0)
     columns = np.flatnonzero(inputs.categorical)
     numeric = np.flatnonzero(~inputs.categorical)
-    if continuous_first:
+    if encoder.continuous_first:
         numeric = numeric[np.argsort(~kinds.continuous[numeric], kind="stable")]
     in_order = len(columns) == 0 and (np.diff(numeric) == 1).all()
+    scale, impute = encoder.scale, encoder.allow_nan
     if scale is None and not impute and not len(kinds.columns) and in_order:
         return None
     survey, levels, codes = Survey.from_inputs(inputs), [], None
     if len(kinds.columns):
         levels.append(OneHot(kinds.columns, kinds.levels))
     if len(columns):
-        one_hot, codes = _fit_categories(inputs, survey, categories, min_frequency)
+        one_hot, codes = _fit_categories(inputs, survey.counts, encoder)
         levels += [] if one_hot is None else [one_hot]
     scaler = None
     exponents = unusual_exponents(np.where(inputs.categorical, 1, survey.largest))
@@ -282,29 +272,26 @@ def _fit_columns(
 
 
 def _fit_categories(
-    inputs: TrainingInputs, survey: Survey, categories: str, min_frequency: str | float
+    inputs: TrainingInputs, counts: list[Array], encoder: TableEncoder
 ) -> tuple[OneHot | None, CategoryCodes | None]:
     """Choose the categories that count, and warn of columns that have none."""
-    counts = survey.counts
-    chosen = FrequentCategories.from_inputs(inputs, counts, categories, min_frequency)
+    chosen = FrequentCategories.from_inputs(
+        inputs, counts, encoder.categories, encoder.min_frequency
+    )
     one_hot, codes = chosen.one_hot(), chosen.codes()
     useless = codes is None or max(codes.sizes) == 1
     if one_hot is None and useless and inputs.categorical.all():
-        raise _make_empty_error(chosen.least.max())
+        raise ValueError(
+            "X has nothing to learn from: its columns hold categories, none of which "
+            f"has {chosen.least.max():g} rows or more. Set the encoder's "
+            "'min_frequency' lower, or give columns whose values repeat."
+        )
     chosen.warn_of_lost(counts, inputs.names)
     return one_hot, codes
 
 
-def _make_empty_error(least: float) -> ValueError:
-    return ValueError(
-        "X has nothing to learn from: its columns hold categories, none of which has "
-        f"{least:g} rows or more. Set the encoder's 'min_frequency' lower, or give "
-        "columns whose values repeat."
-    )
-
-
 def fit_images(inputs: TrainingInputs) -> Standardization:
-    """Learn to scale each channel of images to mean 0 and variance 1."""
+    """Fit a scaler of each channel of images to mean 0 and variance 1."""
     scaler, largest = StandardScaler(), np.zeros(inputs.shape[0])
     for X, _ in inputs.chunks():
         largest = np.maximum(largest, largest_numbers(X))
@@ -313,10 +300,7 @@ def fit_images(inputs: TrainingInputs) -> Standardization:
         pixels = np.moveaxis(X, 1, -1).reshape(-1, X.shape[1])
         each = None if weight is None else weight.repeat(len(pixels) // len(X))
         scaler.partial_fit(pixels, sample_weight=each)
-    # A rounding error below zero is no variance.
-    varies = scaler.scale_ == np.sqrt(np.maximum(scaler.var_, 0))
-    statistics: Any = (scaler.mean_, scaler.scale_, varies, exponents)
-    stage = _affine(*(values[:, None, None] for values in statistics))
+    stage = _make_standardization(scaler, exponents, np.s_[:, None, None])
     stage.shape = inputs.shape
     return stage
 
@@ -328,10 +312,20 @@ def _standard(
     with np.errstate(invalid="ignore"):  # of columns without a number
         for X, weight in inputs.chunks(exponents):
             scaler.partial_fit(X, sample_weight=weight)
+    return _make_standardization(scaler, exponents, numeric)
+
+
+def _make_standardization(
+    scaler: StandardScaler,
+    exponents: NDArray[np.int64],
+    index: NDArray[np.int64] | tuple[slice, None, None],
+) -> Standardization:
+    """Return what StandardScaler has learned, of some columns or for all pixels."""
     # A rounding error below zero is no variance.
     varies = scaler.scale_ == np.sqrt(np.maximum(scaler.var_, 0))
-    statistics: Any = (scaler.mean_, scaler.scale_, varies, exponents)
-    return _affine(*(values[numeric] for values in statistics))
+    return _affine(
+        scaler.mean_[index], scaler.scale_[index], varies[index], exponents[index]
+    )
 
 
 def _robust(

@@ -66,16 +66,8 @@ class TableEncoder(Encoder):
         return False
 
     def fit_stage(self, inputs: TrainingInputs) -> TableStage | None:
-        """Learn scales, medians and categories of a table."""
-        return fit_table(
-            inputs,
-            self.scale,
-            self.allow_nan,
-            self.max_levels or 0,
-            self.categories,
-            self.min_frequency,
-            self.continuous_first,
-        )
+        """Fit scales, medians and categories of a table."""
+        return fit_table(inputs, self)
 
     def stem(self, n_inputs: int, n_copies: int) -> Stem | None:
         """Return what turns columns into the inputs of the first layer.
@@ -207,7 +199,7 @@ class Stem(nn.Module):
         return H.squeeze(0) if self.n_copies == 1 else H
 
     def _join_parts(self, parts: list[Tensor]) -> Tensor:
-        """Put parts side by side, feature by feature where embeddings come so."""
+        """Join parts side by side, feature by feature where embeddings come so."""
         if self.numbers is None or not self.numbers.beside:
             return torch.cat(parts, dim=2)
         return torch.cat([part.mT for part in parts], dim=1).mT

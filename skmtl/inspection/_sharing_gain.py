@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 from skmtl._core.specs import resolve_spec
 from skmtl._core.validation import Interval, import_pandas, validate_params
 from skmtl._data.labels import read_labels

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 from skmtl._core.validation import Interval, StrOptions, import_pandas, validate_params
 from skmtl._estimators.base import MultiTaskBase
 from skmtl.inspection._check_estimator import check_multitask

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skmtl._core.dataframes import get_column_names
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 from skmtl._core.validation import fill_masked, match_tasks
 
 Array = NDArray[np.float64]

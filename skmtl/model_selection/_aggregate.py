@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import FitFailedWarning, UndefinedMetricWarning
 
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 from skmtl._core.printable import escape_text
 from skmtl._core.validation import warn_user
 from skmtl.model_selection._fit_and_score import FitFailure, FitResult

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 from skmtl._core.validation import import_pandas
 from skmtl.metrics._delta_m import compute_relative_gains
 from skmtl.model_selection._comparison_text import format_html, format_text

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 
 Array = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, studentized_range
 
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 
 Array = NDArray[np.float64]
 

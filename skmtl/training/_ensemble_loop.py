@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.history import mean_of_known
+from skmtl._core.numerics import mean_of_known
 from skmtl.training._batches import HeldOutBatches, MemberBatches
 from skmtl.training._callback_data import ScoringRows, steps_by_batch
 from skmtl.training._compile import compile_function

@@ -20,8 +20,7 @@ from skmtl.encoder import (
     PiecewiseLinearEmbedding,
     TrainingInputs,
 )
-from skmtl.encoder._sparse import WIDE, SparseInputs
-from skmtl.encoder._sparse_product import sparse_product
+from skmtl.encoder._sparse import WIDE, SparseInputs, sparse_product
 from skmtl.sharing import SHARING
 
 QUICK = {"max_iter": 2, "random_state": 0, "n_threads": 1}

@@ -3,16 +3,16 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skmtl._core.cached_state import WithoutCaches
+from skmtl._core.module_copies import WithoutCaches
 from skmtl._core.validation import divide_by_largest
-from skmtl._data.labels import TaskType
+from skmtl._data.labels import Labels, TaskType
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class OutputBlock(WithoutCaches, ABC):
 
     @abstractmethod
     def compute_prior(
-        self, labels: NDArray[Any], weight: NDArray[np.float64] | None, n_classes: int
+        self, labels: Labels, weight: NDArray[np.float64] | None, n_classes: int
     ) -> NDArray[np.float64]:
         """Return a task's outputs by its labels alone."""
 
@@ -138,7 +138,7 @@ class ClassificationBlock(OutputBlock):
     task_type = "classification"
 
     def compute_prior(
-        self, labels: NDArray[Any], weight: NDArray[np.float64] | None, n_classes: int
+        self, labels: Labels, weight: NDArray[np.float64] | None, n_classes: int
     ) -> NDArray[np.float64]:
         """Return the outputs of the classes' shares, by weights of mean one."""
         if weight is None:

@@ -19,7 +19,7 @@ class BinaryBlock(ClassificationBlock):
 
     @classmethod
     def find_group(cls, task_type: TaskType, n_classes: int) -> int | None:
-        """Put all tasks of two classes in one block."""
+        """Return all tasks of two classes in one block."""
         return 0 if task_type == "classification" and n_classes == 2 else None
 
     @property

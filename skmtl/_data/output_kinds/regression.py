@@ -1,14 +1,13 @@
 """Regression tasks: one standardised value each."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from skmtl._data.labels import TaskType
+from skmtl._data.labels import Labels, TaskType
 from skmtl._data.output_kinds.base import OutputBlock
 
 #: Huber's loss changes from squared to absolute at one standard deviation.
@@ -28,7 +27,7 @@ class RegressionBlock(OutputBlock):
 
     @classmethod
     def find_group(cls, task_type: TaskType, n_classes: int) -> int | None:
-        """Put all regression tasks in one block."""
+        """Return all regression tasks in one block."""
         return 0 if task_type == "regression" else None
 
     def compute_losses(self, Z: Tensor, y: Tensor, regression_loss: str) -> Tensor:
@@ -40,7 +39,7 @@ class RegressionBlock(OutputBlock):
         return (Z - S).square()
 
     def compute_prior(
-        self, labels: NDArray[Any], weight: NDArray[np.float64] | None, n_classes: int
+        self, labels: Labels, weight: NDArray[np.float64] | None, n_classes: int
     ) -> NDArray[np.float64]:
         """Return the mean: standardised labels have that of zero."""
         return np.zeros(1)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skmtl._core.history import TrainingHistory, mean_cosines, mean_of_known
+from skmtl._core.history import TrainingHistory, mean_cosines
+from skmtl._core.numerics import mean_of_known
 from skmtl._data.labels import read_labels
 from skmtl._drawing import (
     choose_affinity_size,
