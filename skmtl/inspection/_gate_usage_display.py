@@ -112,7 +112,7 @@ class GateUsageDisplay:
         usage = np.stack([member.gate_usage(X) for member in members])
         return cls(usage=usage, task_names=estimator.task_names_).plot(ax, cmap=cmap)
 
-    def plot(self, ax: Any = None, *, cmap: str = "Greys") -> Self:
+    def plot(self, ax: "Axes | None" = None, *, cmap: str = "Greys") -> Self:
         """Draw the heat map.
 
         Parameters

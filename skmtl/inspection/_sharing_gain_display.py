@@ -121,7 +121,7 @@ class SharingGainDisplay:
         )
         return display.plot(ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the gains.
 
         Parameters

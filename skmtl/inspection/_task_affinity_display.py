@@ -1,6 +1,6 @@
 """A heat map of which tasks help which."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,7 +108,7 @@ class TaskAffinityDisplay(AffinityDisplay):
         return cls._read(affinity, groups).plot(ax, cmap=cmap, label=label)
 
     def plot(
-        self, ax: Any = None, *, cmap: str = "RdBu", label: str = "affinity"
+        self, ax: "Axes | None" = None, *, cmap: str = "RdBu", label: str = "affinity"
     ) -> Self:
         """Draw the heat map.
 

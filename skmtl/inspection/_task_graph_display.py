@@ -1,6 +1,6 @@
 """A graph of who helps whom."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from numpy.typing import ArrayLike
 
@@ -104,7 +104,7 @@ class TaskGraphDisplay(AffinityDisplay):
         needs_matplotlib(f"{cls.__name__}.from_affinity")
         return cls._read(affinity, groups).plot(ax, n_arrows=n_arrows)
 
-    def plot(self, ax: Any = None, *, n_arrows: int | None = None) -> Self:
+    def plot(self, ax: "Axes | None" = None, *, n_arrows: int | None = None) -> Self:
         """Draw the graph.
 
         Parameters

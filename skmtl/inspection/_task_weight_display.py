@@ -106,7 +106,7 @@ class TaskWeightDisplay:
         )
         return display.plot(ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the weights and, where gradients were looked at, the cosines.
 
         Parameters

@@ -117,7 +117,9 @@ class TrainingCurveDisplay:
         )
         return display.plot(ax, tasks=tasks)
 
-    def plot(self, ax: Any = None, *, tasks: Sequence[Any] | None = None) -> Self:
+    def plot(
+        self, ax: "Axes | None" = None, *, tasks: Sequence[Any] | None = None
+    ) -> Self:
         """Draw a picture per task.
 
         Parameters

@@ -235,7 +235,9 @@ class ReliabilityDisplay:
         true, pred, prob, names = (list(values) for values in zip(*curves, strict=True))
         return cls(prob_true=true, prob_pred=pred, y_prob=prob, task_names=names)
 
-    def plot(self, ax: Any = None, *, tasks: Sequence[Any] | None = None) -> Self:
+    def plot(
+        self, ax: "Axes | None" = None, *, tasks: Sequence[Any] | None = None
+    ) -> Self:
         """Draw a picture per task.
 
         Parameters

@@ -14,6 +14,8 @@ from skmtl.model_selection._confidence_interval import compute_corrected_interva
 from skmtl.model_selection._ranks import critical_difference, mean_ranks
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from skmtl.model_selection._comparison_display import SharingComparisonDisplay
 
 Array = NDArray[np.float64]
@@ -156,7 +158,7 @@ class SharingComparison:
         columns = {key: values.ravel() for key, values in self._columns().items()}
         return pd.DataFrame(columns, index=index)
 
-    def plot(self, ax: Any = None) -> "SharingComparisonDisplay":
+    def plot(self, ax: "Axes | None" = None) -> "SharingComparisonDisplay":
         """Draw the candidates with their intervals and ranks.
 
         Parameters

@@ -1,7 +1,7 @@
 """Candidates with their scores and ranks, as a picture."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ class SharingComparisonDisplay:
         )
         return display.plot(ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the candidates.
 
         Parameters

@@ -1,6 +1,8 @@
 """A comparison as text and as HTML; candidates in the order of their ranks."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,8 +10,11 @@ from skmtl._drawing import shorten_names
 from skmtl._drawing.html import join_markup, make_paragraph, make_table
 from skmtl.model_selection._ranks import order_by_rank
 
+if TYPE_CHECKING:
+    from skmtl.model_selection._comparison import SharingComparison
 
-def format_text(comparison: Any) -> str:
+
+def format_text(comparison: SharingComparison) -> str:
     """Return a line of scores, gains and ranks per candidate."""
     header = ("", "score", "delta_m", "rank")
     names, order = shorten_names(comparison.names), order_by_rank(comparison.mean_ranks)
@@ -29,7 +34,7 @@ def format_text(comparison: Any) -> str:
     )
 
 
-def format_html(comparison: Any) -> str:
+def format_html(comparison: SharingComparison) -> str:
     """Return a table of the candidates, and one of the scores of each task."""
     c, columns = comparison, comparison._columns()
     order = order_by_rank(c.mean_ranks)
@@ -50,7 +55,7 @@ def format_html(comparison: Any) -> str:
     )
 
 
-def _format_title(c: Any) -> str:
+def _format_title(c: SharingComparison) -> str:
     """Return the line above the table."""
     _, n_splits, n_tasks = c.scores.shape
     return (
@@ -59,7 +64,7 @@ def _format_title(c: Any) -> str:
     )
 
 
-def _format_difference(c: Any) -> list[str]:
+def _format_difference(c: SharingComparison) -> list[str]:
     """Return the line on the critical difference, if there is one."""
     difference = c.critical_difference
     if np.isnan(difference):
@@ -67,7 +72,7 @@ def _format_difference(c: Any) -> list[str]:
     return [f"Mean ranks that differ by less than {difference:.2f} say nothing."]
 
 
-def _format_cells(c: Any, i: int) -> tuple[str, str, str]:
+def _format_cells(c: SharingComparison, i: int) -> tuple[str, str, str]:
     """Return score, gain and rank of a candidate in words."""
     score, (low, high) = c.mean_scores[i], c.mean_scores_interval[i]
     gain, (gain_low, gain_high) = c.delta_m[i], c.delta_m_interval[i]
