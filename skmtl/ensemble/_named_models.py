@@ -18,7 +18,7 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skmtl._data.labels import TaskType
@@ -84,10 +84,15 @@ def make_named_model(
             if classification
             else {"alphas": np.logspace(-3, 3, 13), "alpha_per_target": not sparse}
         )
-        return make_pipeline(*_encode_one_hot(categorical, numbers), cls(**settings))
+        return _make_pipeline(_encode_one_hot(categorical, numbers), cls(**settings))
     settings = QUIET.get(name, {"n_estimators": N_TREES})
     steps = _encode_one_hot(categorical, "passthrough") if categorical else []
-    return make_pipeline(*steps, cls(**settings, random_state=seed))
+    return _make_pipeline(steps, cls(**settings, random_state=seed))
+
+
+def _make_pipeline(steps: list[object], model: BaseEstimator) -> Pipeline:
+    """Return a pipeline of arrays, whatever scikit-learn's ``transform_output`` is."""
+    return make_pipeline(*steps, model).set_output(transform="default")
 
 
 def _encode_one_hot(categorical: Sequence[int], numbers: object) -> list[object]:

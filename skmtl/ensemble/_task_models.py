@@ -6,7 +6,8 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
@@ -86,11 +87,8 @@ class TaskModel:
                 weight = select_tasks(weight, self.tasks)
         estimator = clone(estimator)
         weight = None if weight is None else _safe_indexing(weight, rows)
-        estimator.fit(
-            _safe_indexing(table.data.X if self.encoded else table.X, rows),
-            _safe_indexing(y, rows),
-            **_route_weight(estimator, weight),
-        )
+        X = _safe_indexing(table.data.X if self.encoded else table.X, rows)
+        _fit_weighted(estimator, X, _safe_indexing(y, rows), weight)
         last = find_last_step(estimator)[1]
         codes = [
             None if c is None else table.targets.encode_classes(c, t)
@@ -130,8 +128,8 @@ class TaskModel:
         weight = data.given_weight
         weight = None if weight is None else weight[rows, tasks[0]]
         X = _safe_indexing(table.data.X if self.encoded else table.X, rows)
-        fitted = model.fit(X, y, **_route_weight(model, weight))
-        return Part(tasks, fitted, codes, len(rows))
+        _fit_weighted(model, X, y, weight)
+        return Part(tasks, model, codes, len(rows))
 
 
 @dataclass(frozen=True)
@@ -250,12 +248,14 @@ def select_tasks(table: Any, tasks: Sequence[int]) -> Any:
     return nw.from_native(table).select([names[t] for t in tasks]).to_native()
 
 
-def _route_weight(estimator: BaseEstimator, weight: ArrayLike | None) -> dict[str, Any]:
-    """Return the argument of ``fit`` that hands weights to the last step."""
+def _fit_weighted(estimator: Any, X: Any, y: Any, weight: Any) -> None:
+    """Fit an estimator or a pipeline, with weights if its last step takes any."""
     prefix, last = find_last_step(estimator)
-    if weight is None or not has_fit_parameter(last, "sample_weight"):
-        return {}
-    return {f"{prefix}sample_weight": weight}
+    params = {}
+    if weight is not None and has_fit_parameter(last, "sample_weight"):
+        params[f"{prefix}sample_weight"] = weight
+    with config_context(enable_metadata_routing=False):  # which has no such prefix
+        estimator.fit(X, y, **params)
 
 
 def fill_classes(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -360,6 +361,32 @@ def test_runs_are_reproducible_whatever_n_jobs(digits):
     second = clone(est).set_params(n_jobs=2).fit(X, Y).predict_proba(X_test)
     for a, b in zip(first, second, strict=True):
         assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"enable_metadata_routing": True},
+        {"transform_output": "pandas"},
+        {"transform_output": "polars"},
+    ],
+    ids=str,
+)
+def test_global_settings_of_scikit_learn_change_nothing(config):
+    X = pd.DataFrame({"kind": list("abc") * 10, "number": np.arange(30.0)})
+    Y, weight = np.tile([[0, 1], [1, 1], [1, 0]], (10, 1)), np.arange(30) + 1.0
+    logistic = make_pipeline(StandardScaler(), LogisticRegression())
+    encoded = pd.get_dummies(X).to_numpy(float)
+    for models, inputs in (
+        (["linear", "extra_trees"], X),
+        ([("a", logistic)], encoded),
+    ):
+        est = MultiTaskStackingClassifier(models, cv=2, random_state=0)
+        expected = clone(est).fit(inputs, Y, weight).predict_proba(inputs)
+        with config_context(**config):
+            found = est.fit(inputs, Y, weight).predict_proba(inputs)
+        for one, other in zip(found, expected, strict=True):
+            assert_allclose(one, other)
 
 
 @pytest.mark.parametrize(
