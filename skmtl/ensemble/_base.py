@@ -52,6 +52,8 @@ from skmtl.ensemble._task_models import (
     find_last_step,
     fit_and_predict,
 )
+from skmtl.metrics._evaluation import resolve_metrics
+from skmtl.metrics._one_task import check_kind
 from skmtl.model_selection._check_cv import check_multitask_cv, is_number_of_folds
 
 #: Models that are stacked by default; the last is left out where X is sparse.
@@ -230,10 +232,22 @@ class MultiTaskStacking(MultiTaskPrediction, Validated):
         check_not_transposed(columns, encoded.shape[0])
         columns, weight = apply_sample_weight(encoded, columns, sample_weight)
         targets = Targets(columns, self._infer_task_types(columns), weight)
+        if self.metric is not None:
+            self._check_metric(columns, targets)
         data = encode_labels(encoded, columns, weight, targets)
         X = encoded if get_column_names(X) is None else X
         y = read_frame(y, "y")
         return TrainingTable(X, y, sample_weight, columns, data, targets)
+
+    def _check_metric(self, columns: LabelTable, targets: Targets) -> None:
+        """Raise an error for a metric of another kind of tasks before training."""
+        metrics = resolve_metrics(self.metric, columns, targets.task_types)
+        for t, (metric, kind) in enumerate(
+            zip(metrics, targets.task_types, strict=True)
+        ):
+            classes = targets.classes[t]
+            labels = np.zeros(1) if classes is None else classes
+            check_kind(metric, kind, labels, targets.names[t])
 
     def _make_models(
         self, table: TrainingTable, random_state: np.random.RandomState

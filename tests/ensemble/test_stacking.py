@@ -24,6 +24,7 @@ from skmtl.ensemble import (
     MultiTaskStackingEstimator,
     MultiTaskStackingRegressor,
 )
+from skmtl.ensemble._task_models import TaskModel
 from skmtl.metrics import make_multitask_scorer, multitask_report
 
 LOGISTIC = ("logistic", LogisticRegression(max_iter=1000))
@@ -403,16 +404,19 @@ def test_global_settings_of_scikit_learn_change_nothing(config):
         ({"estimators": [("ridge", Ridge())]}, "for tasks of regression, of which"),
         ({"estimators": [("scaler", StandardScaler())]}, "a classifier or a regressor"),
         ({"final": "linear", "metric": "accuracy"}, "weights of final='average'"),
+        ({"metric": "rocauc"}, "Did you mean 'roc_auc'"),
+        ({"metric": "r2"}, "is for regression, but task 'task0'"),
         ({"final": "mean"}, "a str among {'average', 'linear'}"),
         ({"shrinkage": -1}, "'shrinkage' parameter"),
         ({"cv": [(np.arange(30), np.arange(10))]}, "each row is in one test set"),
     ],
 )
-def test_bad_parameters_change_nothing(settings, message):
+def test_bad_parameters_change_nothing(settings, message, monkeypatch):
     X, Y = np.arange(60.0).reshape(30, 2), np.tile([[0, 1], [1, 1], [1, 0]], (10, 1))
     est = MultiTaskStackingClassifier([TREE], cv=2, random_state=0).fit(X, Y)
     before = est.predict_proba(X)
     est.set_params(**settings)
+    monkeypatch.setattr(TaskModel, "fit", None)  # nothing is trained
     with pytest.raises(ValueError, match=message):
         est.fit(X, Y)
     for a, b in zip(est.predict_proba(X), before, strict=True):
