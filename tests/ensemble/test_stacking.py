@@ -361,7 +361,7 @@ def test_runs_are_reproducible_whatever_n_jobs(digits):
     first = est.fit(X, Y).predict_proba(X_test)
     second = clone(est).set_params(n_jobs=2).fit(X, Y).predict_proba(X_test)
     for a, b in zip(first, second, strict=True):
-        assert_array_equal(a, b)
+        assert_allclose(a, b, rtol=1e-12)  # threads of BLAS may differ
 
 
 @pytest.mark.parametrize(
