@@ -79,19 +79,25 @@ def use_default_modes() -> Iterator[None]:
     """Run in torch's default modes, whatever the modes of the calling thread are."""
     # These are gradients, no inference mode, no autocast and no other default device
     # than the CPU. Forked processes compute on one thread.
-    with ExitStack() as modes:
-        if torch.is_inference_mode_enabled():
-            modes.enter_context(torch.inference_mode(False))
-        if not torch.is_grad_enabled():
-            modes.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                modes.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            modes.enter_context(torch.device("cpu"))
-        if _FORKED:
-            modes.enter_context(use_n_threads(1))
-        yield
+    gradients = torch.is_grad_enabled()
+    try:
+        with ExitStack() as modes:
+            if torch.is_inference_mode_enabled():
+                modes.enter_context(torch.inference_mode(False))
+            if not gradients:
+                modes.enter_context(torch.enable_grad())
+            for kind in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(kind):
+                    modes.enter_context(torch.autocast(kind, enabled=False))
+            if torch.get_default_device().type != "cpu":
+                modes.enter_context(torch.device("cpu"))
+            if _FORKED:
+                modes.enter_context(use_n_threads(1))
+            yield
+    finally:
+        # An interrupt can end `torch.no_grad` before it has restored the mode.
+        if torch.is_grad_enabled() != gradients:
+            torch.set_grad_enabled(gradients)
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Results do not depend on what is global in torch."""
 
 import pickle
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from skorch.callbacks import Callback
 from torch import nn
 
 import skmtl
@@ -102,6 +103,24 @@ def test_modes_of_torch_change_nothing(name, mode, tmp_path):
     est.partial_fit(rows, Y)
     for one, other in zip(answers_of(est, rows), answers_of(loaded, rows), strict=True):
         assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("mode", [nullcontext, torch.no_grad])
+def test_gradients_that_a_failure_has_left_off_are_on_again(mode):
+    """An interrupt can come where `torch.no_grad` is about to turn them on."""
+
+    class Fail(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            torch.set_grad_enabled(False)
+            raise RuntimeError("failed")
+
+    est = MultiTaskClassifier(n_estimators=1, max_iter=2, callbacks=[Fail()])
+    with mode():
+        before = torch.is_grad_enabled()
+        with pytest.raises(RuntimeError, match="failed"):
+            est.fit(X, Y)
+        assert torch.is_grad_enabled() == before
+    assert torch.is_grad_enabled()
 
 
 def test_a_training_that_fails_leaves_the_optimizer_as_it_was(monkeypatch):
