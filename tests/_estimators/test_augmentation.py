@@ -302,7 +302,8 @@ def test_tables_with_missing_labels_and_weights_learn(kind, value, precision):
     cls, y = ESTIMATORS[kind]
     rng = np.random.default_rng(0)
     y = np.where(rng.random(y.shape) < 0.2, np.nan, y.astype(float))
-    est = cls(augmentation=value, **SETTINGS | {"max_iter": 60, "precision": precision})
+    settings = SETTINGS | {"max_iter": 60, "n_estimators": 1, "precision": precision}
+    est = cls(augmentation=value, **settings)
     est.fit(X, y, sample_weight=rng.random(y.shape))
     assert est.score(X, y) > 0.85
 
