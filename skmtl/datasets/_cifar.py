@@ -53,7 +53,9 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 def load_cifar10(
     data_home: Any = None, *, subset: str = "train", return_X_y: bool = False
 ) -> Any:
-    """Load the CIFAR-10 images [1]_ from disk: 32 x 32 pixels, ten classes.
+    """Load the CIFAR-10 images from disk: 32 x 32 pixels, ten classes.
+
+    The data set is that of [1]_.
 
     Nothing is downloaded. Get ``cifar-10-binary.tar.gz`` or ``cifar-10-python.tar.gz``
     from the CIFAR-10 page of Alex Krizhevsky at the University of Toronto,

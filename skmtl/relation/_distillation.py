@@ -17,7 +17,9 @@ from skmtl.relation._base import Relation, RelationModule, SoftLoss
 
 
 class Distillation(Relation):
-    r"""Teachers of single tasks, whose outputs the tasks are drawn to [1]_.
+    r"""Knowledge distillation: tasks are drawn to the outputs of single-task teachers.
+
+    Proposed in [1]_.
 
     One network per task is trained first, and predicts every training row. The tasks
     that share then learn from these soft labels beside the labels, also in rows where

@@ -20,7 +20,7 @@ from skmtl.relation._convolution import OutputGraph, normalize_adjacency
 
 
 class LabelGraph(GraphRelation):
-    r"""Heads whose weights a graph convolution makes [1]_.
+    r"""ML-GCN: heads whose weights a graph convolution over labels makes.
 
     Each output, a class of a task or a number, is a node with a learned embedding, a
     row of E. Two layers make the weights of all heads, :math:`\tilde A \, \sigma(\tilde

@@ -9,7 +9,7 @@ from skmtl.relation._penalty import Penalty, PenaltyModule, WeightLayout
 
 
 class MeanRegularized(Penalty):
-    r"""A penalty on the distance of each task's weights from their mean [1]_.
+    r"""Mean-regularized multi-task learning: a penalty on the distance from the mean.
 
     With weights :math:`w_t` of task t's head on d features, the loss gets
 

@@ -20,7 +20,7 @@ from skmtl.relation._penalty import (
 
 
 class TaskCovariance(Penalty):
-    r"""A penalty by a covariance between tasks that is learned from their heads [1]_.
+    r"""Multi-task relationship learning: a covariance between tasks is learned.
 
     With weights :math:`W = (w_1, \dots, w_T)` of the T tasks' heads on d features, the
     loss gets

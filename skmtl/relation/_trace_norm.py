@@ -12,7 +12,9 @@ from skmtl.relation._penalty import Penalty, PenaltyModule
 
 
 class TraceNorm(Penalty):
-    r"""A penalty on the trace norm of the matrix of the tasks' weights [1]_.
+    r"""Trace-norm penalty: the weights of the tasks' heads have a low rank.
+
+    Proposed in [1]_.
 
     With weights :math:`W = (w_1, \dots, w_T)` of the T tasks' heads on d features, the
     loss gets

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class AdaTT(Sharing):
-    r"""Every task's experts, fused for every task, beside the task's own [1]_.
+    r"""AdaTT: adaptive task-to-task fusion of the experts of all tasks.
+
+    Proposed in [1]_.
 
     The encoder's layers are cut into levels. On each, task t fuses the experts of all
     tasks by its gate and adds a linear mixture of its own experts,

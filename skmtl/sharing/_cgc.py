@@ -6,7 +6,9 @@ from skmtl.sharing._ple import PLE
 
 
 class CGC(PLE):
-    r"""Shared and own experts per task, mixed by the task's gate [1]_.
+    r"""Customized gate control: shared and task-specific experts, a gate per task.
+
+    Proposed in [1]_.
 
     Task t reads :math:`\sum_e g_t(x)_e f_e(x)`, where e runs over the shared experts
     and those of task t, and :math:`g_t(x) = \mathrm{softmax}(W_t x + b_t)`. Own experts

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CrossStitch(Sharing):
-    r"""One network per task, whose features are mixed after each layer [1]_.
+    r"""Cross-stitch networks: one network per task, mixed after each layer.
 
     Task t goes on from :math:`\tilde h_t = \sum_s \alpha_{ts} h_s` with learned
     weights :math:`\alpha`, which start at ``self_weight`` for the task's own features

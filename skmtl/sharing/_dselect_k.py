@@ -22,7 +22,9 @@ START = 0.125
 
 
 class DSelectK(Sharing):
-    r"""Shared experts, of which each task selects a few by smooth gates [1]_.
+    r"""DSelect-k: each task selects a few shared experts by smooth gates.
+
+    Proposed in [1]_.
 
     Task t reads :math:`\sum_i \mathrm{softmax}(w_t)_i \sum_e r(z_{ti})_e f_e(x)`. A
     selector is a code of :math:`\lceil \log_2 E \rceil` bits, smooth while

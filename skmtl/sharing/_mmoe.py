@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class MMoE(Sharing):
-    r"""Shared experts, mixed for each task by a gate of its own [1]_.
+    r"""Multi-gate mixture of experts: a gate per task mixes shared experts.
+
+    Proposed in [1]_.
 
     Task t reads :math:`\sum_e g_t(x)_e f_e(x)`, where the experts :math:`f_e` are
     encoders that all tasks train and the gate is

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class MTAN(Sharing):
-    r"""One shared network, of which each task attends to the features it needs [1]_.
+    r"""Multi-task attention network: each task attends to shared features it needs.
 
     After layer l of the shared network, with output :math:`p_l`, task t keeps
 

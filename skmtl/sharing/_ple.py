@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class PLE(Sharing):
-    r"""Levels of shared and own experts, mixed by gates between the levels [1]_.
+    r"""Progressive layered extraction: levels of shared and task-specific experts.
+
+    Proposed in [1]_.
 
     The encoder's layers are cut into levels. On each, task t mixes its own and the
     shared experts, :math:`h_t = \sum_e g_t(z_t)_e f_e`, and a shared gate mixes all

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sluice(Sharing):
-    r"""One network per task, mixed by subspaces, with learned skips [1]_.
+    r"""Sluice networks: one network per task, mixed by subspaces, with learned skips.
 
     After each layer, features of a task are cut into S subspaces, and each goes on as
     :math:`\tilde h_{ti} = \sum_{s,j} \alpha_{ti,sj} h_{sj}`, so that tasks may share

@@ -182,7 +182,9 @@ class Noise(Augmentation):
 
 
 class Mixup(Augmentation):
-    r"""Mix rows in pairs, and the labels of all tasks with them [1]_.
+    r"""Mixup: rows are mixed in pairs, and the labels of all tasks with them.
+
+    Proposed in [1]_.
 
     A row becomes :math:`\lambda x_i + (1 - \lambda) x_j`, with j drawn from its batch
     and :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`, and its loss in every task

@@ -299,7 +299,7 @@ class GradientWeighting(Weighting):
         Where gradients are taken: at the features that tasks share, which costs little
         (Sener & Koltun, NeurIPS 2018), or at the shared parameters, which is exact.
     update_every : int, default=1
-        Number of steps between two looks at the gradients; weights stay the same in
+        Recompute the weights every k steps at the gradients; weights stay the same in
         between.
     """
 

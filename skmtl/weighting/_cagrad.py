@@ -34,7 +34,7 @@ class CAGrad(GradientWeighting):
     gradient_at : {"representation", "parameters"}, default="representation"
         Where gradients are taken; see `GradientWeighting`.
     update_every : int, default=1
-        Number of steps between two looks at the gradients.
+        Recompute the weights every k steps; the steps between use the last ones.
 
     References
     ----------

@@ -19,7 +19,7 @@ from skmtl.weighting._base import (
 
 
 class DWA(Weighting):
-    r"""Dynamic weight average: tasks that learn slowly get more weight [1]_.
+    r"""Dynamic weight average: tasks that learn slowly get more weight.
 
     .. math::
         w_t(e) \propto \exp\left(\frac{1}{\tau} \frac{L_t(e - 1)}{L_t(e - 2)}\right)

@@ -21,7 +21,7 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class FAMO(Weighting):
-    r"""Fast adaptive multitask optimization: losses fall at the same rate [1]_.
+    r"""FAMO: fast adaptive multitask optimization; losses fall at the same rate.
 
     The weights are :math:`z_t / L_t` with :math:`z = \mathrm{softmax}(\xi)`. After each
     step the losses of its batch are computed once more, and the logits move down the

@@ -5,7 +5,7 @@ from skmtl.weighting._log_sum import _LogSum
 
 
 class GLS(Weighting):
-    r"""The geometric mean of the losses, as the geometric loss strategy has it [1]_.
+    r"""Geometric loss strategy: the geometric mean of the losses is trained.
 
     The gradient of :math:`G = (\prod_t L_t)^{1/T}` is that of the sum of losses
     weighted by :math:`G / (T L_t)`. Training rescales weights to sum to the number of

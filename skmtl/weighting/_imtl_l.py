@@ -7,7 +7,7 @@ from skmtl.weighting._base import Weighting, WeightingModule
 
 
 class IMTLL(Weighting):
-    r"""Impartial multi-task learning, its loss balance: scaled losses are equal [1]_.
+    r"""IMTL-L: impartial loss balance, which makes scaled losses equal.
 
     A scale of every task is learned with the network, to minimise
 

@@ -40,7 +40,7 @@ class PrimaryTask(Weighting):
         Where gradients are taken; see `GradientWeighting`. Only for
         ``mode="cosine"``, as is ``update_every``.
     update_every : int, default=1
-        Number of steps between two looks at the gradients.
+        Recompute the weights every k steps; the steps between use the last ones.
 
     References
     ----------

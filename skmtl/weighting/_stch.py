@@ -19,7 +19,7 @@ from skmtl.weighting._base import (
 
 
 class STCH(Weighting):
-    r"""Smooth Tchebycheff scalarisation: the worst task counts most [1]_.
+    r"""Smooth Tchebycheff scalarization: the worst task counts most.
 
     What is minimised is a smooth maximum of the losses' logarithms,
 

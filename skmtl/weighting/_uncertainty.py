@@ -12,7 +12,7 @@ from skmtl.weighting._base import TaskLabels, Weighting, WeightingModule
 
 
 class Uncertainty(Weighting):
-    r"""Uncertainty weighting: a task counts by how little noise its labels have [1]_.
+    r"""Uncertainty weighting: noisy tasks count less, by a learned scale.
 
     The noise :math:`\sigma_t` of every task is learned with the network, by maximum
     likelihood:

@@ -15,7 +15,7 @@ from skmtl.weighting._base import (
 
 
 class UWSO(Weighting):
-    r"""Soft optimal uncertainty weighting: a softmax of inverse losses [1]_.
+    r"""UW-SO: soft optimal uncertainty weighting, a softmax of inverse losses.
 
     .. math:: w_t = \frac{\exp(1 / (\tau L_t))}{\sum_s \exp(1 / (\tau L_s))}
 
