@@ -1,7 +1,7 @@
 """The inputs of training, and what they go through before any network."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -85,6 +85,8 @@ class TrainingInputs:
         there is no column of categories.
     names : dict of int to object, default={}
         Names of the columns of categories.
+    only_regression : bool, default=False
+        Whether all tasks are regression.
     """
 
     X: Any
@@ -92,6 +94,7 @@ class TrainingInputs:
     weight: Array | None = None
     n_categories: tuple[int, ...] = ()
     names: Mapping[int, Any] = field(default_factory=dict)
+    only_regression: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -165,7 +168,7 @@ class TrainingInputs:
             The inputs.
         """
         sizes = tuple(np.array(self.n_categories)[columns]) if self.n_categories else ()
-        return TrainingInputs(self.X[:, columns], self.rows, self.weight, sizes)
+        return replace(self, X=self.X[:, columns], n_categories=sizes, names={})
 
     def sample(self) -> Any:
         """Return rows whose quantiles stand for those of all.

@@ -62,8 +62,8 @@ class PBLD(Embedding):
         return H.permute(0, 3, 1, 2)
 
 
-#: Dropout where it is chosen by the number of rows.
-DROPOUT = 0.3
+#: Dropout where it is left open, with a classification task and without.
+DROPOUT, REGRESSION_DROPOUT = 0.3, 0.1
 NORMS = {"batch": StackedBatchNorm, "layer": StackedLayerNorm}
 
 
@@ -84,7 +84,8 @@ class MLP(TableEncoder):
         "silu" and "tanh".
     dropout : float or "auto", default="auto"
         Probability of zeroing a feature after each hidden layer while training [1]_.
-        "auto" is 0.3, or 0 where fewer than 50 rows train.
+        "auto" is 0.3, 0.1 where all tasks are regression, and 0 where fewer than 50
+        rows train.
     norm : {"batch", "layer"} or None, default=None
         Normalisation before each activation.
     residual : bool, default=False
@@ -123,7 +124,7 @@ class MLP(TableEncoder):
         Numbers of columns of integers with 3 to so many values become columns of zeros
         and ones too, beside the scaled number: those of 3 rows and of a share of 1/200
         at least, unless more than 80% of the column are zeros. 0 or None does without.
-    numeric_embedding : "pbld" or None, default=None
+    numeric_embedding : "pbld" or None, default="pbld"
         Whether columns of more than two values, at most 80% of them zeros, that have no
         such levels also become :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, with
         8 learned frequencies c and phases s and 3 outputs per column: "PBLD" of [3]_
@@ -156,6 +157,8 @@ class MLP(TableEncoder):
     name = "mlp"
     #: Rows that train, known to a prepared spec.
     n_rows_: int | None = None
+    #: Whether all tasks are regression, known to a prepared spec.
+    only_regression_: bool = False
     #: Whether ``embedding_dim`` is the width of embeddings of numbers, too.
     embeds_numbers: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -230,9 +233,10 @@ class MLP(TableEncoder):
         return PBLD(n_copies, n_features) if embeds else None
 
     def prepare(self, inputs: TrainingInputs) -> Self:
-        """Return a copy that also knows how many rows train."""
+        """Return a copy that also knows how many rows train, and for which tasks."""
         spec = super().prepare(inputs)
         spec.n_rows_ = len(inputs.rows)
+        spec.only_regression_ = inputs.only_regression
         return spec
 
     def build(self, input_shape: tuple[int, ...], n_copies: int = 1) -> EncoderModule:
@@ -251,6 +255,7 @@ class LayerSettings(Protocol):
     dropout: float | str
     norm: str | None
     n_rows_: int | None
+    only_regression_: bool
 
 
 def integers(spec: Encoder, name: str) -> list[int]:
@@ -292,7 +297,9 @@ def dropout(spec: LayerSettings) -> list[nn.Module]:
     """Return dropout where the spec asks for it."""
     p = spec.dropout
     if isinstance(p, str):  # "auto"
-        p = 0.0 if spec.n_rows_ is not None and spec.n_rows_ < SMALL else DROPOUT
+        p = REGRESSION_DROPOUT if spec.only_regression_ else DROPOUT
+        if spec.n_rows_ is not None and spec.n_rows_ < SMALL:
+            p = 0.0
     return [Dropout(p)] if p else []
 
 

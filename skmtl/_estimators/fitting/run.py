@@ -186,12 +186,13 @@ class TrainingRun:
             rows, weight = rows[weight > 0], count_rows(weight[weight > 0])
         else:
             weight = None
-        n_features = data.X.shape[1]
-        if categories is None:
-            return TrainingInputs(data.X, rows, weight)
-        names = dict(zip(categories.columns, categories.names, strict=True))
-        sizes = categories.count_categories(n_features)
-        return TrainingInputs(data.X, rows, weight, sizes, names)
+        sizes: tuple[int, ...] = ()
+        names: dict[int, Any] = {}
+        if categories is not None:
+            sizes = categories.count_categories(data.X.shape[1])
+            names = dict(zip(categories.columns, categories.names, strict=True))
+        only_regression = set(self.targets.task_types) == {"regression"}
+        return TrainingInputs(data.X, rows, weight, sizes, names, only_regression)
 
     def make_training_rows(self, net: MultiTaskNet) -> tuple[Any, Any]:
         """Return the rows to train on and to validate on, as the net reads them."""
