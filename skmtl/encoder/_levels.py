@@ -1,4 +1,4 @@
-"""Which values of columns count as levels: categories, and integers with few."""
+"""Which values of columns count as levels: categories, few integers, rare amounts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from skmtl.encoder._inputs import Array, TrainingInputs, largest_numbers
 MISSING = -0.5
 #: Share of zeros above which a column is sparse.
 SPARSE = 0.8
+#: Rows that a range of a sparse column needs, and ranges of all columns above which
+#: there are none, as in tables of counts of words.
+RANGE_ROWS, MOST_RANGES = 50, 500
 #: Integers above are not all held by float32.
 EXACT = 2.0**24
 #: Categories of a column above which it is embedded, unless the user decides.
@@ -38,6 +41,10 @@ class NumberKinds:
     continuous: NDArray[np.bool_]
     columns: NDArray[np.int64]  # (n_levels,): The column of each level of integers.
     levels: Array  # (n_levels,): Its value.
+    # (n_ranges,): The column of each range of numbers of mostly-zero columns, and
+    # (n_ranges, 2): where it begins and ends.
+    range_columns: NDArray[np.int64]
+    ranges: Array
 
     @classmethod
     def from_inputs(cls, inputs: TrainingInputs, max_levels: int) -> NumberKinds:
@@ -54,7 +61,10 @@ class NumberKinds:
         continuous = np.zeros(inputs.shape[0], dtype=bool)
         continuous[looked] = count > 2
         continuous[columns] = False
-        return cls(continuous, columns, np.concatenate([np.empty(0), *levels]))
+        sparse_columns = np.flatnonzero(sparse & ~inputs.categorical)
+        range_columns, ranges = _find_ranges(inputs, sparse_columns, max_levels)
+        numbers = np.concatenate([np.empty(0), *levels])
+        return cls(continuous, columns, numbers, range_columns, ranges)
 
 
 def _n_distinct(block: Array) -> NDArray[np.int64]:
@@ -72,6 +82,41 @@ def _whole_levels(values: Array, share: float) -> Array:
     if (levels != levels.round()).any() or np.abs(levels).max() > EXACT:
         return np.empty(0)
     return levels[counts >= share * len(values)]
+
+
+def _find_ranges(
+    inputs: TrainingInputs, columns: NDArray[np.int64], max_levels: int
+) -> tuple[NDArray[np.int64], Array]:
+    """Return the ranges of numbers other than zero that rows enough of columns have."""
+    least = max(RANGE_ROWS / inputs.n, 1 / 200)
+    columns = columns[inputs.nonzero_share[columns] >= 2 * least]
+    values = (column for block in inputs.blocks(columns) for column in block.T)
+    ranges = [_split_values(column, least, max_levels) for column in values]
+    if sum(map(len, ranges)) > MOST_RANGES:
+        columns, ranges = columns[:0], []
+    columns = columns.repeat([len(r) for r in ranges])
+    return columns, np.concatenate([np.empty((0, 2)), *ranges])
+
+
+def _split_values(values: Array, share: float, max_levels: int) -> Array:
+    """Return where the quantiles and the frequent values of non-zeros begin and end."""
+    least = share * len(values)
+    values = values[(values != 0) & ~np.isnan(values)]
+    distinct, counts = np.unique(values, return_counts=True)
+    n_parts = min(max_levels, int(len(values) / least))
+    if len(distinct) < 2 or n_parts < 2:
+        return np.empty((0, 2))
+    shares = np.arange(n_parts) / n_parts
+    starts = distinct.searchsorted(np.quantile(values, shares, method="lower"))
+    frequent = np.flatnonzero(counts >= least)
+    starts = np.unique(np.concatenate([starts, frequent, frequent + 1]))
+    starts = starts[starts < len(distinct)]
+    rows = np.add.reduceat(counts, starts)
+    between = (distinct[1:] + distinct[:-1]) / 2
+    edges = np.concatenate([[-np.inf], between, [np.inf]])
+    ends = np.append(starts[1:], len(distinct))
+    kept = rows >= least / 2
+    return np.column_stack([edges[starts], edges[ends]])[kept]
 
 
 @dataclass(frozen=True)
@@ -198,6 +243,24 @@ class OneHot(nn.Module):
         """Map (n, n_features) to bools of shape (n, n_levels)."""
         C = X.index_select(1, self.columns).nan_to_num(nan=MISSING)
         return self.levels == C
+
+
+class OneHotRanges(nn.Module):
+    """Zeros, and ones where a column other than zero is in one of its ranges."""
+
+    columns: Tensor  # (n_ranges,): The column of each range.
+    levels: Tensor  # (n_ranges, 2): Where it begins and ends.
+
+    def __init__(self, columns: NDArray[np.int64], ranges: Array) -> None:
+        super().__init__()
+        self.register_buffer("columns", torch.from_numpy(columns))
+        self.register_buffer("levels", torch.from_numpy(ranges))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Map (n, n_features) to bools of shape (n, n_ranges)."""
+        C = X.index_select(1, self.columns)
+        inside = (self.levels[:, 0] <= C) & (self.levels[:, 1] > C)
+        return inside & (C != 0)
 
 
 class CategoryCodes(nn.Module):

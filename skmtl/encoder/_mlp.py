@@ -123,7 +123,10 @@ class MLP(TableEncoder):
     max_levels : int or None, default=16
         Numbers of columns of integers with 3 to so many values become columns of zeros
         and ones too, beside the scaled number: those of 3 rows and of a share of 1/200
-        at least, unless more than 80% of the column are zeros. 0 or None does without.
+        at least. Where more than 80% of a column are zeros, such as amounts of money
+        that few people have, its other numbers are split at their quantiles into so
+        many ranges at most, and at values of 50 rows and a share of 1/200 or more;
+        each becomes such a column, up to 500 ranges in all. 0 or None does without.
     numeric_embedding : "pbld" or None, default="pbld"
         Whether columns of more than two values, at most 80% of them zeros, that have no
         such levels also become :math:`\mathrm{ReLU}(W \cos(2 \pi (c x + s)) + b)`, with

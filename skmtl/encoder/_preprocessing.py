@@ -25,6 +25,7 @@ from skmtl.encoder._levels import (
     FrequentCategories,
     NumberKinds,
     OneHot,
+    OneHotRanges,
     Survey,
 )
 from skmtl.encoder._sparse import SparseColumns, fit_sparse
@@ -161,7 +162,7 @@ class TableStage(InputStage):
         n_continuous: int,
         fill: Array | None,
         flagged: NDArray[np.int64],
-        levels: list[OneHot],
+        levels: list[OneHot | OneHotRanges],
         codes: CategoryCodes | None,
         code_columns: NDArray[np.int64],
     ) -> None:
@@ -246,11 +247,15 @@ def _fit_columns(inputs: TrainingInputs, encoder: TableEncoder) -> TableStage | 
         numeric = numeric[np.argsort(~kinds.continuous[numeric], kind="stable")]
     in_order = len(columns) == 0 and (np.diff(numeric) == 1).all()
     scale, impute = encoder.scale, encoder.allow_nan
-    if scale is None and not impute and not len(kinds.columns) and in_order:
+    hot = np.union1d(kinds.columns, kinds.range_columns)
+    if scale is None and not impute and not len(hot) and in_order:
         return None
-    survey, levels, codes = Survey.from_inputs(inputs), [], None
+    survey, codes = Survey.from_inputs(inputs), None
+    levels: list[OneHot | OneHotRanges] = []
     if len(kinds.columns):
         levels.append(OneHot(kinds.columns, kinds.levels))
+    if len(kinds.range_columns):
+        levels.append(OneHotRanges(kinds.range_columns, kinds.ranges))
     if len(columns):
         one_hot, codes = _fit_categories(inputs, survey.counts, encoder)
         levels += [] if one_hot is None else [one_hot]
@@ -267,7 +272,7 @@ def _fit_columns(inputs: TrainingInputs, encoder: TableEncoder) -> TableStage | 
         np.flatnonzero(survey.missing[numeric]),
         levels,
         codes,
-        np.union1d(columns, kinds.columns),
+        np.union1d(columns, hot),
     )
 
 

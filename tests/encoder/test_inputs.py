@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -29,7 +30,7 @@ from sklearn.utils import get_tags
 from torch import nn
 from torch.func import functional_call, stack_module_state
 
-from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl import MultiTaskClassifier, MultiTaskRegressor, load, save
 from skmtl.datasets import open_table
 from skmtl.encoder import ENCODER, MLP, Encoder, EncoderModule, TrainingInputs
 from skmtl.encoder import _inputs as module
@@ -1075,6 +1076,64 @@ def test_levels_are_learned_where_numbers_have_no_order():
         encoder = plain_mlp((), max_levels=max_levels)
         est = MultiTaskClassifier(encoder=encoder, **SETTINGS).fit(X, odd[0])
         assert (est.score(new, odd[1]) > 0.95) == right
+
+
+def amounts(n=4_000, seed=0):
+    """Return a mostly-zero column beside another: 2 % are 700, 10 % up to 1000."""
+    rng = np.random.default_rng(seed)
+    kind = rng.uniform(size=n)
+    amount = np.where(kind < 0.12, rng.uniform(0, 1000, n).round(), 0.0)
+    amount[kind < 0.02] = 700
+    return np.column_stack([rng.normal(size=n), amount])
+
+
+def test_ranges_of_mostly_zero_columns_are_columns_too():
+    X = amounts()
+    stage = stage_of(X)
+    hot = through(stage, X)[:, 2:]
+    values = X[:, 1]
+    assert 6 < hot.shape[1] <= 16 + 2
+    assert stage.code_columns.tolist() == [1]  # which augmentation leaves alone
+    assert not hot[values == 0].any()
+    assert (hot[values != 0].sum(axis=1) <= 1).all()
+    assert (hot[values != 0].sum(axis=1) == 1).mean() > 0.95
+    frequent = hot[:, hot[values == 700][0] == 1][:, 0] == 1
+    assert set(values[frequent]) == {700}
+    assert hot.sum(axis=0).min() >= 25
+    for column in hot.T:  # each is a range: no value of another one lies within
+        inside = values[column == 1]
+        within = (values >= inside.min()) & (values <= inside.max())
+        assert_array_equal(column == 1, within)
+    same = through(stage_of(sparse.csr_array(X)), X)
+    assert_allclose(same, through(stage, X), atol=1e-9)
+
+
+def test_few_rows_and_many_columns_have_no_ranges():
+    X = amounts()
+    assert stage_of(X, max_levels=0).shape == (2,)
+    assert stage_of(X[:500]).shape == (2,)  # 60 rows are not zero
+    wide = np.column_stack([amounts(seed=seed)[:, 1] for seed in range(60)])
+    assert stage_of(wide).shape == (60,)  # of 800 ranges
+    assert stage_of(wide[:, :20]).shape[0] > 150
+
+
+def test_frequent_amounts_are_learned():
+    X, new = amounts(), amounts(seed=1)
+    near = np.abs(new[:, 1] - 700) < 100
+    found = {}
+    for max_levels in (16, 0):
+        est = fitted(X, X[:, 1] == 700, MultiTaskClassifier, max_levels=max_levels)
+        proba = est.predict_proba(new[near])[:, 1]
+        found[max_levels] = roc_auc_score(new[near, 1] == 700, proba)
+    assert found[16] > 0.99 > 0.9 > found[0]
+
+
+def test_ranges_are_kept_by_files(tmp_path):
+    X = amounts()
+    est = fitted(X, X[:, 1] > 500, MultiTaskClassifier, max_iter=2)
+    save(est, tmp_path / "est.safetensors")
+    again = load(tmp_path / "est.safetensors")
+    assert_array_equal(again.predict_proba(X), est.predict_proba(X))
 
 
 def test_wide_sparse_tables_are_not_looked_through_densely(monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from skmtl.encoder import ENCODER, ModuleEncoder
-from skmtl.encoder._levels import CategoryCodes, OneHot
+from skmtl.encoder._levels import CategoryCodes, OneHot, OneHotRanges
 from skmtl.encoder._preprocessing import QuantileToNormal, Standardization, TableStage
 from skmtl.encoder._sparse import SparseColumns
 from skmtl.exceptions import ModelFileError
@@ -34,6 +34,7 @@ def get_known_classes() -> dict[str, type]:
         "stage": {  # names in files, whatever the classes are called
             "category_codes": CategoryCodes,
             "one_hot": OneHot,
+            "one_hot_ranges": OneHotRanges,
             "quantile_to_normal": QuantileToNormal,
             "sparse_columns": SparseColumns,
             "standardization": Standardization,

@@ -121,6 +121,16 @@ def test_every_exported_network_predicts_what_its_estimator_does(
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+def test_ranges_of_mostly_zero_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    amount = rng.uniform(0, 1000, 3_000).round() * (rng.uniform(size=3_000) < 0.15)
+    X = np.column_stack([rng.normal(size=3_000), amount])
+    est = MultiTaskClassifier(encoder=PLAIN, n_estimators=1, max_iter=2, random_state=0)
+    est.fit(X, (amount > 300) & (amount < 400))
+    assert est.net_.module_.encoded_shape[0] > 8
+    assert_predicts(session_of(est, tmp_path), est, X[:50])
+
+
 @pytest.mark.parametrize(("sharing", "relation", "encoder"), CASES)
 @pytest.mark.sampled(7, 6)
 def test_every_sharing_relation_and_encoder(sharing, relation, encoder, tmp_path):
