@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from skmtl import MultiTaskClassifier
-from skmtl._core.layers import ACTIVATIONS
+from skmtl import MultiTaskClassifier, MultiTaskEstimator
+from skmtl._core.layers import ACTIVATIONS, Dropout
 from skmtl.encoder import MLP
 from tests._networks import N_FEATURES, inputs, plain_mlp, randomised, state_of
 
@@ -149,3 +149,23 @@ def test_bad_settings_are_refused_before_training(bad, message):
     X, y = np.zeros((4, 2)), [0, 1, 0, 1]
     with pytest.raises(ValueError, match=message):
         MultiTaskClassifier(encoder=bad, n_estimators=1).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "kinds", "p"),
+    [
+        (60, ("classification", "classification"), 0.3),
+        (60, ("classification", "regression"), 0.3),
+        (60, ("regression", "regression"), 0.1),
+        (40, ("regression", "regression"), None),
+        (40, ("classification", "classification"), None),
+    ],
+)
+def test_dropout_is_chosen_by_tasks_and_rows(n_rows, kinds, p):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_rows, 3))
+    Y = np.column_stack([(X[:, 0] > 0) + 0.0, X[:, 1] > 0])
+    est = MultiTaskEstimator(task_types=list(kinds), max_iter=1, n_estimators=2)
+    module = est.fit(X, Y).module_
+    found = {layer.p for layer in module.modules() if isinstance(layer, Dropout)}
+    assert found == ({p} if p else set())
