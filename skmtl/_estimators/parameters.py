@@ -187,7 +187,8 @@ Whether to draw the batches of each epoch in a new order.""",
             """\
 Whether to stop on held-out rows and to bring back the best epoch;
 "auto" does so where members have such rows or ``X_val`` is given, and for others
-with 500 labelled rows or more. Without it the training loss decides when to stop.""",
+with 50 labelled rows or more, 500 where all tasks are regression. Without it the
+training loss decides when to stop.""",
             [StrOptions({"auto"}), "boolean"],
         ),
         "validation_fraction": Parameter(

@@ -22,8 +22,11 @@ from skmtl.encoder._inputs import SMALL
 
 #: Positions of rows to train on and to hold out; None where none is.
 Split = tuple[RowIndex, RowIndex | None]
-#: Labelled rows from which early_stopping="auto" holds some out.
-EARLY_STOPPING_ROWS = 500
+#: Labelled rows from which early_stopping="auto" holds some out of a single network, of
+#: regression alone and with a classification task: probabilities of networks that train
+#: to the end have about twice the log-loss, while a table of fewer rows than features
+#: needs all of them for regression.
+REGRESSION_ROWS, CLASSIFICATION_ROWS = 500, SMALL
 
 
 def split_rows(
@@ -43,7 +46,8 @@ def split_rows(
     if one_pass or (n_estimators == 1 and validated):
         return [_use_all(n_rows)] * n_estimators
     if n_estimators == 1 or settings.resampling is None:
-        return [split_validation(settings, data, random_state)] * n_estimators
+        split = split_validation(settings, data, targets, random_state)
+        return [split] * n_estimators
     if fitted is not None and fitted[0] == n_rows:
         return fitted[1]
     stops = settings.early_stopping is True or settings.judging_parameter is not None
@@ -58,11 +62,16 @@ def split_rows(
 
 
 def split_validation(
-    settings: FitSettings, data: TrainingData, random_state: RandomState
+    settings: FitSettings,
+    data: TrainingData,
+    targets: Targets,
+    random_state: RandomState,
 ) -> Split:
     """Return positions of rows to train on and to hold out of a single network."""
     n_rows, stops = len(data.rows), settings.early_stopping
-    few = n_rows < EARLY_STOPPING_ROWS and settings.judging_parameter is None
+    classifies = "classification" in targets.task_types
+    least = CLASSIFICATION_ROWS if classifies else REGRESSION_ROWS
+    few = n_rows < least and settings.judging_parameter is None
     if not stops or (stops == "auto" and few):
         return _use_all(n_rows)
     _check_two(n_rows)
