@@ -157,7 +157,7 @@ def make_class_attributes(estimator: BaseEstimator, targets: Targets) -> None:
     estimator.n_classes_ = targets.n_classes[0] if single else targets.n_classes
 
 
-def _has_balanced(class_weight: Any) -> bool:
+def _has_balanced(class_weight: dict[Any, Any] | str | list[Any] | None) -> bool:
     entries = class_weight.values() if isinstance(class_weight, dict) else class_weight
     return "balanced" in ([entries] if isinstance(entries, str) else entries or [])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyClassifier
@@ -248,7 +248,7 @@ def select_tasks(table: Any, tasks: Sequence[int]) -> Any:
     return nw.from_native(table).select([names[t] for t in tasks]).to_native()
 
 
-def _fit_weighted(estimator: Any, X: Any, y: Any, weight: Any) -> None:
+def _fit_weighted(estimator: Any, X: Any, y: ArrayLike, weight: Any) -> None:
     """Fit an estimator or a pipeline, with weights if its last step takes any."""
     prefix, last = find_last_step(estimator)
     params = {}

@@ -1,7 +1,7 @@
 """Candidates by name, and which of them the others are held against."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sklearn.base import BaseEstimator, clone
@@ -17,7 +17,9 @@ ADDED = "independent"
 
 
 def read_candidates(
-    estimators: Any, param_grid: object, baseline: Any
+    estimators: Mapping[str, object] | Sequence[object] | None,
+    param_grid: object,
+    baseline: Any,
 ) -> tuple[dict[str, Any], str]:
     """Return candidates by name, an added baseline first, and the baseline's name."""
     if isinstance(estimators, Mapping):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from tqdm.auto import tqdm
 
@@ -41,7 +42,7 @@ class Stopping(Callback):
         self.waited_ = 0
         self.state_: dict[str, torch.Tensor] | None = None
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Compare the epoch with the best so far."""
         watched = net.history[-1][self.monitor]
         loss = -watched if self.monitor == "valid_score" else watched
@@ -64,7 +65,7 @@ class Stopping(Callback):
         """Return whether there is a best epoch to bring back."""
         return self.state_ is not None
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Bring back the best epoch."""
         if self.state_ is not None:
             net.module_.load_state_dict(self.state_)
@@ -88,7 +89,7 @@ class MemberStopping(Callback):
         self.waited_ = np.zeros(net.n_estimators, dtype=int)
         self.states_: dict[int, dict[str, torch.Tensor]] = {}
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Compare the epoch of each member with its best so far."""
         loop = net.loop_
         losses, trains = loop.network_losses, ~loop.stopped
@@ -112,7 +113,7 @@ class MemberStopping(Callback):
         """Return whether there is a best epoch of every member to bring back."""
         return self.restore and len(self.states_) == net.n_estimators
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Bring back the states that count."""
         states = net.loop_.active.states()
         for i, best_state in self.states_.items():
@@ -142,7 +143,7 @@ class Progress(Callback):
         self.best_ = np.nan
 
     def on_epoch_begin(
-        self, net: Any, dataset_train: Any = None, **kwargs: Any
+        self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any
     ) -> None:
         """Find out how long training and the epoch may be."""
         self.bar_.total = self._n_epochs(net)
@@ -154,7 +155,7 @@ class Progress(Callback):
         share = min(round(self.rows_ / self.epoch_rows_, 2), 0.99)
         self.bar_.update(self.n_done_ + share - self.bar_.n)
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Show the losses of the epoch."""
         self.n_done_ += 1
         epoch = net.history[-1]
@@ -174,7 +175,7 @@ class Progress(Callback):
         self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update(self.n_done_ - self.bar_.n)
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Close the bar where training has ended."""
         self.bar_.total = self.n_done_
         self.close()
@@ -229,12 +230,12 @@ class SklearnCallbacks(Callback):
         """Announce the fit."""
         self.context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Announce the epoch."""
         self.epoch_ = self.context.subcontext(task_name="epoch")
         self.epoch_.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Report the epoch; a callback may ask to stop."""
         if self.epoch_.call_on_fit_task_end(
             estimator=self.estimator,
@@ -243,7 +244,7 @@ class SklearnCallbacks(Callback):
         ):
             net.stop_training_ = True
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Report the end of the fit."""
         self.context.call_on_fit_task_end(
             estimator=self.estimator,
@@ -269,7 +270,7 @@ def was_stopped_by_callback(interrupt: KeyboardInterrupt) -> bool:
     )
 
 
-def keep_best(net: Any) -> bool:
+def keep_best(net: NeuralNet) -> bool:
     """Prepare to end a training with the best epoch so far, if that is asked for."""
     stopping = [
         c for _, c in net.callbacks_ if isinstance(c, Stopping | MemberStopping)

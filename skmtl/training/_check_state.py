@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch import NeuralNet
 from torch import Tensor
 
 from skmtl.training._callbacks import MemberStopping, Stopping
@@ -216,7 +217,7 @@ def _check_balancer(state: Any, n_tasks: int) -> None:
     _require(type(state["warned"]) is bool, "whether it has warned")
 
 
-def _check_callback(net: Any, callback: Any, state: Any) -> None:
+def _check_callback(net: NeuralNet, callback: Any, state: Any) -> None:
     """Check the state of a callback of this package; those of users know theirs."""
     if not type(callback).__module__.startswith("skmtl."):
         return

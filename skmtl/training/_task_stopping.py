@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 
@@ -18,13 +19,13 @@ class TaskStopping(Callback):
         self.patience = patience
         self.tol = tol
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget earlier trainings."""
         self.best_ = np.full(net.loop_.scores.scores.shape, -np.inf)
         self.waited_ = np.zeros(self.best_.shape, dtype=int)
         self.stopped_ = np.zeros(self.best_.shape, dtype=bool)
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Compare the scores of each task with its best so far."""
         scores = net.loop_.scores.scores
         improved = scores > self.best_ + self.tol
