@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
 pytest.importorskip("pandas")
@@ -96,7 +96,16 @@ def test_scores_are_those_of_scikit_learn():
     found = quality_scores.of_classes(y, est.predict(IRIS.data) == y, P)
     assert found["auc"] == pytest.approx(roc_auc_score(y, P, multi_class="ovr"))
     assert found["log_loss"] == pytest.approx(log_loss(y, P))
-    assert "ap" not in found
+    parts = [average_precision_score(y == k, P[:, k]) for k in range(3)]
+    assert found["ap"] == pytest.approx(np.mean(parts))
+
+
+def test_calibration_error_is_that_of_bins():
+    confidence = np.repeat([0.55, 0.85], 50)
+    P = np.column_stack([confidence, 1 - confidence])
+    codes = np.concatenate([np.arange(50) % 2, np.zeros(50, dtype=int)])
+    found = quality_scores.calibration_error(codes, P)
+    assert found == pytest.approx((0.05 + 0.15) / 2)
 
 
 def test_scores_where_training_or_test_lacks_a_class():

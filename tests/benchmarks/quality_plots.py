@@ -1,18 +1,28 @@
 """Plots of the benchmark of quality: ranks, differences, and scores against seconds."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from quality_report import BASELINES, METRICS, Metric, Results
+from quality_report import METRICS, Metric, Results
 from scipy.stats import studentized_range
 
-COLOURS = {"LR": "#7f7f7f", "RF": "#2a9d5c", "HGB": "#d98c1f", "MLP": "#8c6bb1"}
+COLOURS = {
+    "LR": "#7f7f7f",
+    "RF": "#2a9d5c",
+    "ET": "#7fb069",
+    "HGB": "#d98c1f",
+    "XGBoost": "#b5452c",
+    "LightGBM": "#c9a227",
+    "CatBoost-joint": "#8c6bb1",
+    "MLP": "#4fa3a5",
+}
 OURS = "#1f5fa8"
 #: Heights of the labels of neighbours, so that they don't overlap.
-HEIGHTS = (14, -14, 28, -28, 14)
+HEIGHTS = (14, -14, 28, -28)
 #: Larger differences are drawn at the edge.
 LIMITS = {"points": 12.0, "%": 60.0}
 
@@ -32,7 +42,8 @@ def rank_axis(ax: Any, metric: Metric, ranks: pd.DataFrame) -> None:
     means = ranks.mean().sort_values()
     width = critical_difference(ranks.shape[1], len(ranks))
     ax.plot([means.iloc[0], means.iloc[0] + width], [0, 0], color="#dddddd", lw=9)
-    for (model, rank), height in zip(means.items(), HEIGHTS, strict=False):
+    heights = itertools.cycle(HEIGHTS)
+    for (model, rank), height in zip(means.items(), heights, strict=False):
         colour = COLOURS.get(model, OURS)
         ax.plot(rank, 0, "o", color=colour, ms=8)
         ax.annotate(
@@ -44,7 +55,8 @@ def rank_axis(ax: Any, metric: Metric, ranks: pd.DataFrame) -> None:
             va="center",
             color=colour,
         )
-    ax.set(xlim=(0.8, 5.2), ylim=(-1, 1), yticks=[], xticks=range(1, 6))
+    n = ranks.shape[1]
+    ax.set(xlim=(0.8, n + 0.2), ylim=(-1, 1), yticks=[], xticks=range(1, n + 1))
     ax.set_ylabel(f"{metric.label}\n{len(ranks)} sets", rotation=0, ha="right")
     ax.spines[["left", "right", "top"]].set_visible(False)
 
@@ -52,7 +64,8 @@ def rank_axis(ax: Any, metric: Metric, ranks: pd.DataFrame) -> None:
 def ranks(results: Results, focus: str) -> Any:
     found = {}
     for metric in METRICS.values():
-        scores = results.table(metric.name, [focus, *metric.baselines])
+        # Mean ranks can be compared over the same sets only.
+        scores = results.ranked(metric.name, focus).dropna(axis=1)
         if len(scores):
             found[metric] = metric.ranks(scores)
     figure, axes = plt.subplots(
@@ -76,7 +89,7 @@ def difference_axis(ax: Any, metric: Metric, scores: pd.DataFrame, focus: str) -
     gains = pd.DataFrame(
         {
             b: metric.sign * metric.difference(scores[focus], scores[b])
-            for b in metric.baselines
+            for b in scores.columns.drop(focus)
         }
     )
     gains = gains.loc[gains.min(axis=1).sort_values().index]
@@ -96,7 +109,7 @@ def difference_axis(ax: Any, metric: Metric, scores: pd.DataFrame, focus: str) -
 def differences(results: Results, focus: str) -> Any:
     found = {}
     for metric in (METRICS["auc"], METRICS["log_loss"], METRICS["arrmse"]):
-        scores = results.table(metric.name, [focus, *metric.baselines])
+        scores = results.ranked(metric.name, focus)
         if len(scores):
             found[metric] = scores
     width = 4.2 * len(found)
@@ -113,12 +126,12 @@ def differences(results: Results, focus: str) -> Any:
 def time_axis(ax: Any, metric: Metric, results: Results, focus: str) -> None:
     """Draw mean scores against geometric means of seconds, on the same sets."""
     # Models that lack sets would take those from the others.
-    every = results.table(metric.name, [focus, *metric.baselines])
+    n_sets = len(results.ranked(metric.name, focus))
     models = [
         m
         for m in results.models
         if (m in COLOURS or m.startswith(("skmtl", focus)))
-        and len(results.table(metric.name, [focus, m])) >= len(every)
+        and len(results.table(metric.name, [focus, m])) >= n_sets
     ]
     scores = results.table(metric.name, models)
     times = results.table("fit_s", models).loc[scores.index]
@@ -138,7 +151,7 @@ def time_axis(ax: Any, metric: Metric, results: Results, focus: str) -> None:
 
 def times(results: Results, focus: str) -> Any:
     shown = [METRICS[name] for name in ("auc", "arrmse")]
-    shown = [m for m in shown if len(results.table(m.name, [focus, *BASELINES]))]
+    shown = [m for m in shown if len(results.ranked(m.name, focus))]
     figure, axes = plt.subplots(
         1,
         len(shown),
@@ -153,10 +166,7 @@ def times(results: Results, focus: str) -> Any:
 
 def draw(results: Results, focus: str, folder: Path) -> None:
     """Write all plots to a folder, where a set has all models."""
-    if all(
-        results.table(metric.name, [focus, *metric.baselines]).empty
-        for metric in METRICS.values()
-    ):
+    if all(results.ranked(metric.name, focus).empty for metric in METRICS.values()):
         print("No set has all models of a plot.")
         return
     plt.switch_backend("agg")

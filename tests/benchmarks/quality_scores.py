@@ -11,6 +11,8 @@ Array = NDArray[np.float64]
 
 #: No probability counts as less in the log-loss.
 LEAST = 1e-3
+#: Bins of equal width of the calibration error.
+N_BINS = 10
 #: Coverages that regions are asked for, in percent.
 COVERAGES = (80, 90, 95)
 
@@ -97,8 +99,9 @@ def aligned(P: Array, known: Array, classes: Array) -> Array:
 def of_classes(codes: Any, right: Any, P: Array) -> dict[str, float]:
     """Return the scores of a task, from codes of classes, one per column of P.
 
-    The AUC is the mean over classes against the rest, of those that some rows are of
-    and some are not; average precision is of two classes.
+    AUC and average precision are means over classes against the rest, of those that
+    some rows are of and some are not; of two classes, those of the second. The
+    calibration error is that of the most probable class (Guo et al., ICML 2017).
     """
     if not len(codes):
         return {}
@@ -109,12 +112,18 @@ def of_classes(codes: Any, right: Any, P: Array) -> dict[str, float]:
         "accuracy": float(np.mean(right)),
         "log_loss": float(-np.log(clipped[np.arange(len(codes)), codes]).mean()),
     }
+    found["calibration_error"] = calibration_error(codes, P)
     parts = [k for k in classes if 0 < (codes == k).sum() < len(codes)]
-    if len(classes) == 2 and parts:
-        found["ap"] = float(average_precision_score(codes == 1, P[:, 1]))
-        parts = [1]
-    if parts:
-        found["auc"] = float(
-            np.mean([roc_auc_score(codes == k, P[:, k]) for k in parts])
-        )
+    parts = [1] if len(classes) == 2 and parts else parts
+    for name, score in (("auc", roc_auc_score), ("ap", average_precision_score)):
+        if parts:
+            found[name] = float(np.mean([score(codes == k, P[:, k]) for k in parts]))
     return found
+
+
+def calibration_error(codes: Any, P: Array) -> float:
+    """Return the mean difference between confidence and accuracy, weighted by bins."""
+    confidence = P.max(axis=1)
+    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    gaps = np.bincount(bins, confidence - (P.argmax(axis=1) == codes), N_BINS)
+    return float(np.abs(gaps).sum() / len(codes))
