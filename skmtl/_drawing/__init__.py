@@ -9,6 +9,7 @@ from skmtl._drawing.matrix import (
     choose_affinity_size,
     choose_usage_size,
     draw_affinity,
+    draw_model_weights,
     draw_usage,
 )
 from skmtl._drawing.order import order_tasks
@@ -44,6 +45,7 @@ __all__ = [
     "draw_gains",
     "draw_graph",
     "draw_losses",
+    "draw_model_weights",
     "draw_ranks",
     "draw_reliability",
     "draw_scores",

@@ -1,4 +1,4 @@
-"""Heat maps: tasks against tasks, and tasks against experts."""
+"""Heat maps: tasks against tasks, experts and models."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,22 @@ def draw_usage(
     _label(ax, names, experts, rotation=0)
     for m in range(1, n_estimators):
         ax.axvline(m * n_experts - 0.5, color=choose_ink(ax), linewidth=1.5)
+    return image, texts
+
+
+def draw_model_weights(
+    ax: "Axes",
+    weights: Array,
+    tasks: Sequence[str],
+    models: Sequence[str],
+    cmap: str = "Greys",
+) -> tuple[Any, list[Any]]:
+    """Draw the weight of each model, a column, in each task, a row."""
+    # weights of shape (n_tasks, n_models).
+    values = np.ma.masked_invalid(weights)
+    image = _draw_heat_map(ax, values, cmap, (0.0, 1.0), "weight of the model")
+    texts = _write(ax, image, values)
+    _label(ax, tasks, models, rotation=45)
     return image, texts
 
 

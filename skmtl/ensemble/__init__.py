@@ -5,9 +5,11 @@ from skmtl.ensemble._stacking import (
     MultiTaskStackingEstimator,
     MultiTaskStackingRegressor,
 )
+from skmtl.ensemble._stacking_weight_display import StackingWeightDisplay
 
 __all__ = [
     "MultiTaskStackingClassifier",
     "MultiTaskStackingEstimator",
     "MultiTaskStackingRegressor",
+    "StackingWeightDisplay",
 ]
