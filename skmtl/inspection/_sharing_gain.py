@@ -30,11 +30,11 @@ from skmtl.model_selection._check_cv import (
     check_repeats,
     is_number_of_folds,
 )
-from skmtl.model_selection._confidence_interval import (
+from skmtl.model_selection._fit_and_score import FitResult, fit_and_score
+from skmtl.model_selection._statistics import (
     compute_corrected_interval,
     compute_test_ratio,
 )
-from skmtl.model_selection._fit_and_score import FitResult, fit_and_score
 from skmtl.sharing import SHARING, Independent
 
 Array = NDArray[np.float64]

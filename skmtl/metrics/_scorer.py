@@ -14,11 +14,15 @@ from sklearn.utils.metadata_routing import (
 )
 
 from skmtl._core.validation import resolve_task, validate_params
-from skmtl.metrics._average import AVERAGE, average_scores
 from skmtl.metrics._evaluation import resolve_metrics, warn_undefined
 from skmtl.metrics._metric import as_metric, get_loss_name
 from skmtl.metrics._responses import Responses
-from skmtl.metrics._task_scores import METRIC, check_some_labels
+from skmtl.metrics._task_scores import (
+    AVERAGE,
+    METRIC,
+    average_scores,
+    check_some_labels,
+)
 
 
 class MultiTaskScorer(BaseEstimator):

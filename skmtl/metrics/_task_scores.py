@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skmtl._core.validation import validate_params
+from skmtl._core.validation import StrOptions, check_task_weight, validate_params
 from skmtl._data.labels import (
     TASK_TYPES,
     LabelTable,
@@ -14,10 +14,18 @@ from skmtl._data.labels import (
     infer_task_types,
     read_labels,
 )
-from skmtl.metrics._average import AVERAGE, average_scores
 from skmtl.metrics._evaluation import Evaluation, resolve_metrics, warn_undefined
 from skmtl.metrics._predictions import read_predictions
 
+Array = NDArray[np.float64]
+
+#: Constraint of the ``average`` parameter.
+AVERAGE: list[Any] = [
+    StrOptions({"macro", "weighted", "min"}),
+    "array-like",
+    Mapping,
+    None,
+]
 #: Constraint of the ``metric`` parameter.
 METRIC: list[Any] = [str, callable, Mapping]
 
@@ -182,3 +190,21 @@ def check_some_labels(columns: LabelTable) -> None:
             "y has no label to score: those of every task are missing or have weight "
             "zero."
         )
+
+
+def average_scores(
+    scores: Array, support: Array, average: object, names: Sequence[Any]
+) -> float:
+    """Return the average of the tasks' scores, leaving out those that are NaN."""
+    # Scores and support have the shape (n_tasks,); NaN if no task is left.
+    weight = np.ones(len(scores))
+    if isinstance(average, str):
+        weight = support if average == "weighted" else weight
+    else:
+        weight = check_task_weight(average, list(names), "The 'average' parameter")
+    counts = ~np.isnan(scores) & (weight > 0)
+    if not counts.any():
+        return np.nan
+    if isinstance(average, str) and average == "min":
+        return float(scores[counts].min())
+    return float(np.average(scores[counts], weights=weight[counts]))

@@ -15,7 +15,7 @@ from skmtl._drawing import (
     make_axes,
     needs_matplotlib,
 )
-from skmtl.model_selection._ranks import order_by_rank
+from skmtl.model_selection._statistics import order_by_rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

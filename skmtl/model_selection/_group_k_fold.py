@@ -11,8 +11,7 @@ from sklearn.model_selection._split import GroupsConsumerMixin
 from sklearn.utils import check_array
 
 from skmtl.model_selection._k_fold import StratifiedFolds
-from skmtl.model_selection._label_matrix import sum_by_group
-from skmtl.model_selection._labels import warn_of_rare
+from skmtl.model_selection._labels import sum_by_group, warn_of_rare
 from skmtl.model_selection._swap_search import improve_by_swaps, scale_counts
 
 

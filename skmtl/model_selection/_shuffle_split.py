@@ -16,8 +16,12 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.validation import _num_samples
 
 from skmtl._data.stratification import deal_rows
-from skmtl.model_selection._label_matrix import find_rows_per_label
-from skmtl.model_selection._labels import N_BINS, Stratified, warn_of_rare
+from skmtl.model_selection._labels import (
+    N_BINS,
+    Stratified,
+    find_rows_per_label,
+    warn_of_rare,
+)
 from skmtl.model_selection._swap_search import improve_by_swaps
 
 

@@ -31,7 +31,7 @@ from scipy.sparse import csr_array
 from sklearn.model_selection import KFold
 
 from skmtl.model_selection import MultiTaskStratifiedKFold
-from skmtl.model_selection._label_matrix import pair_table
+from skmtl.model_selection._labels import pair_table
 
 SETS = ("medical", "birds", "tox21", "drug", "emotions", "student", "enb", "wq")
 SEEDS = range(3)

@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from skmtl.inspection import sharing_gain
 from skmtl.inspection._sharing_gain import _compute_gain
-from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.model_selection._fit_and_score import FitResult
+from skmtl.model_selection._statistics import compute_corrected_interval
 from skmtl.sharing import Grouped
 from tests._networks import SAME_STEPS, Prepared, plain_mlp, table
 from tests.relation.test_all import Mixing

@@ -29,9 +29,12 @@ from skmtl.model_selection import (
     compare_sharing,
 )
 from skmtl.model_selection._candidates import read_candidates
-from skmtl.model_selection._confidence_interval import compute_corrected_interval
 from skmtl.model_selection._fit_and_score import get_cached_fit
-from skmtl.model_selection._ranks import critical_difference, mean_ranks
+from skmtl.model_selection._statistics import (
+    compute_corrected_interval,
+    critical_difference,
+    mean_ranks,
+)
 from skmtl.sharing import MMoE
 from tests._networks import SAME_STEPS, plain_mlp, table
 

@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
 
 from skmtl.model_selection import _swap_search as _exchange
-from skmtl.model_selection._label_matrix import (
+from skmtl.model_selection._labels import (
     make_label_matrix,
     pair_table,
     sum_by_group,
