@@ -364,7 +364,7 @@ def check_integer_weights(est):
     Y = targets(est, X)
     weight = np.random.default_rng(3).integers(0, 3, size=60)
     weight[:20] = 1
-    est.set_params(batch_size=200)
+    est.set_params(batch_size=200, early_stopping=False)
     weighted = clone(est).fit(X, Y, sample_weight=weight)
     repeated = clone(est).fit(X.repeat(weight, axis=0), Y.repeat(weight, axis=0))
     assert_same_predictions(weighted, repeated, X, rtol=1e-7, atol=1e-9)

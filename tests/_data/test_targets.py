@@ -19,7 +19,12 @@ from skmtl._data.targets import Targets
 from skmtl.encoder import MLP
 
 PLAIN = MLP((16,), dropout=0, numeric_embedding=None)
-SMALL = {"encoder": PLAIN, "n_estimators": 1, "random_state": 0}
+SMALL = {
+    "encoder": PLAIN,
+    "n_estimators": 1,
+    "early_stopping": False,
+    "random_state": 0,
+}
 X, SPECIES = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 BIG = (X[:, 0] > 0).astype(int)

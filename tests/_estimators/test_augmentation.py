@@ -312,7 +312,8 @@ def test_tables_with_missing_labels_and_weights_learn(kind, value, precision):
 def test_one_step_sees_one_augmented_batch(optimizer):
     counting = Counting()
     est = classifier([counting, "mixup"], optimizer=optimizer, batch_size=50)
-    est.set_params(max_iter=4, n_iter_no_change=np.inf).fit(X, Y)
+    est.set_params(max_iter=4, n_iter_no_change=np.inf, early_stopping=False)
+    est.fit(X, Y)
     assert counting.sizes == [2] + [50] * 12
     assert est.loss_ < est.loss_curve_[0]
 

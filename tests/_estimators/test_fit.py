@@ -110,8 +110,8 @@ def trained_rows(monkeypatch):
 @pytest.mark.parametrize(
     ("n", "early_stopping", "held_out"),
     [
-        (499, "auto", 0),
-        (500, "auto", 50),
+        (49, "auto", 0),
+        (50, "auto", 5),
         (600, False, 0),
         (100, True, 10),
         (600, True, 60),
@@ -130,15 +130,27 @@ def test_rows_are_held_out_only_for_early_stopping(
         assert trained_rows["valid"] is None
 
 
+def test_regression_alone_needs_more_rows_to_stop_early(trained_rows):
+    est = MultiTaskRegressor(**SETTINGS)
+    est.fit(IMAGES[:499], DIGIT_TASKS[:499])
+    assert trained_rows["valid"] is None
+    est.fit(IMAGES[:500], DIGIT_TASKS[:500])
+    assert len(trained_rows["valid"]) == 50
+    kinds = ["regression", "regression", "classification"]
+    both = MultiTaskEstimator(**SETTINGS, task_types=kinds)
+    both.fit(IMAGES[:50], DIGIT_TASKS[:50])
+    assert len(trained_rows["valid"]) == 5
+
+
 def test_only_labelled_rows_count_for_early_stopping(trained_rows):
     y = DIGIT_TASKS[:600].astype(float)
-    y[:101] = np.nan
+    y[:551] = np.nan
     classifier().fit(IMAGES[:600], y)
     assert trained_rows["valid"] is None
-    y[100] = 1
+    y[550] = 1
     classifier().fit(IMAGES[:600], y)
-    assert len(trained_rows["valid"]) == 50
-    assert min(trained_rows["train"].index.tolist()) == 100
+    assert len(trained_rows["valid"]) == 5
+    assert min(trained_rows["train"].index.tolist()) == 550
 
 
 def test_held_out_rows_are_stratified_over_tasks(trained_rows):
@@ -274,8 +286,8 @@ def test_two_passes_are_two_epochs(optimizer):
     est = classifier(optimizer=optimizer)
     for _ in range(2):
         est.partial_fit(X, Y, classes=[[0, 1, 2], [0, 1]])
-    other = classifier(optimizer=optimizer, max_iter=2).fit(X, Y)
-    assert_identical(est, other)
+    settings = {"optimizer": optimizer, "max_iter": 2, "early_stopping": False}
+    assert_identical(est, classifier(**settings).fit(X, Y))
 
 
 def test_partial_fit_of_regression_keeps_the_first_units():
@@ -519,7 +531,7 @@ def test_the_progress_bar_shows_epochs_losses_scores_and_the_best(capfd):
 
 
 def test_the_progress_bar_without_validation(capfd):
-    classifier(verbose=1).fit(X, Y)
+    classifier(verbose=1, early_stopping=False).fit(X, Y)
     _, err = capfd.readouterr()
     assert "task0=" in err
     assert "valid" not in err
@@ -1365,7 +1377,7 @@ def test_shuffling_may_be_turned_off():
         def on_batch_end(self, net, batch, training, **kwargs):
             orders.append(batch[0][:, 0].numpy().copy())
 
-    est.set_params(callbacks=[Watch()], max_iter=2).fit(X, Y)
+    est.set_params(callbacks=[Watch()], max_iter=2, early_stopping=False).fit(X, Y)
     assert_allclose(np.concatenate(orders[:3]), X[:, 0])
     assert_allclose(np.concatenate(orders[3:]), X[:, 0])
 

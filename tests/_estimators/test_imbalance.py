@@ -33,6 +33,7 @@ SETTINGS = {
     "max_iter": 6,
     "learning_rate_init": 0.02,
     "n_iter_no_change": np.inf,
+    "early_stopping": False,
     "random_state": 0,
 }
 ESTIMATORS = {

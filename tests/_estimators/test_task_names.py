@@ -131,17 +131,19 @@ def test_training_on_is_matched_with_the_tasks():
 
 def test_tables_without_names_are_taken_as_they_stand():
     expected = CLASSIFIER.score(IRIS, Y, WEIGHT)
-    assert CLASSIFIER.score(IRIS, Y.to_numpy(), WEIGHT) == expected
+    assert CLASSIFIER.score(IRIS, Y.to_numpy(), WEIGHT) == pytest.approx(expected)
     numbered = pd.DataFrame(WEIGHT.to_numpy())
-    assert CLASSIFIER.score(IRIS, Y, numbered) == expected
-    assert CLASSIFIER.score(IRIS, Y, numbered[[2, 0, 1]]) == expected
+    assert CLASSIFIER.score(IRIS, Y, numbered) == pytest.approx(expected)
+    assert CLASSIFIER.score(IRIS, Y, numbered[[2, 0, 1]]) == pytest.approx(expected)
     unnamed = MultiTaskClassifier(**SETTINGS).fit(IRIS, Y.to_numpy())
     expected = MultiTaskClassifier(**SETTINGS).fit(IRIS, Y).score(IRIS, Y, WEIGHT)
-    assert unnamed.score(IRIS, Y, WEIGHT) == expected
-    assert make_multitask_scorer("accuracy")(unnamed, IRIS, Y, WEIGHT) == expected
+    assert unnamed.score(IRIS, Y, WEIGHT) == pytest.approx(expected)
+    assert make_multitask_scorer("accuracy")(unnamed, IRIS, Y, WEIGHT) == pytest.approx(
+        expected
+    )
     # Names that the estimator has given to tasks are names too.
     named = Y.set_axis(unnamed.task_names_, axis=1)[["task2", "task0", "task1"]]
-    assert unnamed.score(IRIS, named, WEIGHT) == expected
+    assert unnamed.score(IRIS, named, WEIGHT) == pytest.approx(expected)
 
 
 def test_a_single_column_of_weights_may_have_any_name():

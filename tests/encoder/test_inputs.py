@@ -41,6 +41,7 @@ SETTINGS = {
     "max_iter": 30,
     "random_state": 0,
     "n_estimators": 1,
+    "early_stopping": False,
 }
 SCALES = ["standard", "robust", "quantile"]
 scales = pytest.mark.parametrize("scale", SCALES)

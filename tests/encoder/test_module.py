@@ -286,9 +286,8 @@ WITHOUT_COPIES |= {"auto_grouped"}  # which finds one group
 @pytest.mark.sampled(5)
 def test_what_cannot_be_stacked_runs_one_by_one(sharing, module, stacks):
     X, Y = labels()
-    est = MultiTaskClassifier(
-        sharing, encoder=module, max_iter=3, random_state=0, n_estimators=1
-    )
+    settings = {"max_iter": 3, "early_stopping": False, "n_estimators": 1}
+    est = MultiTaskClassifier(sharing, encoder=module, random_state=0, **settings)
     est.fit(X, Y)
     networks = [m for m in est.module_.modules() if type(m).__name__ == "_Stacked"]
     assert bool(networks) == (stacks and sharing not in WITHOUT_COPIES)

@@ -23,7 +23,7 @@ from skmtl.encoder import (
 from skmtl.encoder._sparse import WIDE, SparseInputs, sparse_product
 from skmtl.sharing import SHARING
 
-QUICK = {"max_iter": 2, "random_state": 0, "n_threads": 1}
+QUICK = {"max_iter": 2, "early_stopping": False, "random_state": 0, "n_threads": 1}
 
 
 def words(n=120, n_words=700, per_row=12, seed=0):

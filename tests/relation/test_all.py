@@ -277,6 +277,7 @@ def test_a_relation_sees_labels_and_epochs():
     est = MultiTaskClassifier(
         relation=Following(),
         encoder=plain_mlp((8,)),
+        early_stopping=False,
         max_iter=5,
         random_state=0,
         n_estimators=1,

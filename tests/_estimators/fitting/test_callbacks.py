@@ -547,7 +547,8 @@ def test_the_input_shape_is_known_without_its_setter():
 def test_monitors_of_held_out_rows_need_some():
     known = [EarlyStopping(), EarlyStopping, ("name", Checkpoint()), WandbLogger(None)]
     for callback in known:
-        est = MultiTaskClassifier(**SETTINGS, callbacks=[callback])
+        settings = SETTINGS | {"early_stopping": False}
+        est = MultiTaskClassifier(**settings, callbacks=[callback])
         with pytest.raises(ValueError, match="no rows are held out"):
             est.fit(X, Y)
 
