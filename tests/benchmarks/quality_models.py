@@ -231,6 +231,22 @@ def catboost(data: DataSet) -> Pipeline:
     return make_pipeline(coded(data, -1), Joint(*trees, data.kinds))
 
 
+def tabm(data: DataSet) -> Pipeline:
+    from pytabkit import TabM_D_Classifier, TabM_D_Regressor
+
+    settings = {"device": "cpu", "n_threads": 1}
+    networks = TabM_D_Classifier(**settings), TabM_D_Regressor(**settings)
+    return make_pipeline(dense(data), PerTask(*networks, data.kinds))
+
+
+def realmlp(data: DataSet) -> Pipeline:
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    settings = {"device": "cpu", "n_threads": 1}
+    networks = RealMLP_TD_Classifier(**settings), RealMLP_TD_Regressor(**settings)
+    return make_pipeline(dense(data), PerTask(*networks, data.kinds))
+
+
 def ours(data: DataSet, **settings: Any) -> Any:
     """Return the estimator of skmtl for the kinds of tasks."""
     if "regression" not in data.kinds:
@@ -257,6 +273,7 @@ OPTIONAL: dict[str, dict[str, Factory]] = {
     },
     "catboost": {"CatBoost-joint": catboost},
     "lightgbm": {"LightGBM": lightgbm},
+    "pytabkit": {"TabM": tabm, "RealMLP": realmlp},
 }
 
 MODELS: dict[str, Factory] = {

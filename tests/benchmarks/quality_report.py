@@ -20,7 +20,10 @@ import skmtl
 ALWAYS = ("LR", "RF", "ET", "HGB")
 BASELINES = (*ALWAYS, "XGBoost", "LightGBM", "CatBoost-joint")
 SEPARATE = "skmtl-separate"
-OTHERS = (*BASELINES, "MLP", "XGBoost-joint", "skmtl-stack", SEPARATE)
+OTHERS = (
+    *(*BASELINES, "MLP", "TabM", "RealMLP", "XGBoost-joint"),
+    *("skmtl-stack", SEPARATE),
+)
 
 Cells = list[dict[str, Any]]
 
@@ -440,7 +443,8 @@ def show(cells: Cells, focus: Sequence[str], folder: Path | None) -> None:
         import quality_plots
 
         folder.mkdir(parents=True, exist_ok=True)
-        parts = [versions(), ""] + [t.rst() for t in tables(results, focus[0])]
+        shown = tables(results, focus[0])[1:]  # without the goals
+        parts = [versions(), "", *(table.rst() for table in shown)]
         parts += [f"- Failed: {line}" for line in results.missing(results.models)]
         (folder / "results.inc").write_text("\n".join(parts).strip() + "\n")
         quality_plots.draw(results, focus[0], folder)
