@@ -256,7 +256,7 @@ def test_frames_with_categories_and_gaps():
         }
     )
     names = ["extra_trees", "hist_gradient_boosting", "linear", "random_forest"]
-    est = MultiTaskStackingEstimator(names, cv=3, random_state=0).fit(X, Y)
+    est = MultiTaskStackingEstimator(names, cv=2, random_state=0).fit(X, Y)
     assert est.task_types_ == ["classification", "classification", "regression"]
     assert est.oof_scores_[0] > 0.9
     assert est.oof_scores_[2] > 0.8
@@ -269,7 +269,8 @@ def test_sparse_inputs(digits):
     from scipy.sparse import csr_array
 
     X, Y, X_test, _ = digits
-    est = MultiTaskStackingClassifier(["linear", "extra_trees"], cv=3, random_state=0)
+    X, Y = X[:150], Y[:150]
+    est = MultiTaskStackingClassifier(["linear", "extra_trees"], cv=2, random_state=0)
     dense = est.fit(X, Y).predict(X_test)
     sparse = clone(est).fit(csr_array(X), Y)
     assert np.mean(sparse.predict(csr_array(X_test)) == dense) > 0.97
