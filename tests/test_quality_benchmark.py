@@ -130,6 +130,19 @@ def test_split_keeps_a_limit_of_rows():
     assert not set(train) & set(test)
 
 
+def test_a_baseline_that_lacks_a_seed_of_a_set_has_no_rank_there():
+    cells = [
+        {"set": "a", "model": model, "seed": seed, "auc": auc, "fit_s": 1.0}
+        for model, auc in (("net", 0.9), ("RF", 0.8), ("CatBoost-joint", 0.95))
+        for seed in (0, 1)
+        if (model, seed) != ("CatBoost-joint", 1)
+    ]
+    scores = quality_report.Results(cells).ranked("auc", "net")
+    assert scores.loc["a"].to_dict() == pytest.approx(
+        {"net": 0.9, "RF": 0.8, "CatBoost-joint": np.nan}, nan_ok=True
+    )
+
+
 def test_best_of_each_score_has_rank_one():
     import pandas as pd
 

@@ -130,12 +130,13 @@ class Results:
         return [name for name in BASELINES if name in self.models]
 
     def ranked(self, value: str, focus: str) -> pd.DataFrame:
-        """Return the means of a focus and the baselines, NaN of those without a set."""
+        """Return means of a focus and the baselines, NaN of those that lack a seed."""
         models = [focus, *self.baselines]
         needed = [focus, *(name for name in ALWAYS if name in self.models)]
         wide = self.frame.pivot_table(value, ["set", "seed"], "model")
         wide = wide.reindex(columns=models).dropna(subset=needed)
-        return wide.groupby("set").mean()
+        lacking = wide.isna().groupby("set").any()
+        return wide.groupby("set").mean().mask(lacking)
 
     def missing(self, models: Sequence[str]) -> list[str]:
         """Say what failed."""
