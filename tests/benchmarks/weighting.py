@@ -95,7 +95,8 @@ Backward = Callable[[Tensor, list[Tensor]], None]
 
 
 def project(U: Tensor, gramian: Tensor) -> Tensor:
-    return project_to_dual_cone(U.double(), gramian.double()).to(U)
+    rows = project_to_dual_cone(U.double().numpy(), gramian.double().numpy())
+    return torch.as_tensor(rows).to(U)
 
 
 def from_torchjd(name: str, kind: str = "") -> Any:
