@@ -67,6 +67,11 @@ class Targets(WithoutCaches):
         return len(self.task_types)
 
     @property
+    def only_regression(self) -> bool:
+        """Whether all tasks are regression."""
+        return set(self.task_types) == {"regression"}
+
+    @property
     def n_classes(self) -> list[int]:
         """Number of classes of each task; zero for regression."""
         return [0 if c is None else len(c) for c in self.classes]

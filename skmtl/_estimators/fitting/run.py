@@ -191,7 +191,7 @@ class TrainingRun:
         if categories is not None:
             sizes = categories.count_categories(data.X.shape[1])
             names = dict(zip(categories.columns, categories.names, strict=True))
-        only_regression = set(self.targets.task_types) == {"regression"}
+        only_regression = self.targets.only_regression
         return TrainingInputs(data.X, rows, weight, sizes, names, only_regression)
 
     def make_training_rows(self, net: MultiTaskNet) -> tuple[Any, Any]:

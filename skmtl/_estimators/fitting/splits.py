@@ -69,8 +69,7 @@ def split_validation(
 ) -> Split:
     """Return positions of rows to train on and to hold out of a single network."""
     n_rows, stops = len(data.rows), settings.early_stopping
-    classifies = "classification" in targets.task_types
-    least = CLASSIFICATION_ROWS if classifies else REGRESSION_ROWS
+    least = REGRESSION_ROWS if targets.only_regression else CLASSIFICATION_ROWS
     few = n_rows < least and settings.judging_parameter is None
     if not stops or (stops == "auto" and few):
         return _use_all(n_rows)
