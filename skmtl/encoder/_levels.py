@@ -89,7 +89,8 @@ def _find_ranges(
 ) -> tuple[NDArray[np.int64], Array]:
     """Return the ranges of numbers other than zero that rows enough of columns have."""
     least = max(RANGE_ROWS / inputs.n, 1 / 200)
-    columns = columns[inputs.nonzero_share[columns] >= 2 * least]
+    wanted = (inputs.nonzero_share[columns] >= 2 * least) & (max_levels > 1)
+    columns = columns[wanted]  # others cannot have two ranges
     values = (column for block in inputs.blocks(columns) for column in block.T)
     ranges = [_split_values(column, least, max_levels) for column in values]
     if sum(map(len, ranges)) > MOST_RANGES:
