@@ -300,11 +300,15 @@ def per_set(results: Results, focus: str, metric: Metric) -> Table:
     return Table(f"{metric.label} per set", ["set", *scores.columns], rows)
 
 
+def show_number(value: float, form: str) -> str:
+    """Show a number, and nothing for none."""
+    return "" if np.isnan(value) else format(value, form)
+
+
 def show_score(value: float, best: float) -> str:
     """Show a score, the best in bold, and nothing for none."""
-    if np.isnan(value):
-        return ""
-    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+    shown = show_number(value, ".3f")
+    return f"**{shown}**" if value == best else shown
 
 
 def losses(results: Results, focus: str) -> Table:
@@ -327,13 +331,10 @@ def losses(results: Results, focus: str) -> Table:
 def seconds(results: Results, focus: str) -> Table:
     """Show seconds on each set, and their sums over the sets that all models have."""
     fit, predict = (results.ranked(name, focus) for name in ("fit_s", "predict_s"))
-    rows = [
-        [name, *("" if np.isnan(v) else f"{v:.3g}" for v in row)]
-        for name, row in fit.iterrows()
-    ]
-    rows.append(["sum", *(f"{v:.0f}" for v in fit.sum(skipna=False))])
-    rows.append(["sum of predict", *(f"{v:.1f}" for v in predict.sum(skipna=False))])
-    rows[-2:] = [[cell.replace("nan", "") for cell in row] for row in rows[-2:]]
+    lines = [(name, row, ".3g") for name, row in fit.iterrows()]
+    lines.append(("sum", fit.sum(skipna=False), ".0f"))
+    lines.append(("sum of predict", predict.sum(skipna=False), ".1f"))
+    rows = [[name, *(show_number(v, form) for v in row)] for name, row, form in lines]
     return Table("Seconds of CPU time to fit", ["set", *fit.columns], rows)
 
 
